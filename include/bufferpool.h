@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * bufferpool.h - scratch buffers for servers, in a few nanoseconds, under an exact cap
+ *
+ * A server needs a buffer per request: used for a moment, sometimes grown, then given back.
+ *
+ *     bufferpool_buf_t *buf = bufferpool_get(NULL);            // 32 KiB from the default pool
+ *     if (buf == NULL) return errno;                           // ENOMEM, nothing else
+ *     int error = bufferpool_buf_printf(buf, "HTTP/1.1 %d %s\r\n", status, reason);
+ *     ...                                                      // use buf->data[0 .. buf->len)
+ *     bufferpool_put(buf);                                     // from any thread
+ *
+ * Concept
+ *
+ *     A POOL hands out BUFFERS. A buffer is a handle (data, len, cap) and the BLOCK of bytes behind it; growing
+ *     replaces the block, the handle stays. Buffers that nobody holds are IDLE: first in the cache of the thread
+ *     that put them, then, a batch (MAGAZINE) at a time, in the pool's DEPOT, where every thread finds them.
+ *     Buffers that callers hold are LIVE. The CAP (max_live) bounds the pooled buffers in existence, live and
+ *     idle together. A get beyond the cap still succeeds, with a BYPASS buffer, which put frees.
+ *
+ * Cost
+ *
+ *     get and put on the thread's own cache: a few nanoseconds, no lock, no atomic read-modify-write.
+ *     One get or put in many moves a magazine: two atomic read-modify-writes. Making or freeing a block takes a
+ *     lock of that pool for a moment; no system call is made under it except to map or unmap memory.
+ *
+ * Which calls may run at once
+ *
+ *     on one pool   | get try_get put bulk trim set_max_live live max_live stats | destroy
+ *     --------------+------------------------------------------------------------+---------
+ *     any of these  | yes                                                        | no
+ *     destroy       | no                                                         | no
+ *
+ *     on one buffer | buf_* put | reading or writing the bytes
+ *     --------------+-----------+------------------------------
+ *     buf_* put     | no        | no
+ *     the bytes     | no        | as with any memory
+ *
+ *     create and thread_flush may run at any time beside anything.
+ *
+ * Errors
+ *
+ *     A function that returns a pointer returns NULL and sets errno; one that returns int returns 0 or the errno
+ *     value. A failing call changes nothing. errno is untouched on success.
+ *
+ * Misuse
+ *
+ *     A double put, a put of something that is no buffer of this library (as far as that can be told), a handle
+ *     or a block prefix that was overwritten, and buf_reserve, buf_append or buf_printf on a buffer that was put:
+ *     one line on stderr that names the function, the address and the pool, then abort(). Two puts of one buffer
+ *     that run at the same instant in two threads are caught as a rule, not always. The prefix in front of data is
+ *     looked at when the block grows or is freed, not on every put.
+ *
+ * Threads, fork, signals, unloading
+ *
+ *     A thread's caches go to the depots when it exits; get and put still work in thread-specific-data
+ *     destructors that run later. After fork the child can use every pool at once; what the parent's other threads
+ *     held stays live in the child, whose to put it is. Nothing here is async-signal-safe. The shared
+ *     library stays mapped after dlclose, so threads that used it may outlive the handle.
+ */
+#ifndef BUFFERPOOL_H
+#define BUFFERPOOL_H
+
+#include <limits.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The version of this header. bufferpool_version() tells that of the library at run time. */
+#define BUFFERPOOL_VERSION_MAJOR 0
+#define BUFFERPOOL_VERSION_MINOR 1
+#define BUFFERPOOL_VERSION_PATCH 0
+
+#if defined(BUFFERPOOL_API)
+/* given by whoever builds the library in a way of their own */
+#elif defined(BUFFERPOOL_STATIC) || !defined(__GNUC__)
+#define BUFFERPOOL_API
+#else
+#define BUFFERPOOL_API __attribute__((visibility("default")))
+#endif
+
+#if defined(__GNUC__)
+#define BUFFERPOOL_PRINTF(format_index, first_arg) __attribute__((format(printf, format_index, first_arg)))
+#else
+#define BUFFERPOOL_PRINTF(format_index, first_arg)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A pool: configuration, depot, counters. Wherever a pool is a parameter, NULL means the default pool, which
+ * exists from the first use on, for the life of the process, with the default configuration. */
+typedef struct bufferpool bufferpool_t;
+
+/* A buffer. Only the library makes these; its own fields lie behind the ones shown. */
+typedef struct bufferpool_buf {
+    unsigned char *data; /* the block; read-only member, changes when the buffer grows */
+    size_t len;          /* bytes in use: the caller's; 0 after get */
+    size_t cap;          /* bytes usable at data; read-only member */
+} bufferpool_buf_t;
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Configuration
+ *
+ * Start from BUFFERPOOL_CONFIG_INIT and set what you need; zero (or NULL) in a field means its default.
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* For reclaim_interval_ms: never by itself. */
+#define BUFFERPOOL_NEVER UINT_MAX
+
+/* For flags. */
+
+/* For secrets: every block is wiped whole on put and before it is freed, also the one that growth replaces, in a
+ * way that the compiler cannot remove. put then costs the wiping of cap bytes. */
+#define BUFFERPOOL_ZERO 0x1u
+
+/* Ask the system for huge pages behind the blocks. Taking fresh memory gets several times as fast; blocks that are
+ * written only in part cost more resident memory, in steps of 2 MiB. Ignored with allocator hooks. */
+#define BUFFERPOOL_HUGEPAGES 0x4u
+
+typedef struct bufferpool_config {
+    size_t size;              /* sizeof(bufferpool_config_t), set by BUFFERPOOL_CONFIG_INIT; lets it grow */
+    const char *name;         /* for messages; copied; a suffix is added where it is taken. "pool-N" */
+    size_t buffer_capacity;   /* bytes of a new buffer. 32 KiB */
+    size_t max_capacity;      /* bytes; a larger buffer is freed on put. 1 MiB, or buffer_capacity if that is more */
+    size_t max_live;          /* the cap, in buffers. 0: none */
+    size_t max_idle_bytes;    /* idle bytes beyond this are freed on put. 0: no limit */
+    size_t thread_cache_bytes; /* what one thread may keep of this pool, but at least one buffer. 512 KiB */
+    size_t alignment;         /* of data: a power of two up to the page size. 64 */
+    unsigned reclaim_interval_ms; /* how often the depot gives back what it did not need. 10,000; see below */
+    unsigned flags;           /* BUFFERPOOL_ZERO, BUFFERPOOL_HUGEPAGES. 0 */
+    /* The block allocator: both hooks or neither (the system). Called from any thread, also at thread exit, with
+     * no lock held; they must not use this pool. size includes the library's prefix; alloc returns memory aligned
+     * to align or NULL, and free gets the same size. */
+    void *(*alloc)(size_t size, size_t align, void *ctx);
+    void (*free)(void *block, size_t size, void *ctx);
+    void *ctx;                /* handed to the hooks; not touched */
+} bufferpool_config_t;
+
+/* clang-format off */
+#define BUFFERPOOL_CONFIG_INIT                                                                                       \
+    {                                                                                                                \
+        sizeof(struct bufferpool_config), /* size */                                                                 \
+        NULL,                             /* name */                                                                 \
+        0,                                /* buffer_capacity */                                                      \
+        0,                                /* max_capacity */                                                         \
+        0,                                /* max_live */                                                             \
+        0,                                /* max_idle_bytes */                                                       \
+        0,                                /* thread_cache_bytes */                                                   \
+        0,                                /* alignment */                                                            \
+        0,                                /* reclaim_interval_ms */                                                  \
+        0,                                /* flags */                                                                \
+        NULL,                             /* alloc */                                                                \
+        NULL,                             /* free */                                                                 \
+        NULL                              /* ctx */                                                                  \
+    }
+/* clang-format on */
+
+/* Statistics. Gauges say how it is now, counters only grow. Exact when no call is under way on the pool; then
+ *
+ *     gets_thread + gets_depot + gets_fresh + gets_bypass = puts + live + bypass_live
+ *     puts = puts_kept + drops_oversize + drops_bypass + drops_over_cap + drops_idle_limit
+ *     pooled buffers in existence = live + idle_thread + idle_depot
+ */
+typedef struct bufferpool_stats {
+    size_t size; /* sizeof(bufferpool_stats_t), set by BUFFERPOOL_STATS_INIT; lets it grow */
+    /* gauges */
+    uint64_t live;           /* pooled buffers that callers hold */
+    uint64_t bypass_live;    /* bypass buffers that callers hold */
+    uint64_t idle_thread;    /* idle buffers in thread caches */
+    uint64_t idle_depot;     /* idle buffers in the depot */
+    uint64_t idle_bytes;     /* the sum of cap over idle buffers */
+    uint64_t live_bytes;     /* the sum of cap over live pooled buffers */
+    uint64_t peak_in_flight; /* the most pooled buffers that ever were outside the depot at once */
+    uint64_t max_live;       /* the cap; 0: none */
+    uint64_t thread_caches;  /* threads that have a cache of this pool */
+    /* counters */
+    uint64_t gets_thread;      /* gets served from the thread's cache */
+    uint64_t gets_depot;       /* ... from the depot */
+    uint64_t gets_fresh;       /* ... by making a pooled buffer */
+    uint64_t gets_bypass;      /* ... by making a bypass buffer */
+    uint64_t gets_refused;     /* EAGAIN from try_get */
+    uint64_t puts_kept;        /* puts that made a buffer idle */
+    uint64_t drops_oversize;   /* puts that freed: cap above max_capacity */
+    uint64_t drops_bypass;     /* puts that freed: a bypass buffer */
+    uint64_t drops_over_cap;   /* puts that freed: the cap had been lowered */
+    uint64_t drops_idle_limit; /* puts that freed: max_idle_bytes */
+    uint64_t grows;            /* blocks replaced by larger ones */
+    uint64_t reclaimed_bytes;  /* bytes of idle buffers freed by trim, by reclaim or by a lowered cap */
+} bufferpool_stats_t;
+
+/* clang-format off */
+#define BUFFERPOOL_STATS_INIT                                                                                        \
+    { sizeof(struct bufferpool_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+/* clang-format on */
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Get and put
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* A buffer with len == 0, cap >= buffer_capacity and data aligned to the pool's alignment; the bytes are
+ * unspecified. From the thread's cache, else the depot, else made anew; at the cap a bypass buffer.
+ *
+ * Without a cap, or below it, a get never bypasses. At the cap it may bypass early by as many buffers as idle in the
+ * caches of other threads, at most thread_cache_bytes / buffer_capacity (at least one) for each such thread.
+ *
+ * Returns NULL with errno ENOMEM, and for no other reason. The caller owns the buffer until put. */
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool);
+
+/* As get, but at the cap it returns NULL with errno EAGAIN instead of bypassing. */
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
+
+/* Gives the buffer back, from any thread, whichever got it. It becomes idle in the calling thread's cache; it is
+ * freed instead if it is a bypass buffer, if its cap exceeds max_capacity, if more pooled buffers exist than the cap
+ * allows, or if it would make the idle bytes exceed max_idle_bytes. What was written before put is seen by
+ * whoever gets the same buffer next. NULL has no effect. errno is preserved. */
+BUFFERPOOL_API void bufferpool_put(bufferpool_buf_t *buf);
+
+/* n buffers at once into bufs[0 .. n), all or none, each as from get: at the cap the rest are bypass buffers.
+ * Returns 0; ENOMEM, and then nothing was taken and bufs is unspecified; EINVAL if bufs is NULL and n is not 0. */
+BUFFERPOOL_API int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n);
+
+/* Puts bufs[0 .. n); entries may be NULL and may belong to several pools. errno is preserved. */
+BUFFERPOOL_API void bufferpool_put_bulk(bufferpool_buf_t **bufs, size_t n);
+
+/* Pooled buffers that callers hold: exact when no call is under way, else off by at most the calls under way; never
+ * negative; with or without a cap. Bypass buffers are not among them (see bufferpool_stats). Costs a walk over the
+ * pool's thread caches. */
+BUFFERPOOL_API size_t bufferpool_live(const bufferpool_t *pool);
+
+/* Sets the cap: from now on no pooled buffer is made while n or more exist. 0: no cap; values beyond 2^31 - 1
+ * count as that. Callers keep what they hold. When lowered, idle buffers beyond n are freed: those in the depot
+ * and in this thread's cache at once, those in another thread's cache at that thread's next get or put. */
+BUFFERPOOL_API void bufferpool_set_max_live(bufferpool_t *pool, size_t n);
+
+/* The cap; 0: none. */
+BUFFERPOOL_API size_t bufferpool_max_live(const bufferpool_t *pool);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Pools
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* A new pool; config == NULL: all defaults. The configuration is copied, the name included.
+ * Returns NULL with errno ENOMEM (also when 65,535 pools exist), or EINVAL: a size that this library does not know, an
+ * alignment that is no power of two or exceeds the page size, max_capacity below buffer_capacity, capacities within
+ * 8 MiB of PTRDIFF_MAX or beyond, one hook without the other, an unknown flag. */
+BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config);
+
+/* Frees the pool with all that idles in it, in the caches of every thread. The caller has seen to it that no other
+ * call uses the pool, now or later. Returns 0; EBUSY if buffers are still out, pooled or bypass, and then
+ * nothing changed; EINVAL for the default pool (NULL). */
+BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Content
+ *
+ * These grow the buffer as needed, geometrically (at least 1.5 times), keep the bytes data[0 .. len) and the handle,
+ * and may move data. A buffer may be grown beyond max_capacity; it is then freed on put. All return
+ * EOVERFLOW for a size that cannot be represented, EINVAL if len exceeds cap or an argument is NULL that may not be,
+ * ENOMEM; after an error data, len, cap and the bytes are as before.
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* Sees to it that cap is at least the given number of bytes, in all. Never shrinks. */
+BUFFERPOOL_API int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap);
+
+/* Appends n bytes at data[len] and adds n to len. src may point into the buffer's own block; it may be NULL if n is
+ * 0. */
+BUFFERPOOL_API int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n);
+
+/* Formats at data[len] and adds the length to len. A terminating NUL follows, which len does not count.
+ * Also returns EOVERFLOW for a text longer than INT_MAX bytes, and EILSEQ as vsnprintf does. Arguments must not point
+ * into the buffer's own bytes at or beyond len, which are written first. */
+BUFFERPOOL_API int bufferpool_buf_printf(bufferpool_buf_t *buf, const char *format, ...) BUFFERPOOL_PRINTF(2, 3);
+BUFFERPOOL_API int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *format, va_list args)
+    BUFFERPOOL_PRINTF(2, 0);
+
+/* The buffer whose data this is: for callbacks that hand back only the data pointer. data must be the current data
+ * member of a buffer that is held, exactly. Anything else that is not misaligned to 16 has 16 readable
+ * bytes in front of it and yields NULL with errno EINVAL, as far as it can be told. */
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Giving memory back
+ *
+ * By itself the pool gives back what its depot did not need: every reclaim_interval_ms, a get or put that
+ * has business with the depot frees as many buffers as lay there untouched since the last time. A pool
+ * that nobody calls keeps what it has: trim it.
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* Frees what is idle in the depot and in the calling thread's cache, and gives the memory back to the system.
+ * Buffers in the caches of other threads stay there. Returns the bytes of the buffers released. errno is preserved. */
+BUFFERPOOL_API size_t bufferpool_trim(bufferpool_t *pool);
+
+/* Moves the calling thread's caches, of all pools, to the depots, where other threads find them: for a thread that
+ * is about to block for long. errno is preserved. */
+BUFFERPOOL_API void bufferpool_thread_flush(void);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Seeing
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* Fills in what stats->size has room for; bytes beyond what this library knows are zeroed. */
+BUFFERPOOL_API void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats);
+
+/* "0.1.0": the version of the library that is linked. A string constant. */
+BUFFERPOOL_API const char *bufferpool_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* BUFFERPOOL_H */
