@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * desc.c - the table of descriptors
+ *
+ * Handing out and taking back happens under the heap's lock (slab.h). Looking up by number takes no lock: chunks are
+ * only ever added, and numbers travel behind a release (depot push) or the lock.
+ */
+#include "desc.h"
+
+#include <sys/mman.h>
+
+static size_t chunk_bytes(unsigned chunk)
+{
+    return ((size_t)DESC_FIRST_CHUNK << chunk) * sizeof(struct desc);
+}
+
+static unsigned chunk_of(uint32_t index)
+{
+    return 31u - (unsigned)__builtin_clz((index - 1) / DESC_FIRST_CHUNK + 1);
+}
+
+bool desc_table_has(const struct desc_table *table, const struct desc *d)
+{
+    uint32_t index = d->index;
+    /* acquire: with the release in desc_take; the chunk of every number up to `used` is there */
+    return index != 0 && index <= load_acquire(&table->used) && desc_at(table, index) == d;
+}
+
+bool desc_table_covers(const struct desc_table *table, const void *address)
+{
+    for (unsigned i = 0; i < DESC_CHUNKS; i++) {
+        uintptr_t base = (uintptr_t)load_relaxed(&table->chunks[i]);
+        if (base != 0 && (uintptr_t)address >= base && (uintptr_t)address - base < chunk_bytes(i))
+            return true;
+    }
+    return false;
+}
+
+struct desc *desc_take(struct desc_table *table)
+{
+    struct desc *d = table->free_list;
+    if (d != NULL) {
+        table->free_list = d->chain;
+        d->chain = NULL;
+        return d;
+    }
+
+    uint32_t index = load_relaxed(&table->used) + 1;
+    if (index > DESC_MAX)
+        return NULL;
+    unsigned chunk = chunk_of(index);
+    if (load_relaxed(&table->chunks[chunk]) == NULL) {
+        void *memory =
+            mmap(NULL, chunk_bytes(chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            return NULL;
+        store_relaxed(&table->chunks[chunk], memory);
+    }
+    d = desc_at(table, index);
+    d->index = index;
+    /* release: with desc_table_has and the walks over all descriptors */
+    store_release(&table->used, index);
+    return d;
+}
+
+void desc_give(struct desc_table *table, struct desc *d)
+{
+    d->chain = table->free_list;
+    table->free_list = d;
+}
+
+void desc_table_destroy(struct desc_table *table)
+{
+    for (unsigned i = 0; i < DESC_CHUNKS; i++) {
+        struct desc *base = load_relaxed(&table->chunks[i]);
+        if (base != NULL)
+            munmap(base, chunk_bytes(i));
+    }
+}

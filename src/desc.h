@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * desc.h - descriptors: the handle that callers see and the library's fields behind it, one cache line
+ *
+ * A descriptor is never moved, and its memory is never unmapped before the pool is destroyed. So a stale depot_pop may
+ * read `below` and `count` of a descriptor that has long been popped, reused or freed: it reads an old value, never
+ * unmapped memory, and its compare-and-swap then fails (see depot.c).
+ *
+ * The word says whose the descriptor is and in which state:
+ *
+ *     word = tag << 3 | state        tag = salt << 16 | slot
+ *
+ * `slot` is the pool's place in the registry, `salt` differs between pools that used the same slot one after the
+ * other. One load of the word thus leads put to the pool and tells a held buffer from any other.
+ *
+ *     FREE <-- drop, trim -- IDLE <-- put -- LIVE          each put is word - 1, each get word + 1,
+ *      |                      +----- get --->  ^           so a buffer that was handed out twice stands
+ *      +------------- fresh -------------------+           at IDLE + 2 and is caught when it is put
+ *
+ *     IDLE_GROWN, LIVE_GROWN: the same for a buffer whose cap is not buffer_capacity
+ *     BYPASS: held, not pooled; becomes FREE when put
+ */
+#ifndef BUFFERPOOL_DESC_H
+#define BUFFERPOOL_DESC_H
+
+#include "atomic.h"
+#include "bufferpool.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum desc_state {
+    STATE_FREE = 0,
+    STATE_IDLE = 1,
+    STATE_LIVE = 2,
+    STATE_BYPASS = 4,
+    STATE_IDLE_GROWN = 5,
+    STATE_LIVE_GROWN = 6
+};
+
+#define STATE_BITS 3
+#define STATE_MASK ((uintptr_t)7)
+#define SLOT_BITS  16
+#define SLOT_MASK  (((uintptr_t)1 << SLOT_BITS) - 1)
+
+struct slab;
+
+struct desc {
+    _Alignas(CACHE_LINE) bufferpool_buf_t pub;
+    _Atomic(uintptr_t) word;
+    struct desc *chain;      /* the next buffer of the same magazine, or of the free list; NULL at the end */
+    struct slab *slab;       /* where the block lies; NULL: mapped by itself, or from the hook */
+    _Atomic(uint32_t) below; /* head of a magazine in the depot: index of the magazine beneath it, 0 at the bottom */
+    _Atomic(uint32_t) count; /* head of a magazine: its buffers */
+    uint32_t index;          /* its own number, from 1 */
+};
+
+_Static_assert(sizeof(struct desc) == CACHE_LINE, "a descriptor is one cache line");
+
+/* The table: chunk j holds 64 << j descriptors, so it grows without moving any. Numbers start at 1: 0 is "none". */
+#define DESC_FIRST_CHUNK 64u
+#define DESC_CHUNKS      25
+#define DESC_MAX         (DESC_FIRST_CHUNK * ((1u << DESC_CHUNKS) - 1))
+
+struct desc_table {
+    _Atomic(struct desc *) chunks[DESC_CHUNKS];
+    _Atomic(uint32_t) used; /* descriptors 1 .. used have been handed out at least once */
+    struct desc *free_list; /* linked by chain */
+};
+
+static inline enum desc_state desc_state(uintptr_t word)
+{
+    return (enum desc_state)(word & STATE_MASK);
+}
+
+static inline size_t desc_slot(uintptr_t word)
+{
+    return (size_t)((word >> STATE_BITS) & SLOT_MASK);
+}
+
+static inline uintptr_t desc_word(uintptr_t tag, enum desc_state state)
+{
+    return (tag << STATE_BITS) | (uintptr_t)state;
+}
+
+static inline struct desc *desc_of(bufferpool_buf_t *buf)
+{
+    return (struct desc *)(void *)buf; /* pub is the first member */
+}
+
+/* The descriptor of that number, which must have been handed out: any thread, at any time. */
+static inline struct desc *desc_at(const struct desc_table *table, uint32_t index)
+{
+    uint32_t zero_based = index - 1;
+    uint32_t chunk = 31u - (uint32_t)__builtin_clz(zero_based / DESC_FIRST_CHUNK + 1);
+    /* relaxed: whoever has the number got it, through the depot's head or the heap's lock, after the chunk was there */
+    struct desc *base = load_relaxed(&table->chunks[chunk]);
+    return base + (zero_based - DESC_FIRST_CHUNK * ((1u << chunk) - 1));
+}
+
+/* Whether d is one of the table's descriptors, also if d is garbage that can be read. Any thread. */
+bool desc_table_has(const struct desc_table *table, const struct desc *d);
+
+/* Whether the address lies in the table's memory: for messages. Any thread. */
+bool desc_table_covers(const struct desc_table *table, const void *address);
+
+/* A free descriptor, or NULL. The caller holds the heap's lock. The first use of a descriptor writes no field but its
+ * number; the rest is zero. */
+struct desc *desc_take(struct desc_table *table);
+
+/* Gives a descriptor in state FREE back. The caller holds the heap's lock. */
+void desc_give(struct desc_table *table, struct desc *d);
+
+/* Unmaps all of it. */
+void desc_table_destroy(struct desc_table *table);
+
+#endif
