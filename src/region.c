@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * region.c - memory straight from the system: mmap and its relatives
+ *
+ * Any thread, no state, no lock.
+ */
+#include "region.h"
+
+#include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+size_t region_page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static size_t round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) & ~(unit - 1);
+}
+
+size_t region_mapped(size_t n, bool huge)
+{
+    return round_up(n, huge ? HUGE_PAGE : region_page_size());
+}
+
+static void *map(size_t bytes)
+{
+    void *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return region == MAP_FAILED ? NULL : region;
+}
+
+/* Maps too much and unmaps what lies outside of the aligned part. */
+static void *map_huge(size_t bytes)
+{
+    unsigned char *region = map(bytes + HUGE_PAGE);
+    if (region == NULL)
+        return NULL;
+    size_t before = (size_t)(-(uintptr_t)region & (HUGE_PAGE - 1));
+    if (before > 0)
+        region_unmap(region, before);
+    if (before < HUGE_PAGE)
+        region_unmap(region + before + bytes, HUGE_PAGE - before);
+    (void)madvise(region + before, bytes, MADV_HUGEPAGE); /* refused: ordinary pages */
+    return region + before;
+}
+
+void *region_map(size_t n, bool huge)
+{
+    size_t bytes = region_mapped(n, huge);
+    return huge ? map_huge(bytes) : map(bytes);
+}
+
+void region_unmap(void *region, size_t bytes)
+{
+    /* Unmapping the middle of what the kernel merged may exceed its limit on mappings: then at least the memory. */
+    if (munmap(region, bytes) != 0)
+        (void)madvise(region, bytes, MADV_DONTNEED);
+}
+
+void *region_grow(void *region, size_t bytes, size_t new_bytes)
+{
+    void *moved = mremap(region, bytes, new_bytes, MREMAP_MAYMOVE);
+    return moved == MAP_FAILED ? NULL : moved;
+}
+
+void region_purge(void *from, void *to, bool huge)
+{
+    uintptr_t unit = huge ? HUGE_PAGE : region_page_size();
+    uintptr_t first = ((uintptr_t)from + unit - 1) & ~(unit - 1);
+    uintptr_t end = (uintptr_t)to & ~(unit - 1);
+    if (first < end)
+        (void)madvise((void *)first, end - first, MADV_DONTNEED); /* refused: the memory stays */
+}
