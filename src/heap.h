@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * heap.h - the heap of one pool: where descriptors and blocks come from and go back to
+ *
+ * A block is `pad` bytes of padding and prefix, then `cap` bytes for the caller:
+ *
+ *     block                           data = block + pad
+ *     | padding ... | desc | check |  cap bytes ...            pad = max(alignment, 16)
+ *
+ * The prefix leads from data back to the handle; its check tells that nobody wrote over it. Small blocks lie in slabs,
+ * larger ones have a mapping of their own, and with allocator hooks every block comes from there.
+ *
+ * Any thread may call these at any time, on any descriptor that it owns, except where it says otherwise.
+ */
+#ifndef BUFFERPOOL_HEAP_H
+#define BUFFERPOOL_HEAP_H
+
+#include "desc.h"
+#include "slab.h"
+
+struct heap {
+    /* read-only after creation */
+    size_t base;      /* buffer_capacity */
+    size_t alignment; /* of data, at least HEAP_ALIGNMENT_MIN */
+    bool wipe;        /* BUFFERPOOL_ZERO */
+    void *(*alloc)(size_t size, size_t align, void *ctx); /* NULL: slabs and mappings */
+    void (*free)(void *block, size_t size, void *ctx);
+    void *ctx;
+
+    struct slabs slabs; /* its lock guards the table too */
+    struct desc_table table;
+};
+
+#define HEAP_ALIGNMENT_MIN ((size_t)16)
+
+/* What can be asked for at most: leaves room for the prefix and for rounding up to huge pages. */
+#define HEAP_CAP_MAX ((size_t)PTRDIFF_MAX - ((size_t)8 << 20))
+
+/* A descriptor in state FREE (its word says so, or is 0) with a block of exactly `base` bytes; NULL: no memory. */
+struct desc *heap_alloc(struct heap *heap);
+
+/* Frees the block, which must be intact, and the descriptor, whose word must say FREE. With `defer` the
+ * memory may stay resident until heap_purge. */
+void heap_free(struct heap *heap, struct desc *d, bool defer);
+
+/* Replaces the block by one of at least `need` bytes, more if that can be had, and keeps the first `keep` bytes. Returns
+ * 0; ENOMEM or EOVERFLOW, and then nothing changed. The block must be intact. */
+int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep);
+
+/* Gives the memory behind all free blocks back to the system. */
+void heap_purge(struct heap *heap);
+
+/* Whether the block is as the library made it. */
+bool heap_intact(const struct heap *heap, const struct desc *d);
+
+/* The descriptor that the prefix in front of data names, if its check holds; else NULL. */
+struct desc *heap_desc_of_data(const void *data);
+
+/* Zeros that the compiler cannot leave out. */
+void heap_wipe(void *data, size_t n);
+
+/* In the child after fork, its only thread, the lock held: rebuilds what hangs on the words of the descriptors, so that
+ * what threads of the parent were in the middle of does not matter. */
+void heap_repair(struct heap *heap);
+
+/* Frees every block, used or not, and the table. Nobody else uses the heap any more. */
+void heap_destroy(struct heap *heap);
+
+#endif
