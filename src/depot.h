@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * depot.h - the shared stack of magazines, and the count that enforces the cap
+ *
+ * A magazine is one or more idle buffers linked by `chain`. It is pushed and popped whole, with one compare-and-swap.
+ */
+#ifndef BUFFERPOOL_DEPOT_H
+#define BUFFERPOOL_DEPOT_H
+
+#include "desc.h"
+
+/* One cache line, written by every call that has business with the depot, and by no other. */
+struct depot {
+    _Alignas(CACHE_LINE) _Atomic(uint64_t) head; /* tag << 32 | index of the top magazine's first descriptor, 0: none */
+    _Atomic(uint64_t) counts;                    /* pooled << 32 | in_flight */
+    _Atomic(uint32_t) peak_in_flight;
+    _Atomic(uint32_t) low; /* the least that the depot held since reclaim last asked; about */
+    _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in the depot's buffers */
+};
+
+struct depot_counts {
+    uint32_t pooled;    /* pooled buffers in existence */
+    uint32_t in_flight; /* those outside of the depot */
+};
+
+#define DEPOT_POOLED_MAX ((uint32_t)1 << 31)
+
+struct depot_counts depot_counts(const struct depot *depot);
+
+/* Buffers in the depot; while calls are under way about. */
+uint32_t depot_idle(struct depot_counts counts);
+
+/* Puts a magazine of `count` buffers, all in an idle state, on top. The caller had them, and counted them in flight. */
+void depot_push(struct depot *depot, struct desc *first, uint32_t count);
+
+/* Takes the top magazine: its first buffer, linked to the others, and their number; NULL: the depot was empty. They are
+ * the caller's now, and counted in flight. */
+struct desc *depot_pop(struct depot *depot, const struct desc_table *table, uint32_t *count);
+
+/* The two halves of a pop, apart so that a test can stall between them: what the head was, and the swap that fails if
+ * the head has moved since, be it back to the same descriptor. */
+struct desc *depot_peek(struct depot *depot, const struct desc_table *table, uint64_t *head, uint64_t *below);
+bool depot_swap(struct depot *depot, uint64_t *head, uint64_t below);
+
+/* Counts a buffer that is about to be made as pooled and in flight, if that leaves at most `*max_live` pooled (0: no
+ * cap). Returns false, and counts nothing, if not. */
+bool depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live);
+
+/* The end of n pooled buffers in flight: after their blocks were freed, or in place of making them. */
+void depot_unreserve(struct depot *depot, uint32_t n);
+
+/* Whether more than max_live pooled buffers exist. */
+bool depot_over_cap(const struct depot *depot, const _Atomic(size_t) *max_live);
+
+/* In the child after fork: empties the depot and sets the counts. */
+void depot_reset(struct depot *depot, struct depot_counts counts);
+
+#endif
