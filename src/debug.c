@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * debug.c - reports of misuse: one line, then abort
+ *
+ * No memory is allocated and no lock is taken: the state of the process is unknown.
+ */
+#include "debug.h"
+
+#include "pool.h"
+#include "registry.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define NAME_SHOWN 64
+
+_Noreturn void misuse(const char *function, const void *address, const bufferpool_t *pool, const char *what)
+{
+    char name[NAME_SHOWN + 1] = "unknown";
+    if (pool != NULL) {
+        size_t n = 0;
+        for (; n < NAME_SHOWN && pool->name[n] != '\0'; n++)
+            name[n] = pool->name[n] >= ' ' && pool->name[n] != 0x7f ? pool->name[n] : '?'; /* one line it stays */
+        name[n] = '\0';
+    }
+    char line[256];
+    int length = snprintf(line, sizeof(line), "libbufferpool: %s: %p: %s (pool %s)\n", function, address, what, name);
+    if (length > 0 && write(STDERR_FILENO, line, (size_t)length) < 0)
+        abort(); /* nowhere to report to */
+    abort();
+}
+
+_Noreturn void misuse_unknown(const char *function, const void *address)
+{
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
+        if (desc_table_covers(&pool->heap.table, address))
+            misuse(function, address, pool, "the handle was overwritten");
+    misuse(function, address, NULL, "not a buffer of this library, or its handle was overwritten");
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fork.c - the child of fork can use every pool
+ *
+ * fork copies the memory as it is at that moment, and of all threads only the calling one. The locks are taken before, in
+ * the order registry, then every heap, so what they guard is in order. The rest, lock-free lists and other threads'
+ * caches, may have been in any state. So the child does not trust them: it goes by the words of the descriptors.
+ *
+ *     IDLE     in the cache of the calling thread it stays there; else it goes into the depot, wherever it was
+ *     LIVE     stays live: whoever held it in the parent, it is the child's to put now
+ *     BYPASS   the same
+ *     FREE     free
+ *
+ * What is lost is at most the large block or the hook's block of a buffer that another thread was making or freeing.
+ */
+#include "fork.h"
+
+#include "pool.h"
+#include "registry.h"
+#include "tls_cache.h"
+
+#include <pthread.h>
+
+#define MARK UINT32_MAX
+
+/* What the words of the descriptors say. */
+struct census {
+    uint32_t live, bypass, idle, cached;
+    size_t live_extra, cached_extra;
+};
+
+/* Idle buffers that are in no cache, in magazines. */
+struct collection {
+    struct desc *first;
+    uint32_t count;
+    size_t bytes, extra;
+};
+
+static void collection_push(bufferpool_t *pool, struct collection *all)
+{
+    if (all->count > 0)
+        depot_push(&pool->depot, all->first, all->count);
+    all->first = NULL;
+    all->count = 0;
+}
+
+static void collection_add(bufferpool_t *pool, struct collection *all, struct desc *d)
+{
+    d->chain = all->first;
+    all->first = d;
+    all->bytes += d->pub.cap;
+    all->extra += d->pub.cap - pool->heap.base;
+    if (++all->count >= (pool->cache_slots + 1) / 2)
+        collection_push(pool, all);
+}
+
+static struct census take_census(bufferpool_t *pool)
+{
+    struct census census = {0};
+    for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--) {
+        const struct desc *d = desc_at(&pool->heap.table, i);
+        switch (desc_state(load_relaxed(&d->word))) {
+        case STATE_LIVE:
+        case STATE_LIVE_GROWN:
+            census.live++;
+            census.live_extra += d->pub.cap - pool->heap.base;
+            break;
+        case STATE_IDLE:
+        case STATE_IDLE_GROWN:
+            census.idle++;
+            if (load_relaxed(&d->below) == MARK) {
+                census.cached++;
+                census.cached_extra += d->pub.cap - pool->heap.base;
+            }
+            break;
+        case STATE_BYPASS:
+            census.bypass++;
+            break;
+        case STATE_FREE:
+            break;
+        }
+    }
+    return census;
+}
+
+/* So that the walks tell the calling thread's idle buffers from the rest. */
+static void mark_cached(const struct cache *own, uint32_t mark)
+{
+    for (uint32_t i = 0; own != NULL && i < cache_idle(own); i++)
+        store_relaxed(&own->slots[i]->below, mark);
+}
+
+/* Fills the depot, whose in_flight counts every pooled buffer at first. */
+static struct collection refill_depot(bufferpool_t *pool)
+{
+    struct collection all = {0};
+    for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--) {
+        struct desc *d = desc_at(&pool->heap.table, i);
+        enum desc_state state = desc_state(load_relaxed(&d->word));
+        if ((state == STATE_IDLE || state == STATE_IDLE_GROWN) && load_relaxed(&d->below) != MARK)
+            collection_add(pool, &all, d);
+    }
+    collection_push(pool, &all);
+    return all;
+}
+
+/* So that bypass_live, which is gets less drops, is what the census found. */
+static void settle_bypass(bufferpool_t *pool, uint32_t bypass)
+{
+    uint64_t counted = load_relaxed(&pool->shared.counters[GETS_BYPASS]) -
+                       load_relaxed(&pool->shared.counters[DROPS_BYPASS]);
+    for (const struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next)
+        counted += load_relaxed(&c->counters[GETS_BYPASS]) - load_relaxed(&c->counters[DROPS_BYPASS]);
+    cache_count(&pool->shared, GETS_BYPASS, bypass - counted);
+}
+
+static void pool_repair(bufferpool_t *pool)
+{
+    heap_repair(&pool->heap);
+    struct cache *own = tls_cache_adopt(pool);
+    mark_cached(own, MARK);
+    struct census census = take_census(pool);
+    uint32_t pooled = census.live + census.idle;
+    depot_reset(&pool->depot, (struct depot_counts){pooled, pooled});
+    struct collection depot = refill_depot(pool);
+    mark_cached(own, 0);
+
+    store_relaxed(&pool->depot.extra, depot.extra);
+    store_relaxed(&pool->grown_extra, depot.extra + census.cached_extra + census.live_extra);
+    if (pool->max_idle_bytes != 0)
+        store_relaxed(&pool->idle_reserved, depot.bytes + (own != NULL ? own->budget : 0));
+    /* the calling thread's cache counts what it holds, the shared one what is live */
+    if (own != NULL)
+        store_relaxed(&own->level, ((uint64_t)census.cached << 32) | census.cached);
+    store_relaxed(&pool->shared.level, (uint64_t)census.live << 32);
+    settle_bypass(pool, census.bypass);
+    atomic_flag_clear(&pool->reclaim.busy);
+}
+
+/* ---- the handlers ---- */
+
+static void before_fork(void)
+{
+    registry_lock();
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
+        pthread_mutex_lock(&pool->heap.slabs.lock);
+}
+
+static void unlock_all(void)
+{
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
+        pthread_mutex_unlock(&pool->heap.slabs.lock);
+    registry_unlock();
+}
+
+static void after_fork_in_child(void)
+{
+    if (tls_cache_forget_others())
+        for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
+            pool_repair(pool);
+    unlock_all();
+}
+
+bool fork_handlers_install(void)
+{
+    static bool installed; /* under the registry's lock */
+    if (!installed)
+        installed = pthread_atfork(before_fork, unlock_all, after_fork_in_child) == 0;
+    return installed;
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tls_cache.c - threads come, get caches, and go
+ *
+ * All changes of a thread's table, and of who has which cache, happen under the registry's lock. The owner reads its
+ * table without it: others only ever replace the entry of a pool that is being destroyed, which the owner, by
+ * contract, does not use any more.
+ */
+#include "tls_cache.h"
+
+#include "fork.h"
+#include "pool.h"
+#include "registry.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct thread no_thread;
+static struct thread gone_thread;
+
+_Thread_local struct thread *tls_self = &no_thread;
+struct cache tls_cache_none = {.live_word = GATE_CLOSED};
+
+static struct thread *threads; /* linked by next; under the registry's lock */
+static pthread_key_t key;      /* its value is tls_self; there once key_made; under the registry's lock */
+static bool key_made;
+static _Atomic(bool) late_threads; /* some thread went on after its caches were gone */
+
+/* ---- the end of a thread, and of the library ---- */
+
+static void cache_disown(bufferpool_t *pool, struct cache *c)
+{
+    cache_flush(pool, c);
+    store_relaxed(&c->owned, false);
+    c->next_unowned = pool->unowned_caches;
+    pool->unowned_caches = c;
+}
+
+static void thread_unlink(struct thread *thread)
+{
+    *thread->link = thread->next;
+    if (thread->next != NULL)
+        thread->next->link = thread->link;
+}
+
+static void thread_end(void *value)
+{
+    struct thread *thread = value;
+    registry_lock();
+    for (size_t slot = 0; slot < thread->size; slot++) {
+        struct cache *c = load_relaxed(&thread->table[slot]);
+        if (c != &tls_cache_none)
+            cache_disown(registry_find(slot), c);
+    }
+    thread_unlink(thread);
+    tls_self = &gone_thread;
+    registry_unlock();
+    free(thread);
+}
+
+/* The shared library is never unmapped. A plug-in that contains the static one may be, and its key must go with it. */
+__attribute__((destructor)) static void library_end(void)
+{
+    registry_lock();
+    if (key_made)
+        pthread_key_delete(key);
+    key_made = false;
+    registry_unlock();
+}
+
+/* ---- the beginning ---- */
+
+static struct cache *cache_make(const bufferpool_t *pool)
+{
+    struct cache *c = aligned_alloc(CACHE_LINE, sizeof(*c));
+    if (c == NULL)
+        return NULL;
+    memset(c, 0, sizeof(*c));
+    c->live_word = GATE_CLOSED; /* the first slow path opens it */
+    c->slots = malloc(pool->cache_slots * sizeof(struct desc *));
+    if (c->slots == NULL) {
+        free(c);
+        return NULL;
+    }
+    return c;
+}
+
+static void cache_link(bufferpool_t *pool, struct cache *c)
+{
+    c->next = load_relaxed(&pool->caches);
+    store_release(&pool->caches, c); /* with the acquires of those who walk the list */
+}
+
+static struct cache *cache_acquire(bufferpool_t *pool)
+{
+    struct cache *c = pool->unowned_caches;
+    if (c != NULL) {
+        pool->unowned_caches = c->next_unowned;
+    } else {
+        c = cache_make(pool);
+        if (c == NULL)
+            return NULL;
+        cache_link(pool, c);
+    }
+    cache_flush(pool, c); /* nothing to move, but it sets the limit */
+    store_relaxed(&c->owned, true);
+    return c;
+}
+
+/* The calling thread's table, large enough for the slot; NULL: no memory, or no key. */
+static struct thread *thread_with(size_t slot)
+{
+    struct thread *old = tls_self;
+    if (slot < old->size)
+        return old;
+    if (!key_made && pthread_key_create(&key, thread_end) != 0)
+        return NULL;
+    key_made = true;
+
+    size_t size = 8;
+    while (size <= slot)
+        size *= 2;
+    struct thread *thread = malloc(sizeof(*thread) + size * sizeof(thread->table[0]));
+    if (thread == NULL)
+        return NULL;
+    if (pthread_setspecific(key, thread) != 0) {
+        free(thread);
+        return NULL;
+    }
+    thread->size = size;
+    for (size_t i = 0; i < size; i++)
+        store_relaxed(&thread->table[i], i < old->size ? load_relaxed(&old->table[i]) : &tls_cache_none);
+    thread->link = &threads;
+    thread->next = threads;
+    if (threads != NULL)
+        threads->link = &thread->next;
+    threads = thread;
+    if (old != &no_thread) {
+        thread_unlink(old);
+        free(old);
+    }
+    tls_self = thread;
+    return thread;
+}
+
+struct cache *tls_cache_own_or_shared(bufferpool_t *pool)
+{
+    struct cache *c = tls_cache_find(pool->slot);
+    return c != &tls_cache_none ? c : &pool->shared;
+}
+
+struct cache *tls_cache_own(bufferpool_t *pool)
+{
+    struct cache *c = tls_cache_find(pool->slot);
+    if (c != &tls_cache_none)
+        return c;
+    if (tls_self == &gone_thread) {
+        store_relaxed(&late_threads, true);
+        return &pool->shared;
+    }
+
+    registry_lock();
+    bool ready = fork_handlers_install();
+    struct thread *self = ready ? thread_with(pool->slot) : NULL;
+    c = self != NULL ? cache_acquire(pool) : NULL;
+    if (c != NULL)
+        store_relaxed(&self->table[pool->slot], c);
+    registry_unlock();
+    if (!ready)
+        return NULL;
+    return c != NULL ? c : &pool->shared;
+}
+
+/* ---- the end of a pool ---- */
+
+void tls_cache_forget(const bufferpool_t *pool)
+{
+    for (struct thread *thread = threads; thread != NULL; thread = thread->next)
+        if (pool->slot < thread->size)
+            store_relaxed(&thread->table[pool->slot], &tls_cache_none);
+}
+
+void tls_cache_free_all(bufferpool_t *pool)
+{
+    for (struct cache *c = load_relaxed(&pool->caches); c != NULL;) {
+        struct cache *next = c->next;
+        free(c->slots);
+        free(c);
+        c = next;
+    }
+}
+
+/* ---- fork ---- */
+
+bool tls_cache_forget_others(void)
+{
+    bool others = load_relaxed(&late_threads);
+    for (struct thread *thread = threads; thread != NULL;) {
+        struct thread *next = thread->next;
+        if (thread != tls_self) {
+            others = true;
+            thread_unlink(thread);
+            free(thread);
+        }
+        thread = next;
+    }
+    return others;
+}
+
+struct cache *tls_cache_adopt(bufferpool_t *pool)
+{
+    struct cache *own = tls_cache_find(pool->slot);
+    if (own == &tls_cache_none)
+        own = NULL;
+    pool->unowned_caches = NULL;
+    for (struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next) {
+        if (c == own)
+            continue;
+        store_relaxed(&c->level, 0);
+        store_relaxed(&c->extra, 0);
+        c->budget = 0;
+        store_relaxed(&c->owned, false);
+        c->next_unowned = pool->unowned_caches;
+        pool->unowned_caches = c;
+    }
+    return own;
+}

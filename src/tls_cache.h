@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tls_cache.h - which thread has which caches
+ *
+ * A thread finds its cache of a pool in a table of its own, by the pool's slot. The caches of one pool are linked, newest
+ * first, and stay in the list until the pool is destroyed; a thread that ends leaves its cache to the next that
+ * needs one. So the counters in them are never lost, and live and stats may walk the list without a lock.
+ *
+ * tls_self is one of
+ *
+ *     &no_thread      the thread has no cache yet: a table of size 0
+ *     a struct        linked into the list of threads, and the value of the library's pthread key
+ *     &gone_thread    the key's destructor has run: a table of size 0, and nothing makes another. From then on the thread
+ *                     uses pool->shared, which goes to the depot with every buffer
+ */
+#ifndef BUFFERPOOL_TLS_CACHE_H
+#define BUFFERPOOL_TLS_CACHE_H
+
+#include "cache.h"
+
+struct thread {
+    size_t size; /* of the table */
+    struct thread *next;
+    struct thread **link;            /* what points to it in the list of threads */
+    _Atomic(struct cache *) table[]; /* by slot; tls_cache_none where the thread has none */
+};
+
+/* What table entries without a cache point to: empty, and its gate is closed. Never written. */
+extern struct cache tls_cache_none;
+
+/* The calling thread's table. Initial-exec: in a shared library the default model costs a call. */
+extern _Thread_local struct thread *tls_self __attribute__((tls_model("initial-exec")));
+
+static inline struct cache *tls_cache_find(size_t slot)
+{
+    const struct thread *self = tls_self;
+    return likely(slot < self->size) ? load_relaxed(&self->table[slot]) : &tls_cache_none;
+}
+
+/* The calling thread's cache of the pool, made if need be; pool->shared where that is impossible. NULL: no memory for
+ * the fork handlers, without which nothing may be handed out. */
+struct cache *tls_cache_own(bufferpool_t *pool);
+
+/* The same, but makes none, and is never NULL. */
+struct cache *tls_cache_own_or_shared(bufferpool_t *pool);
+
+/* Forgets the pool in every thread's table. The caller holds the registry's lock and destroys the pool. */
+void tls_cache_forget(const bufferpool_t *pool);
+
+/* Frees the caches of a pool that all threads forgot. */
+void tls_cache_free_all(bufferpool_t *pool);
+
+/* In the child after fork, the registry's lock held: forgets the other threads; returns whether there were any. */
+bool tls_cache_forget_others(void);
+
+/* Then, for each pool: makes the caches that others had empty and free to have. Returns the calling thread's, or NULL. */
+struct cache *tls_cache_adopt(bufferpool_t *pool);
+
+#endif
