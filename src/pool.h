@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pool.h - what a pool consists of
+ */
+#ifndef BUFFERPOOL_POOL_H
+#define BUFFERPOOL_POOL_H
+
+#include "cache.h"
+#include "depot.h"
+#include "heap.h"
+
+struct reclaim {
+    _Atomic(uint64_t) next_ms; /* when the next period ends, on the coarse monotonic clock; 0: not begun */
+    _Atomic(uint32_t) due;     /* buffers that this period is to free */
+    atomic_flag busy;          /* one reclaimer at a time */
+};
+
+struct bufferpool {
+    /* read-only after creation */
+    size_t slot;
+    uintptr_t tag;
+    char *name;
+    size_t max_capacity;
+    size_t max_idle_bytes;  /* 0: no limit */
+    size_t cache_bytes;     /* thread_cache_bytes, at least buffer_capacity */
+    uint32_t cache_slots;   /* of each cache's array */
+    uint32_t reclaim_interval_ms;
+    /* written rarely */
+    _Atomic(size_t) max_live;
+    _Atomic(struct cache *) caches; /* all that ever were, linked by next */
+    struct cache *unowned_caches;   /* those without a thread; under the registry's lock */
+    /* written by whoever has business with the depot */
+    struct depot depot;
+    _Atomic(size_t) idle_reserved; /* bytes of max_idle_bytes in use or set aside */
+    _Atomic(size_t) grown_extra;   /* bytes of cap beyond buffer_capacity in all pooled buffers */
+    struct reclaim reclaim;
+    /* written by whoever makes or frees buffers */
+    struct heap heap;
+    /* for threads without a cache */
+    struct cache shared;
+};
+
+extern struct bufferpool pool_default;
+
+static inline bufferpool_t *pool_or_default(const bufferpool_t *pool)
+{
+    return pool != NULL ? (bufferpool_t *)(uintptr_t)pool : &pool_default;
+}
+
+/* The word of a plain buffer of the pool that is held. */
+static inline uintptr_t pool_live_word(const bufferpool_t *pool)
+{
+    return desc_word(pool->tag, STATE_LIVE);
+}
+
+/* The pool that the descriptor belongs to by its word and by its place; NULL: no buffer of this library, or an
+ * overwritten one. Any thread. */
+bufferpool_t *pool_of(const struct desc *d, uintptr_t word);
+
+/* Frees a pooled buffer that no caller holds and no cache counts: state, block, descriptor, count. `caller` for the
+ * report if its block was overwritten. With `defer` memory may stay resident until heap_purge. */
+void pool_free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char *caller);
+
+#endif
