@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * buffer.c - reserve, append, printf, from_data
+ *
+ * Every change of a buffer's size goes through grow(), and every size is checked against HEAP_CAP_MAX or by subtraction
+ * before anything is added.
+ */
+#include "debug.h"
+#include "pool.h"
+#include "registry.h"
+#include "tls_cache.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The buffer's pool, if the caller holds the buffer; else it was misused, and this does not return. */
+static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf, const char *caller)
+{
+    const struct desc *d = (const struct desc *)(const void *)buf;
+    bool aligned = ((uintptr_t)d & (_Alignof(struct desc) - 1)) == 0;
+    uintptr_t word = aligned ? load_relaxed(&d->word) : 0;
+    bufferpool_t *pool = aligned ? pool_of(d, word) : NULL;
+    if (pool == NULL)
+        misuse_unknown(caller, buf);
+    switch (desc_state(word)) {
+    case STATE_LIVE:
+    case STATE_LIVE_GROWN:
+    case STATE_BYPASS:
+        return pool;
+    default:
+        misuse(caller, buf, pool, "used after it was put");
+    }
+}
+
+/* Replaces the block by one of at least `need` bytes, which is more than cap; the first `keep` bytes stay. */
+static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t keep, const char *caller)
+{
+    struct desc *d = desc_of(buf);
+    if (!heap_intact(&pool->heap, d))
+        misuse(caller, buf, pool, "the bytes in front of data were overwritten");
+    int saved_errno = errno;
+    size_t old_cap = buf->cap;
+    int error = heap_grow(&pool->heap, d, need, keep);
+    errno = saved_errno;
+    if (error != 0)
+        return error;
+    if (desc_state(load_relaxed(&d->word)) != STATE_BYPASS) {
+        add_relaxed(&pool->grown_extra, buf->cap - old_cap);
+        store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE_GROWN));
+    }
+    cache_count(tls_cache_own_or_shared(pool), GROWS, 1);
+    return 0;
+}
+
+int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap)
+{
+    if (buf == NULL)
+        return EINVAL;
+    bufferpool_t *pool = pool_of_held(buf, "bufferpool_buf_reserve");
+    if (buf->len > buf->cap)
+        return EINVAL;
+    return cap <= buf->cap ? 0 : grow(pool, buf, cap, buf->len, "bufferpool_buf_reserve");
+}
+
+int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n)
+{
+    if (buf == NULL)
+        return EINVAL;
+    bufferpool_t *pool = pool_of_held(buf, "bufferpool_buf_append");
+    if (buf->len > buf->cap || (src == NULL && n > 0))
+        return EINVAL;
+    if (n == 0)
+        return 0;
+    if (n > buf->cap - buf->len) {
+        if (n > HEAP_CAP_MAX - buf->len)
+            return EOVERFLOW;
+        /* bytes of the buffer's own move with the block: also those beyond len, if src reaches there */
+        size_t offset = (size_t)((uintptr_t)src - (uintptr_t)buf->data);
+        bool own = offset < buf->cap;
+        size_t keep = own && n <= buf->cap - offset && offset + n > buf->len ? offset + n : buf->len;
+        int error = grow(pool, buf, buf->len + n, keep, "bufferpool_buf_append");
+        if (error != 0)
+            return error;
+        if (own)
+            src = buf->data + offset;
+    }
+    memmove(buf->data + buf->len, src, n);
+    buf->len += n;
+    return 0;
+}
+
+static int print(bufferpool_buf_t *buf, const char *format, va_list args, const char *caller)
+{
+    if (buf == NULL || format == NULL)
+        return EINVAL;
+    bufferpool_t *pool = pool_of_held(buf, caller);
+    if (buf->len > buf->cap)
+        return EINVAL;
+
+    int saved_errno = errno;
+    va_list again;
+    va_copy(again, args);
+    size_t room = buf->cap - buf->len;
+    int length = vsnprintf((char *)buf->data + buf->len, room, format, args);
+    int error = length < 0 ? errno : 0;
+    if (length >= 0 && (size_t)length >= room) {
+        error = (size_t)length >= HEAP_CAP_MAX - buf->len
+                    ? EOVERFLOW
+                    : grow(pool, buf, buf->len + (size_t)length + 1, buf->len, caller);
+        if (error == 0)
+            (void)vsnprintf((char *)buf->data + buf->len, (size_t)length + 1, format, again);
+    }
+    va_end(again);
+    errno = saved_errno;
+    if (error == 0)
+        buf->len += (size_t)length;
+    return error;
+}
+
+int bufferpool_buf_printf(bufferpool_buf_t *buf, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int error = print(buf, format, args, "bufferpool_buf_printf");
+    va_end(args);
+    return error;
+}
+
+int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *format, va_list args)
+{
+    return print(buf, format, args, "bufferpool_buf_vprintf");
+}
+
+bufferpool_buf_t *bufferpool_buf_from_data(const void *data)
+{
+    if (data != NULL && ((uintptr_t)data & (HEAP_ALIGNMENT_MIN - 1)) == 0) {
+        struct desc *d = heap_desc_of_data(data);
+        if (d != NULL && d->pub.data == data) {
+            uintptr_t word = load_relaxed(&d->word);
+            enum desc_state state = desc_state(word);
+            if (pool_of(d, word) != NULL &&
+                (state == STATE_LIVE || state == STATE_LIVE_GROWN || state == STATE_BYPASS))
+                return &d->pub;
+        }
+    }
+    errno = EINVAL;
+    return NULL;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * stats.c - what a pool holds and what it did
+ *
+ * Each call counts one thing in the cache of its thread; the rest follows by conservation:
+ *
+ *     live        = the sum of (moved - n) over all caches, the shared one included (cache.h)
+ *     puts_kept   = gets of pooled buffers - live - drops of pooled buffers
+ *     bypass_live = gets_bypass - drops_bypass
+ *
+ * Every number is read once, without a lock, so while calls are under way sums may be off by those calls; what would be
+ * negative is shown as 0.
+ */
+#include "pool.h"
+
+#include <string.h>
+
+struct totals {
+    uint32_t outside; /* the sum of moved, modulo 2^32 */
+    uint32_t idle;    /* the sum of n */
+    uint64_t extra;
+    uint64_t owned;
+    uint64_t counters[COUNTERS];
+};
+
+static void add_cache(struct totals *totals, const struct cache *c)
+{
+    uint64_t level = load_relaxed(&c->level);
+    totals->outside += (uint32_t)(level >> 32);
+    totals->idle += (uint32_t)level;
+    totals->extra += load_relaxed(&c->extra);
+    totals->owned += load_relaxed(&c->owned);
+    for (int i = 0; i < COUNTERS; i++)
+        totals->counters[i] += load_relaxed(&c->counters[i]);
+}
+
+static struct totals add_up(const bufferpool_t *pool)
+{
+    struct totals totals = {0};
+    add_cache(&totals, &pool->shared);
+    /* acquire: with the release in cache_link (tls_cache.c) */
+    for (const struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
+        add_cache(&totals, c);
+    return totals;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+static uint32_t live_of(const struct totals *totals)
+{
+    uint32_t live = totals->outside - totals->idle;
+    return live <= INT32_MAX ? live : 0;
+}
+
+size_t bufferpool_live(const bufferpool_t *pool)
+{
+    struct totals totals = add_up(pool_or_default(pool));
+    return live_of(&totals);
+}
+
+static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)
+{
+    struct totals totals = add_up(pool);
+    const uint64_t *n = totals.counters;
+    uint64_t depot_extra = load_relaxed(&pool->depot.extra);
+    uint64_t idle_extra = totals.extra + depot_extra;
+
+    stats->live = live_of(&totals);
+    stats->bypass_live = less(n[GETS_BYPASS], n[DROPS_BYPASS]);
+    stats->idle_thread = totals.idle;
+    stats->idle_depot = depot_idle(depot_counts(&pool->depot));
+    stats->idle_bytes = (stats->idle_thread + stats->idle_depot) * pool->heap.base + idle_extra;
+    stats->live_bytes = stats->live * pool->heap.base + less(load_relaxed(&pool->grown_extra), idle_extra);
+    stats->peak_in_flight = load_relaxed(&pool->depot.peak_in_flight);
+    stats->max_live = load_relaxed(&pool->max_live);
+    stats->thread_caches = totals.owned;
+
+    uint64_t pooled_gets = n[GETS_THREAD] + n[GETS_DEPOT] + n[GETS_FRESH];
+    uint64_t pooled_drops = n[DROPS_OVERSIZE] + n[DROPS_OVER_CAP] + n[DROPS_IDLE_LIMIT];
+    stats->gets_thread = n[GETS_THREAD];
+    stats->gets_depot = n[GETS_DEPOT];
+    stats->gets_fresh = n[GETS_FRESH];
+    stats->gets_bypass = n[GETS_BYPASS];
+    stats->gets_refused = n[GETS_REFUSED];
+    stats->puts_kept = less(pooled_gets, stats->live + pooled_drops);
+    stats->drops_oversize = n[DROPS_OVERSIZE];
+    stats->drops_bypass = n[DROPS_BYPASS];
+    stats->drops_over_cap = n[DROPS_OVER_CAP];
+    stats->drops_idle_limit = n[DROPS_IDLE_LIMIT];
+    stats->grows = n[GROWS];
+    stats->reclaimed_bytes = n[RECLAIMED_BYTES];
+}
+
+void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats)
+{
+    size_t size = stats->size;
+    bufferpool_stats_t full = BUFFERPOOL_STATS_INIT;
+    fill(pool_or_default(pool), &full);
+    full.size = size;
+    if (size <= sizeof(full)) {
+        if (size >= sizeof(size))
+            memcpy(stats, &full, size);
+    } else {
+        memcpy(stats, &full, sizeof(full));
+        memset((unsigned char *)stats + sizeof(full), 0, size - sizeof(full));
+    }
+}
+
+#define STRING(x)  #x
+#define VERSION(major, minor, patch)  STRING(major) "." STRING(minor) "." STRING(patch)
+
+const char *bufferpool_version(void)
+{
+    return VERSION(BUFFERPOOL_VERSION_MAJOR, BUFFERPOOL_VERSION_MINOR, BUFFERPOOL_VERSION_PATCH);
+}
