@@ -207,26 +207,23 @@ static struct desc *take_beyond_cache(bufferpool_t *pool, struct cache *c, enum 
     return d;
 }
 
-/* A buffer, not yet counted in *source. NULL with errno; errno is as before otherwise. */
+/* A buffer, not yet counted in *source. NULL with errno ENOMEM or EAGAIN. */
 static struct desc *take_slow(bufferpool_t *pool, struct cache *c, enum at_cap at_cap, enum counter *source,
                               const char *caller)
 {
-    int saved_errno = errno;
     service_gate(pool, c, caller);
     *source = GETS_THREAD;
     struct desc *d = cache_take(pool, c, caller);
     if (d == NULL)
         d = take_beyond_cache(pool, c, at_cap, source, caller);
-    if (d == NULL)
-        return NULL;
-    if (*source == GETS_DEPOT)
+    if (d != NULL && *source == GETS_DEPOT)
         reclaim_tick(pool, c, caller);
-    errno = saved_errno;
     return d;
 }
 
 static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, enum at_cap at_cap, const char *caller)
 {
+    int saved_errno = errno;
     struct cache *c = tls_cache_own(pool);
     if (c == NULL) {
         errno = ENOMEM;
@@ -237,6 +234,7 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
     if (d == NULL)
         return NULL;
     cache_count(c, source, 1);
+    errno = saved_errno;
     return &d->pub;
 }
 
@@ -373,11 +371,12 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
     if (bufs == NULL)
         return EINVAL;
     pool = pool_or_default(pool);
-    struct cache *c = tls_cache_own(pool);
-    if (c == NULL)
-        return ENOMEM;
-
     int saved_errno = errno;
+    struct cache *c = tls_cache_own(pool);
+    if (c == NULL) {
+        errno = saved_errno;
+        return ENOMEM;
+    }
     uint64_t taken[COUNTERS] = {0};
     for (size_t i = 0; i < n; i++) {
         enum counter source = GETS_THREAD;
@@ -395,6 +394,7 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
     for (int source = GETS_THREAD; source <= GETS_BYPASS; source++)
         if (taken[source] != 0)
             cache_count(c, (enum counter)source, taken[source]);
+    errno = saved_errno;
     return 0;
 }
 

@@ -89,7 +89,8 @@ static void reclaim_step(bufferpool_t *pool, struct cache *c, const char *caller
     uint32_t freed = 0;
     size_t bytes = 0;
     while (freed < due && freed < STEP) {
-        uint32_t n = free_magazine(pool, due - freed, false, &bytes, caller);
+        uint32_t most = due - freed < STEP - freed ? due - freed : STEP - freed;
+        uint32_t n = free_magazine(pool, most, false, &bytes, caller);
         if (n == 0)
             due = 0;
         freed += n;

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * support.h - what the tests share and what needs no pool: scale, threads, processes that are to abort, a counting
+ * block allocator, random numbers, resident memory. Include it first: it brings cmocka, with what that needs before it.
+ *
+ * A cmocka assertion in a worker thread would end the whole program. So workers record with thread_check(), and
+ * run_threads() and join_threads() assert in the calling thread that nothing was recorded.
+ */
+#ifndef TEST_SUPPORT_H
+#define TEST_SUPPORT_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "bufferpool.h"
+
+/* ---- scale ---- */
+
+#define TEST_ASAN 0
+#define TEST_TSAN 0
+#if defined(__SANITIZE_ADDRESS__)
+#undef TEST_ASAN
+#define TEST_ASAN 1
+#endif
+#if defined(__SANITIZE_THREAD__)
+#undef TEST_TSAN
+#define TEST_TSAN 1
+#endif
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) && !TEST_ASAN
+#undef TEST_ASAN
+#define TEST_ASAN 1
+#endif
+#if __has_feature(thread_sanitizer) && !TEST_TSAN
+#undef TEST_TSAN
+#define TEST_TSAN 1
+#endif
+#endif
+
+/* True under Valgrind and in sanitizer builds: memory figures are then not the library's. */
+bool test_instrumented(void);
+bool test_under_valgrind(void);
+
+/* The number of rounds: full, or small when instrumented or when BUFFERPOOL_TEST_SCALE=small. */
+size_t test_scale(size_t full, size_t small);
+
+/* ---- threads ---- */
+
+typedef void (*test_thread_fn)(void *arg, unsigned index);
+typedef struct test_crew test_crew_t;
+
+/* n threads that call fn(arg, 0 .. n-1), all released by one barrier. */
+void run_threads(unsigned n, test_thread_fn fn, void *arg);
+test_crew_t *start_threads(unsigned n, test_thread_fn fn, void *arg);
+void join_threads(test_crew_t *crew);
+
+/* In a worker: records the first failure, and yields whether the condition held. */
+#define thread_check(condition) test_record((condition), #condition, __FILE__, __LINE__)
+bool test_record(bool ok, const char *what, const char *file, int line);
+/* Whether a failure is on record: for children made by fork, which report by exit status. */
+bool test_recorded_failure(void);
+
+/* ---- processes ---- */
+
+/* Runs fn(arg) in a child, which must write exactly one line to stderr, with all the given substrings (up to the NULL)
+ * and those noted by expect_in_message() in it, and then abort. */
+void expect_abort(void (*fn)(void *arg), void *arg, ...) __attribute__((sentinel));
+void expect_in_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The line that the last expect_abort() saw. */
+const char *last_abort_message(void);
+
+/* Runs fn(arg) in a child that has the given seconds; returns the exit status of the child, or 128 + signal. */
+int run_in_child(int (*fn)(void *arg), void *arg, unsigned seconds);
+
+/* ---- a block allocator that counts ---- */
+
+typedef struct test_blocks {
+    atomic_size_t count;     /* blocks in existence */
+    atomic_size_t peak;      /* the most there ever were */
+    atomic_size_t bytes;     /* the sum of their sizes */
+    atomic_size_t allocs;    /* calls that succeeded */
+    atomic_size_t frees;     /* calls */
+    atomic_size_t errors;    /* frees with another size or ctx than at alloc, or of no block; strange alignments */
+    atomic_size_t fail_from; /* the calls number fail_from .. fail_to (from 1) fail; 0: none */
+    atomic_size_t fail_to;
+    atomic_size_t calls;
+    /* sees the block before it is freed; NULL: nobody does */
+    void (*on_free)(struct test_blocks *blocks, const unsigned char *block, size_t size);
+    _Atomic(void *) last; /* the last block made, what was asked for */
+    atomic_size_t last_size;
+    atomic_size_t last_align;
+} test_blocks_t;
+
+void *test_blocks_alloc(size_t size, size_t align, void *ctx);
+void test_blocks_free(void *block, size_t size, void *ctx);
+/* The calls after the next skip calls fail, n of them. */
+void test_blocks_fail(test_blocks_t *blocks, size_t skip, size_t n);
+void test_blocks_fail_none(test_blocks_t *blocks);
+
+/* ---- small things ---- */
+
+typedef struct test_random {
+    uint64_t state;
+} test_random_t;
+
+uint64_t test_random(test_random_t *random);
+/* 0 .. below - 1 */
+size_t test_random_below(test_random_t *random, size_t below);
+
+/* Bytes of this process that are in memory. */
+size_t test_resident_bytes(void);
+
+/* Bytes that depend on seed and position. */
+void test_fill(unsigned char *data, size_t n, uint64_t seed);
+bool test_filled(const unsigned char *data, size_t n, uint64_t seed);
+
+#endif /* TEST_SUPPORT_H */

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_desc.c - the table of descriptors: numbers and addresses belong together, across every chunk boundary
+ */
+#include "support/support.h"
+
+#include "desc.h"
+
+#define MANY 5000u /* reaches into the seventh chunk */
+
+static void every_number_has_an_address_of_its_own(void **state)
+{
+    (void)state;
+    struct desc_table table = {0};
+    static struct desc *all[MANY + 1];
+    for (uint32_t i = 1; i <= MANY; i++) {
+        all[i] = desc_take(&table);
+        assert_non_null(all[i]);
+        assert_int_equal(all[i]->index, i);
+        assert_true(((uintptr_t)all[i] & (CACHE_LINE - 1)) == 0);
+        store_relaxed(&all[i]->word, i); /* would show up elsewhere if two were one */
+    }
+    for (uint32_t i = 1; i <= MANY; i++) {
+        assert_ptr_equal(desc_at(&table, i), all[i]);
+        assert_int_equal(load_relaxed(&all[i]->word), i);
+        assert_true(desc_table_has(&table, all[i]));
+        assert_true(desc_table_covers(&table, all[i]));
+    }
+    desc_table_destroy(&table);
+}
+
+static void what_was_given_back_is_taken_first(void **state)
+{
+    (void)state;
+    struct desc_table table = {0};
+    struct desc *a = desc_take(&table);
+    struct desc *b = desc_take(&table);
+    desc_give(&table, a);
+    desc_give(&table, b);
+    assert_ptr_equal(desc_take(&table), b);
+    assert_ptr_equal(desc_take(&table), a);
+    assert_int_equal(desc_take(&table)->index, 3);
+    desc_table_destroy(&table);
+}
+
+static void strangers_are_told_apart(void **state)
+{
+    (void)state;
+    struct desc_table table = {0};
+    struct desc *mine = desc_take(&table);
+    struct desc copy = *mine; /* the right number in the wrong place */
+    assert_false(desc_table_has(&table, &copy));
+    assert_false(desc_table_covers(&table, &copy));
+    copy.index = 0;
+    assert_false(desc_table_has(&table, &copy));
+    copy.index = 2; /* in a chunk that is there, but never handed out */
+    assert_false(desc_table_has(&table, &copy));
+    copy.index = UINT32_MAX;
+    assert_false(desc_table_has(&table, &copy));
+    assert_true(desc_table_covers(&table, (unsigned char *)mine + 5));
+    desc_table_destroy(&table);
+}
+
+static void a_word_keeps_slot_and_state(void **state)
+{
+    (void)state;
+    uintptr_t word = desc_word((uintptr_t)0x1234 << SLOT_BITS | 0xabcd, STATE_LIVE_GROWN);
+    assert_int_equal(desc_slot(word), 0xabcd);
+    assert_int_equal(desc_state(word), STATE_LIVE_GROWN);
+    /* what get and put rely on */
+    assert_int_equal(STATE_LIVE - STATE_IDLE, 1);
+    assert_int_equal(STATE_LIVE_GROWN - STATE_IDLE_GROWN, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_number_has_an_address_of_its_own),
+        cmocka_unit_test(what_was_given_back_is_taken_first),
+        cmocka_unit_test(strangers_are_told_apart),
+        cmocka_unit_test(a_word_keeps_slot_and_state),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

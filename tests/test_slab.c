@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_slab.c - slabs: slots do not overlap, the invariants of slab.c hold after every step, and memory goes back
+ *
+ * Whether a page is resident is asked of the kernel (mincore).
+ */
+#include "support/support.h"
+
+#include "heap.h"
+#include "region.h"
+
+#include <sys/mman.h>
+
+#define STRIDE   ((size_t)32 * 1024 + 64) /* slots share pages with their neighbours */
+#define MANY     400u                     /* slots in more than three slabs */
+#define KEPT_MAX ((size_t)1 << 20)
+
+struct slot {
+    struct slab *slab;
+    unsigned char *at;
+};
+
+static void slabs_init(struct slabs *slabs)
+{
+    memset(slabs, 0, sizeof(*slabs));
+    pthread_mutex_init(&slabs->lock, NULL);
+    pthread_mutex_lock(&slabs->lock);
+}
+
+static void slabs_end(struct slabs *slabs)
+{
+    slab_destroy_all(slabs);
+    pthread_mutex_unlock(&slabs->lock);
+    pthread_mutex_destroy(&slabs->lock);
+}
+
+static struct slot take(struct slabs *slabs)
+{
+    struct slot slot;
+    slot.at = slab_take(slabs, &slabs->classes[SLAB_BASE], STRIDE, &slot.slab);
+    assert_non_null(slot.at);
+    return slot;
+}
+
+static unsigned bits(const uint64_t set[2])
+{
+    return (unsigned)(__builtin_popcountll(set[0]) + __builtin_popcountll(set[1]));
+}
+
+/* What slab.c says at its top. */
+static void check_invariants(const struct slabs *slabs)
+{
+    size_t dirty_bytes = 0;
+    unsigned empty[SLAB_CLASSES] = {0}, count[SLAB_CLASSES] = {0};
+    for (const struct slab *slab = slabs->all; slab != NULL; slab = slab->all_next) {
+        size_t cls = (size_t)(slab->cls - slabs->classes);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(slab->dirty[i] & ~slab->avail[i], 0);
+        dirty_bytes += bits(slab->dirty) * slab->stride;
+        empty[cls] += bits(slab->avail) == slab->slots;
+        count[cls]++;
+        const struct slab_list *list = bits(slab->dirty) > 0   ? &slab->cls->dirty
+                                       : bits(slab->avail) > 0 ? &slab->cls->clean
+                                                               : NULL;
+        assert_ptr_equal(slab->list, list);
+    }
+    assert_int_equal(slabs->dirty_bytes, dirty_bytes);
+    for (size_t cls = 0; cls < SLAB_CLASSES; cls++) {
+        assert_int_equal(slabs->classes[cls].empty, empty[cls]);
+        assert_int_equal(slabs->classes[cls].slabs, count[cls]);
+    }
+}
+
+static size_t resident_pages(const struct slab *slab)
+{
+    size_t page = region_page_size(), n = 0;
+    unsigned char in_core[(4u << 20) / 4096 + 2];
+    assert_int_equal(mincore(slab->base, slab->bytes, in_core), 0);
+    for (size_t i = 0; i < slab->bytes / page; i++)
+        n += in_core[i] & 1u;
+    return n;
+}
+
+static void slots_do_not_overlap(void **state)
+{
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    struct slot slots[MANY];
+    for (unsigned i = 0; i < MANY; i++) {
+        slots[i] = take(&slabs);
+        assert_true(slab_has(slots[i].slab, slots[i].at));
+        assert_false(slab_has(slots[i].slab, slots[i].at + 64));
+        test_fill(slots[i].at, STRIDE, i);
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        assert_true(test_filled(slots[i].at, STRIDE, i));
+    check_invariants(&slabs);
+    slabs_end(&slabs);
+}
+
+static void a_freed_slot_is_the_next_one_taken(void **state)
+{
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    struct slot slots[MANY];
+    for (unsigned i = 0; i < MANY; i++)
+        slots[i] = take(&slabs);
+    /* in a slab that is full, while another one has slots that were never used: its pages are there already */
+    slab_give(&slabs, slots[5].slab, slots[5].at, false);
+    assert_ptr_equal(take(&slabs).at, slots[5].at);
+    slabs_end(&slabs);
+}
+
+static void little_stays_dirty_and_one_slab_empty(void **state)
+{
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    struct slot slots[MANY];
+    test_random_t random = {7};
+    for (unsigned i = 0; i < MANY; i++) {
+        slots[i] = take(&slabs);
+        memset(slots[i].at, 1, STRIDE);
+    }
+    for (unsigned left = MANY; left > 0; left--) {
+        size_t pick = test_random_below(&random, left);
+        slab_give(&slabs, slots[pick].slab, slots[pick].at, false);
+        slots[pick] = slots[left - 1];
+        assert_true(slabs.dirty_bytes <= KEPT_MAX);
+        check_invariants(&slabs);
+    }
+    assert_int_equal(slabs.classes[SLAB_BASE].slabs, 1);
+    slab_purge_all(&slabs);
+    assert_null(slabs.all);
+    check_invariants(&slabs);
+    slabs_end(&slabs);
+}
+
+static void a_purge_takes_every_page_between_free_slots(void **state)
+{
+    (void)state;
+    if (test_instrumented())
+        skip();
+    struct slabs slabs;
+    slabs_init(&slabs);
+    struct slot slots[12];
+    for (unsigned i = 0; i < 12; i++) {
+        slots[i] = take(&slabs);
+        test_fill(slots[i].at, STRIDE, i);
+    }
+    struct slab *slab = slots[0].slab;
+    /* 3..5 free, 4 first and purged alone: the pages that it shares with 3 and 5 must go when those do */
+    slab_give(&slabs, slab, slots[4].at, true);
+    slab_purge_all(&slabs);
+    slab_give(&slabs, slab, slots[3].at, true);
+    slab_give(&slabs, slab, slots[5].at, true);
+    slab_purge_all(&slabs);
+    size_t page = region_page_size();
+    size_t used = (12 * STRIDE + page - 1) / page;
+    size_t free_pages = (6 * STRIDE) / page - (3 * STRIDE + page - 1) / page;
+    assert_int_equal(resident_pages(slab), used - free_pages);
+    for (unsigned i = 0; i < 12; i++)
+        if (i < 3 || i > 5)
+            assert_true(test_filled(slots[i].at, STRIDE, i));
+    check_invariants(&slabs);
+    slabs_end(&slabs);
+}
+
+static void repair_finds_what_is_claimed(void **state)
+{
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    struct slot slots[MANY];
+    for (unsigned i = 0; i < MANY; i++)
+        slots[i] = take(&slabs);
+    slab_repair_begin(&slabs);
+    for (unsigned i = 0; i < MANY; i += 2)
+        slab_repair_claim(slots[i].slab, slots[i].at);
+    slab_repair_end(&slabs);
+    check_invariants(&slabs);
+    for (unsigned i = 1; i < MANY; i += 2) { /* the others may be had again */
+        struct slot slot = take(&slabs);
+        for (unsigned j = 0; j < MANY; j += 2)
+            assert_ptr_not_equal(slot.at, slots[j].at);
+    }
+    slabs_end(&slabs);
+}
+
+/* ---- the heap on top ---- */
+
+static void heap_init(struct heap *heap, size_t base)
+{
+    memset(heap, 0, sizeof(*heap));
+    heap->base = base;
+    heap->alignment = 64;
+    pthread_mutex_init(&heap->slabs.lock, NULL);
+}
+
+static void blocks_grow_through_classes_and_mappings(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, 100);
+    struct desc *d = heap_alloc(&heap);
+    assert_non_null(d);
+    assert_int_equal(d->pub.cap, 100);
+    test_fill(d->pub.data, 100, 1);
+    for (size_t need = 101; need <= (size_t)3 << 20; need = d->pub.cap + 1) {
+        size_t before = d->pub.cap;
+        assert_int_equal(heap_grow(&heap, d, need, 100), 0);
+        assert_true(d->pub.cap >= need && d->pub.cap >= before + before / 2);
+        assert_true(((uintptr_t)d->pub.data & 63) == 0);
+        assert_true(heap_intact(&heap, d));
+        assert_ptr_equal(heap_desc_of_data(d->pub.data), d);
+        assert_true(test_filled(d->pub.data, 100, 1));
+        d->pub.data[d->pub.cap - 1] = 1; /* usable to the end */
+    }
+    assert_null(d->slab);
+    assert_int_equal(heap_grow(&heap, d, SIZE_MAX, 0), EOVERFLOW);
+    assert_int_equal(heap_grow(&heap, d, HEAP_CAP_MAX, 0), ENOMEM);
+    assert_true(test_filled(d->pub.data, 100, 1));
+    heap_free(&heap, d, false);
+    heap_purge(&heap);
+    assert_null(heap.slabs.all);
+    heap_destroy(&heap);
+}
+
+static void huge_pages_are_asked_for_in_whole(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, 32768);
+    heap.slabs.huge = true;
+    struct desc *d = heap_alloc(&heap);
+    assert_non_null(d);
+    assert_true(((uintptr_t)d->slab->base & (((uintptr_t)2 << 20) - 1)) == 0);
+    assert_int_equal(d->slab->bytes % ((size_t)2 << 20), 0);
+    memset(d->pub.data, 1, d->pub.cap);
+    assert_int_equal(heap_grow(&heap, d, (size_t)5 << 20, 32768), 0);
+    memset(d->pub.data, 1, d->pub.cap);
+    heap_free(&heap, d, false);
+    heap_destroy(&heap);
+}
+
+struct load {
+    struct heap heap;
+    size_t turns;
+};
+
+static void make_and_free(void *arg, unsigned index)
+{
+    struct load *load = arg;
+    enum { HELD = 40 };
+    struct desc *held[HELD] = {NULL};
+    test_random_t random = {index + 1};
+    for (size_t turn = 0; turn < load->turns; turn++) {
+        size_t i = test_random_below(&random, HELD);
+        if (held[i] == NULL) {
+            held[i] = heap_alloc(&load->heap);
+            if (!thread_check(held[i] != NULL))
+                return;
+            if (turn % 5 == 0)
+                thread_check(heap_grow(&load->heap, held[i], 5000 + turn % 90000, 0) == 0);
+            test_fill(held[i]->pub.data, 64, (uint64_t)index << 32 | i);
+            held[i]->pub.data[held[i]->pub.cap - 1] = (unsigned char)index;
+        } else {
+            thread_check(test_filled(held[i]->pub.data, 64, (uint64_t)index << 32 | i));
+            thread_check(held[i]->pub.data[held[i]->pub.cap - 1] == (unsigned char)index);
+            thread_check(heap_intact(&load->heap, held[i]));
+            heap_free(&load->heap, held[i], turn % 2 == 0);
+            held[i] = NULL;
+        }
+        if (turn % 1000 == 0)
+            heap_purge(&load->heap);
+    }
+    for (unsigned i = 0; i < HELD; i++)
+        if (held[i] != NULL)
+            heap_free(&load->heap, held[i], false);
+}
+
+static void threads_share_slabs(void **state)
+{
+    (void)state;
+    static struct load load;
+    heap_init(&load.heap, 4000);
+    load.turns = test_scale(60000, 3000);
+    run_threads(4, make_and_free, &load);
+    check_invariants(&load.heap.slabs);
+    heap_purge(&load.heap);
+    assert_null(load.heap.slabs.all);
+    heap_destroy(&load.heap);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(slots_do_not_overlap),
+        cmocka_unit_test(a_freed_slot_is_the_next_one_taken),
+        cmocka_unit_test(little_stays_dirty_and_one_slab_empty),
+        cmocka_unit_test(a_purge_takes_every_page_between_free_slots),
+        cmocka_unit_test(repair_finds_what_is_claimed),
+        cmocka_unit_test(blocks_grow_through_classes_and_mappings),
+        cmocka_unit_test(huge_pages_are_asked_for_in_whole),
+        cmocka_unit_test(threads_share_slabs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
