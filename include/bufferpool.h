@@ -120,22 +120,22 @@ typedef struct bufferpool_buf {
 #define BUFFERPOOL_HUGEPAGES 0x4u
 
 typedef struct bufferpool_config {
-    size_t size;              /* sizeof(bufferpool_config_t), set by BUFFERPOOL_CONFIG_INIT; lets it grow */
-    const char *name;         /* for messages; copied; a suffix is added where it is taken. "pool-N" */
-    size_t buffer_capacity;   /* bytes of a new buffer. 32 KiB */
-    size_t max_capacity;      /* bytes; a larger buffer is freed on put. 1 MiB, or buffer_capacity if that is more */
-    size_t max_live;          /* the cap, in buffers. 0: none */
-    size_t max_idle_bytes;    /* idle bytes beyond this are freed on put. 0: no limit */
+    size_t size;               /* sizeof(bufferpool_config_t), set by BUFFERPOOL_CONFIG_INIT; lets it grow */
+    const char *name;          /* for messages; copied; a suffix is added where it is taken. "pool-N" */
+    size_t buffer_capacity;    /* bytes of a new buffer. 32 KiB */
+    size_t max_capacity;       /* bytes; a larger buffer is freed on put. 1 MiB, or buffer_capacity if that is more */
+    size_t max_live;           /* the cap, in buffers. 0: none */
+    size_t max_idle_bytes;     /* idle bytes beyond this are freed on put. 0: no limit */
     size_t thread_cache_bytes; /* what one thread may keep of this pool, but at least one buffer. 512 KiB */
-    size_t alignment;         /* of data: a power of two up to the page size. 64 */
+    size_t alignment;          /* of data: a power of two up to the page size. 64 */
     unsigned reclaim_interval_ms; /* how often the depot gives back what it did not need. 10,000; see below */
-    unsigned flags;           /* BUFFERPOOL_ZERO, BUFFERPOOL_HUGEPAGES. 0 */
+    unsigned flags;               /* BUFFERPOOL_ZERO, BUFFERPOOL_HUGEPAGES. 0 */
     /* The block allocator: both hooks or neither (the system). Called from any thread, also at thread exit, with
      * no lock held; they must not use this pool. size includes the library's prefix; alloc returns memory aligned
      * to align or NULL, and free gets the same size. */
     void *(*alloc)(size_t size, size_t align, void *ctx);
     void (*free)(void *block, size_t size, void *ctx);
-    void *ctx;                /* handed to the hooks; not touched */
+    void *ctx; /* handed to the hooks; not touched */
 } bufferpool_config_t;
 
 /* clang-format off */

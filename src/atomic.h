@@ -10,20 +10,20 @@
 
 #include <stdatomic.h>
 
-#define load_relaxed(p)  atomic_load_explicit((p), memory_order_relaxed)
-#define load_acquire(p)  atomic_load_explicit((p), memory_order_acquire)
-#define load_seq_cst(p)  atomic_load_explicit((p), memory_order_seq_cst)
+#define load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
+#define load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#define load_seq_cst(p) atomic_load_explicit((p), memory_order_seq_cst)
 
-#define store_relaxed(p, v)  atomic_store_explicit((p), (v), memory_order_relaxed)
-#define store_release(p, v)  atomic_store_explicit((p), (v), memory_order_release)
-#define store_seq_cst(p, v)  atomic_store_explicit((p), (v), memory_order_seq_cst)
+#define store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+#define store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+#define store_seq_cst(p, v) atomic_store_explicit((p), (v), memory_order_seq_cst)
 
-#define exchange_relaxed(p, v)  atomic_exchange_explicit((p), (v), memory_order_relaxed)
-#define exchange_acquire(p, v)  atomic_exchange_explicit((p), (v), memory_order_acquire)
+#define exchange_relaxed(p, v) atomic_exchange_explicit((p), (v), memory_order_relaxed)
+#define exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
 
-#define add_relaxed(p, v)  atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
-#define sub_relaxed(p, v)  atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
-#define sub_release(p, v)  atomic_fetch_sub_explicit((p), (v), memory_order_release)
+#define add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+#define sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
+#define sub_release(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_release)
 
 /* Weak: may fail for no reason, so they stand in loops. Failure is always relaxed but for acquire. */
 #define cas_relaxed(p, expected, v)                                                                                    \
@@ -36,10 +36,10 @@
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_seq_cst, memory_order_relaxed)
 
 /* For a variable that one thread writes and others only read. */
-#define bump_relaxed(p, v)  store_relaxed((p), load_relaxed(p) + (v))
+#define bump_relaxed(p, v) store_relaxed((p), load_relaxed(p) + (v))
 
-#define likely(x)    __builtin_expect(!!(x), 1)
-#define unlikely(x)  __builtin_expect(!!(x), 0)
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define CACHE_LINE 64
 

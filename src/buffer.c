@@ -139,8 +139,7 @@ bufferpool_buf_t *bufferpool_buf_from_data(const void *data)
         if (d != NULL && d->pub.data == data) {
             uintptr_t word = load_relaxed(&d->word);
             enum desc_state state = desc_state(word);
-            if (pool_of(d, word) != NULL &&
-                (state == STATE_LIVE || state == STATE_LIVE_GROWN || state == STATE_BYPASS))
+            if (pool_of(d, word) != NULL && (state == STATE_LIVE || state == STATE_LIVE_GROWN || state == STATE_BYPASS))
                 return &d->pub;
         }
     }

@@ -4,8 +4,8 @@
  *
  * The owner calls these; on pool->shared, which holds nothing, any thread may. The invariants stand in cache.h.
  *
- * Why the owner's plain stores do: nobody else reads the slots. What others read (level, extra, counters) is atomic, and
- * wrong by at most the call under way. A cache changes hands under the registry's lock.
+ * Why the owner's plain stores do: nobody else reads the slots. What others read (level, extra, counters) is atomic,
+ * and wrong by at most the call under way. A cache changes hands under the registry's lock.
  */
 #include "cache.h"
 
@@ -280,8 +280,8 @@ void cache_gate_open(const bufferpool_t *pool, struct cache *c)
 
 void cache_gate_close(struct cache *c)
 {
-    /* seq_cst: either the owner opens the gate before this, and it stays closed; or after, and then what the owner reads
-     * with seq_cst next (depot_over_cap) is at least as new as what the closing thread had stored before */
+    /* seq_cst: either the owner opens the gate before this, and it stays closed; or after, and then what the owner
+     * reads with seq_cst next (depot_over_cap) is at least as new as what the closing thread had stored before */
     store_seq_cst(&c->live_word, GATE_CLOSED);
 }
 

@@ -108,17 +108,18 @@ void cache_count(struct cache *c, enum counter counter, uint64_t n);
 /* n pooled buffers that callers hold came to be counted with this cache (or, negative, ceased to be). */
 void cache_moved(struct cache *c, int32_t n);
 
-/* The warmest idle buffer, now live, whatever kind it is; NULL: there is none. `caller` for the report of a misused one. */
+/* The warmest idle buffer, now live, whatever kind it is; NULL: there is none. `caller` for the report of a misused
+ * one. */
 struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller);
 
 /* Takes a magazine from the depot into the empty cache; its first buffer, now live; NULL: the depot is empty. */
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *caller);
 
-/* Puts a buffer that is in an idle state already into the cache, or else the depot. Returns false, and does nothing, if that
- * would exceed max_idle_bytes. */
+/* Puts a buffer that is in an idle state already into the cache, or else the depot. Returns false, and does nothing,
+ * if that would exceed max_idle_bytes. */
 bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d);
 
-/* Takes the coldest idle buffer out, which ceases to be counted here; NULL: there is none. It stays in an idle state. */
+/* Takes the coldest idle buffer out, which ceases to be counted here but stays idle; NULL: there is none. */
 struct desc *cache_evict(bufferpool_t *pool, struct cache *c);
 
 /* Moves everything to the depot. */

@@ -7,11 +7,12 @@
 
 #include "bufferpool.h"
 
-/* Writes one line to stderr that names the public function, the address, the pool (NULL: unknown) and what is wrong, and
- * aborts. The caller may hold any lock. */
+/* Writes one line to stderr that names the public function, the address, the pool (NULL: unknown) and what is wrong,
+ * and aborts. The caller may hold any lock. */
 _Noreturn void misuse(const char *function, const void *address, const bufferpool_t *pool, const char *what);
 
-/* The same for a handle whose word leads to no pool: tells an overwritten handle from a foreign pointer by its address. */
+/* The same for a handle whose word leads to no pool: tells an overwritten handle from a foreign pointer by its
+ * address. */
 _Noreturn void misuse_unknown(const char *function, const void *address);
 
 #endif

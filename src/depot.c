@@ -11,15 +11,16 @@
  *        another thread may have popped that magazine, and its descriptor may have been handed out, put, pushed again,
  *        or freed. Its memory is still there (desc.h), so the read of `below` is harmless; it is atomic, so it is no
  *        data race; and what it yielded is used only if the swap succeeds.
- *     2. Each pop moves the tag on. If the head is the same word as before, no pop came between, so the magazine
- *        was never off the stack, and `below`, which only its pusher writes, before the push, is what it was. (A
- *        thread would have to sleep between the two for exactly a multiple of 2^32 pops to be fooled.) Pushes need not move
+ *     2. Each pop moves the tag on. If the head is the same word as before, no pop came between, so the magazine was
+ *        never off the stack, and `below`, which only its pusher writes, before the push, is what it was. (A thread
+ *        would have to sleep between the two for exactly a multiple of 2^32 pops to be fooled.) Pushes need not move
  *        the tag: a push that finds the same top, whatever happened to it, links to it rightly.
- *     3. A push writes chain, count, below and the buffers' words and bytes, and then swaps head with release. A
- *        pop swaps with acquire. Pushes and pops by others in between are read-modify-writes of head, so they continue the
- *        release sequence of each push beneath: a pop synchronises with the push of the very magazine that it takes, and
- *        everything written before a buffer was put is seen by whoever gets it.
- *     4. The read of head before `below` is an acquire too, so that `below` is not older than the push that it belongs to.
+ *     3. A push writes chain, count, below and the buffers' words and bytes, and then swaps head with release. A pop
+ *        swaps with acquire. Pushes and pops by others in between are read-modify-writes of head, so they continue
+ *        the release sequence of each push beneath: a pop synchronises with the push of the very magazine that it
+ *        takes, and everything written before a buffer was put is seen by whoever gets it.
+ *     4. The read of head before `below` is an acquire too, so that `below` is not older than the push that it
+ *        belongs to.
  *
  * The cap
  *
@@ -66,7 +67,8 @@ uint32_t depot_idle(struct depot_counts counts)
     return counts.pooled > counts.in_flight ? counts.pooled - counts.in_flight : 0;
 }
 
-/* After in_flight rose: keeps the peak, and the low-water mark of the depot. Both move seldom, so mostly these are loads. */
+/* After in_flight rose: keeps the peak, and the low-water mark of the depot. Both move seldom, so mostly these are
+ * loads. */
 static void note_in_flight(struct depot *depot, struct depot_counts counts)
 {
     /* in_flight counts a magazine twice if it was popped before its push had subtracted it: never more than all */

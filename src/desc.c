@@ -50,8 +50,7 @@ struct desc *desc_take(struct desc_table *table)
         return NULL;
     unsigned chunk = chunk_of(index);
     if (load_relaxed(&table->chunks[chunk]) == NULL) {
-        void *memory =
-            mmap(NULL, chunk_bytes(chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *memory = mmap(NULL, chunk_bytes(chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED)
             return NULL;
         store_relaxed(&table->chunks[chunk], memory);

@@ -2,9 +2,10 @@
  *
  * fork.c - the child of fork can use every pool
  *
- * fork copies the memory as it is at that moment, and of all threads only the calling one. The locks are taken before, in
- * the order registry, then every heap, so what they guard is in order. The rest, lock-free lists and other threads'
- * caches, may have been in any state. So the child does not trust them: it goes by the words of the descriptors.
+ * fork copies the memory as it is at that moment, and of all threads only the calling one. The locks are taken
+ * before, in the order registry, then every heap, so what they guard is in order. The rest, lock-free lists and other
+ * threads' caches, may have been in any state. So the child does not trust them: it goes by the words of the
+ * descriptors.
  *
  *     IDLE     in the cache of the calling thread it stays there; else it goes into the depot, wherever it was
  *     LIVE     stays live: whoever held it in the parent, it is the child's to put now
@@ -107,8 +108,8 @@ static struct collection refill_depot(bufferpool_t *pool)
 /* So that bypass_live, which is gets less drops, is what the census found. */
 static void settle_bypass(bufferpool_t *pool, uint32_t bypass)
 {
-    uint64_t counted = load_relaxed(&pool->shared.counters[GETS_BYPASS]) -
-                       load_relaxed(&pool->shared.counters[DROPS_BYPASS]);
+    uint64_t counted =
+        load_relaxed(&pool->shared.counters[GETS_BYPASS]) - load_relaxed(&pool->shared.counters[DROPS_BYPASS]);
     for (const struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next)
         counted += load_relaxed(&c->counters[GETS_BYPASS]) - load_relaxed(&c->counters[DROPS_BYPASS]);
     cache_count(&pool->shared, GETS_BYPASS, bypass - counted);

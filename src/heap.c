@@ -3,7 +3,8 @@
  * heap.c - blocks and their descriptors
  *
  * Invariant, whenever the lock is free: a descriptor on the free list has data == NULL. Descriptor and slot are taken
- * and given back in one critical section. Hooks, wiping, copying and system calls for large blocks run without the lock.
+ * and given back in one critical section. Hooks, wiping, copying and system calls for large blocks run without the
+ * lock.
  */
 #include "heap.h"
 

@@ -23,7 +23,8 @@ struct heap {
     size_t base;      /* buffer_capacity */
     size_t alignment; /* of data, at least HEAP_ALIGNMENT_MIN */
     bool wipe;        /* BUFFERPOOL_ZERO */
-    void *(*alloc)(size_t size, size_t align, void *ctx); /* NULL: slabs and mappings */
+    /* the hooks; alloc NULL: slabs and mappings */
+    void *(*alloc)(size_t size, size_t align, void *ctx);
     void (*free)(void *block, size_t size, void *ctx);
     void *ctx;
 
@@ -43,8 +44,8 @@ struct desc *heap_alloc(struct heap *heap);
  * memory may stay resident until heap_purge. */
 void heap_free(struct heap *heap, struct desc *d, bool defer);
 
-/* Replaces the block by one of at least `need` bytes, more if that can be had, and keeps the first `keep` bytes. Returns
- * 0; ENOMEM or EOVERFLOW, and then nothing changed. The block must be intact. */
+/* Replaces the block by one of at least `need` bytes, more if that can be had, and keeps the first `keep` bytes.
+ * Returns 0; ENOMEM or EOVERFLOW, and then nothing changed. The block must be intact. */
 int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep);
 
 /* Gives the memory behind all free blocks back to the system. */

@@ -2,8 +2,9 @@
  *
  * pool.c - create, destroy, get, put
  *
- * The fast paths are cache_pop_plain and cache_push_plain (cache.h): a few plain loads and stores. All else is in get_slow and
- * put_slow, which may lock and count with atomic read-modify-writes. The cap's argument stands in depot.c.
+ * The fast paths are cache_pop_plain and cache_push_plain (cache.h): a few plain loads and stores. All else is in
+ * get_slow and put_slow, which may lock and count with atomic read-modify-writes. The cap's argument stands in
+ * depot.c.
  *
  * Where a get is served, first to last:
  *
@@ -265,7 +266,7 @@ bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool)
 
 /* ---- put ---- */
 
-/* Moves a held buffer to the state in which it leaves the caller. Of two puts that run at once only one gets through. */
+/* Moves a held buffer to the state in which it leaves the caller. Of two puts at once only one gets through. */
 static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char *caller)
 {
     enum desc_state to;

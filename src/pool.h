@@ -21,9 +21,9 @@ struct bufferpool {
     uintptr_t tag;
     char *name;
     size_t max_capacity;
-    size_t max_idle_bytes;  /* 0: no limit */
-    size_t cache_bytes;     /* thread_cache_bytes, at least buffer_capacity */
-    uint32_t cache_slots;   /* of each cache's array */
+    size_t max_idle_bytes; /* 0: no limit */
+    size_t cache_bytes;    /* thread_cache_bytes, at least buffer_capacity */
+    uint32_t cache_slots;  /* of each cache's array */
     uint32_t reclaim_interval_ms;
     /* written rarely */
     _Atomic(size_t) max_live;

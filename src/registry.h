@@ -30,8 +30,8 @@ void registry_remove(bufferpool_t *pool);
 /* The pool in the slot, or NULL. Any thread, no lock. */
 bufferpool_t *registry_find(size_t slot);
 
-/* The pool with the lowest slot from `slot` on, or NULL: for walks over all of them. The caller holds the lock, or is about to
- * abort. */
+/* The pool with the lowest slot from `slot` on, or NULL: for walks over all of them. The caller holds the lock, or is
+ * about to abort. */
 bufferpool_t *registry_from(size_t slot);
 
 #endif

@@ -51,9 +51,9 @@ struct slab_class {
 
 struct slabs {
     pthread_mutex_t lock;
-    bool huge;             /* read-only: ask for huge pages */
-    struct slab *all;      /* linked by all_next */
-    size_t dirty_bytes;    /* the sum of stride over dirty slots */
+    bool huge;          /* read-only: ask for huge pages */
+    struct slab *all;   /* linked by all_next */
+    size_t dirty_bytes; /* the sum of stride over dirty slots */
     struct slab_class classes[SLAB_CLASSES];
 };
 
@@ -66,8 +66,8 @@ static inline bool slab_fits(size_t stride)
 /* A slot of the class, all of whose slots have this stride: its address and its slab; NULL: no memory. */
 unsigned char *slab_take(struct slabs *slabs, struct slab_class *cls, size_t stride, struct slab **from);
 
-/* Frees the slot that starts at that address. With `defer` memory stays resident until slab_purge_all; without, the lock
- * may be let go and taken again. */
+/* Frees the slot that starts at that address. With `defer` memory stays resident until slab_purge_all; without, the
+ * lock may be let go and taken again. */
 void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot, bool defer);
 
 /* Whether a slot of the slab starts there. */

@@ -109,8 +109,8 @@ void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats)
     }
 }
 
-#define STRING(x)  #x
-#define VERSION(major, minor, patch)  STRING(major) "." STRING(minor) "." STRING(patch)
+#define STRING(x)                    #x
+#define VERSION(major, minor, patch) STRING(major) "." STRING(minor) "." STRING(patch)
 
 const char *bufferpool_version(void)
 {

@@ -2,16 +2,16 @@
  *
  * tls_cache.h - which thread has which caches
  *
- * A thread finds its cache of a pool in a table of its own, by the pool's slot. The caches of one pool are linked, newest
- * first, and stay in the list until the pool is destroyed; a thread that ends leaves its cache to the next that
- * needs one. So the counters in them are never lost, and live and stats may walk the list without a lock.
+ * A thread finds its cache of a pool in a table of its own, by the pool's slot. The caches of one pool are linked,
+ * newest first, and stay in the list until the pool is destroyed; a thread that ends leaves its cache to the next
+ * that needs one. So the counters in them are never lost, and live and stats may walk the list without a lock.
  *
  * tls_self is one of
  *
  *     &no_thread      the thread has no cache yet: a table of size 0
  *     a struct        linked into the list of threads, and the value of the library's pthread key
- *     &gone_thread    the key's destructor has run: a table of size 0, and nothing makes another. From then on the thread
- *                     uses pool->shared, which goes to the depot with every buffer
+ *     &gone_thread    the key's destructor has run: a table of size 0, and nothing makes another. From then on the
+ *                     thread uses pool->shared, which goes to the depot with every buffer
  */
 #ifndef BUFFERPOOL_TLS_CACHE_H
 #define BUFFERPOOL_TLS_CACHE_H
@@ -53,7 +53,8 @@ void tls_cache_free_all(bufferpool_t *pool);
 /* In the child after fork, the registry's lock held: forgets the other threads; returns whether there were any. */
 bool tls_cache_forget_others(void);
 
-/* Then, for each pool: makes the caches that others had empty and free to have. Returns the calling thread's, or NULL. */
+/* Then, for each pool: makes the caches that others had empty and free to have. Returns the calling thread's, or
+ * NULL. */
 struct cache *tls_cache_adopt(bufferpool_t *pool);
 
 #endif
