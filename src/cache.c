@@ -251,6 +251,8 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
     if (c->shared || cap > pool->cache_bytes) {
         d->chain = NULL;
         budget_to_depot(pool, c, cap);
+        if (!c->shared)
+            limit_update(pool, c);
         level_add(c, -1, 0);
         push_magazine(pool, d, 1, cap - pool->heap.base);
         return true;
