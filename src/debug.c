@@ -9,6 +9,7 @@
 #include "pool.h"
 #include "registry.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@ _Noreturn void misuse(const char *function, const void *address, const bufferpoo
     if (pool != NULL) {
         size_t n = 0;
         for (; n < NAME_SHOWN && pool->name[n] != '\0'; n++)
-            name[n] = pool->name[n] >= ' ' && pool->name[n] != 0x7f ? pool->name[n] : '?'; /* one line it stays */
+            name[n] = iscntrl((unsigned char)pool->name[n]) ? '?' : pool->name[n]; /* one line it stays */
         name[n] = '\0';
     }
     char line[256];

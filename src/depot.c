@@ -102,10 +102,10 @@ struct desc *depot_peek(struct depot *depot, const struct desc_table *table, uin
     return first;
 }
 
-bool depot_swap(struct depot *depot, uint64_t *head, uint64_t below)
+bool depot_swap(struct depot *depot, uint64_t head, uint64_t below)
 {
-    /* acquire: with the release in depot_push (3) */
-    return cas_acquire(&depot->head, head, ((*head & ~(HEAD_TAG - 1)) + HEAD_TAG) | below);
+    uint64_t next = ((head & ~(HEAD_TAG - 1)) + HEAD_TAG) | below;
+    return cas_acquire(&depot->head, &head, next); /* with the release in depot_push (3) */
 }
 
 struct desc *depot_pop(struct depot *depot, const struct desc_table *table, uint32_t *count)
@@ -116,7 +116,7 @@ struct desc *depot_pop(struct depot *depot, const struct desc_table *table, uint
         first = depot_peek(depot, table, &head, &below);
         if (first == NULL)
             return NULL;
-    } while (!depot_swap(depot, &head, below));
+    } while (!depot_swap(depot, head, below));
     uint32_t n = load_relaxed(&first->count);
     uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));
     note_in_flight(depot, counts_of(before + IN_FLIGHT(n)));

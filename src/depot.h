@@ -40,7 +40,7 @@ struct desc *depot_pop(struct depot *depot, const struct desc_table *table, uint
 /* The two halves of a pop, apart so that a test can stall between them: what the head was, and the swap that fails if
  * the head has moved since, be it back to the same descriptor. */
 struct desc *depot_peek(struct depot *depot, const struct desc_table *table, uint64_t *head, uint64_t *below);
-bool depot_swap(struct depot *depot, uint64_t *head, uint64_t below);
+bool depot_swap(struct depot *depot, uint64_t head, uint64_t below);
 
 /* Counts a buffer that is about to be made as pooled and in flight, if that leaves at most `*max_live` pooled (0: no
  * cap). Returns false, and counts nothing, if not. */
