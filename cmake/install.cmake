@@ -1,0 +1,45 @@
+# Two install components: `runtime` is what a program needs to run, `development` what one needs to build it. Every rule
+# names its component; a rule without one would make a third package of its own.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/bufferpool)
+
+# One export file per kind: a distribution may leave the archive out, with its export file, and the rest still works.
+foreach(kind IN ITEMS shared static)
+    if(TARGET bufferpool_${kind})
+        install(TARGETS bufferpool_${kind} EXPORT bufferpool-${kind}-targets
+            LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT development
+            ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development
+            FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
+        install(EXPORT bufferpool-${kind}-targets NAMESPACE bufferpool::
+            DESTINATION ${package_dir} COMPONENT development)
+    endif()
+endforeach()
+
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/bufferpool-config.cmake.in bufferpool-config.cmake
+    INSTALL_DESTINATION ${package_dir}
+    PATH_VARS CMAKE_INSTALL_LIBDIR
+    NO_SET_AND_CHECK_MACRO)
+# A break of the interface raises the major version, also while it is 0: see CONTRIBUTING.md.
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/bufferpool-config-version.cmake
+    COMPATIBILITY SameMajorVersion)
+install(FILES
+    ${CMAKE_CURRENT_BINARY_DIR}/bufferpool-config.cmake
+    ${CMAKE_CURRENT_BINARY_DIR}/bufferpool-config-version.cmake
+    DESTINATION ${package_dir} COMPONENT development)
+
+# bufferpool.pc depends on the prefix, and that is known for sure only when `cmake --install` runs.
+install(CODE "
+    set(template [[${CMAKE_CURRENT_SOURCE_DIR}/bufferpool.pc.in]])
+    set(output [[${CMAKE_CURRENT_BINARY_DIR}/bufferpool.pc]])
+    set(version [[${PROJECT_VERSION}]])
+    set(description [[${PROJECT_DESCRIPTION}]])
+    set(libdir [[${CMAKE_INSTALL_LIBDIR}]])
+    set(includedir [[${CMAKE_INSTALL_INCLUDEDIR}]])
+    " COMPONENT development)
+install(SCRIPT ${CMAKE_CURRENT_LIST_DIR}/install-pc.cmake COMPONENT development)
+
+if(PROJECT_IS_TOP_LEVEL)
+    include(${CMAKE_CURRENT_LIST_DIR}/package.cmake)
+endif()

@@ -1,0 +1,13 @@
+# The install components runtime and development together are all that is installed (a rule without a component would
+# be missing from both), runtime is the library file and its SONAME link alone.
+. "$(dirname "$0")/common.sh"
+
+"$CMAKE" --install "$BUILD" --prefix "$work/parts" --component runtime
+(cd "$work/parts" && find . ! -type d | sort) >"$work/runtime"
+printf '%s\n' "./$LIBDIR/libbufferpool.so.$SOVERSION" "./$LIBDIR/libbufferpool.so.$VERSION" | sort >"$work/expected"
+diff "$work/expected" "$work/runtime" || fail "the runtime component holds something else"
+
+"$CMAKE" --install "$BUILD" --prefix "$work/parts" --component development
+(cd "$work/parts" && find . ! -type d | sort) >"$work/both"
+(cd "$(prefix_of staged)" && find . ! -type d | sort) >"$work/all"
+diff "$work/all" "$work/both" || fail "something is installed without a component"
