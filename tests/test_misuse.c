@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_misuse.c - misuse ends in one line on stderr and abort, in release builds too
+ *
+ * Each scenario runs in a child of its own: double puts (at once, after other traffic, from another thread, of a bypass
+ * buffer), puts of what is no buffer, handles and block prefixes that were overwritten, content calls on a buffer that
+ * was put. The line must name the function, the address and, where it can be known, the pool. What a foreign pointer
+ * points to is readable memory here, so that the library can look at it without fault.
+ */
+#include "support/laws.h"
+
+#include <unistd.h>
+
+/* The hidden fields of a handle, up to the end of the cache line that it starts. */
+enum { LINE = 64, HIDDEN = LINE - (int)sizeof(bufferpool_buf_t), PREFIX = 16 };
+
+static bufferpool_t *pool;
+
+static int make_pool(void **state)
+{
+    (void)state;
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.name = "ledger";
+    config.buffer_capacity = 4096;
+    config.max_live = 100;
+    pool = bufferpool_create(&config);
+    return pool == NULL;
+}
+
+static int drop_pool(void **state)
+{
+    (void)state;
+    return bufferpool_destroy(pool);
+}
+
+static bufferpool_buf_t *get_noted(void)
+{
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    if (buf == NULL) _exit(2);
+    expect_in_message("%p", (void *)buf);
+    return buf;
+}
+
+static void traffic(int turns)
+{
+    bufferpool_buf_t *bufs[60];
+    for (int turn = 0; turn < turns; turn++) {
+        if (bufferpool_get_bulk(pool, bufs, 60) != 0) _exit(2);
+        bufferpool_put_bulk(bufs, 60);
+    }
+}
+
+/* ---- double puts ---- */
+
+static void put_twice(void *arg)
+{
+    (void)arg;
+    bufferpool_buf_t *buf = get_noted();
+    bufferpool_put(buf);
+    bufferpool_put(buf);
+}
+
+/* The buffer has gone from the cache to the depot since. */
+static void put_again_after_traffic(void *arg)
+{
+    bufferpool_buf_t *buf = get_noted();
+    bufferpool_buf_t *bufs[60];
+    bufferpool_put(buf);
+    if (bufferpool_get_bulk(pool, bufs, 60) != 0) _exit(2);
+    for (size_t i = 0; i < 60; i++) {
+        if (bufs[i] != buf) bufferpool_put(bufs[i]);
+    }
+    for (size_t i = 0; i < 60; i++) {
+        if (bufs[i] == buf) bufferpool_put(bufs[i]);
+    }
+    if (arg != NULL) bufferpool_thread_flush();
+    bufferpool_put(buf);
+}
+
+/* The buffer's block and handle were freed since. */
+static void put_again_after_trim(void *arg)
+{
+    (void)arg;
+    bufferpool_buf_t *buf = get_noted();
+    bufferpool_put(buf);
+    bufferpool_trim(pool);
+    bufferpool_put(buf);
+}
+
+static void *put_in_thread(void *buf)
+{
+    bufferpool_put(buf);
+    return NULL;
+}
+
+static void put_here_and_in_a_thread(void *arg)
+{
+    pthread_t thread;
+    bufferpool_buf_t *buf = get_noted();
+    if (arg == NULL) bufferpool_put(buf); /* first here, else first there */
+    if (pthread_create(&thread, NULL, put_in_thread, buf) != 0 || pthread_join(thread, NULL) != 0) _exit(2);
+    bufferpool_put(buf);
+}
+
+static void put_in_bulk_twice(void *arg)
+{
+    bufferpool_buf_t *bufs[3];
+    if (bufferpool_get_bulk(pool, bufs, 2) != 0) _exit(2);
+    expect_in_message("%p", (void *)bufs[0]);
+    bufs[2] = bufs[0];
+    if (arg != NULL) bufferpool_put(bufs[0]);
+    bufferpool_put_bulk(bufs, arg != NULL ? 2 : 3);
+}
+
+static void put_a_bypass_buffer_twice(void *arg)
+{
+    (void)arg;
+    bufferpool_set_max_live(pool, 1);
+    if (bufferpool_get(pool) == NULL) _exit(2);
+    bufferpool_buf_t *buf = get_noted();
+    if (stats_of(pool).bypass_live != 1) _exit(2);
+    bufferpool_put(buf);
+    bufferpool_put(buf);
+}
+
+static void put_an_oversize_buffer_twice(void *arg)
+{
+    (void)arg;
+    bufferpool_buf_t *buf = get_noted();
+    if (bufferpool_buf_reserve(buf, 2 * 1024 * 1024) != 0) _exit(2);
+    bufferpool_put(buf);
+    bufferpool_put(buf);
+}
+
+static void a_double_put_is_caught(void **state)
+{
+    (void)state;
+    traffic(3);
+    expect_abort(put_twice, NULL, "bufferpool_put", "ledger", NULL);
+    expect_abort(put_again_after_traffic, NULL, "bufferpool_put", "ledger", NULL);
+    expect_abort(put_again_after_traffic, &pool, "bufferpool_put", "ledger", NULL);
+    expect_abort(put_again_after_trim, NULL, "bufferpool_put", NULL);
+    expect_abort(put_here_and_in_a_thread, NULL, "bufferpool_put", "ledger", NULL);
+    expect_abort(put_here_and_in_a_thread, &pool, "bufferpool_put", "ledger", NULL);
+    expect_abort(put_in_bulk_twice, NULL, "bufferpool_put", "ledger", NULL);
+    expect_abort(put_in_bulk_twice, &pool, "bufferpool_put", "ledger", NULL);
+    expect_abort(put_a_bypass_buffer_twice, NULL, "bufferpool_put", NULL);
+    expect_abort(put_an_oversize_buffer_twice, NULL, "bufferpool_put", NULL);
+}
+
+/* ---- what is no buffer ---- */
+
+static void put_address(void *address)
+{
+    expect_in_message("%p", address);
+    bufferpool_put(address);
+}
+
+static void put_of_a_destroyed_pool(void *arg)
+{
+    (void)arg;
+    bufferpool_t *gone = bufferpool_create(NULL);
+    bufferpool_buf_t *buf = bufferpool_get(gone);
+    bufferpool_buf_t *copy = malloc(4 * LINE); /* the handle's memory is gone with the pool: what a stale copy says */
+    if (buf == NULL || copy == NULL) _exit(2);
+    unsigned char *line = (unsigned char *)copy + (LINE - (uintptr_t)copy % LINE);
+    memcpy(line, buf, LINE);
+    bufferpool_put(buf);
+    if (bufferpool_destroy(gone) != 0) _exit(2);
+    put_address(line);
+}
+
+static void a_put_of_a_destroyed_pool_is_caught(void **state)
+{
+    (void)state;
+    expect_abort(put_of_a_destroyed_pool, NULL, "bufferpool_put", NULL);
+}
+
+static _Alignas(LINE) unsigned char static_memory[16 * LINE];
+
+static void foreign_pointers_are_caught(void **state)
+{
+    (void)state;
+    _Alignas(LINE) unsigned char on_stack[16 * LINE];
+    unsigned char *in_heap = calloc(1, 4096);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    assert_non_null(in_heap);
+    assert_non_null(buf);
+    memset(on_stack, 0, sizeof on_stack);
+    memset(buf->data, 0, buf->cap);
+    for (int fill = 0; fill < 3; fill++) {
+        static const int offsets[] = {0, 1, 4, 8, 16, 40, LINE, 2 * LINE};
+        static const unsigned char bytes[] = {0x00, 0xff, 0xa5};
+        memset(on_stack, bytes[fill], sizeof on_stack);
+        memset(static_memory, bytes[fill], sizeof static_memory);
+        memset(in_heap, bytes[fill], 4096);
+        memset(buf->data, bytes[fill], buf->cap);
+        for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
+            expect_abort(put_address, on_stack + 4 * LINE + offsets[i], "bufferpool_put", NULL);
+            expect_abort(put_address, static_memory + 4 * LINE + offsets[i], "bufferpool_put", NULL);
+            expect_abort(put_address, in_heap + 1024 + offsets[i], "bufferpool_put", NULL);
+            expect_abort(put_address, buf->data + 1024 + offsets[i], "bufferpool_put", NULL);
+        }
+        expect_abort(put_address, buf->data, "bufferpool_put", NULL);
+        expect_abort(put_address, (unsigned char *)buf + 8, "bufferpool_put", NULL); /* inside a handle */
+    }
+    memset(on_stack, 0, sizeof on_stack);
+    memcpy(on_stack, buf, sizeof *buf); /* a copy of what can be seen of a handle */
+    expect_abort(put_address, on_stack, "bufferpool_put", NULL);
+    bufferpool_put(buf);
+    free(in_heap);
+}
+
+/* ---- handles and prefixes that were overwritten ---- */
+
+struct smash {
+    unsigned char with;
+    size_t bytes;
+    enum { THEN_PUT, THEN_APPEND, THEN_RESERVE, THEN_TRIM, THEN_DROP, THEN_BYPASS_PUT } then;
+};
+
+static void do_next(const struct smash *smash, bufferpool_buf_t *buf)
+{
+    switch (smash->then) {
+    case THEN_APPEND: bufferpool_buf_append(buf, "text", 4); break;
+    case THEN_RESERVE: bufferpool_buf_reserve(buf, 100000); break;
+    case THEN_TRIM:
+        bufferpool_put(buf);
+        bufferpool_trim(pool);
+        break;
+    case THEN_DROP:
+        bufferpool_set_max_live(pool, 1);
+        bufferpool_put(buf);
+        break;
+    default: bufferpool_put(buf); break;
+    }
+}
+
+static void smash_handle(void *arg)
+{
+    const struct smash *smash = arg;
+    bufferpool_buf_t *buf = get_noted();
+    memset((unsigned char *)buf + sizeof *buf, smash->with, smash->bytes);
+    do_next(smash, buf);
+}
+
+static void a_smashed_handle_is_caught(void **state)
+{
+    static const size_t bytes[] = {sizeof(void *), HIDDEN};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct smash smash = {.with = 0xff, .bytes = bytes[i], .then = THEN_PUT};
+        expect_abort(smash_handle, &smash, "bufferpool_put", NULL);
+        smash.with = 0;
+        expect_abort(smash_handle, &smash, "bufferpool_put", NULL);
+        smash.then = THEN_APPEND;
+        expect_abort(smash_handle, &smash, "bufferpool_buf_append", NULL);
+        smash.with = 0x41;
+        expect_abort(smash_handle, &smash, "bufferpool_buf_append", NULL);
+    }
+}
+
+static void smash_prefix(void *arg)
+{
+    const struct smash *smash = arg;
+    bufferpool_buf_t *other = bufferpool_get(pool); /* so that one is beyond a cap of 1 */
+    if (smash->then == THEN_BYPASS_PUT) bufferpool_set_max_live(pool, 1);
+    bufferpool_buf_t *buf = get_noted();
+    if (other == NULL) _exit(2);
+    memset(buf->data - smash->bytes, smash->with, smash->bytes);
+    do_next(smash, buf);
+}
+
+static void move_data(void *arg)
+{
+    bufferpool_buf_t *buf = get_noted();
+    memset(buf->data, 0, buf->cap);
+    buf->data += 64; /* the member is not for writing */
+    do_next(arg, buf);
+}
+
+static void a_smashed_block_prefix_is_caught(void **state)
+{
+    (void)state;
+    for (size_t bytes = PREFIX / 2; bytes <= PREFIX; bytes += PREFIX / 2) {
+        for (int with = 0; with <= 0xff; with += 0x33) {
+            struct smash smash = {.with = (unsigned char)with, .bytes = bytes, .then = THEN_RESERVE};
+            expect_abort(smash_prefix, &smash, "bufferpool_buf_reserve", "ledger", NULL);
+            smash.then = THEN_TRIM;
+            expect_abort(smash_prefix, &smash, "bufferpool_trim", "ledger", NULL);
+            smash.then = THEN_DROP;
+            expect_abort(smash_prefix, &smash, "bufferpool_put", "ledger", NULL);
+            smash.then = THEN_BYPASS_PUT;
+            expect_abort(smash_prefix, &smash, "bufferpool_put", "ledger", NULL);
+        }
+    }
+    struct smash smash = {.then = THEN_RESERVE};
+    expect_abort(move_data, &smash, "bufferpool_buf_reserve", "ledger", NULL);
+}
+
+/* ---- content calls after put ---- */
+
+static void use_after_put(void *arg)
+{
+    const int which = *(const int *)arg;
+    bufferpool_buf_t *buf = get_noted();
+    bufferpool_put(buf);
+    if (which >= 4) bufferpool_trim(pool); /* and freed */
+    switch (which % 4) {
+    case 0: bufferpool_buf_append(buf, "text", 4); break;
+    case 1: bufferpool_buf_reserve(buf, 10); break;
+    case 2: bufferpool_buf_reserve(buf, 100000); break;
+    default: bufferpool_buf_printf(buf, "%d", 1); break;
+    }
+}
+
+static void content_calls_after_put_are_caught(void **state)
+{
+    static const char *const names[] = {"bufferpool_buf_append", "bufferpool_buf_reserve", "bufferpool_buf_reserve",
+                                        "bufferpool_buf_printf"};
+    (void)state;
+    for (int which = 0; which < 8; which++) expect_abort(use_after_put, &which, names[which % 4], NULL);
+}
+
+static void append_to_no_buffer(void *address)
+{
+    expect_in_message("%p", address);
+    bufferpool_buf_append(address, "text", 4);
+}
+
+static void content_calls_on_foreign_memory_are_caught(void **state)
+{
+    (void)state;
+    memset(static_memory, 0, sizeof static_memory);
+    expect_abort(append_to_no_buffer, static_memory + 4 * LINE, "bufferpool_buf_append", NULL);
+    expect_abort(append_to_no_buffer, static_memory + 4 * LINE + 3, "bufferpool_buf_append", NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_double_put_is_caught),
+        cmocka_unit_test(a_put_of_a_destroyed_pool_is_caught),
+        cmocka_unit_test(foreign_pointers_are_caught),
+        cmocka_unit_test(a_smashed_handle_is_caught),
+        cmocka_unit_test(a_smashed_block_prefix_is_caught),
+        cmocka_unit_test(content_calls_after_put_are_caught),
+        cmocka_unit_test(content_calls_on_foreign_memory_are_caught),
+    };
+    return cmocka_run_group_tests_name("misuse", tests, make_pool, drop_pool);
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_out_of_memory.c - every request for memory fails once
+ *
+ * The linker's --wrap puts the functions below in the way of malloc, calloc, realloc, mmap, mremap,
+ * pthread_key_create and pthread_setspecific. A scenario goes through the whole API; the k-th of those calls fails, or
+ * all from the k-th on, for every k until the scenario comes to its end with no failure. Each k runs in a child of its
+ * own, so that the very first use of the library is among what fails. Whatever fails: ENOMEM and nothing else, the
+ * laws hold, and when there is memory again everything works. A second test does the same with the block hook.
+ */
+#include "support/laws.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#if TEST_ASAN
+#include <sanitizer/lsan_interface.h>
+#endif
+
+/* ---- injection ---- */
+
+static atomic_bool armed;
+static atomic_size_t calls;
+static size_t fail_at;
+static bool fail_for_good;
+static atomic_bool *fired; /* shared with the child */
+
+static bool fails_now(void)
+{
+    if (!atomic_load(&armed)) return false;
+    const size_t call = atomic_fetch_add(&calls, 1) + 1;
+    if (fail_for_good ? call < fail_at : call != fail_at) return false;
+    atomic_store(fired, true);
+    errno = ENOMEM;
+    return true;
+}
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size)
+{
+    return fails_now() ? NULL : __real_malloc(size);
+}
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return fails_now() ? NULL : __real_calloc(n, size);
+}
+
+void *__real_realloc(void *block, size_t size);
+void *__wrap_realloc(void *block, size_t size);
+void *__wrap_realloc(void *block, size_t size)
+{
+    return fails_now() ? NULL : __real_realloc(block, size);
+}
+
+void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    return fails_now() ? MAP_FAILED : __real_mmap(at, size, protection, flags, fd, offset);
+}
+
+void *__real_mremap(void *at, size_t size, size_t new_size, int flags, ...);
+void *__wrap_mremap(void *at, size_t size, size_t new_size, int flags, ...);
+void *__wrap_mremap(void *at, size_t size, size_t new_size, int flags, ...)
+{
+    va_list args;
+    va_start(args, flags);
+    void *to = (flags & MREMAP_FIXED) != 0 ? va_arg(args, void *) : NULL;
+    va_end(args);
+    return fails_now() ? MAP_FAILED : __real_mremap(at, size, new_size, flags, to);
+}
+
+int __real_pthread_key_create(pthread_key_t *key, void (*destructor)(void *value));
+int __wrap_pthread_key_create(pthread_key_t *key, void (*destructor)(void *value));
+int __wrap_pthread_key_create(pthread_key_t *key, void (*destructor)(void *value))
+{
+    return fails_now() ? ENOMEM : __real_pthread_key_create(key, destructor);
+}
+
+int __real_pthread_setspecific(pthread_key_t key, const void *value);
+int __wrap_pthread_setspecific(pthread_key_t key, const void *value);
+int __wrap_pthread_setspecific(pthread_key_t key, const void *value)
+{
+    return fails_now() ? ENOMEM : __real_pthread_setspecific(key, value);
+}
+
+/* ---- the scenario: it asserts by thread_check(), since it runs in children ---- */
+
+enum { HELD = 24, SENTINEL = 4242 };
+
+struct hands {
+    bufferpool_t *pool;
+    bufferpool_buf_t *bufs[HELD];
+    size_t n;
+};
+
+/* May be NULL, then with ENOMEM, and else has left errno alone. */
+static bufferpool_buf_t *get_or_ENOMEM(bufferpool_t *pool, bool refuse)
+{
+    errno = SENTINEL;
+    bufferpool_buf_t *buf = refuse ? bufferpool_try_get(pool) : bufferpool_get(pool);
+    thread_check(errno == (buf != NULL ? SENTINEL : ENOMEM));
+    if (buf != NULL) buf->data[0] = buf->data[buf->cap - 1] = 1;
+    return buf;
+}
+
+static void grow_or_ENOMEM(bufferpool_buf_t *buf, size_t size)
+{
+    const bufferpool_buf_t was = *buf;
+    const int error = bufferpool_buf_reserve(buf, size);
+    thread_check(error == 0 || error == ENOMEM);
+    if (error != 0) thread_check(buf->data == was.data && buf->len == was.len && buf->cap == was.cap);
+    if (error == 0) buf->data[buf->cap - 1] = 2;
+    thread_check(buf->len == 0 || test_filled(buf->data, buf->len, 9));
+}
+
+static void put_all(struct hands *hands)
+{
+    bufferpool_put_bulk(hands->bufs, hands->n);
+    hands->n = 0;
+    thread_check(hands->pool == NULL || laws_hold(hands->pool, NULL, 0));
+}
+
+static void *use_in_thread(void *arg)
+{
+    struct hands hands = {.pool = ((struct hands *)arg)->pool};
+    for (int i = 0; i < 6; i++) {
+        bufferpool_buf_t *buf = get_or_ENOMEM(hands.pool, i % 2 == 0);
+        if (buf != NULL) hands.bufs[hands.n++] = buf;
+    }
+    bufferpool_put_bulk(hands.bufs, hands.n);
+    return NULL;
+}
+
+static void use_pool(struct hands *hands)
+{
+    for (size_t i = 0; i < 10; i++) {
+        bufferpool_buf_t *buf = get_or_ENOMEM(hands->pool, false);
+        if (buf == NULL) continue;
+        hands->bufs[hands->n++] = buf;
+        if (i % 3 == 0) {
+            test_fill(buf->data, 30, 9);
+            buf->len = 30;
+        }
+        if (i % 2 == 0) grow_or_ENOMEM(buf, (size_t)3000 << i); /* up to 768 KiB */
+    }
+    thread_check(laws_hold(hands->pool, NULL, hands->n));
+    bufferpool_buf_t *more[8];
+    const int error = bufferpool_get_bulk(hands->pool, more, 8);
+    thread_check(error == 0 || error == ENOMEM);
+    if (error == 0) memcpy(hands->bufs + hands->n, more, sizeof more);
+    if (error == 0) hands->n += 8;
+    thread_check(laws_hold(hands->pool, NULL, hands->n));
+
+    pthread_t thread;
+    thread_check(pthread_create(&thread, NULL, use_in_thread, hands) == 0 && pthread_join(thread, NULL) == 0);
+    thread_check(laws_hold(hands->pool, NULL, hands->n));
+    put_all(hands);
+    bufferpool_thread_flush();
+    bufferpool_trim(hands->pool);
+    bufferpool_set_max_live(hands->pool, 3);
+    for (int i = 0; i < 5; i++) {
+        bufferpool_buf_t *buf = get_or_ENOMEM(hands->pool, false); /* bypass buffers among them */
+        if (buf != NULL) hands->bufs[hands->n++] = buf;
+    }
+    put_all(hands);
+    bufferpool_set_max_live(hands->pool, 0);
+    thread_check(laws_hold(hands->pool, NULL, 0));
+}
+
+static void use_pool_of(size_t buffer_capacity, unsigned flags)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    struct hands hands = {.n = 0};
+    config.name = "scarce";
+    config.buffer_capacity = buffer_capacity;
+    config.thread_cache_bytes = 3 * buffer_capacity;
+    config.flags = flags;
+    errno = SENTINEL;
+    hands.pool = bufferpool_create(&config);
+    if (!thread_check(errno == (hands.pool != NULL ? SENTINEL : ENOMEM)) || hands.pool == NULL) return;
+    use_pool(&hands);
+    thread_check(bufferpool_destroy(hands.pool) == 0);
+}
+
+static void scenario(void)
+{
+    struct hands of_default = {.n = 0};
+    use_pool_of(1024, 0);
+    use_pool(&of_default);
+    use_pool_of(20 * 1024, BUFFERPOOL_ZERO);
+    use_pool_of(70 * 1024, BUFFERPOOL_HUGEPAGES);
+    use_pool_of(3 * 1024 * 1024, 0);
+}
+
+static int scenario_with_failure(void *arg)
+{
+    (void)arg;
+    atomic_store(&armed, true);
+    scenario();
+    atomic_store(&armed, false);
+    if (test_recorded_failure()) return 1;
+
+    const bufferpool_stats_t before = stats_of(NULL); /* now there is memory, and all must go well */
+    scenario();
+    const bufferpool_stats_t after = stats_of(NULL);
+    if (sum_of_gets(&after) - sum_of_gets(&before) != 10 + 8 + 6 + 5) return 2;
+    if (!laws_hold(NULL, NULL, 0)) return 3;
+#if TEST_ASAN
+    if (__lsan_do_recoverable_leak_check() != 0) return 5;
+#endif
+    return test_recorded_failure() ? 4 : 0;
+}
+
+static void every_request_fails(bool for_good)
+{
+    fired = mmap(NULL, sizeof *fired, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true((void *)fired != MAP_FAILED);
+    fail_for_good = for_good;
+    const size_t step = test_under_valgrind() ? 4 : 1; /* there a child takes half a second */
+    for (fail_at = 1;; fail_at += step) {
+        atomic_store(fired, false);
+        const int status = run_in_child(scenario_with_failure, NULL, 60);
+        if (status != 0) fail_msg("with call %zu failing: status %d", fail_at, status);
+        if (!atomic_load(fired)) break;
+    }
+    assert_true(fail_at > 5); /* the wrappers are in the way indeed */
+    munmap(fired, sizeof *fired);
+}
+
+static void each_single_request_may_fail(void **state)
+{
+    (void)state;
+    every_request_fails(false);
+}
+
+static void all_requests_from_any_on_may_fail(void **state)
+{
+    (void)state;
+    every_request_fails(true);
+}
+
+/* ---- the same with the block hook ---- */
+
+static void the_block_hook_may_fail(void **state)
+{
+    (void)state;
+    for (size_t mode = 0; mode < 2; mode++) {
+        size_t k = 0;
+        for (bool failed = true; failed; k++) {
+            test_blocks_t blocks = {0};
+            struct hands hands = {.n = 0};
+            bufferpool_config_t config = config_with(&blocks);
+            config.buffer_capacity = 1000;
+            config.thread_cache_bytes = 3000;
+            hands.pool = bufferpool_create(&config);
+            assert_non_null(hands.pool);
+            test_blocks_fail(&blocks, k, mode == 0 ? 1 : SIZE_MAX);
+            use_pool(&hands);
+            failed = atomic_load(&blocks.calls) > k;
+            test_blocks_fail_none(&blocks);
+            check_laws(hands.pool, &blocks, 0);
+            use_pool(&hands);
+            check_laws(hands.pool, &blocks, 0);
+            assert_false(test_recorded_failure());
+            destroy_empty(hands.pool, &blocks);
+        }
+        assert_true(k > 10);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_single_request_may_fail),
+        cmocka_unit_test(all_requests_from_any_on_may_fail),
+        cmocka_unit_test(the_block_hook_may_fail),
+    };
+    return cmocka_run_group_tests_name("out_of_memory", tests, NULL, NULL);
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_stats.c - every gauge and every counter, one scenario each
+ *
+ * Each scenario says by how much each figure moves, and all the others must stand still: change() compares the
+ * statistics before and after, field by field. The struct may be that of an older or a newer program: its size says
+ * how much is filled in.
+ */
+#include "support/laws.h"
+
+enum { CAPACITY = 2048 };
+
+static test_blocks_t blocks;
+static bufferpool_t *pool;
+
+static int make_pool(void **state)
+{
+    (void)state;
+    memset(&blocks, 0, sizeof blocks);
+    bufferpool_config_t config = config_with(&blocks);
+    config.buffer_capacity = CAPACITY;
+    config.max_capacity = 4 * CAPACITY;
+    config.thread_cache_bytes = 8 * CAPACITY;
+    pool = bufferpool_create(&config);
+    return pool == NULL;
+}
+
+static int drop_pool(void **state)
+{
+    (void)state;
+    const bool fine = laws_hold(pool, &blocks, 0) && bufferpool_destroy(pool) == 0;
+    return fine && atomic_load(&blocks.count) == 0 ? 0 : -1;
+}
+
+/* How the counters moved since `then`. */
+static bufferpool_stats_t change(const bufferpool_stats_t *then)
+{
+    bufferpool_stats_t now = stats_of(pool);
+#define since(field) now.field -= then->field
+    since(gets_thread), since(gets_depot), since(gets_fresh), since(gets_bypass), since(gets_refused);
+    since(puts_kept), since(drops_oversize), since(drops_bypass), since(drops_over_cap), since(drops_idle_limit);
+    since(grows), since(reclaimed_bytes);
+#undef since
+    return now;
+}
+
+/* All counters of the change, in the order of the struct. */
+#define counters_are(thread, depot, fresh, bypass, refused, kept, oversize, by_bypass, over_cap, idle_limit, grown)  \
+    do {                                                                                                             \
+        const bufferpool_stats_t c_ = change(&then);                                                                 \
+        assert_int_equal(c_.gets_thread, (thread));                                                                  \
+        assert_int_equal(c_.gets_depot, (depot));                                                                    \
+        assert_int_equal(c_.gets_fresh, (fresh));                                                                    \
+        assert_int_equal(c_.gets_bypass, (bypass));                                                                  \
+        assert_int_equal(c_.gets_refused, (refused));                                                                \
+        assert_int_equal(c_.puts_kept, (kept));                                                                      \
+        assert_int_equal(c_.drops_oversize, (oversize));                                                             \
+        assert_int_equal(c_.drops_bypass, (by_bypass));                                                              \
+        assert_int_equal(c_.drops_over_cap, (over_cap));                                                             \
+        assert_int_equal(c_.drops_idle_limit, (idle_limit));                                                         \
+        assert_int_equal(c_.grows, (grown));                                                                         \
+    } while (0)
+
+static void a_new_pool_is_all_zeros(void **state)
+{
+    (void)state;
+    bufferpool_stats_t zeros = BUFFERPOOL_STATS_INIT;
+    const bufferpool_stats_t stats = stats_of(pool);
+    assert_memory_equal(&stats, &zeros, sizeof stats);
+    bufferpool_set_max_live(pool, 77);
+    zeros.max_live = 77;
+    const bufferpool_stats_t capped = stats_of(pool);
+    assert_memory_equal(&capped, &zeros, sizeof capped);
+}
+
+static void gets_tell_where_the_buffer_came_from(void **state)
+{
+    (void)state;
+    bufferpool_stats_t then = stats_of(pool);
+    bufferpool_buf_t *bufs[3] = {bufferpool_get(pool), bufferpool_get(pool), bufferpool_get(pool)};
+    counters_are(0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0);
+    for (int i = 0; i < 3; i++) bufferpool_put(bufs[i]);
+    counters_are(0, 0, 3, 0, 0, 3, 0, 0, 0, 0, 0);
+
+    then = stats_of(pool);
+    bufs[0] = bufferpool_get(pool);
+    counters_are(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    bufferpool_put(bufs[0]);
+    bufferpool_thread_flush();
+    counters_are(1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0);
+
+    then = stats_of(pool);
+    bufs[0] = bufferpool_try_get(pool);
+    counters_are(0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    bufferpool_set_max_live(pool, 3);
+    bufs[1] = bufferpool_get(pool);
+    bufs[2] = bufferpool_get(pool);
+    then = stats_of(pool);
+    bufferpool_buf_t *bypass = bufferpool_get(pool);
+    assert_null(bufferpool_try_get(pool));
+    counters_are(0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0);
+    assert_int_equal(stats_of(pool).live, 3);
+    assert_int_equal(stats_of(pool).bypass_live, 1);
+    bufferpool_put(bypass);
+    counters_are(0, 0, 0, 1, 1, 0, 0, 1, 0, 0, 0);
+    assert_int_equal(stats_of(pool).bypass_live, 0);
+    bufferpool_put_bulk(bufs, 3);
+    counters_are(0, 0, 0, 1, 1, 3, 0, 1, 0, 0, 0);
+}
+
+static void bulk_counts_each_buffer(void **state)
+{
+    (void)state;
+    bufferpool_buf_t *bufs[6];
+    const bufferpool_stats_t then = stats_of(pool);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 4), 0);
+    bufferpool_put_bulk(bufs, 4);
+    bufferpool_set_max_live(pool, 5);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 6), 0);
+    counters_are(4, 0, 5, 1, 0, 4, 0, 0, 0, 0, 0);
+    bufferpool_put_bulk(bufs, 6);
+    counters_are(4, 0, 5, 1, 0, 9, 0, 1, 0, 0, 0);
+}
+
+static void drops_tell_why(void **state)
+{
+    (void)state;
+    bufferpool_buf_t *bufs[4];
+    bufferpool_stats_t then = stats_of(pool);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 4), 0);
+    assert_int_equal(bufferpool_buf_reserve(bufs[0], 4 * CAPACITY + 1), 0);
+    bufferpool_put(bufs[0]);
+    counters_are(0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1);
+    bufferpool_set_max_live(pool, 2);
+    bufferpool_put(bufs[1]);
+    counters_are(0, 0, 4, 0, 0, 0, 1, 0, 1, 0, 1);
+    bufferpool_put(bufs[2]);
+    bufferpool_put(bufs[3]);
+    counters_are(0, 0, 4, 0, 0, 2, 1, 0, 1, 0, 1);
+
+    bufferpool_config_t config = config_with(&blocks);
+    config.buffer_capacity = CAPACITY;
+    config.max_idle_bytes = CAPACITY;
+    bufferpool_t *limited = bufferpool_create(&config);
+    assert_int_equal(bufferpool_get_bulk(limited, bufs, 2), 0);
+    bufferpool_put_bulk(bufs, 2);
+    assert_int_equal(stats_of(limited).puts_kept, 1);
+    assert_int_equal(stats_of(limited).drops_idle_limit, 1);
+    assert_int_equal(bufferpool_destroy(limited), 0);
+}
+
+static void bytes_are_exact_with_grown_buffers(void **state)
+{
+    (void)state;
+    bufferpool_buf_t *bufs[5];
+    uint64_t live = 0;
+    uint64_t idle = 0;
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 5), 0);
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(bufferpool_buf_reserve(bufs[i], CAPACITY * (i + 1) * 3 / 4), 0);
+        live += bufs[i]->cap;
+    }
+    assert_int_equal(stats_of(pool).live_bytes, live);
+    assert_int_equal(stats_of(pool).grows, 4);
+    for (size_t i = 0; i < 5; i++) {
+        const size_t cap = bufs[i]->cap;
+        live -= cap;
+        if (cap <= 4 * CAPACITY) idle += cap;
+        bufferpool_put(bufs[i]);
+        assert_int_equal(stats_of(pool).live_bytes, live);
+        assert_int_equal(stats_of(pool).idle_bytes, idle);
+    }
+    bufferpool_thread_flush();
+    assert_int_equal(stats_of(pool).idle_bytes, idle);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    assert_int_equal(stats_of(pool).idle_bytes, idle - buf->cap);
+    assert_int_equal(stats_of(pool).live_bytes, buf->cap);
+    bufferpool_put(buf);
+    assert_int_equal(bufferpool_trim(pool), idle);
+    assert_int_equal(stats_of(pool).reclaimed_bytes, idle);
+    assert_int_equal(stats_of(pool).idle_bytes, 0);
+}
+
+static void idle_moves_from_thread_to_depot(void **state)
+{
+    (void)state;
+    bufferpool_buf_t *bufs[3];
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 3), 0);
+    bufferpool_put_bulk(bufs, 3);
+    assert_int_equal(stats_of(pool).idle_thread, 3);
+    assert_int_equal(stats_of(pool).idle_depot, 0);
+    bufferpool_thread_flush();
+    assert_int_equal(stats_of(pool).idle_thread, 0);
+    assert_int_equal(stats_of(pool).idle_depot, 3);
+}
+
+static void peak_in_flight_stays_at_the_most(void **state)
+{
+    (void)state;
+    bufferpool_buf_t *bufs[7];
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 5), 0);
+    assert_int_equal(stats_of(pool).peak_in_flight, 5);
+    bufferpool_put_bulk(bufs, 5);
+    bufferpool_thread_flush();
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 2), 0);
+    assert_int_equal(stats_of(pool).peak_in_flight, 5);
+    bufferpool_put_bulk(bufs, 2);
+    bufferpool_trim(pool);
+    assert_int_equal(stats_of(pool).peak_in_flight, 5);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 7), 0);
+    assert_int_equal(stats_of(pool).peak_in_flight, 7);
+    bufferpool_put_bulk(bufs, 7);
+}
+
+static void meet(void *barrier, unsigned index)
+{
+    if (index % 2 == 0) bufferpool_put(bufferpool_get(pool)); /* half of them use the pool */
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+}
+
+static void thread_caches_counts_the_threads_that_have_one(void **state)
+{
+    (void)state;
+    pthread_barrier_t barrier;
+    assert_int_equal(stats_of(pool).thread_caches, 0);
+    assert_int_equal(pthread_barrier_init(&barrier, NULL, 7), 0);
+    test_crew_t *crew = start_threads(6, meet, &barrier);
+    pthread_barrier_wait(&barrier);
+    const uint64_t caches = stats_of(pool).thread_caches;
+    const bool fine = laws_hold(pool, &blocks, 0);
+    bufferpool_put(bufferpool_get(pool));
+    const uint64_t with_mine = stats_of(pool).thread_caches;
+    pthread_barrier_wait(&barrier);
+    join_threads(crew);
+    assert_true(fine);
+    assert_int_equal(caches, 3);
+    assert_int_equal(with_mine, 4);
+    assert_int_equal(stats_of(pool).thread_caches, 1);
+    pthread_barrier_destroy(&barrier);
+}
+
+static void a_smaller_struct_is_filled_that_far(void **state)
+{
+    (void)state;
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    const bufferpool_stats_t full = stats_of(pool);
+    for (size_t size = sizeof full.size; size <= sizeof full; size += sizeof(uint64_t)) {
+        bufferpool_stats_t old;
+        memset(&old, 0x5a, sizeof old);
+        old.size = size;
+        bufferpool_stats(pool, &old);
+        assert_memory_equal((char *)&old + sizeof old.size, (const char *)&full + sizeof full.size,
+                            size - sizeof old.size);
+        for (size_t i = size; i < sizeof old; i++) assert_int_equal(((unsigned char *)&old)[i], 0x5a);
+    }
+    bufferpool_put(buf);
+}
+
+static void a_larger_struct_is_zeroed_beyond(void **state)
+{
+    struct {
+        bufferpool_stats_t known;
+        unsigned char later[200];
+        unsigned char beyond[8];
+    } next;
+    (void)state;
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    memset(&next, 0x5a, sizeof next);
+    next.known.size = sizeof next - sizeof next.beyond;
+    bufferpool_stats(pool, &next.known);
+    assert_int_equal(next.known.live, 1);
+    assert_int_equal(next.known.gets_fresh, 1);
+    for (size_t i = 0; i < sizeof next.later; i++) assert_int_equal(next.later[i], 0);
+    for (size_t i = 0; i < sizeof next.beyond; i++) assert_int_equal(next.beyond[i], 0x5a);
+    bufferpool_put(buf);
+}
+
+static void refused_and_failed_calls_count_nothing_else(void **state)
+{
+    (void)state;
+    const bufferpool_stats_t then = stats_of(pool);
+    test_blocks_fail(&blocks, 0, SIZE_MAX);
+    assert_null(bufferpool_get(pool));
+    assert_int_equal(errno, ENOMEM);
+    assert_null(bufferpool_try_get(pool));
+    assert_int_equal(errno, ENOMEM);
+    test_blocks_fail_none(&blocks);
+    counters_are(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    assert_int_equal(bufferpool_live(pool), 0);
+}
+
+int main(void)
+{
+#define test(name) cmocka_unit_test_setup_teardown(name, make_pool, drop_pool)
+    const struct CMUnitTest tests[] = {
+        test(a_new_pool_is_all_zeros),
+        test(gets_tell_where_the_buffer_came_from),
+        test(bulk_counts_each_buffer),
+        test(drops_tell_why),
+        test(bytes_are_exact_with_grown_buffers),
+        test(idle_moves_from_thread_to_depot),
+        test(peak_in_flight_stays_at_the_most),
+        test(thread_caches_counts_the_threads_that_have_one),
+        test(a_smaller_struct_is_filled_that_far),
+        test(a_larger_struct_is_zeroed_beyond),
+        test(refused_and_failed_calls_count_nothing_else),
+    };
+    return cmocka_run_group_tests_name("stats", tests, NULL, NULL);
+}
