@@ -1,0 +1,190 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# check.sh PROGRAM CASE: one of the demonstration's tests, by name. Exit status 0: as it should be; 77: cannot be tested
+# here. Nothing waits for a while and hopes: each step waits for the line that says the last one is done.
+set -u
+program=$1
+case=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+mkdir "$root"
+
+fail() {
+    echo "check.sh: $*" >&2
+    [ -s "$work/err" ] && sed 's/^/    stderr: /' "$work/err" >&2
+    exit 1
+}
+
+# expect STATUS PATTERN ARGUMENT...: the program ends with STATUS and says one line, which matches PATTERN.
+expect() {
+    local status=$1 pattern=$2
+    shift 2
+    "$program" "$@" >"$work/out" 2>"$work/err"
+    local got=$?
+    [ "$got" = "$status" ] || fail "$*: exit status $got, not $status"
+    [ "$(wc -l <"$work/err")" = 1 ] || fail "$*: not one line on stderr"
+    grep -q "^bufferpool-demo: .*$pattern" "$work/err" || fail "$*: the message does not say \"$pattern\""
+}
+
+# Starts the server; sets pid, port and the descriptor from, where its output comes.
+start_serving() {
+    coproc SERVER { exec "$program" --serve 0 --root "$root" 2>"$work/err"; }
+    pid=$SERVER_PID
+    exec {from}<&"${SERVER[0]}"
+    read -r line <&"$from" || fail "--serve says nothing"
+    port=${line##*:}
+    port=${port%/}
+    case $line in
+    "serving $root on http://127.0.0.1:"*/) ;;
+    *) fail "--serve says: $line" ;;
+    esac
+}
+
+# Ends it with SIGINT and checks that it ends well.
+stop_serving() {
+    kill -INT "$pid"
+    wait "$pid"
+    local got=$?
+    [ "$got" = 0 ] || fail "--serve: exit status $got after SIGINT"
+    [ -s "$work/err" ] && fail "--serve has something to say"
+    grep -q "every buffer came back" <&"$from" || fail "--serve does not say that all came back"
+}
+
+# ask REQUEST STATUS: sends the request (with printf's escapes) on a connection of its own, compares the status line,
+# and leaves the rest of the answer in $work/rest.
+ask() {
+    exec {socket}<>"/dev/tcp/127.0.0.1/$port" || fail "cannot connect"
+    # cat sends it in one piece, which printf does not; the server may refuse it and close after the first.
+    printf "$1" >"$work/request"
+    cat "$work/request" >&"$socket"
+    IFS= read -r status <&"$socket"
+    status=${status%$'\r'}
+    cat <&"$socket" >"$work/rest"
+    exec {socket}>&-
+    case $status in
+    "HTTP/1.1 $2"*) ;;
+    *) fail "$1: \"$status\", not $2" ;;
+    esac
+}
+
+close='Connection: close\r\n\r\n'
+case $case in
+arguments)
+    expect 2 'unknown option --nonsense' --nonsense
+    expect 2 '--connections needs a value' --connections
+    expect 2 '"12x" is not a number from' --connections 12x
+    expect 2 '"0" is not a number from' --waves 0
+    expect 2 '"-1" is not a number from' --cap -1
+    expect 2 '"70000" is not a number from' --serve 70000
+    expect 2 'unexpected argument "here"' here
+    "$program" --help | grep -q '^Usage: ' || fail "--help prints no help"
+    ;;
+missing-directory)
+    expect 1 'No such file or directory' --root "$root/nowhere"
+    touch "$root/file"
+    expect 1 'Not a directory' --root "$root/file"
+    expect 1 'No such file or directory' --root "$root" --out "$root/nowhere"
+    : >"$root/file"
+    expect 1 'holds no readable file' --root "$root" --out "$work" --connections 4
+    ;;
+taken-port)
+    start_serving
+    mv "$work/err" "$work/server-err"
+    expect 1 "cannot listen on 127.0.0.1:$port: Address already in use" --serve "$port" --root "$root"
+    : >"$work/err"
+    stop_serving
+    ;;
+requests)
+    echo inside >"$root/file"
+    echo outside >"$work/secret"
+    ln -s ../secret "$root/link"
+    mkdir "$root/dir"
+    touch "$root/dir/a <b> & c"
+    start_serving
+    ask "GET /file HTTP/1.1\r\n$close" '200 OK'
+    ask "HEAD /file HTTP/1.1\r\n$close" '200 OK'
+    grep -q inside "$work/rest" && fail "HEAD sends a body"
+    ask "GET /f%%69le?query HTTP/1.0\r\n\r\n" '200 OK'
+    ask "GET /nothing HTTP/1.1\r\n$close" '404 Not Found'
+    for path in /../secret /dir/../../secret /%%2e%%2e/secret /dir/%%2e./..%%2fsecret /..; do
+        ask "GET $path HTTP/1.1\r\n$close" '400 Bad Request'
+        grep -q "'\.\.' is not allowed in a path" "$work/rest" || fail "$path: no clear message"
+    done
+    ask "GET /link HTTP/1.1\r\n$close" '403 Forbidden'
+    ask "GET /dir HTTP/1.1\r\n$close" '301 Moved Permanently'
+    ask "GET /dir/ HTTP/1.1\r\n$close" '200 OK'
+    grep -q 'href="./a%20%3Cb%3E%20%26%20c">a &lt;b&gt; &amp; c</a>' "$work/rest" || fail "the listing lacks its entry"
+    ask "GET /%%0 HTTP/1.1\r\n$close" '400 Bad Request'
+    ask "GET /%%00 HTTP/1.1\r\n$close" '400 Bad Request'
+    ask "GET file HTTP/1.1\r\n$close" '400 Bad Request'
+    ask "nonsense\r\n\r\n" '400 Bad Request'
+    ask "GET /file HTTP/2.0\r\n$close" '505'
+    ask "DELETE /file HTTP/1.1\r\n$close" '405 Method Not Allowed'
+    grep -q '^Allow: GET, HEAD' "$work/rest" || fail "405 without Allow"
+    ask "GET /file HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" '413'
+    ask "GET /$(printf 'x%.0s' {1..5000}) HTTP/1.1\r\n$close" '431'
+    # Three requests in one piece on one connection: three answers, in order, and then the end.
+    ask "GET /file HTTP/1.1\r\n\r\nGET /nothing HTTP/1.1\r\n\r\nGET /file HTTP/1.1\r\n$close" '200 OK'
+    [ "$(grep -c '^HTTP/1.1 200' "$work/rest")" = 1 ] || fail "the third of three requests is not answered"
+    [ "$(grep -c '^HTTP/1.1 404' "$work/rest")" = 1 ] || fail "the second of three requests is not answered"
+    stop_serving
+    ;;
+file)
+    # Larger than the buffer's 32 KiB, so it has to grow; and a request that comes in two pieces.
+    head -c 300000 /dev/urandom >"$root/large"
+    start_serving
+    exec {socket}<>"/dev/tcp/127.0.0.1/$port"
+    printf 'GET /lar' >&"$socket"
+    printf "ge HTTP/1.1\r\n$close" >&"$socket"
+    cat <&"$socket" | sed '1,/^\r$/d' >"$work/large"
+    cmp "$root/large" "$work/large" || fail "the file came out different"
+    exec {socket}>&-
+    stop_serving
+    ;;
+interrupt-serve)
+    echo inside >"$root/file"
+    head -c 8000000 /dev/urandom >"$root/large"
+    start_serving
+    ask "GET /file HTTP/1.1\r\n$close" '200 OK'
+    # Interrupted while a response is only half sent, so a buffer is out.
+    exec {socket}<>"/dev/tcp/127.0.0.1/$port"
+    printf 'GET /large HTTP/1.1\r\n\r\n' >&"$socket"
+    IFS= read -r status <&"$socket"
+    stop_serving
+    ;;
+interrupt-load)
+    for n in 1 2 3 4; do
+        head -c 20000 /dev/urandom >"$root/$n"
+    done
+    coproc LOAD { exec "$program" --root "$root" --out "$work" --connections 300 --waves 1000 2>"$work/err"; }
+    pid=$LOAD_PID
+    exec {from}<&"${LOAD[0]}"
+    while read -r line <&"$from"; do
+        case $line in *"connections are open"*) break ;; esac
+    done
+    kill -INT "$pid"
+    wait "$pid"
+    got=$?
+    [ "$got" = 130 ] || fail "exit status $got after SIGINT, not 130"
+    [ "$(cat "$work/err")" = 'bufferpool-demo: interrupted' ] || fail "it does not end cleanly"
+    ;;
+few-files)
+    head -c 20000 /dev/urandom >"$root/file"
+    run=("$program")
+    if (ulimit -n 200 && ulimit -Hn 300) 2>/dev/null; then
+        # This user may raise the hard limit; without that right the program has to make do.
+        command -v setpriv >/dev/null || exit 77
+        run=(setpriv --bounding-set -sys_resource --inh-caps -sys_resource "$program")
+    fi
+    ulimit -n 200
+    "${run[@]}" --root "$root" --out "$work" --connections 300 >"$work/out" 2>"$work/err" || fail "it fails"
+    grep -q 'open files is 200 and cannot be raised: 72 connections instead of 300' "$work/err" ||
+        fail "it does not say so"
+    grep -q '^72 connections' "$work/out" || fail "it does not use 72 connections"
+    ;;
+*)
+    fail "no such case: $case"
+    ;;
+esac

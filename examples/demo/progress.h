@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * progress.h - the line that says how far the run is. On a terminal it is written over and over; elsewhere only the
+ * milestones are printed, one a line.
+ */
+#ifndef DEMO_PROGRESS_H
+#define DEMO_PROGRESS_H
+
+#include <stdbool.h>
+
+void progress(bool milestone, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Takes the line away again. */
+void progress_clear(void);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * report.h - what the runs have shown: a table, a chart in the terminal, a CSV file and a plot.
+ */
+#ifndef DEMO_REPORT_H
+#define DEMO_REPORT_H
+
+#include "run.h"
+
+enum { REPORT_RUNS = 3 };
+
+void report_table(const run_config_t configs[REPORT_RUNS], const run_result_t results[REPORT_RUNS]);
+
+/* Resident memory over time, one panel a run, all to one scale. */
+void report_chart(const run_config_t configs[REPORT_RUNS], const run_result_t results[REPORT_RUNS]);
+
+/* demo.csv in the directory; and, where gnuplot is installed, demo.svg through demo.gp. Returns 0, or 1 with a
+ * message. */
+int report_files(const run_config_t configs[REPORT_RUNS], const run_result_t results[REPORT_RUNS], const char *dir);
+
+#endif

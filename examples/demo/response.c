@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * response.c - see response.h. A file is read straight into the buffer, behind the head: reserve makes the room, read
+ * fills it, len moves. Files that do not fit into 32 KiB make the buffer grow.
+ */
+#include "response.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#if __has_include(<linux/openat2.h>)
+#include <linux/openat2.h>
+#endif
+
+#include "basics.h"
+
+enum { FILE_MAX = 64 * 1024 * 1024 };
+
+/* One component at a time, following no link: for systems without openat2. */
+static int open_step_by_step(int root_fd, const char *path)
+{
+    int dir = root_fd;
+    for (;;) {
+        char name[256];
+        path += strspn(path, "/");
+        size_t length = strcspn(path, "/");
+        if (length >= sizeof name) {
+            errno = ENAMETOOLONG;
+            length = 0;
+        } else {
+            memcpy(name, path, length);
+            name[length] = '\0';
+            path += length;
+        }
+        bool last = path[strspn(path, "/")] == '\0';
+        int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (last ? 0 : O_DIRECTORY);
+        int fd = length == 0 ? -1 : openat(dir, name, flags);
+        if (dir != root_fd) {
+            int error = errno;
+            close(dir);
+            errno = error;
+        }
+        if (fd < 0 || last) {
+            return fd;
+        }
+        dir = fd;
+    }
+}
+
+/* Opens path so that neither ".." nor a symbolic link can lead out of the root. O_NONBLOCK: a FIFO must not hold the
+ * worker up. */
+static int open_beneath(int root_fd, const char *path)
+{
+#if defined(SYS_openat2) && defined(RESOLVE_BENEATH)
+    static atomic_bool missing; /* in old kernels and under valgrind */
+    if (!atomic_load_explicit(&missing, memory_order_relaxed)) {
+        struct open_how how;
+        memset(&how, 0, sizeof how);
+        how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+        how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+        long fd = syscall(SYS_openat2, root_fd, path, &how, sizeof how);
+        if (fd >= 0 || errno != ENOSYS) {
+            return (int)fd;
+        }
+        atomic_store_explicit(&missing, true, memory_order_relaxed);
+    }
+#endif
+    return open_step_by_step(root_fd, path);
+}
+
+static int print_head(scratch_t *scratch, bufferpool_buf_t *buf, const http_request_t *request, int status,
+                      const char *type, size_t length, const char *more)
+{
+    return scratch_printf(scratch, buf,
+                          "HTTP/1.1 %d %s\r\n"
+                          "Server: " PROGRAM "\r\n"
+                          "Content-Type: %s\r\n"
+                          "Content-Length: %zu\r\n"
+                          "%s"
+                          "Connection: %s\r\n"
+                          "\r\n",
+                          status, http_reason(status), type, length, more,
+                          request->keep_alive ? "keep-alive" : "close");
+}
+
+int response_refuse(scratch_t *scratch, bufferpool_buf_t *buf, const http_request_t *request, int status,
+                    const char *detail)
+{
+    char text[256];
+    int n = snprintf(text, sizeof text, "%d %s%s%s\n", status, http_reason(status), detail != NULL ? ": " : "",
+                     detail != NULL ? detail : "");
+    size_t length = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+    buf->len = 0;
+    int error = print_head(scratch, buf, request, status, "text/plain; charset=utf-8", length,
+                           status == 405 ? "Allow: GET, HEAD\r\n" : "");
+    if (error == 0 && !request->head_only) {
+        error = scratch_append(scratch, buf, text, length);
+    }
+    return error;
+}
+
+static int build_file(scratch_t *scratch, bufferpool_buf_t *buf, int fd, size_t size, const http_request_t *request)
+{
+    if (size > FILE_MAX) {
+        return response_refuse(scratch, buf, request, 501, "files above 64 MiB are not served by this demonstration");
+    }
+    int error = print_head(scratch, buf, request, 200, http_content_type(request->path), size, "");
+    if (error != 0 || request->head_only) {
+        return error;
+    }
+    size_t whole = buf->len + size;
+    error = scratch_reserve(scratch, buf, whole);
+    if (error != 0) {
+        return error;
+    }
+    while (buf->len < whole) {
+        ssize_t got = read(fd, buf->data + buf->len, whole - buf->len);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return response_refuse(scratch, buf, request, 500, got < 0 ? strerror(errno) : "the file shrank meanwhile");
+        }
+        buf->len += (size_t)got;
+    }
+    return 0;
+}
+
+/* A link to the entry; names that are too long to be written are left out. */
+static int print_entry(scratch_t *scratch, bufferpool_buf_t *buf, const struct dirent *entry)
+{
+    char url[3 * 256 + 1];
+    char text[6 * 256 + 1];
+    if (!http_escape_url(url, sizeof url, entry->d_name) || !http_escape_html(text, sizeof text, entry->d_name)) {
+        return 0;
+    }
+    const char *slash = entry->d_type == DT_DIR ? "/" : "";
+    return scratch_printf(scratch, buf, "<li><a href=\"./%s%s\">%s%s</a></li>\n", url, slash, text, slash);
+}
+
+static int no_dot(const struct dirent *entry)
+{
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+}
+
+static int print_listing(scratch_t *scratch, bufferpool_buf_t *buf, const char *path, struct dirent **entries, int n)
+{
+    char title[6 * 256 + 1];
+    if (!http_escape_html(title, sizeof title, strcmp(path, ".") == 0 ? "" : path)) {
+        memcpy(title, "...", 4);
+    }
+    int error = scratch_printf(scratch, buf,
+                               "<!DOCTYPE html>\n<meta charset=\"utf-8\">\n<title>/%s</title>\n<h1>/%s</h1>\n<ul>\n%s",
+                               title, title, strcmp(path, ".") == 0 ? "" : "<li><a href=\"../\">..</a></li>\n");
+    for (int i = 0; i < n && error == 0; i++) {
+        error = print_entry(scratch, buf, entries[i]);
+    }
+    return error != 0 ? error : scratch_printf(scratch, buf, "</ul>\n");
+}
+
+/* The length of the list is known only when it is printed, and stands in front of it. So the body comes first, and the
+ * whole response is put together behind it: append may be given bytes of its own buffer. */
+static int build_listing(scratch_t *scratch, bufferpool_buf_t *buf, int fd, const http_request_t *request)
+{
+    struct dirent **entries = NULL;
+    int n = scandirat(fd, ".", &entries, no_dot, alphasort);
+    if (n < 0) {
+        return response_refuse(scratch, buf, request, errno == EACCES ? 403 : 500, strerror(errno));
+    }
+    int error = print_listing(scratch, buf, request->path, entries, n);
+    for (int i = 0; i < n; i++) {
+        free(entries[i]);
+    }
+    free(entries);
+    if (error != 0) {
+        return error;
+    }
+    size_t body = buf->len;
+    error = print_head(scratch, buf, request, 200, "text/html; charset=utf-8", body, "");
+    if (error == 0 && !request->head_only) {
+        error = scratch_reserve(scratch, buf, buf->len + body);
+        if (error == 0) {
+            error = scratch_append(scratch, buf, buf->data, body);
+        }
+    }
+    if (error == 0) {
+        buf->len -= body;
+        memmove(buf->data, buf->data + body, buf->len);
+    }
+    return error;
+}
+
+/* Links in a listing are relative, so the address of a directory has to end in a slash. */
+static int build_redirect(scratch_t *scratch, bufferpool_buf_t *buf, const http_request_t *request)
+{
+    char url[3 * HTTP_REQUEST_MAX + 1];
+    char location[3 * HTTP_REQUEST_MAX + 32];
+    if (!http_escape_url(url, sizeof url, request->path)) {
+        return response_refuse(scratch, buf, request, 404, NULL);
+    }
+    snprintf(location, sizeof location, "Location: /%s/\r\n", url);
+    return print_head(scratch, buf, request, 301, "text/plain; charset=utf-8", 0, location);
+}
+
+int response_build(scratch_t *scratch, bufferpool_buf_t *buf, int root_fd, const http_request_t *request)
+{
+    int fd = open_beneath(root_fd, request->path);
+    if (fd < 0) {
+        /* EXDEV and ELOOP: a link that leads out of the root. */
+        bool forbidden = errno == EACCES || errno == EPERM || errno == EXDEV || errno == ELOOP;
+        bool busy = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+        return response_refuse(scratch, buf, request, forbidden ? 403 : busy ? 503 : 404, NULL);
+    }
+    struct stat status;
+    int error = 0;
+    if (fstat(fd, &status) != 0) {
+        error = response_refuse(scratch, buf, request, 500, strerror(errno));
+    } else if (S_ISREG(status.st_mode)) {
+        error = build_file(scratch, buf, fd, (size_t)status.st_size, request);
+    } else if (S_ISDIR(status.st_mode)) {
+        error = request->directory ? build_listing(scratch, buf, fd, request) : build_redirect(scratch, buf, request);
+    } else {
+        error = response_refuse(scratch, buf, request, 403, "neither a file nor a directory");
+    }
+    close(fd);
+    return error;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * run.h - one run of the load: a fresh server process and a fresh load generator, and what they cost.
+ */
+#ifndef DEMO_RUN_H
+#define DEMO_RUN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client.h"
+#include "scratch.h"
+
+typedef struct run_config {
+    const char *name;
+    unsigned number, of; /* "2 of 3" */
+    scratch_kind_t kind;
+    size_t cap; /* the pool's; 0: none */
+    int root_fd;
+    size_t connections;
+    size_t max_files; /* the limit on open files */
+    unsigned waves;
+    unsigned seconds; /* no wave begins after so many; 0: however long it takes */
+    unsigned workers;
+} run_config_t;
+
+typedef struct sample {
+    double seconds; /* since the run began */
+    size_t resident;
+} sample_t;
+
+/* Resident memory is the server's, in bytes. */
+typedef struct run_result {
+    client_result_t client;
+    scratch_counts_t server;
+    size_t resident_before; /* all connections open, nothing asked yet */
+    size_t resident_peak;
+    size_t resident_after; /* right after the last response */
+    size_t resident_idle;  /* when nothing has happened for a while */
+    sample_t *samples;     /* the caller frees them */
+    size_t sample_count;
+    char first_wrong[256]; /* where client.wrong is not 0 */
+} run_result_t;
+
+typedef enum run_outcome { RUN_OK, RUN_FAILED, RUN_INTERRUPTED } run_outcome_t;
+
+/* signal_fd: a signalfd; becomes readable when the user wants an end. Both processes have ended on return, whatever the
+ * outcome. RUN_FAILED comes with a message; wrong responses alone are no failure here. */
+run_outcome_t run_load(const run_config_t *config, int signal_fd, run_result_t *result);
+
+#endif

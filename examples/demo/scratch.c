@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * scratch.c - see scratch.h. The pool half is how a server would call the library; the malloc half does what servers
+ * do without one: a 32 KiB block per request, realloc by half when it is too small, free when the response is out.
+ */
+#include "scratch.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "basics.h"
+
+enum { BLOCK_SIZE = 32 * 1024 };
+
+struct scratch {
+    scratch_kind_t kind;
+    bufferpool_t *pool; /* SCRATCH_POOL only */
+    atomic_uint_fast64_t gets;
+    atomic_uint_fast64_t out;
+    atomic_uint_fast64_t most_out;
+};
+
+scratch_t *scratch_create(scratch_kind_t kind, size_t cap)
+{
+    scratch_t *scratch = calloc(1, sizeof *scratch);
+    if (scratch == NULL) {
+        complain("no memory for the server");
+        return NULL;
+    }
+    scratch->kind = kind;
+    if (kind == SCRATCH_POOL) {
+        bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+        config.name = "responses";
+        config.buffer_capacity = BLOCK_SIZE;
+        config.max_live = cap;
+        scratch->pool = bufferpool_create(&config);
+        if (scratch->pool == NULL) {
+            complain("cannot create the pool: %s", strerror(errno));
+            free(scratch);
+            return NULL;
+        }
+    }
+    return scratch;
+}
+
+/* The first law of the statistics that does not hold, or NULL. No call is under way here, so they are exact. */
+static const char *broken_law(const bufferpool_stats_t *stats)
+{
+    uint64_t gets = stats->gets_thread + stats->gets_depot + stats->gets_fresh + stats->gets_bypass;
+    uint64_t puts = stats->puts_kept + stats->drops_oversize + stats->drops_bypass + stats->drops_over_cap +
+                    stats->drops_idle_limit;
+    if (stats->live != 0 || stats->bypass_live != 0) {
+        return "buffers were not put back";
+    }
+    if (gets != puts) {
+        return "gets and puts differ although no buffer is out";
+    }
+    if (stats->max_live != 0 && stats->idle_thread + stats->idle_depot > stats->max_live) {
+        return "more buffers are idle than the cap allows";
+    }
+    return NULL;
+}
+
+static int close_pool(bufferpool_t *pool, scratch_counts_t *counts)
+{
+    bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
+    bufferpool_stats(pool, &stats);
+    counts->bypasses = stats.gets_bypass;
+    int failed = 0;
+    const char *law = broken_law(&stats);
+    if (law != NULL) {
+        complain("the pool's statistics: %s", law);
+        failed = 1;
+    }
+    int error = bufferpool_destroy(pool);
+    if (error != 0) {
+        complain("the pool cannot be destroyed, so a buffer leaked: %s", strerror(error));
+        failed = 1;
+    }
+    return failed;
+}
+
+int scratch_destroy(scratch_t *scratch, scratch_counts_t *counts)
+{
+    scratch_counts_t mine = {.gets = scratch->gets, .most_out = scratch->most_out, .bypasses = 0};
+    int failed = 0;
+    if (scratch->out != 0) {
+        complain("%llu buffers leaked", (unsigned long long)scratch->out);
+        failed = 1;
+    }
+    if (scratch->kind == SCRATCH_POOL && close_pool(scratch->pool, &mine) != 0) {
+        failed = 1;
+    }
+    if (counts != NULL) {
+        *counts = mine;
+    }
+    free(scratch);
+    return failed;
+}
+
+static void count_get(scratch_t *scratch)
+{
+    atomic_fetch_add_explicit(&scratch->gets, 1, memory_order_relaxed);
+    uint_fast64_t out = atomic_fetch_add_explicit(&scratch->out, 1, memory_order_relaxed) + 1;
+    uint_fast64_t most = atomic_load_explicit(&scratch->most_out, memory_order_relaxed);
+    while (out > most && !atomic_compare_exchange_weak_explicit(&scratch->most_out, &most, out, memory_order_relaxed,
+                                                                memory_order_relaxed)) {
+    }
+}
+
+bufferpool_buf_t *scratch_get(scratch_t *scratch, bufferpool_buf_t *own)
+{
+    bufferpool_buf_t *buf = NULL;
+    if (scratch->kind == SCRATCH_POOL) {
+        buf = bufferpool_get(scratch->pool);
+    } else {
+        own->data = malloc(BLOCK_SIZE);
+        own->len = 0;
+        own->cap = BLOCK_SIZE;
+        buf = own->data != NULL ? own : NULL;
+    }
+    if (buf != NULL) {
+        count_get(scratch);
+    }
+    return buf;
+}
+
+void scratch_put(scratch_t *scratch, bufferpool_buf_t *buf)
+{
+    atomic_fetch_sub_explicit(&scratch->out, 1, memory_order_relaxed);
+    if (scratch->kind == SCRATCH_POOL) {
+        bufferpool_put(buf);
+    } else {
+        free(buf->data);
+        buf->data = NULL;
+    }
+}
+
+int scratch_reserve(scratch_t *scratch, bufferpool_buf_t *buf, size_t cap)
+{
+    if (scratch->kind == SCRATCH_POOL) {
+        return bufferpool_buf_reserve(buf, cap);
+    }
+    if (cap <= buf->cap) {
+        return 0;
+    }
+    size_t larger = buf->cap + buf->cap / 2;
+    if (larger < cap) {
+        larger = cap;
+    }
+    unsigned char *data = realloc(buf->data, larger);
+    if (data == NULL) {
+        return ENOMEM;
+    }
+    buf->data = data;
+    buf->cap = larger;
+    return 0;
+}
+
+int scratch_append(scratch_t *scratch, bufferpool_buf_t *buf, const void *src, size_t n)
+{
+    if (scratch->kind == SCRATCH_POOL) {
+        return bufferpool_buf_append(buf, src, n);
+    }
+    int error = scratch_reserve(scratch, buf, buf->len + n);
+    if (error == 0 && n > 0) {
+        memcpy(buf->data + buf->len, src, n);
+        buf->len += n;
+    }
+    return error;
+}
+
+static int malloc_vprintf(scratch_t *scratch, bufferpool_buf_t *buf, const char *format, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int n = vsnprintf((char *)buf->data + buf->len, buf->cap - buf->len, format, args);
+    int error = n < 0 ? EILSEQ : 0;
+    if (error == 0 && (size_t)n >= buf->cap - buf->len) {
+        error = scratch_reserve(scratch, buf, buf->len + (size_t)n + 1);
+        if (error == 0) {
+            vsnprintf((char *)buf->data + buf->len, buf->cap - buf->len, format, again);
+        }
+    }
+    va_end(again);
+    if (error == 0) {
+        buf->len += (size_t)n;
+    }
+    return error;
+}
+
+int scratch_printf(scratch_t *scratch, bufferpool_buf_t *buf, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int error = scratch->kind == SCRATCH_POOL ? bufferpool_buf_vprintf(buf, format, args)
+                                              : malloc_vprintf(scratch, buf, format, args);
+    va_end(args);
+    return error;
+}
+
+void scratch_idle(scratch_t *scratch)
+{
+    if (scratch->kind == SCRATCH_POOL) {
+        /* trim reaches the depot and this thread's cache, so every worker hands its cache over first; the last worker
+         * to fall idle then frees what is left. */
+        bufferpool_thread_flush();
+        bufferpool_trim(scratch->pool);
+    }
+}

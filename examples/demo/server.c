@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * server.c - see server.h.
+ *
+ * One thread per core, each with its own epoll set. Worker 0 also accepts and deals the connections out in turn, so
+ * that all workers have equally many. A connection belongs to one worker from then on; no lock is needed.
+ *
+ * A connection holds a buffer from the moment when its request is complete until the last byte of the response is
+ * with the system: an idle one costs the few bytes of conn_t. A request nearly always comes in one piece and is read
+ * into the worker's own array; only of one that does not is the part kept, in pending. Level-triggered: a connection
+ * waits either for room to write or for bytes to read, never for both.
+ */
+#include "server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "basics.h"
+#include "response.h"
+
+enum {
+    EVENTS_AT_ONCE = 128,
+    ACCEPTS_AT_ONCE = 64,
+    IDLE_MS = 500, /* nothing to do for so long: give memory back */
+    CONNECTIONS_MAX = 1 << 17,
+    FILES_BESIDE = 32 /* open files that are no connections, apart from one per worker that is being served */
+};
+
+typedef struct conn {
+    atomic_bool open; /* says that the slot is taken; a release by the worker, an acquire by the next accept */
+    bool writing;     /* registered for EPOLLOUT, else for EPOLLIN */
+    bool close_after; /* this response is the last */
+    int fd;
+    bufferpool_buf_t *buf; /* the response that is being sent, or NULL */
+    bufferpool_buf_t own;  /* see scratch_get */
+    size_t sent;           /* bytes of it that are out */
+    char *pending;         /* what came of the next request, or NULL */
+    size_t pending_length;
+} conn_t;
+
+typedef struct server server_t;
+
+typedef struct worker {
+    server_t *server;
+    pthread_t thread;
+    int epoll_fd;
+    char in[HTTP_REQUEST_MAX];
+} worker_t;
+
+struct server {
+    server_config_t config;
+    int quit_fd; /* readable once the workers are to end */
+    worker_t *workers;
+    unsigned running; /* workers that were started */
+    unsigned next;    /* the worker that gets the next connection; worker 0's */
+    conn_t *conns;    /* by file descriptor */
+    size_t conn_max;
+};
+
+int server_listen(uint16_t *port, int send_buffer)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    /* For a restart right after an end; the port of a server that runs is refused all the same. */
+    int on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (send_buffer > 0) {
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer); /* accepted sockets inherit it */
+    }
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(*port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 4096) != 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    *port = ntohs(address.sin_port);
+    return fd;
+}
+
+static void conn_wait_for(worker_t *worker, conn_t *conn, bool writing)
+{
+    if (conn->writing != writing) {
+        struct epoll_event event = {.events = writing ? EPOLLOUT : EPOLLIN, .data.ptr = conn};
+        epoll_ctl(worker->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event);
+        conn->writing = writing;
+    }
+}
+
+static void conn_close(server_t *server, conn_t *conn)
+{
+    if (conn->buf != NULL) {
+        scratch_put(server->config.scratch, conn->buf);
+        conn->buf = NULL;
+    }
+    free(conn->pending);
+    conn->pending = NULL;
+    int fd = conn->fd;
+    /* Before close: the descriptor, and so the slot, may be in use again right after. */
+    atomic_store_explicit(&conn->open, false, memory_order_release);
+    close(fd);
+}
+
+/* Closing with unread bytes makes the system send a reset, which can overtake the response. */
+static void conn_close_gently(worker_t *worker, conn_t *conn)
+{
+    shutdown(conn->fd, SHUT_WR);
+    for (int i = 0; i < 64 && recv(conn->fd, worker->in, sizeof worker->in, MSG_DONTWAIT) > 0; i++) {
+    }
+    conn_close(worker->server, conn);
+}
+
+/* Sends what it can. True when all is out and the connection goes on. */
+static bool conn_flush(worker_t *worker, conn_t *conn)
+{
+    while (conn->sent < conn->buf->len) {
+        ssize_t n = send(conn->fd, conn->buf->data + conn->sent, conn->buf->len - conn->sent, MSG_NOSIGNAL);
+        if (n >= 0) {
+            conn->sent += (size_t)n;
+        } else if (errno == EAGAIN) {
+            conn_wait_for(worker, conn, true);
+            return false;
+        } else if (errno != EINTR) {
+            conn_close(worker->server, conn);
+            return false;
+        }
+    }
+    scratch_put(worker->server->config.scratch, conn->buf);
+    conn->buf = NULL;
+    if (conn->close_after) {
+        conn_close_gently(worker, conn);
+        return false;
+    }
+    conn_wait_for(worker, conn, false);
+    return true;
+}
+
+/* Without a buffer there is still this to say. */
+static void conn_no_memory(worker_t *worker, conn_t *conn)
+{
+    static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    send(conn->fd, text, sizeof text - 1, MSG_NOSIGNAL);
+    conn_close_gently(worker, conn);
+}
+
+/* Answers one request. parsed: what http_parse returned. True when the response is out and the connection goes on. */
+static bool conn_answer(worker_t *worker, conn_t *conn, int parsed, const http_request_t *request)
+{
+    const server_config_t *config = &worker->server->config;
+    conn->buf = scratch_get(config->scratch, &conn->own);
+    if (conn->buf == NULL) {
+        conn_no_memory(worker, conn);
+        return false;
+    }
+    int error = parsed < 0 ? response_refuse(config->scratch, conn->buf, request, -parsed, request->detail)
+                           : response_build(config->scratch, conn->buf, config->root_fd, request);
+    if (error != 0) {
+        conn_no_memory(worker, conn);
+        return false;
+    }
+    conn->sent = 0;
+    conn->close_after = !request->keep_alive;
+    return conn_flush(worker, conn);
+}
+
+/* Answers the requests that lie complete in the worker's array, one after the other, and keeps the rest. */
+static void conn_consume(worker_t *worker, conn_t *conn, size_t n)
+{
+    http_request_t request;
+    size_t used = 0;
+    bool go_on = true;
+    while (go_on && used < n) {
+        int parsed = http_parse(worker->in + used, n - used, &request);
+        if (parsed == 0) {
+            break;
+        }
+        used += parsed > 0 ? (size_t)parsed : n - used;
+        go_on = conn_answer(worker, conn, parsed, &request);
+    }
+    if (used < n && (go_on || conn->buf != NULL)) {
+        conn->pending = malloc(n - used);
+        if (conn->pending == NULL) {
+            conn_close(worker->server, conn);
+            return;
+        }
+        memcpy(conn->pending, worker->in + used, n - used);
+        conn->pending_length = n - used;
+    }
+}
+
+static void conn_ready(worker_t *worker, conn_t *conn, uint32_t events)
+{
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+        conn_close(worker->server, conn);
+        return;
+    }
+    if (conn->buf != NULL && !conn_flush(worker, conn)) {
+        return;
+    }
+    size_t have = 0;
+    if (conn->pending != NULL) {
+        have = conn->pending_length;
+        memcpy(worker->in, conn->pending, have);
+        free(conn->pending);
+        conn->pending = NULL;
+    }
+    if ((events & EPOLLIN) != 0 && have < sizeof worker->in) {
+        ssize_t n = recv(conn->fd, worker->in + have, sizeof worker->in - have, 0);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+            conn_close(worker->server, conn);
+            return;
+        }
+        have += n > 0 ? (size_t)n : 0;
+    }
+    conn_consume(worker, conn, have);
+}
+
+static void accept_some(server_t *server)
+{
+    for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
+        int fd = accept4(server->config.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            return;
+        }
+        /* The table ends below the limit on open files, so a full server gets here rather than EMFILE, on which accept
+         * would spin. */
+        conn_t *conn = (size_t)fd < server->conn_max ? &server->conns[fd] : NULL;
+        if (conn == NULL || atomic_load_explicit(&conn->open, memory_order_acquire)) {
+            close(fd);
+            continue;
+        }
+        int on = 1;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        conn->fd = fd;
+        conn->writing = false;
+        conn->close_after = false;
+        atomic_store_explicit(&conn->open, true, memory_order_relaxed);
+        worker_t *worker = &server->workers[server->next++ % server->running];
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};
+        if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+            conn_close(server, conn);
+        }
+    }
+}
+
+static void *worker_main(void *arg)
+{
+    worker_t *worker = arg;
+    server_t *server = worker->server;
+    struct epoll_event events[EVENTS_AT_ONCE];
+    bool busy = true;
+    for (;;) {
+        int n = epoll_wait(worker->epoll_fd, events, EVENTS_AT_ONCE, busy ? IDLE_MS : -1);
+        if (n == 0) {
+            scratch_idle(server->config.scratch);
+        }
+        busy = n != 0;
+        for (int i = 0; i < n; i++) {
+            if (events[i].data.ptr == &server->quit_fd) {
+                return NULL;
+            }
+            if (events[i].data.ptr == server) {
+                accept_some(server);
+            } else {
+                conn_ready(worker, events[i].data.ptr, events[i].events);
+            }
+        }
+    }
+}
+
+static bool watch(int epoll_fd, int fd, void *what)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = what};
+    return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* All epoll sets before the first thread, since worker 0 deals connections to the others. */
+static bool start_workers(server_t *server)
+{
+    unsigned wanted = server->config.workers;
+    for (unsigned i = 0; i < wanted; i++) {
+        worker_t *worker = &server->workers[i];
+        worker->server = server;
+        worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+        if (worker->epoll_fd < 0 || !watch(worker->epoll_fd, server->quit_fd, &server->quit_fd)) {
+            complain("cannot set up worker %u: %s", i, strerror(errno));
+            return false;
+        }
+    }
+    server->running = wanted;
+    for (unsigned i = 0; i < wanted; i++) {
+        int error = pthread_create(&server->workers[i].thread, NULL, worker_main, &server->workers[i]);
+        if (error != 0) {
+            complain("cannot start worker %u: %s", i, strerror(error));
+            server->running = i;
+            return false;
+        }
+    }
+    return watch(server->workers[0].epoll_fd, server->config.listen_fd, server);
+}
+
+static void stop_workers(server_t *server)
+{
+    uint64_t one = 1;
+    write_whole(server->quit_fd, &one, sizeof one);
+    for (unsigned i = 0; i < server->running; i++) {
+        pthread_join(server->workers[i].thread, NULL);
+    }
+    for (size_t fd = 0; fd < server->conn_max; fd++) {
+        if (atomic_load_explicit(&server->conns[fd].open, memory_order_relaxed)) {
+            conn_close(server, &server->conns[fd]);
+        }
+    }
+    for (unsigned i = 0; i < server->config.workers; i++) {
+        if (server->workers[i].epoll_fd >= 0) {
+            close(server->workers[i].epoll_fd);
+        }
+    }
+}
+
+static void wait_for_stop(int stop_fd)
+{
+    struct pollfd stop = {.fd = stop_fd, .events = POLLIN};
+    while (poll(&stop, 1, -1) < 0 && errno == EINTR) {
+    }
+}
+
+int server_run(const server_config_t *config, int stop_fd)
+{
+    server_t server = {.config = *config};
+    size_t beside = FILES_BESIDE + 2 * (size_t)config->workers;
+    server.conn_max = config->max_files > 2 * beside ? config->max_files - beside : beside;
+    if (server.conn_max > CONNECTIONS_MAX) {
+        server.conn_max = CONNECTIONS_MAX;
+    }
+    /* One large block each, which the allocator maps for itself: the connections do not lie among the buffers whose
+     * memory is watched. */
+    server.conns = calloc(server.conn_max, sizeof *server.conns);
+    server.workers = calloc(config->workers, sizeof *server.workers);
+    server.quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    bool ok = server.conns != NULL && server.workers != NULL && server.quit_fd >= 0;
+    if (!ok) {
+        complain("cannot set up the server: %s", strerror(errno));
+    } else {
+        for (unsigned i = 0; i < config->workers; i++) {
+            server.workers[i].epoll_fd = -1;
+        }
+        ok = start_workers(&server);
+        if (ok) {
+            wait_for_stop(stop_fd);
+        }
+        stop_workers(&server);
+    }
+    close(config->listen_fd);
+    if (server.quit_fd >= 0) {
+        close(server.quit_fd);
+    }
+    free(server.workers);
+    free(server.conns);
+    return ok ? 0 : 1;
+}
