@@ -53,7 +53,7 @@ static void hold_and_let_go(void *arg, unsigned index)
         const uint64_t mine = (uint64_t)index << 48 | turn;
         thread_check(buf->cap >= BIG && buf->len == 0);
         stamp_ends(buf, mine);
-        if (turn % 16 == index) {
+        if (turn % 16 == index && !TEST_TSAN) { /* which does not know mremap, by which large blocks grow */
             buf->len = sizeof mine;
             thread_check(bufferpool_buf_reserve(buf, BIG + BIG / 2) == 0);
             stamp_ends(buf, mine);

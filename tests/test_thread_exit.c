@@ -9,7 +9,6 @@
 #include "support/laws.h"
 
 #include <limits.h>
-#include <unistd.h>
 
 enum { CAPACITY = 512 };
 
@@ -194,12 +193,18 @@ static void late_destructors_may_get_and_put(void **state)
 struct cancelled {
     bufferpool_t *pool;
     pthread_barrier_t ready;
-    atomic_size_t cleaned;
+    pthread_mutex_t lock;
+    pthread_cond_t never;
 };
 
 static void put_at_cleanup(void *buf)
 {
     bufferpool_put(buf);
+}
+
+static void unlock_at_cleanup(void *lock)
+{
+    pthread_mutex_unlock(lock);
 }
 
 static void *wait_to_be_cancelled(void *arg)
@@ -208,8 +213,11 @@ static void *wait_to_be_cancelled(void *arg)
     bufferpool_buf_t *held = bufferpool_get(cancelled->pool);
     bufferpool_put(bufferpool_get(cancelled->pool));
     pthread_cleanup_push(put_at_cleanup, held);
+    pthread_mutex_lock(&cancelled->lock);
+    pthread_cleanup_push(unlock_at_cleanup, &cancelled->lock);
     pthread_barrier_wait(&cancelled->ready);
-    for (;;) pause();
+    for (;;) pthread_cond_wait(&cancelled->never, &cancelled->lock);
+    pthread_cleanup_pop(1);
     pthread_cleanup_pop(1);
     return NULL;
 }
@@ -231,7 +239,8 @@ static void a_cancelled_thread_loses_nothing(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
-    struct cancelled cancelled = {.pool = pool_on(&blocks)};
+    struct cancelled cancelled = {
+        .pool = pool_on(&blocks), .lock = PTHREAD_MUTEX_INITIALIZER, .never = PTHREAD_COND_INITIALIZER};
     assert_int_equal(pthread_barrier_init(&cancelled.ready, NULL, 3), 0);
     const size_t rounds = test_scale(100, 10);
     for (size_t round = 0; round < rounds; round++) {

@@ -245,6 +245,27 @@ struct block_head {
 
 #define BLOCK_MAGIC UINT64_C(0x7e57b10c7e57b10c)
 
+/* Unlike malloc itself, those of the sanitizers are left locked in a child when another thread was in them. */
+static pthread_mutex_t malloc_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool malloc_locks;
+
+static void lock_malloc(void)
+{
+    if (malloc_locks) pthread_mutex_lock(&malloc_lock);
+}
+
+static void unlock_malloc(void)
+{
+    if (malloc_locks) pthread_mutex_unlock(&malloc_lock);
+}
+
+void test_blocks_before_fork(void)
+{
+    if (!TEST_SANITIZED || malloc_locks) return;
+    if (pthread_atfork(lock_malloc, unlock_malloc, unlock_malloc) != 0) abort();
+    malloc_locks = true;
+}
+
 void *test_blocks_alloc(size_t size, size_t align, void *ctx)
 {
     test_blocks_t *blocks = ctx;
@@ -256,7 +277,10 @@ void *test_blocks_alloc(size_t size, size_t align, void *ctx)
     size_t lead = sizeof(struct block_head);
     if (align > lead) lead = align;
     unsigned char *base = NULL;
-    if (posix_memalign((void **)&base, lead, lead + size) != 0) return NULL;
+    lock_malloc();
+    const int error = posix_memalign((void **)&base, lead, lead + size);
+    unlock_malloc();
+    if (error != 0) return NULL;
     const struct block_head head = {BLOCK_MAGIC, size, ctx, base};
     memcpy(base + lead - sizeof head, &head, sizeof head);
     memset(base + lead, 0xee, size);
@@ -288,7 +312,9 @@ void test_blocks_free(void *block, size_t size, void *ctx)
     atomic_fetch_add(&blocks->frees, 1);
     atomic_fetch_sub(&blocks->bytes, size);
     atomic_fetch_sub(&blocks->count, 1);
+    lock_malloc();
     free(head.base);
+    unlock_malloc();
 }
 
 void test_blocks_fail(test_blocks_t *blocks, size_t skip, size_t n)

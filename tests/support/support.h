@@ -52,6 +52,8 @@
 #endif
 #endif
 
+#define TEST_SANITIZED (TEST_ASAN | TEST_TSAN)
+
 /* True under Valgrind and in sanitizer builds: memory figures are then not the library's. */
 bool test_instrumented(void);
 bool test_under_valgrind(void);
@@ -108,6 +110,8 @@ typedef struct test_blocks {
 
 void *test_blocks_alloc(size_t size, size_t align, void *ctx);
 void test_blocks_free(void *block, size_t size, void *ctx);
+/* For tests that fork while other threads use the hooks: to be called before there are any. */
+void test_blocks_before_fork(void);
 /* The calls after the next skip calls fail, n of them. */
 void test_blocks_fail(test_blocks_t *blocks, size_t skip, size_t n);
 void test_blocks_fail_none(test_blocks_t *blocks);
