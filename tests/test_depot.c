@@ -36,7 +36,7 @@ static uint32_t chain_length(const struct desc *d)
 static void depot_with(struct depot *depot, uint32_t n)
 {
     memset(depot, 0, sizeof(*depot));
-    table = (struct desc_table){0};
+    memset(&table, 0, sizeof(table));
     depot_reset(depot, (struct depot_counts){n, n});
 }
 

@@ -11,7 +11,8 @@
 static void every_number_has_an_address_of_its_own(void **state)
 {
     (void)state;
-    struct desc_table table = {0};
+    struct desc_table table;
+    memset(&table, 0, sizeof(table));
     static struct desc *all[MANY + 1];
     for (uint32_t i = 1; i <= MANY; i++) {
         all[i] = desc_take(&table);
@@ -32,7 +33,8 @@ static void every_number_has_an_address_of_its_own(void **state)
 static void what_was_given_back_is_taken_first(void **state)
 {
     (void)state;
-    struct desc_table table = {0};
+    struct desc_table table;
+    memset(&table, 0, sizeof(table));
     struct desc *a = desc_take(&table);
     struct desc *b = desc_take(&table);
     desc_give(&table, a);
@@ -46,7 +48,8 @@ static void what_was_given_back_is_taken_first(void **state)
 static void strangers_are_told_apart(void **state)
 {
     (void)state;
-    struct desc_table table = {0};
+    struct desc_table table;
+    memset(&table, 0, sizeof(table));
     struct desc *mine = desc_take(&table);
     struct desc copy = *mine; /* the right number in the wrong place */
     assert_false(desc_table_has(&table, &copy));

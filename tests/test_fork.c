@@ -16,7 +16,7 @@
 
 enum { THREADS = 4, POOLS = 3, HELD = 6, CHILD_HELD = 40, CHILD_SECONDS = 60 };
 
-/* The sanitizers' malloc does not survive a fork in the middle of it: the hooks see to that, the default pool cannot. */
+/* The sanitizers' malloc does not survive a fork in the middle of it. The hooks see to that; the default pool cannot. */
 enum { BUSY_POOLS = POOLS - TEST_SANITIZED };
 
 struct family {
