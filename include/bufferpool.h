@@ -258,7 +258,7 @@ BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
  * These grow the buffer as needed, geometrically (at least 1.5 times), keep the bytes data[0 .. len) and the handle,
  * and may move data. A buffer may be grown beyond max_capacity; it is then freed on put. All return
  * EOVERFLOW for a size that cannot be represented, EINVAL if len exceeds cap or an argument is NULL that may not be,
- * ENOMEM; after an error data, len, cap and the bytes are as before.
+ * ENOMEM; after an error data, len, cap and the bytes data[0 .. len) are as before.
  * ---------------------------------------------------------------------------------------------------------- */
 
 /* Sees to it that cap is at least the given number of bytes, in all. Never shrinks. */
@@ -276,8 +276,8 @@ BUFFERPOOL_API int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *for
     BUFFERPOOL_PRINTF(2, 0);
 
 /* The buffer whose data this is: for callbacks that hand back only the data pointer. data must be the current data
- * member of a buffer that is held, exactly. Anything else that is not misaligned to 16 has 16 readable
- * bytes in front of it and yields NULL with errno EINVAL, as far as it can be told. */
+ * member of a buffer that is held. For any other address returns NULL with errno EINVAL, as far as that can be told:
+ * the 16 bytes in front of it are read, if it is a multiple of 16. */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
 
 /* ------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@
 #define store_seq_cst(p, v) atomic_store_explicit((p), (v), memory_order_seq_cst)
 
 #define exchange_relaxed(p, v) atomic_exchange_explicit((p), (v), memory_order_relaxed)
-#define exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
 
 #define add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
