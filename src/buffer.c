@@ -17,10 +17,11 @@
 /* The buffer's pool, if the caller holds the buffer; else it was misused, and this does not return. */
 static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf, const char *caller)
 {
+    if (!desc_aligned(buf))
+        misuse_unknown(caller, buf);
     const struct desc *d = (const struct desc *)(const void *)buf;
-    bool aligned = ((uintptr_t)d & (_Alignof(struct desc) - 1)) == 0;
-    uintptr_t word = aligned ? load_relaxed(&d->word) : 0;
-    bufferpool_t *pool = aligned ? pool_of(d, word) : NULL;
+    uintptr_t word = load_relaxed(&d->word);
+    bufferpool_t *pool = pool_of(d, word);
     if (pool == NULL)
         misuse_unknown(caller, buf);
     switch (desc_state(word)) {

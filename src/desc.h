@@ -83,6 +83,12 @@ static inline uintptr_t desc_word(uintptr_t tag, enum desc_state state)
     return (tag << STATE_BITS) | (uintptr_t)state;
 }
 
+/* Whether a descriptor can be there at all: tells many a foreign pointer before anything is read. */
+static inline bool desc_aligned(const bufferpool_buf_t *buf)
+{
+    return ((uintptr_t)buf & (CACHE_LINE - 1)) == 0;
+}
+
 static inline struct desc *desc_of(bufferpool_buf_t *buf)
 {
     return (struct desc *)(void *)buf; /* pub is the first member */

@@ -326,9 +326,8 @@ static enum counter give_slow(bufferpool_t *pool, struct cache *c, struct desc *
 static __attribute__((noinline)) void put_slow(struct desc *d, const char *caller)
 {
     int saved_errno = errno;
-    bool aligned = ((uintptr_t)d & (_Alignof(struct desc) - 1)) == 0;
-    uintptr_t word = aligned ? load_relaxed(&d->word) : 0;
-    bufferpool_t *pool = aligned ? pool_of(d, word) : NULL;
+    uintptr_t word = load_relaxed(&d->word);
+    bufferpool_t *pool = pool_of(d, word);
     if (pool == NULL)
         misuse_unknown(caller, d);
     struct cache *c = tls_cache_own(pool);
@@ -342,6 +341,8 @@ static __attribute__((noinline)) void put_slow(struct desc *d, const char *calle
 
 static inline void put(bufferpool_buf_t *buf, const char *caller)
 {
+    if (unlikely(!desc_aligned(buf)))
+        misuse_unknown(caller, buf);
     struct desc *d = desc_of(buf);
     uintptr_t word = load_relaxed(&d->word);
     if (unlikely(!cache_push_plain(tls_cache_find(desc_slot(word)), d, word)))

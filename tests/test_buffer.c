@@ -308,6 +308,28 @@ static void from_data_finds_buffers_and_nothing_else(void **state)
     assert_null(bufferpool_buf_from_data(stale)); /* nobody holds it */
 }
 
+/* A slab stays mapped while it has a block in use, so what the old block said about itself can still be read. */
+static void from_data_refuses_the_block_that_growth_replaced(void **state)
+{
+    (void)state;
+    bufferpool_t *slabs = bufferpool_create(NULL);
+    assert_non_null(slabs);
+    bufferpool_buf_t *other = bufferpool_get(slabs);
+    bufferpool_buf_t *buf = bufferpool_get(slabs);
+    assert_true(other != NULL && buf != NULL);
+    const unsigned char *old = buf->data;
+    assert_ptr_equal(bufferpool_buf_from_data(old), buf);
+    assert_int_equal(bufferpool_buf_reserve(buf, buf->cap + 1), 0);
+    assert_ptr_not_equal(buf->data, old);
+    errno = 0;
+    assert_null(bufferpool_buf_from_data(old));
+    assert_int_equal(errno, EINVAL);
+    assert_ptr_equal(bufferpool_buf_from_data(buf->data), buf);
+    bufferpool_put(other);
+    bufferpool_put(buf);
+    assert_int_equal(bufferpool_destroy(slabs), 0);
+}
+
 int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, make_pool, drop_pool)
@@ -324,6 +346,7 @@ int main(void)
         test(texts_append_one_after_the_other),
         test(bypass_buffers_grow_too),
         test(from_data_finds_buffers_and_nothing_else),
+        test(from_data_refuses_the_block_that_growth_replaced),
     };
     return cmocka_run_group_tests_name("buffer", tests, NULL, NULL);
 }

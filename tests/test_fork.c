@@ -224,9 +224,63 @@ static void parent_and_child_go_separate_ways(void **state)
     check_laws(NULL, NULL, 0);
 }
 
+/* A thread sleeps with half of the pool in its cache while another forks: in the child, where it is not, nothing of that
+ * is lost, so the child gets all without making one more, nor bypassing. */
+enum { ALL = 8 };
+
+struct sleeper {
+    bufferpool_t *pool;
+    pthread_barrier_t filled, forked;
+};
+
+static void fill_cache_and_sleep(void *arg, unsigned index)
+{
+    (void)index;
+    struct sleeper *sleeper = arg;
+    bufferpool_buf_t *bufs[ALL];
+    thread_check(bufferpool_get_bulk(sleeper->pool, bufs, ALL) == 0);
+    bufferpool_put_bulk(bufs, ALL);
+    thread_check(stats_of(sleeper->pool).idle_thread > 0);
+    pthread_barrier_wait(&sleeper->filled);
+    pthread_barrier_wait(&sleeper->forked);
+}
+
+static int heir(void *arg)
+{
+    struct sleeper *sleeper = arg;
+    bufferpool_buf_t *bufs[ALL];
+    if (bufferpool_get_bulk(sleeper->pool, bufs, ALL) != 0) return 40;
+    bufferpool_stats_t stats = stats_of(sleeper->pool);
+    if (stats.live != ALL || stats.gets_fresh != ALL || stats.gets_bypass != 0) return 41;
+    bufferpool_put_bulk(bufs, ALL);
+    return bufferpool_trim(sleeper->pool) > 0 && bufferpool_destroy(sleeper->pool) == 0 ? 0 : 42;
+}
+
+static void the_child_has_what_idled_in_caches_of_threads_it_has_not(void **state)
+{
+    (void)state;
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.buffer_capacity = 512;
+    config.max_live = ALL;
+    struct sleeper sleeper = {.pool = bufferpool_create(&config)};
+    assert_non_null(sleeper.pool);
+    pthread_barrier_init(&sleeper.filled, NULL, 2);
+    pthread_barrier_init(&sleeper.forked, NULL, 2);
+    test_crew_t *crew = start_threads(1, fill_cache_and_sleep, &sleeper);
+    pthread_barrier_wait(&sleeper.filled);
+    const int status = run_in_child(heir, &sleeper, CHILD_SECONDS);
+    pthread_barrier_wait(&sleeper.forked);
+    join_threads(crew);
+    pthread_barrier_destroy(&sleeper.filled);
+    pthread_barrier_destroy(&sleeper.forked);
+    assert_int_equal(status, 0);
+    assert_int_equal(bufferpool_destroy(sleeper.pool), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_child_has_what_idled_in_caches_of_threads_it_has_not),
         cmocka_unit_test(parent_and_child_go_separate_ways),
         cmocka_unit_test(a_child_of_busy_threads_can_use_every_pool),
     };

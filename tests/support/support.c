@@ -308,7 +308,7 @@ void test_blocks_free(void *block, size_t size, void *ctx)
         return;
     }
     if (blocks->on_free != NULL) blocks->on_free(blocks, block, size);
-    memset(at, 0, sizeof head);
+    explicit_bzero(at, sizeof head + size); /* so that whoever still reads it does not find what was there */
     atomic_fetch_add(&blocks->frees, 1);
     atomic_fetch_sub(&blocks->bytes, size);
     atomic_fetch_sub(&blocks->count, 1);
