@@ -26,6 +26,9 @@ struct library {
     pthread_barrier_t closed;
 };
 
+/* Linked in, it would stay mapped for that reason, and nothing here could fail. */
+static bool loaded_from_the_start;
+
 /* ISO C has no cast from void * to a function pointer; POSIX says that this works. */
 static void find(const struct library *library, const char *name, void *function)
 {
@@ -74,6 +77,7 @@ static void outlive_the_handle(void *arg, unsigned index)
 static void threads_may_outlive_dlclose(void **state)
 {
     (void)state;
+    if (loaded_from_the_start) skip();
     const size_t rounds = test_scale(50, 8);
     for (size_t round = 0; round < rounds; round++) {
         struct library library;
@@ -110,6 +114,7 @@ static void the_library_stays_mapped_after_dlclose(void **state)
 {
     (void)state;
     struct library library;
+    if (loaded_from_the_start) skip();
     load(&library);
     assert_int_equal(dlclose(library.handle), 0);
     void *handle = dlopen(BUFFERPOOL_SHARED_PATH, RTLD_NOW | RTLD_NOLOAD);
@@ -123,5 +128,8 @@ int main(void)
         cmocka_unit_test(the_library_stays_mapped_after_dlclose),
         cmocka_unit_test(threads_may_outlive_dlclose),
     };
+    void *handle = dlopen(BUFFERPOOL_SHARED_PATH, RTLD_NOW | RTLD_NOLOAD);
+    loaded_from_the_start = handle != NULL;
+    if (loaded_from_the_start) print_message("The library is linked with this program: nothing to show\n");
     return cmocka_run_group_tests_name("dlopen", tests, NULL, NULL);
 }

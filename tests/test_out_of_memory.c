@@ -2,8 +2,8 @@
  *
  * test_out_of_memory.c - every request for memory fails once
  *
- * The linker's --wrap puts the functions below in the way of malloc, calloc, realloc, mmap, mremap,
- * pthread_key_create and pthread_setspecific. A scenario goes through the whole API; the k-th of those calls fails, or
+ * The linker's --wrap puts the functions below in the way of aligned_alloc, malloc, calloc, realloc, mmap, mremap,
+ * pthread_atfork and the pthread_key functions. A scenario goes through the whole API; the k-th of those calls fails, or
  * all from the k-th on, for every k until the scenario comes to its end with no failure. Each k runs in a child of its
  * own, so that the very first use of the library is among what fails. Whatever fails: ENOMEM and nothing else, the
  * laws hold, and when there is memory again everything works. A second test does the same with the block hook.
@@ -47,6 +47,20 @@ void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_calloc(size_t n, size_t size)
 {
     return fails_now() ? NULL : __real_calloc(n, size);
+}
+
+void *__real_aligned_alloc(size_t align, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size)
+{
+    return fails_now() ? NULL : __real_aligned_alloc(align, size);
+}
+
+int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return fails_now() ? ENOMEM : __real_pthread_atfork(prepare, parent, child);
 }
 
 void *__real_realloc(void *block, size_t size);
