@@ -267,6 +267,68 @@ static void lowering_takes_nothing_and_frees_the_surplus_as_it_comes(void **stat
     destroy_empty(pool, &blocks);
 }
 
+/* ---- the same without luck ---- */
+
+static void failed_gets_use_up_nothing_of_the_cap(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_cap(&blocks, 3, 4);
+    bufferpool_buf_t *bufs[3];
+    test_blocks_fail(&blocks, 0, SIZE_MAX);
+    for (int i = 0; i < 5; i++) {
+        assert_null(bufferpool_get(pool));
+        assert_null(bufferpool_try_get(pool));
+        assert_int_equal(bufferpool_get_bulk(pool, bufs, 2), ENOMEM);
+    }
+    test_blocks_fail_none(&blocks);
+    for (int i = 0; i < 3; i++) assert_non_null(bufs[i] = bufferpool_try_get(pool));
+    assert_null(bufferpool_try_get(pool));
+    bufferpool_put_bulk(bufs, 3);
+    destroy_empty(pool, &blocks);
+}
+
+static pthread_barrier_t freeing;
+static bufferpool_t *full_pool;
+
+static void wait_while_freeing(test_blocks_t *blocks, const unsigned char *block, size_t size)
+{
+    (void)blocks, (void)block, (void)size;
+    pthread_barrier_wait(&freeing); /* another thread tries to get one, */
+    pthread_barrier_wait(&freeing); /* and only then this block is freed */
+}
+
+static void free_or_try(void *arg, unsigned index)
+{
+    (void)arg;
+    if (index == 0) {
+        bufferpool_trim(full_pool);
+    } else {
+        pthread_barrier_wait(&freeing);
+        thread_check(bufferpool_try_get(full_pool) == NULL && errno == EAGAIN);
+        pthread_barrier_wait(&freeing);
+    }
+}
+
+static void a_buffer_counts_until_its_block_is_freed(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    full_pool = pool_with_cap(&blocks, 1, 4);
+    bufferpool_put(bufferpool_get(full_pool));
+    bufferpool_thread_flush();
+    blocks.on_free = wait_while_freeing;
+    assert_int_equal(pthread_barrier_init(&freeing, NULL, 2), 0);
+    run_threads(2, free_or_try, NULL);
+    blocks.on_free = NULL;
+    assert_int_equal(atomic_load(&blocks.peak), 1);
+    bufferpool_buf_t *buf = bufferpool_try_get(full_pool); /* now there is room */
+    assert_non_null(buf);
+    bufferpool_put(buf);
+    destroy_empty(full_pool, &blocks);
+    pthread_barrier_destroy(&freeing);
+}
+
 static void sample_live(void *arg, unsigned index)
 {
     struct load *load = arg;
@@ -313,6 +375,8 @@ int main(void)
         cmocka_unit_test(no_bypass_while_the_margin_is_kept),
         cmocka_unit_test(the_cap_may_change_while_threads_run),
         cmocka_unit_test(lowering_takes_nothing_and_frees_the_surplus_as_it_comes),
+        cmocka_unit_test(failed_gets_use_up_nothing_of_the_cap),
+        cmocka_unit_test(a_buffer_counts_until_its_block_is_freed),
         cmocka_unit_test(live_is_close_while_threads_run_and_exact_after),
     };
     return cmocka_run_group_tests_name("cap", tests, NULL, NULL);

@@ -10,13 +10,11 @@
 #include "support/laws.h"
 
 #include <sched.h>
-#include <signal.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 enum { THREADS = 4, POOLS = 3, HELD = 6, CHILD_HELD = 40, CHILD_SECONDS = 60 };
 
-/* The sanitizers' malloc does not survive a fork in the middle of it. The hooks see to that; the default pool cannot. */
+/* The sanitizers' malloc does not survive a fork in the middle of it: the hooks see to that, the default pool cannot */
 enum { BUSY_POOLS = POOLS - TEST_SANITIZED };
 
 struct family {
@@ -24,7 +22,6 @@ struct family {
     test_blocks_t blocks[POOLS - 1];
     atomic_bool stop;
     atomic_size_t busy; /* threads at work */
-    int *verdict; /* shared with the child */
     /* What the parent's threads hold for certain: entered after get, taken out before growth and put. */
     _Atomic(bufferpool_buf_t *) held[THREADS][HELD];
 };
@@ -137,14 +134,9 @@ static int use_everything(struct family *family)
     return test_recorded_failure() ? 26 : 0;
 }
 
-/* A block that another thread of the parent was making or freeing at the fork is lost in the child. Valgrind would call
- * that a leak at exit; killed, the child is not asked. */
-static int child(void *arg)
+static int child(void *family)
 {
-    struct family *family = arg;
-    *family->verdict = use_everything(family);
-    if (test_under_valgrind()) raise(SIGKILL);
-    return *family->verdict;
+    end_child(use_everything(family));
 }
 
 static void make_pools(struct family *family)
@@ -167,8 +159,6 @@ static void a_child_of_busy_threads_can_use_every_pool(void **state)
     assert_non_null(family);
     test_blocks_before_fork();
     make_pools(family);
-    family->verdict = mmap(NULL, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true((void *)family->verdict != MAP_FAILED);
     test_crew_t *crew = start_threads(THREADS, be_busy, family);
     while (atomic_load(&family->busy) < THREADS) sched_yield();
     const size_t forks = test_scale(200, 12);
@@ -176,9 +166,7 @@ static void a_child_of_busy_threads_can_use_every_pool(void **state)
     int status = 0;
     for (size_t i = 0; i < forks && failed == 0; i++) {
         bufferpool_put(bufferpool_get(family->pools[i % POOLS])); /* something in the cache of the thread that forks */
-        *family->verdict = 99;
         status = run_in_child(child, family, CHILD_SECONDS);
-        if (status == 128 + SIGKILL) status = *family->verdict;
         failed += status != 0;
     }
     atomic_store(&family->stop, true);
@@ -188,7 +176,6 @@ static void a_child_of_busy_threads_can_use_every_pool(void **state)
     check_laws(family->pools[1], &family->blocks[1], 0);
     check_laws(NULL, NULL, 0);
     for (size_t p = 0; p < POOLS - 1; p++) destroy_empty(family->pools[p], &family->blocks[p]);
-    munmap(family->verdict, sizeof(int));
     free(family);
 }
 
@@ -224,8 +211,8 @@ static void parent_and_child_go_separate_ways(void **state)
     check_laws(NULL, NULL, 0);
 }
 
-/* A thread sleeps with half of the pool in its cache while another forks: in the child, where it is not, nothing of that
- * is lost, so the child gets all without making one more, nor bypassing. */
+/* A thread sleeps with half of the pool in its cache while another forks: in the child, where it is not, nothing of
+ * that is lost, so the child gets all without making one more, nor bypassing. */
 enum { ALL = 8 };
 
 struct sleeper {
@@ -253,7 +240,7 @@ static int heir(void *arg)
     bufferpool_stats_t stats = stats_of(sleeper->pool);
     if (stats.live != ALL || stats.gets_fresh != ALL || stats.gets_bypass != 0) return 41;
     bufferpool_put_bulk(bufs, ALL);
-    return bufferpool_trim(sleeper->pool) > 0 && bufferpool_destroy(sleeper->pool) == 0 ? 0 : 42;
+    end_child(bufferpool_trim(sleeper->pool) > 0 && bufferpool_destroy(sleeper->pool) == 0 ? 0 : 42);
 }
 
 static void the_child_has_what_idled_in_caches_of_threads_it_has_not(void **state)

@@ -207,6 +207,9 @@ static void foreign_pointers_are_caught(void **state)
     memset(on_stack, 0, sizeof on_stack);
     memcpy(on_stack, buf, sizeof *buf); /* a copy of what can be seen of a handle */
     expect_abort(put_address, on_stack, "bufferpool_put", NULL);
+    assert_int_equal(bufferpool_buf_reserve(buf, buf->cap + 1), 0);
+    memcpy(on_stack, buf, LINE); /* and one of all there is to it */
+    expect_abort(put_address, on_stack, "bufferpool_put", NULL);
     bufferpool_put(buf);
     free(in_heap);
 }

@@ -222,15 +222,36 @@ void expect_abort(void (*fn)(void *arg), void *arg, ...)
     notes = NULL;
 }
 
+static int *verdict; /* shared with the child */
+
+static int with_failure_told(int status)
+{
+    if (test_recorded_failure()) fprintf(stderr, "%s\n", failure_text);
+    return status;
+}
+
+_Noreturn void end_child(int status)
+{
+    *verdict = with_failure_told(status);
+    if (test_under_valgrind()) raise(SIGKILL);
+    _exit(status);
+}
+
 int run_in_child(int (*fn)(void *arg), void *arg, unsigned seconds)
 {
+    if (verdict == NULL) {
+        verdict = mmap(NULL, sizeof *verdict, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        assert_true((void *)verdict != MAP_FAILED);
+    }
+    *verdict = 128 + SIGKILL;
     const pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         become_child(seconds);
-        _exit(fn(arg));
+        _exit(with_failure_told(fn(arg)));
     }
-    return wait_for(child);
+    const int status = wait_for(child);
+    return status == 128 + SIGKILL ? *verdict : status;
 }
 
 /* ---- blocks ---- */

@@ -88,6 +88,9 @@ const char *last_abort_message(void);
 
 /* Runs fn(arg) in a child that has the given seconds; returns the exit status of the child, or 128 + signal. */
 int run_in_child(int (*fn)(void *arg), void *arg, unsigned seconds);
+/* In such a child, in place of returning: ends it so that Valgrind looks for no leaks. What the parent's other threads
+ * held is lost in the child; those are not its leaks. */
+_Noreturn void end_child(int status);
 
 /* ---- a block allocator that counts ---- */
 
