@@ -38,7 +38,9 @@ static struct slab_class *class_of(struct heap *heap, size_t cap)
     return &heap->slabs.classes[shift - SLAB_MIN_SHIFT];
 }
 
-/* The cap that a block for n bytes gets, other than the first block of a buffer: what fills its slot or its pages. */
+/* The cap that a block for n bytes gets, other than the first block of a buffer: a power of two where slabs have
+ * them, else whole pages, and the prefix on top of them. So doubling meets round figures, such as max_capacity,
+ * exactly. */
 static size_t grown_cap(const struct heap *heap, size_t n)
 {
     if (heap->alloc != NULL)
@@ -46,7 +48,7 @@ static size_t grown_cap(const struct heap *heap, size_t n)
     for (unsigned shift = SLAB_MIN_SHIFT; shift <= SLAB_MAX_SHIFT; shift++)
         if (n <= (size_t)1 << shift)
             return (size_t)1 << shift;
-    return region_mapped(n + heap->alignment, heap->slabs.huge) - heap->alignment;
+    return region_mapped(n, false);
 }
 
 /* ---- prefix ---- */
