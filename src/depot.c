@@ -127,7 +127,7 @@ struct desc *depot_pop(struct depot *depot, const struct desc_table *table, uint
 static size_t cap_of(const _Atomic(size_t) *max_live)
 {
     size_t n = load_seq_cst(max_live); /* with the store in bufferpool_set_max_live (6) */
-    return n != 0 && n < DEPOT_POOLED_MAX ? n : DEPOT_POOLED_MAX - 1;
+    return n != 0 ? n : DEPOT_POOLED_MAX;
 }
 
 bool depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live)

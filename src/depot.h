@@ -23,7 +23,13 @@ struct depot_counts {
     uint32_t in_flight; /* those outside of the depot */
 };
 
-#define DEPOT_POOLED_MAX ((uint32_t)1 << 31)
+/* As many pooled buffers as can be counted; a cap beyond that is stored as that. */
+#define DEPOT_POOLED_MAX ((size_t)INT32_MAX)
+
+static inline size_t depot_cap(size_t max_live)
+{
+    return max_live < DEPOT_POOLED_MAX ? max_live : DEPOT_POOLED_MAX;
+}
 
 struct depot_counts depot_counts(const struct depot *depot);
 

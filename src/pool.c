@@ -64,7 +64,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     heap->ctx = config->ctx;
     heap->slabs.huge = (config->flags & BUFFERPOOL_HUGEPAGES) != 0;
     pthread_mutex_init(&heap->slabs.lock, NULL);
-    bufferpool_set_max_live(pool, config->max_live);
+    store_relaxed(&pool->max_live, depot_cap(config->max_live));
 }
 
 bufferpool_t *bufferpool_create(const bufferpool_config_t *config)

@@ -159,7 +159,7 @@ void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
 {
     int saved_errno = errno;
     pool = pool_or_default(pool);
-    store_seq_cst(&pool->max_live, n < DEPOT_POOLED_MAX ? n : DEPOT_POOLED_MAX - 1); /* see depot.c (6) */
+    store_seq_cst(&pool->max_live, depot_cap(n)); /* with depot_reserve: depot.c (6) */
     if (depot_over_cap(&pool->depot, &pool->max_live)) {
         reclaim_surplus(pool, tls_cache_own_or_shared(pool), "bufferpool_set_max_live");
         cache_close_gates(pool); /* so that the others see to theirs, and puts drop what comes back */

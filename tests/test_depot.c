@@ -162,8 +162,8 @@ static void the_count_has_a_limit_of_its_own(void **state)
 {
     (void)state;
     struct depot depot;
-    _Atomic(size_t) cap = SIZE_MAX;
-    depot_with(&depot, DEPOT_POOLED_MAX - 2);
+    _Atomic(size_t) cap = depot_cap(SIZE_MAX);
+    depot_with(&depot, DEPOT_POOLED_MAX - 1);
     assert_true(depot_reserve(&depot, &cap));
     assert_false(depot_reserve(&depot, &cap));
     cap = 0;
