@@ -16,20 +16,23 @@
  *     replaces the block, the handle stays. Buffers that nobody holds are IDLE: first in the cache of the thread
  *     that put them, then, a batch (MAGAZINE) at a time, in the pool's DEPOT, where every thread finds them.
  *     Buffers that callers hold are LIVE. The CAP (max_live) bounds the pooled buffers in existence, live and
- *     idle together. A get beyond the cap still succeeds, with a BYPASS buffer, which put frees.
+ *     idle together. A get beyond the cap still succeeds, with a BYPASS buffer, which put frees. A get that finds the
+ *     cap reached takes over what idles in the caches of other threads; until callers have well below the cap the
+ *     pool is then under PRESSURE: puts go to the depot, so that what is idle is where the next get finds it.
  *
  * Cost
  *
  *     get and put on the thread's own cache: a few nanoseconds, no lock, no atomic read-modify-write.
- *     One get or put in many moves a magazine: two atomic read-modify-writes. Making or freeing a block takes a
- *     lock of that pool for a moment; no system call is made under it except to map or unmap memory.
+ *     One get or put in many moves a magazine: two atomic read-modify-writes. Under pressure every one moves a buffer:
+ *     the same. Making or freeing a block takes a lock of that pool for a moment; no system call is made under it
+ *     except to map or unmap memory. Taking over caches takes some microseconds, at most once per time of pressure.
  *
  * Which calls may run at once
  *
- *     on one pool   | get try_get put bulk trim set_max_live live max_live stats | destroy
- *     --------------+------------------------------------------------------------+---------
- *     any of these  | yes                                                        | no
- *     destroy       | no                                                         | no
+ *     on one pool   | get try_get get_timed put bulk reclaim trim set_max_live live max_live stats | destroy
+ *     --------------+------------------------------------------------------------------------------+---------
+ *     any of these  | yes                                                                          | no
+ *     destroy       | no                                                                           | no
  *
  *     on one buffer | buf_* put | reading or writing the bytes
  *     --------------+-----------+------------------------------
@@ -55,8 +58,17 @@
  *
  *     A thread's caches go to the depots when it exits; get and put still work in thread-specific-data
  *     destructors that run later. After fork the child can use every pool at once; what the parent's other threads
- *     held stays live in the child, whose to put it is. Nothing here is async-signal-safe. The shared
- *     library stays mapped after dlclose, so threads that used it may outlive the handle.
+ *     held stays live in the child, whose to put it is. Nothing here is async-signal-safe, and nothing is a
+ *     cancellation point. The shared library stays mapped after dlclose, so threads that used it may outlive the handle.
+ *
+ * Other threads' caches, and where they cannot be reached
+ *
+ *     Taking them over needs membarrier(2), private expedited: Linux 4.14 or later, and no seccomp filter against it.
+ *     The first call of the process that makes a cache registers for it, which takes some milliseconds if threads run
+ *     already. Without it everything works, but what idles in another thread's cache stays there until that thread's
+ *     next call on the pool (at the cap it then moves its cache to the depot), thread_flush, or end: see get, trim,
+ *     set_max_live. The same holds for a moment where a thread was preempted in the middle of a call, which is
+ *     waited for only a bounded time.
  */
 #ifndef BUFFERPOOL_H
 #define BUFFERPOOL_H
@@ -68,7 +80,7 @@
 
 /* The version of this header. bufferpool_version() tells that of the library at run time. */
 #define BUFFERPOOL_VERSION_MAJOR 0
-#define BUFFERPOOL_VERSION_MINOR 1
+#define BUFFERPOOL_VERSION_MINOR 2
 #define BUFFERPOOL_VERSION_PATCH 0
 
 #if defined(BUFFERPOOL_API)
@@ -115,6 +127,12 @@ typedef struct bufferpool_buf {
  * way that the compiler cannot remove. put then costs the wiping of cap bytes. */
 #define BUFFERPOOL_ZERO 0x1u
 
+/* A thread of the library's runs the reclaim of reclaim_interval_ms also when no call comes. There is one for all pools:
+ * started by the first call that has business with the depot of such a pool, named "bufferpool", with all signals
+ * blocked; it ends with bufferpool_destroy of the last such pool. A child of fork starts its own in the same way. Where
+ * no thread can be started, calls reclaim as without the flag. */
+#define BUFFERPOOL_BACKGROUND 0x2u
+
 /* Ask the system for huge pages behind the blocks. Taking fresh memory gets several times as fast; blocks that are
  * written only in part cost more resident memory, in steps of 2 MiB. Ignored with allocator hooks. */
 #define BUFFERPOOL_HUGEPAGES 0x4u
@@ -128,8 +146,8 @@ typedef struct bufferpool_config {
     size_t max_idle_bytes;     /* idle bytes beyond this are freed on put. 0: no limit */
     size_t thread_cache_bytes; /* what one thread may keep of this pool, but at least one buffer. 512 KiB */
     size_t alignment;          /* of data: a power of two up to the page size. 64 */
-    unsigned reclaim_interval_ms; /* how often the depot gives back what it did not need. 10,000; see below */
-    unsigned flags;               /* BUFFERPOOL_ZERO, BUFFERPOOL_HUGEPAGES. 0 */
+    unsigned reclaim_interval_ms; /* how often the pool gives back what it did not need. 10,000; see below */
+    unsigned flags;               /* BUFFERPOOL_ZERO, BUFFERPOOL_BACKGROUND, BUFFERPOOL_HUGEPAGES. 0 */
     /* The block allocator: both hooks or neither (the system). Called from any thread, also at thread exit, with
      * no lock held; they must not use this pool. size includes the library's prefix; alloc returns memory aligned
      * to align or NULL, and free gets the same size. */
@@ -180,7 +198,7 @@ typedef struct bufferpool_stats {
     uint64_t gets_depot;       /* ... from the depot */
     uint64_t gets_fresh;       /* ... by making a pooled buffer */
     uint64_t gets_bypass;      /* ... by making a bypass buffer */
-    uint64_t gets_refused;     /* EAGAIN from try_get */
+    uint64_t gets_refused;     /* EAGAIN from try_get, ETIMEDOUT from get_timed */
     uint64_t puts_kept;        /* puts that made a buffer idle */
     uint64_t drops_oversize;   /* puts that freed: cap above max_capacity */
     uint64_t drops_bypass;     /* puts that freed: a bypass buffer */
@@ -188,11 +206,14 @@ typedef struct bufferpool_stats {
     uint64_t drops_idle_limit; /* puts that freed: max_idle_bytes */
     uint64_t grows;            /* blocks replaced by larger ones */
     uint64_t reclaimed_bytes;  /* bytes of idle buffers freed by trim, by reclaim or by a lowered cap */
+    /* since 0.2 */
+    uint64_t shrinks; /* blocks of grown buffers replaced by smaller ones after little use */
+    uint64_t stolen;  /* idle buffers taken out of the caches of other threads */
 } bufferpool_stats_t;
 
 /* clang-format off */
 #define BUFFERPOOL_STATS_INIT                                                                                        \
-    { sizeof(struct bufferpool_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    { sizeof(struct bufferpool_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 /* clang-format on */
 
 /* ------------------------------------------------------------------------------------------------------------
@@ -200,21 +221,37 @@ typedef struct bufferpool_stats {
  * ---------------------------------------------------------------------------------------------------------- */
 
 /* A buffer with len == 0, cap >= buffer_capacity and data aligned to the pool's alignment; the bytes are
- * unspecified. From the thread's cache, else the depot, else made anew; at the cap a bypass buffer.
+ * unspecified. From the thread's cache, else the depot, else made anew, else taken over from other threads' caches; at
+ * the cap a bypass buffer.
  *
- * Without a cap, or below it, a get never bypasses. At the cap it may bypass early by as many buffers as idle in the
- * caches of other threads, at most thread_cache_bytes / buffer_capacity (at least one) for each such thread.
+ * A get bypasses only if callers had as many pooled buffers as the cap allows at some moment during the call. It may
+ * bypass early by those that other calls are freeing or moving at that moment and do not get on with, since it waits only
+ * so long; and without membarrier(2) by as many as idle in the caches of other threads, at most
+ * thread_cache_bytes / buffer_capacity (at least one) for each such thread.
  *
  * Returns NULL with errno ENOMEM, and for no other reason. The caller owns the buffer until put. */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool);
 
-/* As get, but at the cap it returns NULL with errno EAGAIN instead of bypassing. */
+/* As get, but where get would bypass it returns NULL with errno EAGAIN. */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
 
-/* Gives the buffer back, from any thread, whichever got it. It becomes idle in the calling thread's cache; it is
- * freed instead if it is a bypass buffer, if its cap exceeds max_capacity, if more pooled buffers exist than the cap
- * allows, or if it would make the idle bytes exceed max_idle_bytes. What was written before put is seen by
- * whoever gets the same buffer next. NULL has no effect. errno is preserved. */
+/* As get, but where get would bypass it waits until a buffer may be had, for at most timeout_ms milliseconds of the
+ * monotonic clock (BUFFERPOOL_NEVER: without end), and then returns NULL with errno ETIMEDOUT; ENOMEM as get.
+ *
+ * Every way in which a buffer or room for one comes about serves the longest waiting: put, also of a buffer that is freed
+ * for its size, thread_flush, thread exit, trim, a raised cap. A get or try_get of another thread takes nothing from
+ * those who wait that is put while they do. A signal handler that runs meanwhile does not end the wait. To wait while
+ * holding buffers of the same pool can be a deadlock, as with any lock. */
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms);
+
+/* Gives the buffer back, from any thread, whichever got it. It becomes idle in the calling thread's cache, or, under
+ * pressure, in the depot; it is freed instead if it is a bypass buffer, if its cap exceeds max_capacity, if more pooled
+ * buffers exist than the cap allows, or if it would make the idle bytes exceed max_idle_bytes. What was written before
+ * put is seen by whoever gets the same buffer next. NULL has no effect. errno is preserved.
+ *
+ * A grown buffer does not keep its size for ever. The use of a turn, from get to put, is the larger of len at put and of
+ * what was asked for in all by reserve, append and printf. At the fifth put in a row after which that was below cap / 4,
+ * the block is replaced by one of buffer_capacity or, if that is too small for the last use, of the next power of two. */
 BUFFERPOOL_API void bufferpool_put(bufferpool_buf_t *buf);
 
 /* n buffers at once into bufs[0 .. n), all or none, each as from get: at the cap the rest are bypass buffers.
@@ -224,14 +261,15 @@ BUFFERPOOL_API int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bu
 /* Puts bufs[0 .. n); entries may be NULL and may belong to several pools. errno is preserved. */
 BUFFERPOOL_API void bufferpool_put_bulk(bufferpool_buf_t **bufs, size_t n);
 
-/* Pooled buffers that callers hold: exact when no call is under way, else off by at most the calls under way; never
- * negative; with or without a cap. Bypass buffers are not among them (see bufferpool_stats). Costs a walk over the
- * pool's thread caches. */
+/* Pooled buffers that callers hold: exact when no call is under way, else off by at most the calls that run meanwhile;
+ * never negative, never more than exist; with or without a cap. Bypass buffers are not among them (see
+ * bufferpool_stats). Costs a few walks over the pool's thread caches. */
 BUFFERPOOL_API size_t bufferpool_live(const bufferpool_t *pool);
 
-/* Sets the cap: from now on no pooled buffer is made while n or more exist. 0: no cap; values beyond 2^31 - 1
- * count as that. Callers keep what they hold. When lowered, idle buffers beyond n are freed: those in the depot
- * and in this thread's cache at once, those in another thread's cache at that thread's next get or put. */
+/* Sets the cap: from now on no pooled buffer is made while n or more exist. 0: no cap; values beyond 2^30 - 1
+ * count as that. Callers keep what they hold. When lowered, idle buffers beyond n are freed at once, wherever they are
+ * (without membarrier(2) those in another thread's cache at that thread's next call), and those that callers hold as they
+ * are put. When raised, those who wait in get_timed are served. */
 BUFFERPOOL_API void bufferpool_set_max_live(bufferpool_t *pool, size_t n);
 
 /* The cap; 0: none. */
@@ -283,13 +321,20 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
 /* ------------------------------------------------------------------------------------------------------------
  * Giving memory back
  *
- * By itself the pool gives back what its depot did not need: every reclaim_interval_ms, a get or put that
- * has business with the depot frees as many buffers as lay there untouched since the last time. A pool
- * that nobody calls keeps what it has: trim it.
+ * By itself the pool gives back what it did not need: every reclaim_interval_ms, a get or put that has business with the
+ * depot begins, and those that follow go on with it, a few buffers each. A pool that nobody calls keeps what it has,
+ * unless its flags have BUFFERPOOL_BACKGROUND; otherwise reclaim or trim it, say when a server falls idle.
  * ---------------------------------------------------------------------------------------------------------- */
 
-/* Frees what is idle in the depot and in the calling thread's cache, and gives the memory back to the system.
- * Buffers in the caches of other threads stay there. Returns the bytes of the buffers released. errno is preserved. */
+/* Frees what was not needed since the last reclaim, by whomever: as many buffers as lay in the depot all the time, and
+ * those in caches of threads that neither got nor put meanwhile; and gives the memory of free blocks back. So a few
+ * reclaims apart leave about as many buffers as are in use at a time, and nothing of a pool that is not used: at
+ * most three. Returns the bytes of the buffers released; 0 also if another thread is reclaiming this pool just now. errno
+ * is preserved. */
+BUFFERPOOL_API size_t bufferpool_reclaim(bufferpool_t *pool);
+
+/* Frees everything that is idle, in the depot and in the caches of all threads (without membarrier(2) of the calling one
+ * alone), and gives the memory back to the system. Returns the bytes of the buffers released. errno is preserved. */
 BUFFERPOOL_API size_t bufferpool_trim(bufferpool_t *pool);
 
 /* Moves the calling thread's caches, of all pools, to the depots, where other threads find them: for a thread that
@@ -303,7 +348,7 @@ BUFFERPOOL_API void bufferpool_thread_flush(void);
 /* Fills in what stats->size has room for; bytes beyond what this library knows are zeroed. */
 BUFFERPOOL_API void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats);
 
-/* "0.1.0": the version of the library that is linked. A string constant. */
+/* "0.2.0": the version of the library that is linked. A string constant. */
 BUFFERPOOL_API const char *bufferpool_version(void);
 
 #ifdef __cplusplus

@@ -3,7 +3,8 @@
  * atomic.h - the only way to the C11 atomics, with the memory order in each operation's name
  *
  * Every use that is not relaxed names its partner in a comment. There are no stand-alone fences: orders sit on
- * operations, which ThreadSanitizer and the reader both understand.
+ * operations, which ThreadSanitizer and the reader both understand. The one exception costs no instruction:
+ * compiler_barrier, the owner's half of a barrier whose other half is membarrier(2) (takeover.c).
  */
 #ifndef BUFFERPOOL_ATOMIC_H
 #define BUFFERPOOL_ATOMIC_H
@@ -23,6 +24,8 @@
 #define add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
 #define sub_release(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_release)
+#define or_seq_cst(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_seq_cst)
+#define and_seq_cst(p, v) atomic_fetch_and_explicit((p), (v), memory_order_seq_cst)
 
 /* Weak: may fail for no reason, so they stand in loops. Failure is always relaxed but for acquire. */
 #define cas_relaxed(p, expected, v)                                                                                    \
@@ -36,6 +39,8 @@
 
 /* For a variable that one thread writes and others only read. */
 #define bump_relaxed(p, v) store_relaxed((p), load_relaxed(p) + (v))
+
+#define compiler_barrier() atomic_signal_fence(memory_order_seq_cst)
 
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)

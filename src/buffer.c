@@ -34,6 +34,14 @@ static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf, const char *calle
     }
 }
 
+/* The buffer is to have `need` bytes in all, which it has already: for strikes (pool.c). Plain ones have no need of it. */
+static void note_use(const bufferpool_t *pool, bufferpool_buf_t *buf, size_t need)
+{
+    struct desc *d = desc_of(buf);
+    if (load_relaxed(&d->word) == desc_word(pool->tag, STATE_LIVE_GROWN) && need > d->asked)
+        d->asked = need;
+}
+
 /* Replaces the block by one of at least `need` bytes, which is more than cap; the first `keep` bytes stay. */
 static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t keep, const char *caller)
 {
@@ -49,6 +57,8 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
     if (desc_state(load_relaxed(&d->word)) != STATE_BYPASS) {
         add_relaxed(&pool->grown_extra, buf->cap - old_cap);
         store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE_GROWN));
+        d->asked = need;
+        d->strikes = 0;
     }
     cache_count(tls_cache_own_or_shared(pool), GROWS, 1);
     return 0;
@@ -61,7 +71,10 @@ int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap)
     bufferpool_t *pool = pool_of_held(buf, "bufferpool_buf_reserve");
     if (buf->len > buf->cap)
         return EINVAL;
-    return cap <= buf->cap ? 0 : grow(pool, buf, cap, buf->len, "bufferpool_buf_reserve");
+    if (cap > buf->cap)
+        return grow(pool, buf, cap, buf->len, "bufferpool_buf_reserve");
+    note_use(pool, buf, cap);
+    return 0;
 }
 
 int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n)
@@ -85,6 +98,8 @@ int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n)
             return error;
         if (own)
             src = buf->data + offset;
+    } else {
+        note_use(pool, buf, buf->len + n);
     }
     memmove(buf->data + buf->len, src, n);
     buf->len += n;
@@ -104,8 +119,12 @@ static int print(bufferpool_buf_t *buf, const char *format, va_list args, const 
     va_copy(again, args);
     size_t room = buf->cap - buf->len;
     int length = vsnprintf((char *)buf->data + buf->len, room, format, args);
-    int error = length < 0 ? errno : 0;
-    if (length >= 0 && (size_t)length >= room) {
+    int error = 0;
+    if (length < 0) {
+        error = errno;
+    } else if ((size_t)length < room) {
+        note_use(pool, buf, buf->len + (size_t)length + 1);
+    } else {
         error = (size_t)length >= HEAP_CAP_MAX - buf->len
                     ? EOVERFLOW
                     : grow(pool, buf, buf->len + (size_t)length + 1, buf->len, caller);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * cache.c - a thread's cache of one pool: what happens when it is empty, full, or its gate is closed
+ * cache.c - one thread's cache: take, keep, refill, flush; and the gate
  *
  * The owner calls these; on pool->shared, which holds nothing, any thread may. The invariants stand in cache.h.
  *
- * Why the owner's plain stores do: nobody else reads the slots. What others read (level, extra, counters) is atomic,
- * and wrong by at most the call under way. A cache changes hands under the registry's lock.
+ * Each function is inside for as long as it works on the cache, and calls nothing there that may wait: no lock, no hook,
+ * no system call. Where the gate is closed the owner does not wait for it to open but does the same with pool->shared, so
+ * with the depot.
+ *
+ * Why plain loads and stores do: only who is inside writes slots, level, extra, limit and budget. What others read
+ * besides (level, extra, counters) is atomic, and wrong by at most the call under way.
  */
 #include "cache.h"
 
@@ -13,6 +17,26 @@
 #include "pool.h"
 
 #include <string.h>
+
+/* ---- inside ---- */
+
+/* The cache that the calling thread is inside of now: c, or the shared one. */
+static struct cache *enter(bufferpool_t *pool, struct cache *c)
+{
+    if (c->shared)
+        return c;
+    cache_enter(c);
+    if (likely(gate_load(&c->open)))
+        return c;
+    cache_leave(c);
+    return &pool->shared;
+}
+
+static void leave(struct cache *c)
+{
+    if (!c->shared)
+        cache_leave(c);
+}
 
 /* ---- counts ---- */
 
@@ -34,9 +58,11 @@ static void level_add(struct cache *c, int32_t moved, int32_t n)
         bump_relaxed(&c->level, delta);
 }
 
-void cache_moved(struct cache *c, int32_t n)
+void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n)
 {
-    level_add(c, n, 0);
+    struct cache *in = enter(pool, c);
+    level_add(in, n, 0);
+    leave(in);
 }
 
 static size_t beyond_base(const bufferpool_t *pool, const struct desc *d)
@@ -113,46 +139,73 @@ static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
         c->budget = budget;
 }
 
+void cache_give_budget_back(bufferpool_t *pool, struct cache *c)
+{
+    size_t held = held_bytes(pool, c);
+    if (pool->max_idle_bytes == 0 || c->budget <= held)
+        return;
+    cache_unreserve_idle(pool, c->budget - held);
+    c->budget = held;
+    limit_update(pool, c);
+}
+
 /* ---- to and from the depot ---- */
 
-/* Pushes the chain, of which `extra` bytes are beyond buffer_capacity, as one magazine. */
-static void push_magazine(bufferpool_t *pool, struct desc *first, uint32_t count, size_t extra)
+/* Pushes the chain, of which `extra` bytes are beyond buffer_capacity, as one magazine; under pressure each buffer as
+ * one of its own, so that a get that takes one leaves the others where the next finds them. */
+static void push_chain(bufferpool_t *pool, struct desc *first, uint32_t count, size_t extra)
 {
     if (extra != 0)
         add_relaxed(&pool->depot.extra, extra);
-    depot_push(&pool->depot, first, count);
+    if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF) {
+        depot_push(&pool->depot, first, count);
+        return;
+    }
+    while (first != NULL) {
+        struct desc *next = first->chain;
+        first->chain = NULL;
+        depot_push(&pool->depot, first, 1);
+        first = next;
+    }
 }
 
-/* Moves the `count` coldest buffers to the depot. */
+/* From inside: moves the `count` coldest buffers to the depot. */
 static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
 {
     uint32_t n = cache_idle(c);
     size_t extra = 0;
     struct desc *first = NULL;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++) { /* the last of them, the warmest, comes first */
         struct desc *d = c->slots[i];
-        d->chain = first; /* so the warmest of them comes first */
+        d->chain = first;
         first = d;
         extra += beyond_base(pool, d);
     }
-    memmove(c->slots, c->slots + count, (n - count) * sizeof(*c->slots));
+    if (count < n)
+        memmove(c->slots, c->slots + count, (n - count) * sizeof(struct desc *));
     budget_to_depot(pool, c, count * pool->heap.base + extra);
     store_relaxed(&c->extra, load_relaxed(&c->extra) - extra);
     level_add(c, -(int32_t)count, -(int32_t)count);
     limit_update(pool, c);
-    push_magazine(pool, first, count, extra);
+    push_chain(pool, first, count, extra);
+}
+
+uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
+{
+    uint32_t n = cache_idle(c);
+    if (n > 0)
+        flush_coldest(pool, c, n);
+    cache_give_budget_back(pool, c);
+    limit_update(pool, c);
+    return n;
 }
 
 void cache_flush(bufferpool_t *pool, struct cache *c)
 {
-    if (c->shared)
-        return;
-    uint32_t n = cache_idle(c);
-    if (n > 0)
-        flush_coldest(pool, c, n);
-    cache_unreserve_idle(pool, c->budget);
-    c->budget = 0;
-    limit_update(pool, c);
+    struct cache *in = enter(pool, c);
+    if (!in->shared)
+        (void)cache_flush_inside(pool, in);
+    leave(in);
 }
 
 /* Whether one more buffer of that cap fits. */
@@ -169,57 +222,39 @@ static void store_warmest(const bufferpool_t *pool, struct cache *c, struct desc
     limit_update(pool, c);
 }
 
-/* From an idle state to a held one. */
-static struct desc *hand_out(const bufferpool_t *pool, struct desc *d, const char *caller)
+struct desc *cache_hand_out(const bufferpool_t *pool, struct desc *d, const char *caller)
 {
     uintptr_t word = load_relaxed(&d->word);
     if (word != desc_word(pool->tag, STATE_IDLE) && word != desc_word(pool->tag, STATE_IDLE_GROWN))
-        misuse(caller, d, pool, "an idle buffer's handle was overwritten");
+        misuse(caller, &d->pub, pool, "put twice at the same time, or its handle was overwritten");
     store_relaxed(&d->word, word + (STATE_LIVE - STATE_IDLE));
     d->pub.len = 0;
+    d->asked = 0;
     return d;
 }
 
 struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller)
 {
-    uint32_t n = cache_idle(c);
-    if (n == 0)
-        return NULL;
-    struct desc *d = c->slots[n - 1];
-    level_add(c, 0, -1);
-    store_relaxed(&c->extra, load_relaxed(&c->extra) - beyond_base(pool, d));
-    limit_update(pool, c);
-    return hand_out(pool, d, caller);
+    struct desc *d = NULL;
+    struct cache *in = enter(pool, c);
+    uint32_t n = cache_idle(in);
+    if (n > 0 && !in->shared) {
+        d = in->slots[n - 1];
+        level_add(in, 0, -1);
+        store_relaxed(&in->extra, load_relaxed(&in->extra) - beyond_base(pool, d));
+        limit_update(pool, in);
+    }
+    leave(in);
+    return d != NULL ? cache_hand_out(pool, d, caller) : NULL;
 }
 
-struct desc *cache_evict(bufferpool_t *pool, struct cache *c)
+/* From inside: stores as many of the chain as fit into the empty cache, the first on top. Returns the rest; *bytes is
+ * the cap of those stored, *count their number. */
+static struct desc *fill(const bufferpool_t *pool, struct cache *c, struct desc *d, size_t *bytes, uint32_t *count)
 {
-    uint32_t n = cache_idle(c);
-    if (n == 0)
-        return NULL;
-    struct desc *d = c->slots[0];
-    memmove(c->slots, c->slots + 1, (n - 1) * sizeof(*c->slots));
-    level_add(c, -1, -1);
-    store_relaxed(&c->extra, load_relaxed(&c->extra) - beyond_base(pool, d));
-    limit_update(pool, c);
-    return d;
-}
-
-struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *caller)
-{
-    uint32_t count;
-    struct desc *first = depot_pop(&pool->depot, &pool->heap.table, &count);
-    if (first == NULL)
-        return NULL;
-
-    /* the first is for the caller; as many of the others as fit are for the cache, the warmest on top */
-    size_t extra = beyond_base(pool, first);
-    size_t bytes = first->pub.cap;
     size_t cached = 0;
     uint32_t fit = 0;
-    struct desc *d = first->chain;
-    for (; d != NULL && !c->shared && fit < pool->cache_slots && cached + d->pub.cap <= pool->cache_bytes;
-         d = d->chain, fit++) {
+    for (; d != NULL && fit < pool->cache_slots && cached + d->pub.cap <= pool->cache_bytes; d = d->chain, fit++) {
         c->slots[fit] = d;
         cached += d->pub.cap;
     }
@@ -228,68 +263,87 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
         c->slots[i] = c->slots[fit - 1 - i];
         c->slots[fit - 1 - i] = swap;
     }
-    bytes += cached;
-    extra += cached - fit * pool->heap.base;
+    store_relaxed(&c->extra, cached - fit * pool->heap.base);
+    *bytes = cached;
+    *count = fit;
+    return d;
+}
+
+struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *caller)
+{
+    /* inside from before the pop on: what is in transit here would else be missed by who takes the cache over */
+    struct cache *in = enter(pool, c);
+    uint32_t count;
+    struct desc *first = depot_pop(&pool->depot, &pool->heap.table, &count);
+    if (first == NULL) {
+        leave(in);
+        return NULL;
+    }
+    /* the first is for the caller; as many of the others as fit are for the cache, which is empty unless its gate was
+     * closed a moment ago */
+    size_t bytes = 0;
+    uint32_t fit = 0;
+    struct desc *rest = first->chain;
+    if (!in->shared && cache_idle(in) == 0)
+        rest = fill(pool, in, rest, &bytes, &fit);
+    bytes += first->pub.cap;
+    size_t extra = bytes - (fit + 1) * pool->heap.base;
     if (extra != 0)
         sub_relaxed(&pool->depot.extra, extra);
-
-    store_relaxed(&c->extra, c->shared ? 0 : cached - fit * pool->heap.base);
-    level_add(c, (int32_t)fit + 1, (int32_t)fit);
-    budget_from_depot(pool, c, bytes);
-    if (!c->shared)
-        limit_update(pool, c);
-    if (d != NULL)
-        depot_push(&pool->depot, d, count - 1 - fit); /* its bytes never left the depot's account */
-    return hand_out(pool, first, caller);
+    depot_take(&pool->depot, fit + 1);
+    level_add(in, (int32_t)fit + 1, (int32_t)fit);
+    budget_from_depot(pool, in, bytes);
+    if (!in->shared)
+        limit_update(pool, in);
+    if (rest != NULL)
+        depot_restore(&pool->depot, rest, count - 1 - fit); /* its bytes never left the depot's account */
+    leave(in);
+    return cache_hand_out(pool, first, caller);
 }
 
 bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
 {
     size_t cap = d->pub.cap;
-    if (!budget_add(pool, c, cap))
-        return false;
-    if (c->shared || cap > pool->cache_bytes) {
+    struct cache *in = enter(pool, c);
+    bool kept = budget_add(pool, in, cap);
+    if (!kept) {
+        /* nothing happens */
+    } else if (in->shared || cap > pool->cache_bytes) {
         d->chain = NULL;
-        budget_to_depot(pool, c, cap);
-        if (!c->shared)
-            limit_update(pool, c);
-        level_add(c, -1, 0);
-        push_magazine(pool, d, 1, cap - pool->heap.base);
-        return true;
+        budget_to_depot(pool, in, cap);
+        if (!in->shared)
+            limit_update(pool, in);
+        level_add(in, -1, 0);
+        push_chain(pool, d, 1, cap - pool->heap.base);
+    } else {
+        while (!has_room(pool, in, cap))
+            flush_coldest(pool, in, (cache_idle(in) + 1) / 2);
+        store_warmest(pool, in, d);
     }
-    while (!has_room(pool, c, cap))
-        flush_coldest(pool, c, (cache_idle(c) + 1) / 2);
-    store_warmest(pool, c, d);
-    return true;
+    leave(in);
+    return kept;
 }
 
-/* ---- the gate ---- */
+/* ---- for whoever holds the pool's caches_lock ---- */
 
-static uintptr_t open_word(const bufferpool_t *pool)
+void cache_open(const bufferpool_t *pool, struct cache *c)
 {
-    return pool->heap.wipe ? GATE_CLOSED : pool_live_word(pool);
+    store_release(&c->open, true); /* both with gate_load: the owner finds the cache as it is now */
+    store_release(&c->live_word, pool->heap.wipe ? GATE_CLOSED : pool_live_word(pool));
 }
 
-bool cache_gate_tripped(const bufferpool_t *pool, const struct cache *c)
+void cache_close(struct cache *c)
 {
-    return load_relaxed(&c->live_word) != open_word(pool);
-}
-
-void cache_gate_open(const bufferpool_t *pool, struct cache *c)
-{
-    store_seq_cst(&c->live_word, open_word(pool)); /* with cache_gate_close */
-}
-
-void cache_gate_close(struct cache *c)
-{
-    /* seq_cst: either the owner opens the gate before this, and it stays closed; or after, and then what the owner
-     * reads with seq_cst next (depot_over_cap) is at least as new as what the closing thread had stored before */
+    store_seq_cst(&c->open, false); /* both before the barrier in takeover.c */
     store_seq_cst(&c->live_word, GATE_CLOSED);
 }
 
-void cache_close_gates(bufferpool_t *pool)
+bool cache_unused(struct cache *c)
 {
-    /* acquire: with the release in cache_link (tls_cache.c) */
-    for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
-        cache_gate_close(c);
+    uint64_t level = load_relaxed(&c->level);
+    uint64_t gets = load_relaxed(&c->counters[GETS_THREAD]);
+    bool unused = level == c->seen_level && gets == c->seen_gets;
+    c->seen_level = level;
+    c->seen_gets = gets;
+    return unused;
 }

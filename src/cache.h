@@ -5,13 +5,19 @@
  *     slots  | coldest ...... warmest |  free  ...  |          get takes slots[n - 1], put stores slots[n]
  *            0                        n          limit         at the limit the colder half goes to the depot
  *
- * The owner alone writes it, but for live_word, which is also
+ * The gate
  *
- *     the gate: the word that a held, plain buffer of this pool has, if get and put may take the fast path, else
- *     GATE_CLOSED, which no word equals. Any thread may close it; the owner opens it again in its slow path, once what
- *     it was closed for is done. Always closed in pools that wipe.
+ *     open     the cache is its thread's: its owner's
+ *     closed   the cache is whoever's holds the pool's caches_lock, once the owner is out
  *
- * Invariants, for each cache when its owner is in no call:
+ * The owner is inside while `busy` is set. It enters by a plain store, looks at the gate, works if that is open, and
+ * leaves by a plain store; takeover.c says how another thread can be sure of it without a fence on the owner's part. An
+ * owner that finds its gate closed works on pool->shared instead, so with the depot. Gates move under the lock.
+ *
+ * live_word is the gate as get and put see it: the word that a held, plain buffer of this pool has, if they may take the
+ * fast path, else GATE_CLOSED, which no word equals. In pools that wipe it is never open.
+ *
+ * Invariants, for each cache when nobody is inside:
  *     n <= limit
  *     held bytes = n * buffer_capacity + extra <= thread_cache_bytes
  *     held bytes <= budget                                 (with max_idle_bytes)
@@ -38,7 +44,9 @@ enum counter {
     DROPS_OVER_CAP,
     DROPS_IDLE_LIMIT,
     GROWS,
+    SHRINKS,
     RECLAIMED_BYTES,
+    STOLEN,
     COUNTERS
 };
 
@@ -54,13 +62,17 @@ struct cache {
     _Atomic(uintptr_t) live_word;
     struct desc **slots;
     uint32_t limit;
-    bool shared; /* the pool's cache for threads without one: holds nothing, and any thread counts in it */
+    bool shared;        /* the pool's cache for threads without one: holds nothing, and any thread counts in it */
+    _Atomic(bool) busy; /* the owner is inside */
+    _Atomic(bool) open; /* the gate */
     _Atomic(uint64_t) counters[COUNTERS];
-    /* now and then */
+    /* now and then, from inside */
     _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
     size_t budget;         /* bytes of max_idle_bytes set aside for it */
-    /* under the registry's lock, but for `next`, which never changes */
-    struct cache *next; /* of the pool's caches */
+    /* under the pool's caches_lock, but for `next`, which never changes */
+    bool pending;                   /* to be taken over, once the owner is out */
+    uint64_t seen_level, seen_gets; /* level and GETS_THREAD when cache_unused was last asked */
+    struct cache *next;             /* of the pool's caches */
     struct cache *next_unowned;
     _Atomic(bool) owned; /* a thread has it */
 };
@@ -70,17 +82,59 @@ static inline uint32_t cache_idle(const struct cache *c)
     return (uint32_t)load_relaxed(&c->level);
 }
 
+/* ThreadSanitizer does not know membarrier(2); for it the owner's half is a real barrier. So it may be elsewhere. */
+#ifndef BUFFERPOOL_REAL_FENCES
+#define BUFFERPOOL_REAL_FENCES 0
+#if defined(__SANITIZE_THREAD__)
+#undef BUFFERPOOL_REAL_FENCES
+#define BUFFERPOOL_REAL_FENCES 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#undef BUFFERPOOL_REAL_FENCES
+#define BUFFERPOOL_REAL_FENCES 1
+#endif
+#endif
+#endif
+
+/* The owner goes inside, and reads the gate (gate_load) after that and before all else. */
+#if BUFFERPOOL_REAL_FENCES
+#define gate_load(p) load_seq_cst(p)
+static inline void cache_enter(struct cache *c)
+{
+    store_seq_cst(&c->busy, true);
+}
+#else
+#define gate_load(p) load_acquire(p) /* with the release in cache_open */
+static inline void cache_enter(struct cache *c)
+{
+    store_relaxed(&c->busy, true);
+    compiler_barrier(); /* with the full one in takeover.c */
+}
+#endif
+
+static inline void cache_leave(struct cache *c)
+{
+    store_release(&c->busy, false); /* with cache_owner_is_out */
+}
+
 /* The fast get: the warmest buffer, now live, with len 0 and not yet counted; NULL if the slow path must see to it. */
 static inline struct desc *cache_pop_plain(struct cache *c)
 {
+    cache_enter(c);
+    uintptr_t gate = gate_load(&c->live_word);
     uint64_t level = load_relaxed(&c->level);
-    if (unlikely((uint32_t)level == 0))
+    if (unlikely((uint32_t)level == 0)) {
+        cache_leave(c);
         return NULL;
+    }
     struct desc *d = c->slots[(uint32_t)level - 1];
     uintptr_t word = load_relaxed(&d->word) + (STATE_LIVE - STATE_IDLE);
-    if (unlikely(word != load_relaxed(&c->live_word)))
-        return NULL; /* grown, or the gate is closed */
+    if (unlikely(word != gate)) { /* grown, or the gate is closed */
+        cache_leave(c);
+        return NULL;
+    }
     store_relaxed(&c->level, level - 1);
+    cache_leave(c);
     store_relaxed(&d->word, word);
     d->pub.len = 0;
     return d;
@@ -89,38 +143,42 @@ static inline struct desc *cache_pop_plain(struct cache *c)
 /* The fast put; false if the slow path must see to it, and then nothing changed. */
 static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t word)
 {
-    if (unlikely(word != load_relaxed(&c->live_word)))
-        return false;
+    cache_enter(c);
+    uintptr_t gate = gate_load(&c->live_word);
     uint64_t level = load_relaxed(&c->level);
-    if (unlikely((uint32_t)level >= c->limit))
+    if (unlikely(word != gate || (uint32_t)level >= c->limit)) {
+        cache_leave(c);
         return false;
+    }
     c->slots[(uint32_t)level] = d;
     store_relaxed(&d->word, word - (STATE_LIVE - STATE_IDLE));
     store_relaxed(&c->level, level + 1);
+    cache_leave(c);
     return true;
 }
 
-/* ---- the slow path ---- */
+/* ---- the slow path: for the owner, who is not inside; c may be pool->shared ---- */
 
 /* Counts for statistics. */
 void cache_count(struct cache *c, enum counter counter, uint64_t n);
 
 /* n pooled buffers that callers hold came to be counted with this cache (or, negative, ceased to be). */
-void cache_moved(struct cache *c, int32_t n);
+void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n);
 
 /* The warmest idle buffer, now live, whatever kind it is; NULL: there is none. `caller` for the report of a misused
  * one. */
 struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller);
 
-/* Takes a magazine from the depot into the empty cache; its first buffer, now live; NULL: the depot is empty. */
+/* Takes a magazine from the depot, for the cache if that is empty; its first buffer, now live; NULL: the depot is
+ * empty. */
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *caller);
 
 /* Puts a buffer that is in an idle state already into the cache, or else the depot. Returns false, and does nothing,
  * if that would exceed max_idle_bytes. */
 bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d);
 
-/* Takes the coldest idle buffer out, which ceases to be counted here but stays idle; NULL: there is none. */
-struct desc *cache_evict(bufferpool_t *pool, struct cache *c);
+/* A buffer in an idle state that is in no cache and in flight, handed to the caller: now live. */
+struct desc *cache_hand_out(const bufferpool_t *pool, struct desc *d, const char *caller);
 
 /* Moves everything to the depot. */
 void cache_flush(bufferpool_t *pool, struct cache *c);
@@ -128,11 +186,27 @@ void cache_flush(bufferpool_t *pool, struct cache *c);
 /* Bytes of the buffers that leave the depot for good no longer count toward max_idle_bytes. */
 void cache_unreserve_idle(bufferpool_t *pool, size_t bytes);
 
-/* The gate: whether it is closed without being so by nature; the owner opens it; anyone closes it, or that of every
- * cache of the pool. */
-bool cache_gate_tripped(const bufferpool_t *pool, const struct cache *c);
-void cache_gate_open(const bufferpool_t *pool, struct cache *c);
-void cache_gate_close(struct cache *c);
-void cache_close_gates(bufferpool_t *pool);
+/* ---- for whoever holds the pool's caches_lock ---- */
+
+void cache_open(const bufferpool_t *pool, struct cache *c);
+void cache_close(struct cache *c);
+
+static inline bool cache_owner_is_out(const struct cache *c)
+{
+#if BUFFERPOOL_REAL_FENCES
+    return !load_seq_cst(&c->busy);
+#else
+    return !load_acquire(&c->busy); /* with the release in cache_leave */
+#endif
+}
+
+/* From inside: moves everything to the depot; returns how many buffers. */
+uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c);
+
+/* From inside: gives back what it has set aside of max_idle_bytes and does not use. */
+void cache_give_budget_back(bufferpool_t *pool, struct cache *c);
+
+/* Whether nothing went in or out since this was last asked. */
+bool cache_unused(struct cache *c);
 
 #endif

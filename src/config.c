@@ -13,7 +13,7 @@
 /* The size of the struct in version 0.1, the first: no program was built with a smaller one. */
 #define SIZE_MIN (offsetof(bufferpool_config_t, ctx) + sizeof(void *))
 
-#define FLAGS_KNOWN (BUFFERPOOL_ZERO | BUFFERPOOL_HUGEPAGES)
+#define FLAGS_KNOWN (BUFFERPOOL_ZERO | BUFFERPOOL_BACKGROUND | BUFFERPOOL_HUGEPAGES)
 
 static void default_to(size_t *field, size_t value)
 {

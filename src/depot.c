@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * depot.c - a Treiber stack of magazines over descriptors, and the count that enforces the cap
+ * depot.c - a Treiber stack of magazines over descriptors, and the counts that enforce the cap
  *
  * The stack
  *
@@ -15,7 +15,7 @@
  *        never off the stack, and `below`, which only its pusher writes, before the push, is what it was. (A thread
  *        would have to sleep between the two for exactly a multiple of 2^32 pops to be fooled.) Pushes need not move
  *        the tag: a push that finds the same top, whatever happened to it, links to it rightly.
- *     3. A push writes chain, count, below and the buffers' words and bytes, and then swaps head with release. A pop
+ *     3. A push writes chain, count, below and the buffers' words and bytes, and then swaps head, a release. A pop
  *        swaps with acquire. Pushes and pops by others in between are read-modify-writes of head, so they continue
  *        the release sequence of each push beneath: a pop synchronises with the push of the very magazine that it
  *        takes, and everything written before a buffer was put is seen by whoever gets it.
@@ -24,37 +24,53 @@
  *
  * The cap
  *
- *     counts = {pooled, in_flight}, one 64-bit word. `pooled` is the number of pooled buffers that exist.
+ *     counts = {wanted, pressure, pooled, in_flight}, one 64-bit word. `pooled` is the number of pooled buffers that
+ *     exist, `in_flight` the number of those that callers and thread caches have.
  *
  *     Claim: a buffer is made only if, at that moment, fewer than N pooled buffers exist; so at most N ever do, except
  *     those that were there when N was lowered.
  *
  *     5. depot_reserve adds one to `pooled` by compare-and-swap from a value below N, before the buffer is made.
- *        depot_unreserve subtracts after the block is freed. Nothing else moves `pooled`. So at every moment
- *        buffers in existence <= pooled, and no reservation ever lifts pooled above the N that it read.
+ *        depot_unreserve and depot_discard subtract after the block is freed. Nothing else moves `pooled`. So at every
+ *        moment buffers in existence <= pooled, and no reservation ever lifts pooled above the N that it read.
  *     6. If N was lowered between the read of N and the swap: the reserver reads N once more after its swap, and backs
  *        out if pooled is now above it. The writer of N stores it and then reads counts. Both pairs are seq_cst: either
  *        the reserver sees the new N, or the lowering call sees the reservation, as if it had been made before.
- *     7. Magazines move `in_flight` alone. So there is no moment at which a buffer on its way between a thread and the
- *        depot is counted by nobody or a reservation stands for a buffer that exists already: a pop may take
- *        however many the magazine holds.
+ *     7. Magazines move `in_flight` alone. So there is no moment at which a reservation stands for a buffer that exists
+ *        already, and a pop may take however many the magazine holds.
  *
- *     in_flight lags by the calls under way: it is added to after a pop and subtracted from after a push, so it never
- *     falls short of what a thread has been given but for a pop's last step.
+ * The verdict
  *
- *     A get that finds the depot empty and cannot reserve tries the depot once more before it bypasses: all N buffers
- *     were then, between its two looks, with threads, live or in their caches, or on their way.
+ *     Claim: a get bypasses, or is refused, only if there was a moment during its call at which callers had all N.
+ *
+ *     8. in_flight <= what callers and caches have, always: a push subtracts before it swaps, and a take adds after its
+ *        pop. Who pops in order to free, or takes one of many and restores the rest, never adds what it only has in
+ *        transit. So in_flight >= pooled, read in one load, means that nothing is in the depot or in transit.
+ *     9. `pressure`, in the same load, means that nothing is in a thread cache (pressure.c). So callers have all of
+ *        them. Where membarrier(2) is missing, caches may hold some all the same; the header says how many.
+ *    10. While the verdict is not yes although a get finds nothing, another call is on its way between the two: the
+ *        get looks again, a bounded number of times.
+ *
+ * Waiters
+ *
+ *    11. A flag in the same word says that somebody waits (wait.c). A push or restore swaps head and then reads counts; who
+ *        waits sets the flag and then reads head; all four seq_cst, so one of the two sees the other. unreserve and discard
+ *        are read-modify-writes of counts, as setting the flag is: whichever comes second sees the first.
  */
 #include "depot.h"
 
 #define IN_FLIGHT(n)     ((uint64_t)(n))
 #define POOLED(n)        ((uint64_t)(n) << 32)
+#define POOLED_MASK      POOLED(DEPOT_POOLED_MAX)
+#define PRESSURE         ((uint64_t)1 << 62)
+#define WANTED           ((uint64_t)1 << 63)
 #define HEAD_TAG         ((uint64_t)1 << 32)
 #define HEAD_INDEX(head) ((uint32_t)(head))
 
 static struct depot_counts counts_of(uint64_t word)
 {
-    return (struct depot_counts){(uint32_t)(word >> 32), (uint32_t)word};
+    return (struct depot_counts){(uint32_t)((word & POOLED_MASK) >> 32), (uint32_t)word, (word & PRESSURE) != 0,
+                                 (word & WANTED) != 0};
 }
 
 struct depot_counts depot_counts(const struct depot *depot)
@@ -67,34 +83,49 @@ uint32_t depot_idle(struct depot_counts counts)
     return counts.pooled > counts.in_flight ? counts.pooled - counts.in_flight : 0;
 }
 
-/* After in_flight rose: keeps the peak, and the low-water mark of the depot. Both move seldom, so mostly these are
- * loads. */
-static void note_in_flight(struct depot *depot, struct depot_counts counts)
+uint32_t depot_pops(const struct depot *depot)
 {
-    /* in_flight counts a magazine twice if it was popped before its push had subtracted it: never more than all */
-    uint32_t in_flight = counts.in_flight < counts.pooled ? counts.in_flight : counts.pooled;
-    uint32_t peak = load_relaxed(&depot->peak_in_flight);
-    while (in_flight > peak && !cas_relaxed(&depot->peak_in_flight, &peak, in_flight))
-        ;
+    return (uint32_t)(load_relaxed(&depot->head) >> 32);
+}
+
+/* Keep the low-water mark of the depot, and the peak. Both move seldom, so mostly these are loads. */
+static void note_low(struct depot *depot, struct depot_counts counts)
+{
     uint32_t low = load_relaxed(&depot->low);
     while (depot_idle(counts) < low && !cas_relaxed(&depot->low, &low, depot_idle(counts)))
         ;
 }
 
-void depot_push(struct depot *depot, struct desc *first, uint32_t count)
+static void note_in_flight(struct depot *depot, struct depot_counts counts)
+{
+    uint32_t peak = load_relaxed(&depot->peak_in_flight);
+    while (counts.in_flight > peak && !cas_relaxed(&depot->peak_in_flight, &peak, counts.in_flight))
+        ;
+    note_low(depot, counts);
+}
+
+/* ---- the stack ---- */
+
+void depot_restore(struct depot *depot, struct desc *first, uint32_t count)
 {
     store_relaxed(&first->count, count);
     uint64_t head = load_relaxed(&depot->head);
     do {
         store_relaxed(&first->below, HEAD_INDEX(head));
-        /* release: with the acquire in depot_peek and depot_swap (3) */
-    } while (!cas_release(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));
-    sub_relaxed(&depot->counts, IN_FLIGHT(count));
+        /* release: with the acquires in depot_peek and depot_swap (3); seq_cst: with depot_want (11) */
+    } while (!cas_seq_cst(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));
+}
+
+void depot_push(struct depot *depot, struct desc *first, uint32_t count)
+{
+    sub_release(&depot->counts, IN_FLIGHT(count)); /* before the swap (8); release: as every change but a flag's */
+    depot_restore(depot, first, count);
 }
 
 struct desc *depot_peek(struct depot *depot, const struct desc_table *table, uint64_t *head, uint64_t *below)
 {
-    *head = load_acquire(&depot->head); /* with the release in depot_push (4) */
+    /* acquire: with the release in depot_restore (4); seq_cst: after depot_want (11) */
+    *head = load_seq_cst(&depot->head);
     if (HEAD_INDEX(*head) == 0)
         return NULL;
     struct desc *first = desc_at(table, HEAD_INDEX(*head));
@@ -105,7 +136,7 @@ struct desc *depot_peek(struct depot *depot, const struct desc_table *table, uin
 bool depot_swap(struct depot *depot, uint64_t head, uint64_t below)
 {
     uint64_t next = ((head & ~(HEAD_TAG - 1)) + HEAD_TAG) | below;
-    return cas_acquire(&depot->head, &head, next); /* with the release in depot_push (3) */
+    return cas_acquire(&depot->head, &head, next); /* with the release in depot_restore (3) */
 }
 
 struct desc *depot_pop(struct depot *depot, const struct desc_table *table, uint32_t *count)
@@ -117,12 +148,23 @@ struct desc *depot_pop(struct depot *depot, const struct desc_table *table, uint
         if (first == NULL)
             return NULL;
     } while (!depot_swap(depot, head, below));
-    uint32_t n = load_relaxed(&first->count);
-    uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));
-    note_in_flight(depot, counts_of(before + IN_FLIGHT(n)));
-    *count = n;
+    *count = load_relaxed(&first->count);
     return first;
 }
+
+void depot_take(struct depot *depot, uint32_t n)
+{
+    uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));
+    note_in_flight(depot, counts_of(before + IN_FLIGHT(n)));
+}
+
+void depot_discard(struct depot *depot, uint32_t n)
+{
+    uint64_t before = sub_release(&depot->counts, POOLED(n)); /* as in depot_unreserve */
+    note_low(depot, counts_of(before - POOLED(n)));
+}
+
+/* ---- the cap ---- */
 
 static size_t cap_of(const _Atomic(size_t) *max_live)
 {
@@ -132,13 +174,13 @@ static size_t cap_of(const _Atomic(size_t) *max_live)
 
 bool depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live)
 {
-    uint64_t counts = load_relaxed(&depot->counts);
+    uint64_t counts = load_seq_cst(&depot->counts); /* after depot_want (11) */
     uint64_t after;
     do {
         if (counts_of(counts).pooled >= cap_of(max_live))
             return false;
         after = counts + POOLED(1) + IN_FLIGHT(1);
-        /* seq_cst: before the second reading of the cap (6) */
+        /* seq_cst: before the second reading of the cap (6); acquire: with the release in depot_unreserve (5) */
     } while (!cas_seq_cst(&depot->counts, &counts, after));
     if (counts_of(after).pooled > cap_of(max_live)) {
         depot_unreserve(depot, 1);
@@ -160,10 +202,48 @@ bool depot_over_cap(const struct depot *depot, const _Atomic(size_t) *max_live)
     return counts_of(load_seq_cst(&depot->counts)).pooled > n; /* with the swap in depot_reserve (6) */
 }
 
-void depot_reset(struct depot *depot, struct depot_counts counts)
+bool depot_exhausted(const struct depot *depot, const _Atomic(size_t) *max_live)
+{
+    size_t n = cap_of(max_live);
+    struct depot_counts counts = counts_of(load_seq_cst(&depot->counts)); /* with depot_begin_pressure */
+    return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;
+}
+
+/* ---- the flags ---- */
+
+bool depot_wanted(const struct depot *depot)
+{
+    return counts_of(load_seq_cst(&depot->counts)).wanted; /* with depot_want (11) */
+}
+
+void depot_want(struct depot *depot, bool wanted)
+{
+    if (wanted)
+        (void)or_seq_cst(&depot->counts, WANTED); /* with depot_wanted (11) */
+    else
+        (void)and_seq_cst(&depot->counts, ~WANTED);
+}
+
+void depot_begin_pressure(struct depot *depot)
+{
+    (void)or_seq_cst(&depot->counts, PRESSURE); /* with depot_exhausted */
+}
+
+bool depot_end_pressure(struct depot *depot)
+{
+    uint64_t counts = load_relaxed(&depot->counts);
+    do {
+        if (counts_of(counts).wanted)
+            return false;
+    } while (
+        !cas_seq_cst(&depot->counts, &counts, counts & ~PRESSURE)); /* before depot_want, or after it and refused */
+    return true;
+}
+
+void depot_reset(struct depot *depot, uint32_t pooled, uint32_t in_flight)
 {
     uint64_t tag = load_relaxed(&depot->head) & ~(HEAD_TAG - 1);
     store_relaxed(&depot->head, tag + HEAD_TAG);
-    store_relaxed(&depot->counts, POOLED(counts.pooled) | IN_FLIGHT(counts.in_flight));
+    store_relaxed(&depot->counts, POOLED(pooled) | IN_FLIGHT(in_flight));
     store_relaxed(&depot->extra, 0);
 }

@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * depot.h - the shared stack of magazines, and the count that enforces the cap
+ * depot.h - the shared stack of magazines, and the counts that enforce the cap
  *
  * A magazine is one or more idle buffers linked by `chain`. It is pushed and popped whole, with one compare-and-swap.
+ *
+ * A pooled buffer is in flight (a caller or a thread cache has it), in the depot, or in transit: popped by somebody who
+ * will free it, push it back, or only then count it in flight.
+ *
+ *     fresh     reserve                              ->  in flight        push     in flight  ->  depot
+ *     freed     in flight  ->  unreserve                                  pop      depot      ->  in transit
+ *               in transit ->  discard                                    take     in transit ->  in flight
+ *                                                                         restore  in transit ->  depot
  */
 #ifndef BUFFERPOOL_DEPOT_H
 #define BUFFERPOOL_DEPOT_H
@@ -12,7 +20,7 @@
 /* One cache line, written by every call that has business with the depot, and by no other. */
 struct depot {
     _Alignas(CACHE_LINE) _Atomic(uint64_t) head; /* tag << 32 | index of the top magazine's first descriptor, 0: none */
-    _Atomic(uint64_t) counts;                    /* pooled << 32 | in_flight */
+    _Atomic(uint64_t) counts;                    /* wanted << 63 | pressure << 62 | pooled << 32 | in_flight */
     _Atomic(uint32_t) peak_in_flight;
     _Atomic(uint32_t) low; /* the least that the depot held since reclaim last asked; about */
     _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in the depot's buffers */
@@ -20,11 +28,13 @@ struct depot {
 
 struct depot_counts {
     uint32_t pooled;    /* pooled buffers in existence */
-    uint32_t in_flight; /* those outside of the depot */
+    uint32_t in_flight; /* those in flight; never more than that, and less by calls under way */
+    bool pressure;      /* no thread cache holds any (pressure.h) */
+    bool wanted;        /* somebody waits for one (wait.h) */
 };
 
 /* As many pooled buffers as can be counted; a cap beyond that is stored as that. */
-#define DEPOT_POOLED_MAX ((size_t)INT32_MAX)
+#define DEPOT_POOLED_MAX (((size_t)1 << 30) - 1)
 
 static inline size_t depot_cap(size_t max_live)
 {
@@ -33,15 +43,21 @@ static inline size_t depot_cap(size_t max_live)
 
 struct depot_counts depot_counts(const struct depot *depot);
 
-/* Buffers in the depot; while calls are under way about. */
+/* Buffers in the depot or in transit; while calls are under way about. */
 uint32_t depot_idle(struct depot_counts counts);
 
-/* Puts a magazine of `count` buffers, all in an idle state, on top. The caller had them, and counted them in flight. */
+/* Magazines popped so far, modulo 2^32. */
+uint32_t depot_pops(const struct depot *depot);
+
+/* Puts a magazine of `count` buffers, all in an idle state, on top: from in flight, or, restore, from transit. */
 void depot_push(struct depot *depot, struct desc *first, uint32_t count);
+void depot_restore(struct depot *depot, struct desc *first, uint32_t count);
 
 /* Takes the top magazine: its first buffer, linked to the others, and their number; NULL: the depot was empty. They are
- * the caller's now, and counted in flight. */
+ * the caller's now, in transit until it calls take, restore or discard for each. */
 struct desc *depot_pop(struct depot *depot, const struct desc_table *table, uint32_t *count);
+void depot_take(struct depot *depot, uint32_t n);
+void depot_discard(struct depot *depot, uint32_t n); /* after their blocks were freed */
 
 /* The two halves of a pop, apart so that a test can stall between them: what the head was, and the swap that fails if
  * the head has moved since, be it back to the same descriptor. */
@@ -58,7 +74,21 @@ void depot_unreserve(struct depot *depot, uint32_t n);
 /* Whether more than max_live pooled buffers exist. */
 bool depot_over_cap(const struct depot *depot, const _Atomic(size_t) *max_live);
 
-/* In the child after fork: empties the depot and sets the counts. */
-void depot_reset(struct depot *depot, struct depot_counts counts);
+/* Whether at this moment as many pooled buffers exist as the cap allows, callers have all of them, and the pool is under
+ * pressure. */
+bool depot_exhausted(const struct depot *depot, const _Atomic(size_t) *max_live);
+
+/* Whether somebody waits. Asked after a push, restore, unreserve or discard, it says yes, or else whoever says
+ * depot_want(true) later finds what that call gave. */
+bool depot_wanted(const struct depot *depot);
+void depot_want(struct depot *depot, bool wanted);
+
+/* Says that no thread cache holds any, which the caller has seen to; or, not any more. The latter is refused, with false,
+ * while somebody waits. */
+void depot_begin_pressure(struct depot *depot);
+bool depot_end_pressure(struct depot *depot);
+
+/* In the child after fork: empties the depot and sets the counts, with no pressure and nobody waiting. */
+void depot_reset(struct depot *depot, uint32_t pooled, uint32_t in_flight);
 
 #endif

@@ -48,11 +48,15 @@ struct slab;
 struct desc {
     _Alignas(CACHE_LINE) bufferpool_buf_t pub;
     _Atomic(uintptr_t) word;
-    struct desc *chain;      /* the next buffer of the same magazine, or of the free list; NULL at the end */
+    union {
+        struct desc *chain; /* not held: the next buffer of the same magazine, or of the free list; NULL at the end */
+        size_t asked;       /* held and grown: the most bytes that were asked for since get */
+    };
     struct slab *slab;       /* where the block lies; NULL: mapped by itself, or from the hook */
     _Atomic(uint32_t) below; /* head of a magazine in the depot: index of the magazine beneath it, 0 at the bottom */
     _Atomic(uint32_t) count; /* head of a magazine: its buffers */
     uint32_t index;          /* its own number, from 1 */
+    uint8_t strikes;         /* grown: puts in a row after little use (pool.c) */
 };
 
 _Static_assert(sizeof(struct desc) == CACHE_LINE, "a descriptor is one cache line");

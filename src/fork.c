@@ -3,7 +3,7 @@
  * fork.c - the child of fork can use every pool
  *
  * fork copies the memory as it is at that moment, and of all threads only the calling one. The locks are taken
- * before, in the order registry, then every heap, so what they guard is in order. The rest, lock-free lists and other
+ * before, in their order, so what they guard is in order. The rest, lock-free lists and other
  * threads' caches, may have been in any state. So the child does not trust them: it goes by the words of the
  * descriptors.
  *
@@ -16,6 +16,7 @@
  */
 #include "fork.h"
 
+#include "background.h"
 #include "pool.h"
 #include "registry.h"
 #include "tls_cache.h"
@@ -122,7 +123,7 @@ static void pool_repair(bufferpool_t *pool)
     mark_cached(own, MARK);
     struct census census = take_census(pool);
     uint32_t pooled = census.live + census.idle;
-    depot_reset(&pool->depot, (struct depot_counts){pooled, pooled});
+    depot_reset(&pool->depot, pooled, pooled);
     struct collection depot = refill_depot(pool);
     mark_cached(own, 0);
 
@@ -136,27 +137,47 @@ static void pool_repair(bufferpool_t *pool)
     store_relaxed(&pool->shared.level, (uint64_t)census.live << 32);
     settle_bypass(pool, census.bypass);
     atomic_flag_clear(&pool->reclaim.busy);
+    pool->waiters.first = pool->waiters.last = NULL;
+    store_relaxed(&pool->pressure.state,
+                  PRESSURE_OFF); /* the next slow path opens the gate; until then it is closed, */
+    if (own != NULL)
+        cache_close(own); /* so that the first call is a slow one, which begins what the child lacks (background.h) */
 }
 
 /* ---- the handlers ---- */
 
 static void before_fork(void)
 {
+    background_before_fork();
     registry_lock();
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
+        pthread_mutex_lock(&pool->caches_lock);
+        pthread_mutex_lock(&pool->waiters.lock);
         pthread_mutex_lock(&pool->heap.slabs.lock);
+    }
 }
 
 static void unlock_all(void)
 {
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
         pthread_mutex_unlock(&pool->heap.slabs.lock);
+        pthread_mutex_unlock(&pool->waiters.lock);
+        pthread_mutex_unlock(&pool->caches_lock);
+    }
     registry_unlock();
+}
+
+static void after_fork_in_parent(void)
+{
+    unlock_all();
+    background_after_fork();
 }
 
 static void after_fork_in_child(void)
 {
-    if (tls_cache_forget_others())
+    bool others = tls_cache_forget_others();
+    others |= background_after_fork_in_child();
+    if (others)
         for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
             pool_repair(pool);
     unlock_all();
@@ -166,6 +187,6 @@ bool fork_handlers_install(void)
 {
     static bool installed; /* under the registry's lock */
     if (!installed)
-        installed = pthread_atfork(before_fork, unlock_all, after_fork_in_child) == 0;
+        installed = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
     return installed;
 }

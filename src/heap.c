@@ -185,7 +185,7 @@ void heap_free(struct heap *heap, struct desc *d, bool defer)
 /* ---- growth ---- */
 
 /* A mapping of its own moves by its page tables: nothing is copied, and nothing is left behind. */
-static bool grow_mapping(struct heap *heap, struct desc *d, size_t cap)
+static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
 {
     unsigned char *memory = d->pub.data - heap->alignment;
     memory = region_grow(memory, mapped_bytes(heap, d->pub.cap), mapped_bytes(heap, cap));
@@ -197,19 +197,16 @@ static bool grow_mapping(struct heap *heap, struct desc *d, size_t cap)
     return true;
 }
 
-static bool grow_to(struct heap *heap, struct desc *d, size_t cap, size_t keep)
+/* By a block of exactly that cap, which has the first `keep` bytes of the old. */
+static bool block_replace(struct heap *heap, struct desc *d, size_t cap, size_t keep)
 {
-    bool mapping = heap->alloc == NULL && d->slab == NULL;
-    if (mapping && class_of(heap, cap) == NULL)
-        return grow_mapping(heap, d, cap);
-
     struct block old = block_of(d);
-    struct block grown;
-    if (!block_make(heap, cap, false, &grown))
+    struct block block;
+    if (!block_make(heap, cap, false, &block))
         return false;
-    memcpy(grown.data, old.data, keep);
-    prefix_write(d, grown.data);
-    block_attach(d, &grown);
+    memcpy(block.data, old.data, keep);
+    prefix_write(d, block.data);
+    block_attach(d, &block);
 
     if (heap->wipe)
         heap_wipe(old.data, old.cap);
@@ -223,6 +220,14 @@ static bool grow_to(struct heap *heap, struct desc *d, size_t cap, size_t keep)
     return true;
 }
 
+static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
+{
+    bool mapping = heap->alloc == NULL && d->slab == NULL;
+    if (mapping && class_of(heap, cap) == NULL)
+        return resize_mapping(heap, d, cap);
+    return block_replace(heap, d, cap, keep);
+}
+
 int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep)
 {
     if (need > HEAP_CAP_MAX)
@@ -230,9 +235,16 @@ int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep)
     size_t twice = d->pub.cap <= HEAP_CAP_MAX / 2 ? 2 * d->pub.cap : HEAP_CAP_MAX;
     size_t want = grown_cap(heap, need > twice ? need : twice);
     size_t least = grown_cap(heap, need);
-    if (grow_to(heap, d, want, keep))
+    if (resize(heap, d, want, keep))
         return 0;
-    return least < want && grow_to(heap, d, least, keep) ? 0 : ENOMEM;
+    return least < want && resize(heap, d, least, keep) ? 0 : ENOMEM;
+}
+
+bool heap_shrink(struct heap *heap, struct desc *d, size_t cap)
+{
+    if (heap->wipe)
+        heap_wipe(d->pub.data + cap, d->pub.cap - cap); /* a mapping gives its end away as it is */
+    return resize(heap, d, cap, 0);
 }
 
 void heap_purge(struct heap *heap)

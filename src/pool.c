@@ -11,15 +11,21 @@
  *     thread cache   its warmest buffer
  *     depot          a magazine: one buffer for the caller, the rest for the thread cache
  *     fresh          a new pooled buffer, if depot_reserve says that the cap allows one more
- *     depot          once more: what others put meanwhile
- *     bypass         a new buffer that is no pooled one; try_get refuses instead
+ *     pressure       what idles in other threads' caches is taken over (pressure.c); then from the depot
+ *     bypass         once depot_exhausted: a new buffer that is no pooled one; try_get refuses, get_timed waits
+ *
+ * Every slow path ends with wait_check, so that no way of giving a buffer or room back forgets those who wait.
  */
 #include "pool.h"
 
+#include "background.h"
 #include "config.h"
 #include "debug.h"
+#include "pressure.h"
 #include "reclaim.h"
 #include "registry.h"
+#include "stats.h"
+#include "takeover.h"
 #include "tls_cache.h"
 
 #include <errno.h>
@@ -33,6 +39,8 @@ struct bufferpool pool_default = {
     .cache_bytes = CONFIG_THREAD_CACHE_BYTES,
     .cache_slots = CONFIG_THREAD_CACHE_BYTES / CONFIG_BUFFER_CAPACITY,
     .reclaim_interval_ms = CONFIG_RECLAIM_INTERVAL_MS,
+    .caches_lock = PTHREAD_MUTEX_INITIALIZER,
+    .waiters = {.lock = PTHREAD_MUTEX_INITIALIZER},
     .reclaim = {.busy = ATOMIC_FLAG_INIT},
     .heap = {.base = CONFIG_BUFFER_CAPACITY,
              .alignment = CONFIG_ALIGNMENT,
@@ -52,7 +60,11 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     pool->cache_bytes = cache_bytes;
     pool->cache_slots = slots < CACHE_SLOTS_MAX ? (uint32_t)slots : CACHE_SLOTS_MAX;
     pool->reclaim_interval_ms = config->reclaim_interval_ms;
+    pool->background.wanted =
+        (config->flags & BUFFERPOOL_BACKGROUND) != 0 && config->reclaim_interval_ms != BUFFERPOOL_NEVER;
     pool->shared.shared = true;
+    pthread_mutex_init(&pool->caches_lock, NULL);
+    pthread_mutex_init(&pool->waiters.lock, NULL);
     atomic_flag_clear(&pool->reclaim.busy);
 
     struct heap *heap = &pool->heap;
@@ -92,25 +104,32 @@ bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
     return pool;
 }
 
+static bool is_busy(const bufferpool_t *pool)
+{
+    bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
+    registry_lock(); /* a thread that exits is moving its cache under it */
+    bufferpool_stats(pool, &stats);
+    registry_unlock();
+    return stats.live > 0 || stats.bypass_live > 0;
+}
+
 int bufferpool_destroy(bufferpool_t *pool)
 {
     if (pool == NULL || pool == &pool_default)
         return EINVAL;
     int saved_errno = errno;
-    bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
-    registry_lock();
-    bufferpool_stats(pool, &stats);
-    bool busy = stats.live > 0 || stats.bypass_live > 0;
-    if (!busy) {
-        tls_cache_forget(pool);
-        registry_remove(pool);
-    }
-    registry_unlock();
-    if (busy)
+    if (is_busy(pool))
         return EBUSY;
+    background_end(pool);
+    registry_lock();
+    tls_cache_forget(pool);
+    registry_remove(pool);
+    registry_unlock();
 
     heap_destroy(&pool->heap);
     tls_cache_free_all(pool);
+    pthread_mutex_destroy(&pool->caches_lock);
+    pthread_mutex_destroy(&pool->waiters.lock);
     free(pool->name);
     free(pool);
     errno = saved_errno;
@@ -127,7 +146,7 @@ bufferpool_t *pool_of(const struct desc *d, uintptr_t word)
     return pool;
 }
 
-/* Frees block and descriptor of any buffer; nobody counts it any more but depot_unreserve. */
+/* Frees block and descriptor of any buffer. */
 static void free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char *caller)
 {
     if (!heap_intact(&pool->heap, d))
@@ -142,7 +161,6 @@ void pool_free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char
     free_buffer(pool, d, defer, caller);
     if (extra != 0)
         sub_relaxed(&pool->grown_extra, extra);
-    depot_unreserve(&pool->depot, 1);
 }
 
 static struct desc *make_buffer(bufferpool_t *pool, enum desc_state state)
@@ -157,20 +175,27 @@ static struct desc *make_buffer(bufferpool_t *pool, enum desc_state state)
 
 /* ---- get ---- */
 
-enum at_cap { BYPASS, REFUSE };
+enum at_cap { BYPASS, REFUSE, WAIT };
 
-/* Opens a gate that was closed: frees what the thread's cache has beyond a lowered cap. While more pooled buffers exist
- * than it allows the gate is closed again, so that put_slow sees every buffer that comes back. */
-static void service_gate(bufferpool_t *pool, struct cache *c, const char *caller)
+/* Sees to a gate that is closed, and frees what is idle beyond a lowered cap. */
+static void serve_gate(bufferpool_t *pool, struct cache *c, const char *caller)
 {
-    if (c->shared || !cache_gate_tripped(pool, c))
-        return;
-    cache_gate_open(pool, c);
-    if (depot_over_cap(&pool->depot, &pool->max_live)) {
+    pressure_serve_gate(pool, c);
+    if (unlikely(depot_over_cap(&pool->depot, &pool->max_live)))
         reclaim_surplus(pool, c, caller);
-        if (depot_over_cap(&pool->depot, &pool->max_live))
-            cache_gate_close(c);
+}
+
+/* A new pooled buffer in the place of a reservation, which ends if there is no memory. */
+static struct desc *make_reserved(bufferpool_t *pool, struct cache *c)
+{
+    struct desc *d = make_buffer(pool, STATE_LIVE);
+    if (d != NULL) {
+        cache_moved(pool, c, 1);
+    } else {
+        depot_unreserve(&pool->depot, 1);
+        errno = ENOMEM;
     }
+    return d;
 }
 
 /* A buffer from where the cache itself does not have one; *source says whence. NULL with errno ENOMEM or EAGAIN. */
@@ -178,7 +203,8 @@ static struct desc *take_beyond_cache(bufferpool_t *pool, struct cache *c, enum 
                                       const char *caller)
 {
     struct desc *d;
-    for (int look = 0; look < 2; look++) {
+    unsigned attempt = 0;
+    do {
         d = cache_refill(pool, c, caller);
         if (d != NULL) {
             *source = GETS_DEPOT;
@@ -186,18 +212,10 @@ static struct desc *take_beyond_cache(bufferpool_t *pool, struct cache *c, enum 
         }
         if (depot_reserve(&pool->depot, &pool->max_live)) {
             *source = GETS_FRESH;
-            d = make_buffer(pool, STATE_LIVE);
-            if (d != NULL) {
-                cache_moved(c, 1);
-                return d;
-            }
-            depot_unreserve(&pool->depot, 1);
-            errno = ENOMEM;
-            return NULL;
+            return make_reserved(pool, c);
         }
-    }
-    if (at_cap == REFUSE) {
-        cache_count(c, GETS_REFUSED, 1);
+    } while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));
+    if (at_cap != BYPASS) {
         errno = EAGAIN;
         return NULL;
     }
@@ -212,7 +230,7 @@ static struct desc *take_beyond_cache(bufferpool_t *pool, struct cache *c, enum 
 static struct desc *take_slow(bufferpool_t *pool, struct cache *c, enum at_cap at_cap, enum counter *source,
                               const char *caller)
 {
-    service_gate(pool, c, caller);
+    serve_gate(pool, c, caller);
     *source = GETS_THREAD;
     struct desc *d = cache_take(pool, c, caller);
     if (d == NULL)
@@ -222,18 +240,29 @@ static struct desc *take_slow(bufferpool_t *pool, struct cache *c, enum at_cap a
     return d;
 }
 
+/* The calling thread's cache, with all that a first call on a pool brings along; NULL: no memory. */
+static struct cache *cache_for_slow_path(bufferpool_t *pool)
+{
+    background_begin(pool);
+    return tls_cache_own(pool);
+}
+
 static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, enum at_cap at_cap, const char *caller)
 {
     int saved_errno = errno;
-    struct cache *c = tls_cache_own(pool);
+    struct cache *c = cache_for_slow_path(pool);
     if (c == NULL) {
         errno = ENOMEM;
         return NULL;
     }
     enum counter source;
     struct desc *d = take_slow(pool, c, at_cap, &source, caller);
-    if (d == NULL)
+    wait_check(pool);
+    if (d == NULL) {
+        if (at_cap == REFUSE && errno == EAGAIN)
+            cache_count(c, GETS_REFUSED, 1);
         return NULL;
+    }
     cache_count(c, source, 1);
     errno = saved_errno;
     return &d->pub;
@@ -262,6 +291,43 @@ bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool)
         pool = &pool_default;
     struct desc *d = get_fast(pool);
     return likely(d != NULL) ? &d->pub : get_slow(pool, REFUSE, "bufferpool_try_get");
+}
+
+/* Who waits does not overtake those who wait already: it goes to the end of their queue. */
+bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
+{
+    static const char caller[] = "bufferpool_get_timed";
+    pool = pool_or_default(pool);
+    struct desc *d = get_fast(pool);
+    if (likely(d != NULL))
+        return &d->pub;
+    int saved_errno = errno;
+    if (!depot_wanted(&pool->depot)) {
+        bufferpool_buf_t *buf = get_slow(pool, WAIT, caller);
+        if (buf != NULL || errno != EAGAIN)
+            return buf;
+    }
+    struct cache *c = cache_for_slow_path(pool);
+    if (c == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    struct wait_result got = wait_for_buffer(pool, timeout_ms);
+    if (got.d != NULL) {
+        d = cache_hand_out(pool, got.d, caller);
+        cache_moved(pool, c, 1);
+    } else if (got.reserved) {
+        d = make_reserved(pool, c);
+    } else {
+        cache_count(c, GETS_REFUSED, 1);
+        errno = ETIMEDOUT;
+    }
+    wait_check(pool); /* a reservation that came to nothing is the next one's */
+    if (d == NULL)
+        return NULL;
+    cache_count(c, got.d != NULL ? GETS_DEPOT : GETS_FRESH, 1);
+    errno = saved_errno;
+    return &d->pub;
 }
 
 /* ---- put ---- */
@@ -295,12 +361,64 @@ static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char
 /* Frees a claimed pooled buffer that a caller had. */
 static enum counter drop(bufferpool_t *pool, struct cache *c, struct desc *d, enum counter reason, const char *caller)
 {
+    cache_moved(pool, c, -1);
     pool_free_buffer(pool, d, false, caller);
-    cache_moved(c, -1);
+    depot_unreserve(&pool->depot, 1);
     return reason;
 }
 
 #define KEPT COUNTERS /* not counted: puts_kept follows from the rest */
+
+/* ---- strikes: a buffer that was grown once and is little used since does not keep its size ---- */
+
+#define STRIKES 5u
+
+static size_t power_of_two_for(size_t n)
+{
+    size_t power = 64; /* the smallest of slabs */
+    while (power < n)
+        power *= 2;
+    return power;
+}
+
+/* A claimed, grown buffer: counts little use, and replaces the block at the last strike by one that fits the last use.
+ * Where there is no memory for that the buffer stays as it is, and the next put tries again. */
+static void judge_size(bufferpool_t *pool, struct cache *c, struct desc *d)
+{
+    size_t cap = d->pub.cap;
+    size_t len = d->pub.len < cap ? d->pub.len : cap;
+    size_t used = len > d->asked ? len : d->asked;
+    if (used >= cap / 4) {
+        d->strikes = 0;
+        return;
+    }
+    if (++d->strikes < STRIKES)
+        return;
+    d->strikes = STRIKES - 1;
+    size_t base = pool->heap.base;
+    size_t fit = used <= base ? base : power_of_two_for(used);
+    if (fit >= cap || !heap_shrink(&pool->heap, d, fit))
+        return;
+    d->strikes = 0;
+    sub_relaxed(&pool->grown_extra, cap - d->pub.cap);
+    if (d->pub.cap == base)
+        store_relaxed(&d->word, desc_word(pool->tag, STATE_IDLE));
+    cache_count(c, SHRINKS, 1);
+}
+
+/* ---- taking back ---- */
+
+/* Caches set bytes of max_idle_bytes aside. If what is really idle leaves room, has them give back what they do not use;
+ * then a put that found no room may try again. */
+static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
+{
+    if (stats_idle_bytes(pool) + cap > pool->max_idle_bytes)
+        return false;
+    pthread_mutex_lock(&pool->caches_lock);
+    (void)takeover_caches(pool, TAKEOVER_BUDGETS, true);
+    pthread_mutex_unlock(&pool->caches_lock);
+    return true;
+}
 
 /* Takes a buffer back; says where it went, which is not yet counted. */
 static enum counter give_slow(bufferpool_t *pool, struct cache *c, struct desc *d, uintptr_t word, const char *caller)
@@ -312,13 +430,20 @@ static enum counter give_slow(bufferpool_t *pool, struct cache *c, struct desc *
     }
     if (d->pub.cap > pool->max_capacity)
         return drop(pool, c, d, DROPS_OVERSIZE, caller);
-    service_gate(pool, c, caller);
+    if (desc_state(word) == STATE_LIVE_GROWN)
+        judge_size(pool, c, d);
+    serve_gate(pool, c, caller);
     if (depot_over_cap(&pool->depot, &pool->max_live))
         return drop(pool, c, d, DROPS_OVER_CAP, caller);
     if (pool->heap.wipe)
         heap_wipe(d->pub.data, d->pub.cap);
-    if (!cache_keep(pool, c, d))
+    if (wait_hand_over(pool, d)) {
+        cache_moved(pool, c, -1);
+        return KEPT;
+    }
+    if (!cache_keep(pool, c, d) && !(collect_idle_budget(pool, d->pub.cap) && cache_keep(pool, c, d)))
         return drop(pool, c, d, DROPS_IDLE_LIMIT, caller);
+    pressure_relax(pool);
     reclaim_tick(pool, c, caller);
     return KEPT;
 }
@@ -330,12 +455,13 @@ static __attribute__((noinline)) void put_slow(struct desc *d, const char *calle
     bufferpool_t *pool = pool_of(d, word);
     if (pool == NULL)
         misuse_unknown(caller, d);
-    struct cache *c = tls_cache_own(pool);
+    struct cache *c = cache_for_slow_path(pool);
     if (c == NULL)
         c = &pool->shared;
     enum counter reason = give_slow(pool, c, d, word, caller);
     if (reason != KEPT)
         cache_count(c, reason, 1);
+    wait_check(pool);
     errno = saved_errno;
 }
 
@@ -374,7 +500,7 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
         return EINVAL;
     pool = pool_or_default(pool);
     int saved_errno = errno;
-    struct cache *c = tls_cache_own(pool);
+    struct cache *c = cache_for_slow_path(pool);
     if (c == NULL) {
         errno = saved_errno;
         return ENOMEM;
@@ -387,6 +513,7 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
             d = take_slow(pool, c, BYPASS, &source, "bufferpool_get_bulk");
         if (d == NULL) {
             return_uncounted(pool, c, bufs, i);
+            wait_check(pool);
             errno = saved_errno;
             return ENOMEM;
         }
@@ -396,6 +523,7 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
     for (int source = GETS_THREAD; source <= GETS_BYPASS; source++)
         if (taken[source] != 0)
             cache_count(c, (enum counter)source, taken[source]);
+    wait_check(pool);
     errno = saved_errno;
     return 0;
 }

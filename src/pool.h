@@ -8,6 +8,22 @@
 #include "cache.h"
 #include "depot.h"
 #include "heap.h"
+#include "wait.h"
+
+enum pressure_state { PRESSURE_OFF, PRESSURE_ENTERING, PRESSURE_ON };
+
+/* Under caches_lock; read without it for hints. */
+struct pressure {
+    _Atomic(int) state;      /* enum pressure_state */
+    _Atomic(uint32_t) until; /* it does not end before so many pops (depot_pops) */
+};
+
+struct background {
+    bool wanted;         /* read-only: BUFFERPOOL_BACKGROUND */
+    _Atomic(bool) begun; /* the pool is among those that the thread sees to */
+    bufferpool_t *next;  /* of those */
+    uint64_t due_ms;     /* when it is to be seen to, on the coarse monotonic clock */
+};
 
 struct reclaim {
     _Atomic(uint64_t) next_ms; /* when the next period ends, on the coarse monotonic clock; 0: not begun */
@@ -28,7 +44,11 @@ struct bufferpool {
     /* written rarely */
     _Atomic(size_t) max_live;
     _Atomic(struct cache *) caches; /* all that ever were, linked by next */
-    struct cache *unowned_caches;   /* those without a thread; under the registry's lock */
+    pthread_mutex_t caches_lock;    /* guards who has which cache, and what is behind closed gates */
+    struct cache *unowned_caches;   /* those without a thread */
+    struct pressure pressure;
+    struct wait_queue waiters;
+    struct background background;
     /* written by whoever has business with the depot */
     struct depot depot;
     _Atomic(size_t) idle_reserved; /* bytes of max_idle_bytes in use or set aside */
@@ -57,8 +77,9 @@ static inline uintptr_t pool_live_word(const bufferpool_t *pool)
  * overwritten one. Any thread. */
 bufferpool_t *pool_of(const struct desc *d, uintptr_t word);
 
-/* Frees a pooled buffer that no caller holds and no cache counts: state, block, descriptor, count. `caller` for the
- * report if its block was overwritten. With `defer` memory may stay resident until heap_purge. */
+/* Frees a pooled buffer that no caller holds and no cache counts: state, block, descriptor; its place in the counts the
+ * caller gives up afterwards. `caller` for the report if its block was overwritten. With `defer` memory may stay resident
+ * until heap_purge. */
 void pool_free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char *caller);
 
 #endif

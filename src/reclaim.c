@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * reclaim.c - idle memory goes back: trim, a lowered cap, and by itself what the depot did not need
+ * reclaim.c - idle memory goes back: trim, a lowered cap, and by itself what was not needed
+ *
+ * The need of a period is told by two marks. What lay in the depot at its lowest point was not needed. A thread cache in
+ * which nothing came or went was not needed either: it is taken over. Their sum is `due`, and is freed in the next period.
+ *
+ *     512 once, then 64 at a time       due after the first period that saw only the 64: 448
+ *     512 once, then nothing            due after the first period without a call: 512
  *
  * Magazines are popped one at a time, so the depot never looks empty to the others while it is not, and every step is
  * bounded: by what the depot held at the beginning, or by STEP. Blocks are freed without any lock but the heap's.
- *
- * The depot's need is told by its low-water mark: what lay there at its lowest point since the last period was not
- * needed, and is freed in the next one, STEP buffers per call, by one caller at a time.
+ * One thread at a time reclaims; whoever finds another at it goes on without.
  */
 #include "reclaim.h"
 
+#include "clock.h"
 #include "pool.h"
+#include "pressure.h"
 #include "registry.h"
+#include "takeover.h"
 #include "tls_cache.h"
 
 #include <errno.h>
-#include <time.h>
 
 #define STEP 32u
 
@@ -33,6 +39,7 @@ static uint32_t free_magazine(bufferpool_t *pool, uint32_t most, bool defer, siz
         struct desc *next = d->chain;
         size += d->pub.cap;
         pool_free_buffer(pool, d, defer, caller);
+        depot_discard(&pool->depot, 1);
         freed++;
         d = next;
     }
@@ -41,9 +48,23 @@ static uint32_t free_magazine(bufferpool_t *pool, uint32_t most, bool defer, siz
         sub_relaxed(&pool->depot.extra, extra);
     cache_unreserve_idle(pool, size);
     if (d != NULL)
-        depot_push(&pool->depot, d, count - freed);
+        depot_restore(&pool->depot, d, count - freed);
+    wait_check(pool);
     *bytes += size;
     return freed;
+}
+
+/* At most so many. */
+static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer, const char *caller)
+{
+    size_t bytes = 0;
+    while (most > 0) {
+        uint32_t n = free_magazine(pool, most, defer, &bytes, caller);
+        if (n == 0)
+            break;
+        most -= n;
+    }
+    return bytes;
 }
 
 void reclaim_surplus(bufferpool_t *pool, struct cache *c, const char *caller)
@@ -51,91 +72,122 @@ void reclaim_surplus(bufferpool_t *pool, struct cache *c, const char *caller)
     size_t bytes = 0;
     while (depot_over_cap(&pool->depot, &pool->max_live) && free_magazine(pool, 1, false, &bytes, caller) > 0)
         ;
-    struct desc *d;
-    while (depot_over_cap(&pool->depot, &pool->max_live) && (d = cache_evict(pool, c)) != NULL) {
-        bytes += d->pub.cap;
-        pool_free_buffer(pool, d, false, caller);
-    }
     if (bytes > 0)
         cache_count(c, RECLAIMED_BYTES, bytes);
 }
 
-/* ---- by itself ---- */
+/* ---- by working set ---- */
 
-static uint64_t now_ms(void)
+/* Ends a period: what it showed not to be needed is due. */
+static void end_period(bufferpool_t *pool)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + 1;
+    uint32_t low = load_relaxed(&pool->depot.low);
+    pthread_mutex_lock(&pool->caches_lock);
+    struct takeover taken = takeover_caches(pool, TAKEOVER_UNUSED, false);
+    pthread_mutex_unlock(&pool->caches_lock);
+    store_relaxed(&pool->reclaim.due, low + taken.buffers);
+    store_relaxed(&pool->depot.low, depot_idle(depot_counts(&pool->depot)));
+    wait_check(pool);
 }
 
-/* Begins a new period if the last is over. */
-static void period_update(bufferpool_t *pool)
+/* Frees at most `most` of what is due. */
+static size_t free_due(bufferpool_t *pool, uint32_t most, const char *caller)
 {
-    uint64_t now = now_ms();
-    uint64_t next = load_relaxed(&pool->reclaim.next_ms);
-    if (now < next || !cas_relaxed(&pool->reclaim.next_ms, &next, now + pool->reclaim_interval_ms))
-        return;
-    uint32_t idle = depot_idle(depot_counts(&pool->depot));
-    uint32_t low = exchange_relaxed(&pool->depot.low, idle);
-    store_relaxed(&pool->reclaim.due, next != 0 ? low : 0);
-}
-
-static void reclaim_step(bufferpool_t *pool, struct cache *c, const char *caller)
-{
-    if (atomic_flag_test_and_set_explicit(&pool->reclaim.busy, memory_order_acquire)) /* with the clear below */
-        return;
     uint32_t due = load_relaxed(&pool->reclaim.due);
-    uint32_t freed = 0;
-    size_t bytes = 0;
-    while (freed < due && freed < STEP) {
-        uint32_t most = due - freed < STEP - freed ? due - freed : STEP - freed;
-        uint32_t n = free_magazine(pool, most, false, &bytes, caller);
-        if (n == 0)
-            due = 0;
-        freed += n;
-    }
-    store_relaxed(&pool->reclaim.due, due > freed ? due - freed : 0);
+    if (due == 0)
+        return 0;
+    if (most > due)
+        most = due;
+    size_t bytes = free_buffers(pool, most, false, caller);
+    /* the depot held less than that: then it was needed after all */
+    store_relaxed(&pool->reclaim.due, bytes > 0 ? due - most : 0);
+    return bytes;
+}
+
+static bool begin_reclaiming(bufferpool_t *pool)
+{
+    return !atomic_flag_test_and_set_explicit(&pool->reclaim.busy, memory_order_acquire); /* with end_reclaiming */
+}
+
+static void end_reclaiming(bufferpool_t *pool, struct cache *c, size_t bytes)
+{
     if (bytes > 0)
         cache_count(c, RECLAIMED_BYTES, bytes);
-    atomic_flag_clear_explicit(&pool->reclaim.busy, memory_order_release);
+    atomic_flag_clear_explicit(&pool->reclaim.busy, memory_order_release); /* with begin_reclaiming */
+}
+
+/* Whether a period is over; the next then begins. */
+static bool period_is_over(bufferpool_t *pool)
+{
+    if (pool->reclaim_interval_ms == BUFFERPOOL_NEVER)
+        return false;
+    uint64_t now = clock_coarse_ms();
+    uint64_t next = load_relaxed(&pool->reclaim.next_ms);
+    if (now < next)
+        return false;
+    store_relaxed(&pool->reclaim.next_ms, now + pool->reclaim_interval_ms);
+    return next != 0;
+}
+
+static bool is_time(const bufferpool_t *pool)
+{
+    return pool->reclaim_interval_ms != BUFFERPOOL_NEVER &&
+           (load_relaxed(&pool->reclaim.due) > 0 || clock_coarse_ms() >= load_relaxed(&pool->reclaim.next_ms));
 }
 
 void reclaim_tick(bufferpool_t *pool, struct cache *c, const char *caller)
 {
     if (depot_over_cap(&pool->depot, &pool->max_live))
         reclaim_surplus(pool, c, caller);
-    if (pool->reclaim_interval_ms == BUFFERPOOL_NEVER)
+    if (likely(!is_time(pool)) || !begin_reclaiming(pool))
         return;
-    period_update(pool);
-    if (load_relaxed(&pool->reclaim.due) > 0)
-        reclaim_step(pool, c, caller);
+    if (period_is_over(pool))
+        end_period(pool);
+    end_reclaiming(pool, c, free_due(pool, STEP, caller));
+}
+
+/* What the slabs keep resident for the next block goes too, unless blocks come and go: then due was 0 all along. */
+void reclaim_in_background(bufferpool_t *pool)
+{
+    if (!begin_reclaiming(pool))
+        return;
+    size_t bytes = free_due(pool, UINT32_MAX, "background");
+    if (period_is_over(pool))
+        end_period(pool);
+    bytes += free_due(pool, UINT32_MAX, "background");
+    end_reclaiming(pool, &pool->shared, bytes);
+    heap_purge(&pool->heap);
 }
 
 /* ---- when called ---- */
+
+size_t bufferpool_reclaim(bufferpool_t *pool)
+{
+    int saved_errno = errno;
+    pool = pool_or_default(pool);
+    size_t bytes = 0;
+    if (begin_reclaiming(pool)) {
+        bytes = free_due(pool, UINT32_MAX, "bufferpool_reclaim");
+        end_period(pool);
+        bytes += free_due(pool, UINT32_MAX, "bufferpool_reclaim");
+        end_reclaiming(pool, tls_cache_own_or_shared(pool), bytes);
+        heap_purge(&pool->heap);
+    }
+    errno = saved_errno;
+    return bytes;
+}
 
 size_t bufferpool_trim(bufferpool_t *pool)
 {
     int saved_errno = errno;
     pool = pool_or_default(pool);
-    struct cache *c = tls_cache_own_or_shared(pool);
-    size_t bytes = 0;
-    struct desc *d;
-    while ((d = cache_evict(pool, c)) != NULL) {
-        bytes += d->pub.cap;
-        pool_free_buffer(pool, d, true, "bufferpool_trim");
-    }
-    cache_flush(pool, c); /* nothing to move, but max_idle_bytes has its allowance back */
-
-    uint32_t left = depot_idle(depot_counts(&pool->depot));
-    while (left > 0) {
-        uint32_t n = free_magazine(pool, left, true, &bytes, "bufferpool_trim");
-        if (n == 0)
-            break;
-        left -= n;
-    }
+    pthread_mutex_lock(&pool->caches_lock);
+    (void)takeover_caches(pool, TAKEOVER_ALL, true);
+    pthread_mutex_unlock(&pool->caches_lock);
+    size_t bytes = free_buffers(pool, depot_idle(depot_counts(&pool->depot)), true, "bufferpool_trim");
     heap_purge(&pool->heap);
-    cache_count(c, RECLAIMED_BYTES, bytes);
+    cache_count(tls_cache_own_or_shared(pool), RECLAIMED_BYTES, bytes);
+    wait_check(pool);
     errno = saved_errno;
     return bytes;
 }
@@ -150,7 +202,9 @@ void bufferpool_thread_flush(void)
             continue;
         bufferpool_t *pool = registry_find(slot);
         cache_flush(pool, c);
+        pressure_serve_gate(pool, c);
         reclaim_tick(pool, c, "bufferpool_thread_flush");
+        wait_check(pool);
     }
     errno = saved_errno;
 }
@@ -161,9 +215,11 @@ void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
     pool = pool_or_default(pool);
     store_seq_cst(&pool->max_live, depot_cap(n)); /* with depot_reserve: depot.c (6) */
     if (depot_over_cap(&pool->depot, &pool->max_live)) {
+        pressure_enter(pool); /* what idles in thread caches comes to the depot, and puts drop what is too much */
         reclaim_surplus(pool, tls_cache_own_or_shared(pool), "bufferpool_set_max_live");
-        cache_close_gates(pool); /* so that the others see to theirs, and puts drop what comes back */
     }
+    pressure_relax(pool);
+    wait_check(pool);
     errno = saved_errno;
 }
 

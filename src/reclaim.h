@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * reclaim.h - idle memory goes back: trim, a lowered cap, and by itself what the depot did not need
+ * reclaim.h - idle memory goes back: trim, a lowered cap, and by itself what was not needed
  */
 #ifndef BUFFERPOOL_RECLAIM_H
 #define BUFFERPOOL_RECLAIM_H
@@ -8,10 +8,13 @@
 #include "cache.h"
 
 /* What a call that had business with the depot does at its end: frees what is beyond a lowered cap, and a bounded part
- * of what the depot did not need in the last period. */
+ * of what was not needed in the last period. */
 void reclaim_tick(bufferpool_t *pool, struct cache *c, const char *caller);
 
-/* Frees idle buffers of the depot and of the cache until no more than the cap exist, or none of these is left. */
+/* Frees idle buffers of the depot until no more than the cap exist, or none is left there. */
 void reclaim_surplus(bufferpool_t *pool, struct cache *c, const char *caller);
+
+/* The same as the ticks of a period do, all of it. For a thread that has nothing else to do. */
+void reclaim_in_background(bufferpool_t *pool);
 
 #endif

@@ -8,9 +8,13 @@
  *     puts_kept   = gets of pooled buffers - live - drops of pooled buffers
  *     bypass_live = gets_bypass - drops_bypass
  *
- * Every number is read once, without a lock, so while calls are under way sums may be off by those calls; what would be
- * negative is shown as 0.
+ * The numbers are read one after the other, without a lock. A buffer that one thread got and another puts may be seen
+ * with one of the two only, so while calls are under way sums may be off by the calls of that time. Of these the reader
+ * would see thousands if it lost its processor halfway: so it reads until two sums agree, if they soon do. What would be
+ * negative is shown as 0, and no more are live than exist.
  */
+#include "stats.h"
+
 #include "pool.h"
 
 #include <string.h>
@@ -34,7 +38,9 @@ static void add_cache(struct totals *totals, const struct cache *c)
         totals->counters[i] += load_relaxed(&c->counters[i]);
 }
 
-static struct totals add_up(const bufferpool_t *pool)
+#define READINGS 8
+
+static struct totals add_up_once(const bufferpool_t *pool)
 {
     struct totals totals = {0};
     add_cache(&totals, &pool->shared);
@@ -49,16 +55,39 @@ static uint64_t less(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
-static uint32_t live_of(const struct totals *totals)
+static struct totals add_up(const bufferpool_t *pool)
+{
+    struct totals totals = add_up_once(pool);
+    for (int i = 1; i < READINGS; i++) {
+        uint32_t before = totals.outside - totals.idle;
+        totals = add_up_once(pool);
+        if (totals.outside - totals.idle == before)
+            break;
+    }
+    return totals;
+}
+
+static uint32_t live_of(const bufferpool_t *pool, const struct totals *totals)
 {
     uint32_t live = totals->outside - totals->idle;
-    return live <= INT32_MAX ? live : 0;
+    uint32_t pooled = depot_counts(&pool->depot).pooled;
+    if (live > INT32_MAX)
+        return 0;
+    return live < pooled ? live : pooled;
 }
 
 size_t bufferpool_live(const bufferpool_t *pool)
 {
-    struct totals totals = add_up(pool_or_default(pool));
-    return live_of(&totals);
+    pool = pool_or_default(pool);
+    struct totals totals = add_up(pool);
+    return live_of(pool, &totals);
+}
+
+size_t stats_idle_bytes(const bufferpool_t *pool)
+{
+    struct totals totals = add_up(pool);
+    size_t idle = totals.idle + depot_idle(depot_counts(&pool->depot));
+    return idle * pool->heap.base + (size_t)totals.extra + load_relaxed(&pool->depot.extra);
 }
 
 static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)
@@ -68,7 +97,7 @@ static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)
     uint64_t depot_extra = load_relaxed(&pool->depot.extra);
     uint64_t idle_extra = totals.extra + depot_extra;
 
-    stats->live = live_of(&totals);
+    stats->live = live_of(pool, &totals);
     stats->bypass_live = less(n[GETS_BYPASS], n[DROPS_BYPASS]);
     stats->idle_thread = totals.idle;
     stats->idle_depot = depot_idle(depot_counts(&pool->depot));
@@ -92,6 +121,8 @@ static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)
     stats->drops_idle_limit = n[DROPS_IDLE_LIMIT];
     stats->grows = n[GROWS];
     stats->reclaimed_bytes = n[RECLAIMED_BYTES];
+    stats->shrinks = n[SHRINKS];
+    stats->stolen = n[STOLEN];
 }
 
 void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats)

@@ -2,15 +2,17 @@
  *
  * tls_cache.c - threads come, get caches, and go
  *
- * All changes of a thread's table, and of who has which cache, happen under the registry's lock. The owner reads its
- * table without it: others only ever replace the entry of a pool that is being destroyed, which the owner, by
- * contract, does not use any more.
+ * All changes of a thread's table happen under the registry's lock, those of who has which cache under that and the pool's
+ * caches_lock. The owner reads its table without: others only ever replace the entry of a pool that is being destroyed,
+ * which the owner, by contract, does not use any more.
  */
 #include "tls_cache.h"
 
+#include "background.h"
 #include "fork.h"
 #include "pool.h"
 #include "registry.h"
+#include "takeover.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -29,12 +31,17 @@ static _Atomic(bool) late_threads; /* some thread went on after its caches were 
 
 /* ---- the end of a thread, and of the library ---- */
 
+/* A cache that nobody owns is empty, and its gate is closed. */
 static void cache_disown(bufferpool_t *pool, struct cache *c)
 {
-    cache_flush(pool, c);
+    pthread_mutex_lock(&pool->caches_lock);
+    cache_close(c);
+    (void)cache_flush_inside(pool, c);
     store_relaxed(&c->owned, false);
     c->next_unowned = pool->unowned_caches;
     pool->unowned_caches = c;
+    pthread_mutex_unlock(&pool->caches_lock);
+    wait_check(pool);
 }
 
 static void thread_unlink(struct thread *thread)
@@ -62,6 +69,7 @@ static void thread_end(void *value)
 /* The shared library is never unmapped. A plug-in that contains the static one may be, and its key must go with it. */
 __attribute__((destructor)) static void library_end(void)
 {
+    background_stop();
     registry_lock();
     if (key_made)
         pthread_key_delete(key);
@@ -77,7 +85,7 @@ static struct cache *cache_make(const bufferpool_t *pool)
     if (c == NULL)
         return NULL;
     memset(c, 0, sizeof(*c));
-    c->live_word = GATE_CLOSED; /* the first slow path opens it */
+    c->live_word = GATE_CLOSED;
     c->slots = malloc(pool->cache_slots * sizeof(struct desc *));
     if (c->slots == NULL) {
         free(c);
@@ -94,17 +102,19 @@ static void cache_link(bufferpool_t *pool, struct cache *c)
 
 static struct cache *cache_acquire(bufferpool_t *pool)
 {
+    pthread_mutex_lock(&pool->caches_lock);
     struct cache *c = pool->unowned_caches;
-    if (c != NULL) {
+    if (c != NULL)
         pool->unowned_caches = c->next_unowned;
-    } else {
-        c = cache_make(pool);
-        if (c == NULL)
-            return NULL;
+    else if ((c = cache_make(pool)) != NULL)
         cache_link(pool, c);
+    if (c != NULL) {
+        (void)cache_flush_inside(pool, c); /* nothing to move, but it sets the limit */
+        store_relaxed(&c->owned, true);
+        if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
+            cache_open(pool, c);
     }
-    cache_flush(pool, c); /* nothing to move, but it sets the limit */
-    store_relaxed(&c->owned, true);
+    pthread_mutex_unlock(&pool->caches_lock);
     return c;
 }
 
@@ -161,6 +171,7 @@ struct cache *tls_cache_own(bufferpool_t *pool)
     }
 
     registry_lock();
+    takeover_init();
     bool ready = fork_handlers_install();
     struct thread *self = ready ? thread_with(pool->slot) : NULL;
     c = self != NULL ? cache_acquire(pool) : NULL;
@@ -217,8 +228,10 @@ struct cache *tls_cache_adopt(bufferpool_t *pool)
     for (struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next) {
         if (c == own)
             continue;
+        cache_close(c);
         store_relaxed(&c->level, 0);
         store_relaxed(&c->extra, 0);
+        store_relaxed(&c->busy, false);
         c->budget = 0;
         store_relaxed(&c->owned, false);
         c->next_unowned = pool->unowned_caches;

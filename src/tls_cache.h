@@ -25,7 +25,7 @@ struct thread {
     _Atomic(struct cache *) table[]; /* by slot; tls_cache_none where the thread has none */
 };
 
-/* What table entries without a cache point to: empty, and its gate is closed. Never written. */
+/* What table entries without a cache point to: empty, and its gate is closed. Nothing but `busy` is written to, in vain. */
 extern struct cache tls_cache_none;
 
 /* The calling thread's table. Initial-exec: in a shared library the default model costs a call. */

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,6 +49,12 @@ size_t test_scale(size_t full, size_t small)
     const char *scale = getenv("BUFFERPOOL_TEST_SCALE");
     if (scale != NULL && strcmp(scale, "small") == 0) return small;
     return test_instrumented() ? small : full;
+}
+
+bool test_can_take_over(void)
+{
+    const long commands = syscall(SYS_membarrier, 0, 0, 0); /* the bits of those that the kernel has */
+    return TEST_TSAN || (commands > 0 && (commands & 1 << 3) != 0);
 }
 
 /* ---- threads ---- */

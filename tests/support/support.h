@@ -61,6 +61,9 @@ bool test_under_valgrind(void);
 /* The number of rounds: full, or small when instrumented or when BUFFERPOOL_TEST_SCALE=small. */
 size_t test_scale(size_t full, size_t small);
 
+/* Whether this system lets the library reach the caches of other threads: membarrier(2). */
+bool test_can_take_over(void);
+
 /* ---- threads ---- */
 
 typedef void (*test_thread_fn)(void *arg, unsigned index);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * background.h - the thread that reclaims when no call comes (BUFFERPOOL_BACKGROUND)
+ */
+#ifndef BUFFERPOOL_BACKGROUND_H
+#define BUFFERPOOL_BACKGROUND_H
+
+#include "bufferpool.h"
+
+#include <stdbool.h>
+
+/* From a slow path, no lock held: has the thread see to the pool from now on, if its flags ask for that; starts the
+ * thread for the first such pool. Where no thread can be had, slow paths go on to reclaim by themselves. */
+void background_begin(bufferpool_t *pool);
+
+/* The thread sees to the pool no more, and does not use it when this returns. The last pool's end is the thread's. */
+void background_end(bufferpool_t *pool);
+
+/* At the end of the library. */
+void background_stop(void);
+
+/* Around fork; in the child the thread is gone, and the first slow path of each pool begins anew. The last returns
+ * whether there was a thread. */
+void background_before_fork(void);
+void background_after_fork(void);
+bool background_after_fork_in_child(void);
+
+#endif

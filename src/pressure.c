@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pressure.c - what a pool does at its cap
+ *
+ *     OFF  --- a get finds nothing: all gates closed --->  ENTERING  --- every cache was emptied --->  ON
+ *      ^                                                      |                                        |
+ *      +-------------- callers have at most 3/4 of the cap, and DWELL pops went by -------------------+
+ *
+ * The state moves under caches_lock. `pressure` in the depot's counts says ON: no thread cache holds anything. That is so
+ * from when it is set until it is cleared, since a gate opens under the lock too, and only in state OFF.
+ *
+ * ENTERING lasts where an owner was preempted inside of its cache: the get that could not wait any longer bypasses, the
+ * next one that finds nothing looks again (its gate is closed for long, so that takes no barrier), and the owner itself
+ * flushes at its next call.
+ *
+ * Two things keep it from fluttering. It ends only well below the cap, and not before DWELL buffers came out of the depot;
+ * so a take-over, which costs some microseconds and may touch every cache, comes once per DWELL such gets at the most.
+ */
+#include "pressure.h"
+
+#include "pool.h"
+#include "takeover.h"
+#include "wait.h"
+
+#include <sched.h>
+
+#define DWELL    256u
+#define ATTEMPTS 64u /* of a get, until it bypasses although a call under way has yet to finish */
+#define SPINS    8u  /* those of them that do not yield */
+
+/* caches_lock is held. */
+static void enter(bufferpool_t *pool, uint32_t dwell)
+{
+    bool begins = load_relaxed(&pool->pressure.state) == PRESSURE_OFF;
+    if (begins) {
+        store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);
+        store_relaxed(&pool->pressure.until, depot_pops(&pool->depot) + dwell);
+    }
+    struct takeover taken = takeover_caches(pool, TAKEOVER_ALL, begins);
+    if (taken.complete || !takeover_possible()) {
+        store_relaxed(&pool->pressure.state, PRESSURE_ON);
+        depot_begin_pressure(&pool->depot);
+    }
+}
+
+bool pressure_rise(bufferpool_t *pool, unsigned attempt)
+{
+    if (attempt >= ATTEMPTS)
+        return false;
+    if (load_relaxed(&pool->pressure.state) == PRESSURE_ON) {
+        if (attempt >= SPINS)
+            (void)sched_yield();
+        return true;
+    }
+    pthread_mutex_lock(&pool->caches_lock);
+    if (load_relaxed(&pool->pressure.state) != PRESSURE_ON)
+        enter(pool, DWELL);
+    bool on = load_relaxed(&pool->pressure.state) == PRESSURE_ON;
+    pthread_mutex_unlock(&pool->caches_lock);
+    wait_check(pool);
+    return on || attempt == 0; /* what was taken from the others is worth one more look */
+}
+
+void pressure_enter(bufferpool_t *pool)
+{
+    pthread_mutex_lock(&pool->caches_lock);
+    if (load_relaxed(&pool->pressure.state) != PRESSURE_ON)
+        enter(pool, 0);
+    pthread_mutex_unlock(&pool->caches_lock);
+    wait_check(pool);
+}
+
+static bool may_end(const bufferpool_t *pool)
+{
+    struct depot_counts counts = depot_counts(&pool->depot);
+    size_t cap = load_relaxed(&pool->max_live);
+    if (counts.wanted)
+        return false;
+    if (cap == 0)
+        return true;
+    size_t margin = cap >= 4 ? cap / 4 : 1;
+    return counts.in_flight <= cap - margin && counts.pooled <= cap &&
+           (int32_t)(depot_pops(&pool->depot) - load_relaxed(&pool->pressure.until)) >= 0;
+}
+
+void pressure_relax(bufferpool_t *pool)
+{
+    if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF || !may_end(pool) ||
+        pthread_mutex_trylock(&pool->caches_lock) != 0)
+        return;
+    if (depot_end_pressure(&pool->depot))
+        store_relaxed(&pool->pressure.state, PRESSURE_OFF);
+    pthread_mutex_unlock(&pool->caches_lock);
+}
+
+void pressure_serve_gate(bufferpool_t *pool, struct cache *c)
+{
+    if (c->shared || load_relaxed(&c->open))
+        return;
+    bool ended = load_relaxed(&pool->pressure.state) == PRESSURE_OFF;
+    if ((!ended && cache_idle(c) == 0) || pthread_mutex_trylock(&pool->caches_lock) != 0)
+        return;
+    if (!load_relaxed(&c->open)) {
+        (void)cache_flush_inside(pool, c);
+        if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
+            cache_open(pool, c);
+    }
+    pthread_mutex_unlock(&pool->caches_lock);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * takeover.h - taking what idles in the caches of other threads
+ *
+ * All functions are called with the pool's caches_lock held, by a thread that is not inside its own cache.
+ */
+#ifndef BUFFERPOOL_TAKEOVER_H
+#define BUFFERPOOL_TAKEOVER_H
+
+#include "bufferpool.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum takeover_kind {
+    TAKEOVER_ALL,    /* whatever they hold goes to the depot */
+    TAKEOVER_UNUSED, /* the same, where nothing went in or out since the last time that this was asked */
+    TAKEOVER_BUDGETS /* only what they have set aside of max_idle_bytes and do not use */
+};
+
+struct takeover {
+    uint32_t buffers; /* moved to the depot */
+    bool complete;    /* no cache was skipped because its owner was inside, or because it cannot be taken over here */
+};
+
+/* Takes over the caches of all threads, the calling one's included. Under pressure (pressure.h) the gates of all of them
+ * stay closed; else each opens again at once. An owner that is inside is skipped: with `patient` after a bounded time.
+ * Where taking over is impossible it reaches the calling thread's cache alone; under pressure it closes the others' gates
+ * all the same, and each owner flushes its cache at its next call. */
+struct takeover takeover_caches(bufferpool_t *pool, enum takeover_kind kind, bool patient);
+
+/* Registers the process for membarrier(2), once; the registry's lock is held. Takes some milliseconds where threads run
+ * already, which is why it is done for the first cache and not for the first take-over. */
+void takeover_init(void);
+
+/* Whether caches of other threads can be taken over. Any thread, no lock. */
+bool takeover_possible(void);
+
+#endif
