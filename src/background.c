@@ -60,10 +60,10 @@ static void *run(void *arg)
         } else {
             self->current = pool;
             pthread_mutex_unlock(&lock);
-            reclaim_in_background(pool);
+            uint64_t due_ms = reclaim_in_background(pool);
             pthread_mutex_lock(&lock);
             self->current = NULL;
-            pool->background.due_ms = clock_coarse_ms() + pool->reclaim_interval_ms;
+            pool->background.due_ms = due_ms > now ? due_ms : now + 1; /* another thread may be at it */
             pthread_cond_broadcast(&changed);
         }
     }
@@ -122,7 +122,7 @@ void background_begin(bufferpool_t *pool)
     pthread_mutex_lock(&lock);
     if (!load_relaxed(&pool->background.begun)) {
         store_relaxed(&pool->background.begun, true); /* also if there is no thread: it is not tried again and again */
-        pool->background.due_ms = clock_coarse_ms() + pool->reclaim_interval_ms;
+        pool->background.due_ms = 0;                  /* at once: the first period begins */
         pool->background.next = pools;
         pools = pool;
         if (ensure_worker())

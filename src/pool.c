@@ -146,11 +146,13 @@ bufferpool_t *pool_of(const struct desc *d, uintptr_t word)
     return pool;
 }
 
+static const char overwritten[] = "the bytes in front of data were overwritten";
+
 /* Frees block and descriptor of any buffer. */
 static void free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char *caller)
 {
     if (!heap_intact(&pool->heap, d))
-        misuse(caller, &d->pub, pool, "the bytes in front of data were overwritten");
+        misuse(caller, &d->pub, pool, overwritten);
     store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));
     heap_free(&pool->heap, d, defer);
 }
@@ -383,7 +385,7 @@ static size_t power_of_two_for(size_t n)
 
 /* A claimed, grown buffer: counts little use, and replaces the block at the last strike by one that fits the last use.
  * Where there is no memory for that the buffer stays as it is, and the next put tries again. */
-static void judge_size(bufferpool_t *pool, struct cache *c, struct desc *d)
+static void judge_size(bufferpool_t *pool, struct cache *c, struct desc *d, const char *caller)
 {
     size_t cap = d->pub.cap;
     size_t len = d->pub.len < cap ? d->pub.len : cap;
@@ -397,7 +399,11 @@ static void judge_size(bufferpool_t *pool, struct cache *c, struct desc *d)
     d->strikes = STRIKES - 1;
     size_t base = pool->heap.base;
     size_t fit = used <= base ? base : power_of_two_for(used);
-    if (fit >= cap || !heap_shrink(&pool->heap, d, fit))
+    if (fit >= cap)
+        return;
+    if (!heap_intact(&pool->heap, d))
+        misuse(caller, &d->pub, pool, overwritten);
+    if (!heap_shrink(&pool->heap, d, fit))
         return;
     d->strikes = 0;
     sub_relaxed(&pool->grown_extra, cap - d->pub.cap);
@@ -431,7 +437,7 @@ static enum counter give_slow(bufferpool_t *pool, struct cache *c, struct desc *
     if (d->pub.cap > pool->max_capacity)
         return drop(pool, c, d, DROPS_OVERSIZE, caller);
     if (desc_state(word) == STATE_LIVE_GROWN)
-        judge_size(pool, c, d);
+        judge_size(pool, c, d, caller);
     serve_gate(pool, c, caller);
     if (depot_over_cap(&pool->depot, &pool->max_live))
         return drop(pool, c, d, DROPS_OVER_CAP, caller);

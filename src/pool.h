@@ -26,9 +26,9 @@ struct background {
 };
 
 struct reclaim {
-    _Atomic(uint64_t) next_ms; /* when the next period ends, on the coarse monotonic clock; 0: not begun */
-    _Atomic(uint32_t) due;     /* buffers that this period is to free */
-    atomic_flag busy;          /* one reclaimer at a time */
+    _Atomic(uint64_t) period_end_ms; /* on the coarse monotonic clock; 0: none has begun */
+    _Atomic(uint32_t) due;           /* buffers that this period is to free */
+    atomic_flag busy;                /* one reclaimer at a time */
 };
 
 struct bufferpool {

@@ -119,20 +119,20 @@ static void end_reclaiming(bufferpool_t *pool, struct cache *c, size_t bytes)
 /* Whether a period is over; the next then begins. */
 static bool period_is_over(bufferpool_t *pool)
 {
-    if (pool->reclaim_interval_ms == BUFFERPOOL_NEVER)
-        return false;
     uint64_t now = clock_coarse_ms();
-    uint64_t next = load_relaxed(&pool->reclaim.next_ms);
-    if (now < next)
+    uint64_t end = load_relaxed(&pool->reclaim.period_end_ms);
+    if (now < end)
         return false;
-    store_relaxed(&pool->reclaim.next_ms, now + pool->reclaim_interval_ms);
-    return next != 0;
+    store_relaxed(&pool->reclaim.period_end_ms, now + pool->reclaim_interval_ms);
+    if (end == 0) /* the first begins */
+        store_relaxed(&pool->depot.low, depot_idle(depot_counts(&pool->depot)));
+    return end != 0;
 }
 
 static bool is_time(const bufferpool_t *pool)
 {
     return pool->reclaim_interval_ms != BUFFERPOOL_NEVER &&
-           (load_relaxed(&pool->reclaim.due) > 0 || clock_coarse_ms() >= load_relaxed(&pool->reclaim.next_ms));
+           (load_relaxed(&pool->reclaim.due) > 0 || clock_coarse_ms() >= load_relaxed(&pool->reclaim.period_end_ms));
 }
 
 void reclaim_tick(bufferpool_t *pool, struct cache *c, const char *caller)
@@ -146,17 +146,21 @@ void reclaim_tick(bufferpool_t *pool, struct cache *c, const char *caller)
     end_reclaiming(pool, c, free_due(pool, STEP, caller));
 }
 
-/* What the slabs keep resident for the next block goes too, unless blocks come and go: then due was 0 all along. */
-void reclaim_in_background(bufferpool_t *pool)
+uint64_t reclaim_in_background(bufferpool_t *pool)
 {
-    if (!begin_reclaiming(pool))
-        return;
-    size_t bytes = free_due(pool, UINT32_MAX, "background");
-    if (period_is_over(pool))
-        end_period(pool);
-    bytes += free_due(pool, UINT32_MAX, "background");
-    end_reclaiming(pool, &pool->shared, bytes);
-    heap_purge(&pool->heap);
+    static const char caller[] = "background";
+    if (begin_reclaiming(pool)) {
+        size_t bytes = free_due(pool, UINT32_MAX, caller); /* what the ticks of the last period left */
+        bool over = period_is_over(pool);
+        if (over) {
+            end_period(pool);
+            bytes += free_due(pool, UINT32_MAX, caller);
+        }
+        end_reclaiming(pool, &pool->shared, bytes);
+        if (over)
+            heap_purge(&pool->heap);
+    }
+    return load_relaxed(&pool->reclaim.period_end_ms);
 }
 
 /* ---- when called ---- */

@@ -14,7 +14,8 @@ void reclaim_tick(bufferpool_t *pool, struct cache *c, const char *caller);
 /* Frees idle buffers of the depot until no more than the cap exist, or none is left there. */
 void reclaim_surplus(bufferpool_t *pool, struct cache *c, const char *caller);
 
-/* The same as the ticks of a period do, all of it. For a thread that has nothing else to do. */
-void reclaim_in_background(bufferpool_t *pool);
+/* All that ticks do in a period, at its end. For a thread that has nothing else to do. Returns when the next period ends,
+ * on the coarse monotonic clock; begins the first one if none has begun. */
+uint64_t reclaim_in_background(bufferpool_t *pool);
 
 #endif
