@@ -206,6 +206,12 @@ void cache_flush(bufferpool_t *pool, struct cache *c)
     if (!in->shared)
         (void)cache_flush_inside(pool, in);
     leave(in);
+    if (in == c || cache_idle(c) == 0)
+        return;
+    /* who closed the gate may open it again with nothing taken */
+    pthread_mutex_lock(&pool->caches_lock);
+    (void)cache_flush_inside(pool, c);
+    pthread_mutex_unlock(&pool->caches_lock);
 }
 
 /* Whether one more buffer of that cap fits. */
