@@ -15,7 +15,8 @@ enum pressure_state { PRESSURE_OFF, PRESSURE_ENTERING, PRESSURE_ON };
 /* Under caches_lock; read without it for hints. */
 struct pressure {
     _Atomic(int) state;      /* enum pressure_state */
-    _Atomic(uint32_t) until; /* it does not end before so many pops (depot_pops) */
+    _Atomic(uint32_t) since; /* depot_pops from which those count that must go by before it ends; modulo 2^32, so after
+                                billions of them they may have to go by again */
 };
 
 struct background {

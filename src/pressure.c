@@ -28,13 +28,13 @@
 #define ATTEMPTS 64u /* of a get, until it bypasses although a call under way has yet to finish */
 #define SPINS    8u  /* those of them that do not yield */
 
-/* caches_lock is held. */
+/* caches_lock is held. It may end after `dwell` pops, at most DWELL. */
 static void enter(bufferpool_t *pool, uint32_t dwell)
 {
     bool begins = load_relaxed(&pool->pressure.state) == PRESSURE_OFF;
     if (begins) {
         store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);
-        store_relaxed(&pool->pressure.until, depot_pops(&pool->depot) + dwell);
+        store_relaxed(&pool->pressure.since, depot_pops(&pool->depot) + dwell - DWELL);
     }
     struct takeover taken = takeover_caches(pool, TAKEOVER_ALL, begins);
     if (taken.complete || !takeover_possible()) {
@@ -80,7 +80,7 @@ static bool may_end(const bufferpool_t *pool)
         return true;
     size_t margin = cap >= 4 ? cap / 4 : 1;
     return counts.in_flight <= cap - margin && counts.pooled <= cap &&
-           (int32_t)(depot_pops(&pool->depot) - load_relaxed(&pool->pressure.until)) >= 0;
+           depot_pops(&pool->depot) - load_relaxed(&pool->pressure.since) >= DWELL;
 }
 
 void pressure_relax(bufferpool_t *pool)
