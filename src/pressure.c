@@ -88,7 +88,8 @@ void pressure_relax(bufferpool_t *pool)
     if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF || !may_end(pool) ||
         pthread_mutex_trylock(&pool->caches_lock) != 0)
         return;
-    if (depot_end_pressure(&pool->depot))
+    /* once more: another may have ended it meanwhile, and yet another have begun it anew */
+    if (may_end(pool) && depot_end_pressure(&pool->depot))
         store_relaxed(&pool->pressure.state, PRESSURE_OFF);
     pthread_mutex_unlock(&pool->caches_lock);
 }
