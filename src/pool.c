@@ -314,6 +314,7 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
         errno = ENOMEM;
         return NULL;
     }
+    pressure_serve_gate_surely(pool, c); /* what idles behind a closed gate is for those who wait */
     struct wait_result got = wait_for_buffer(pool, timeout_ms);
     if (got.d != NULL) {
         d = cache_hand_out(pool, got.d, caller);

@@ -94,17 +94,35 @@ void pressure_relax(bufferpool_t *pool)
     pthread_mutex_unlock(&pool->caches_lock);
 }
 
+static bool gate_needs_service(const bufferpool_t *pool, const struct cache *c)
+{
+    return !c->shared && !load_relaxed(&c->open) &&
+           (cache_idle(c) > 0 || load_relaxed(&pool->pressure.state) == PRESSURE_OFF);
+}
+
+/* caches_lock is held. */
+static void serve(bufferpool_t *pool, struct cache *c)
+{
+    if (load_relaxed(&c->open))
+        return;
+    (void)cache_flush_inside(pool, c);
+    if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
+        cache_open(pool, c);
+}
+
 void pressure_serve_gate(bufferpool_t *pool, struct cache *c)
 {
-    if (c->shared || load_relaxed(&c->open))
+    if (!gate_needs_service(pool, c) || pthread_mutex_trylock(&pool->caches_lock) != 0)
         return;
-    bool ended = load_relaxed(&pool->pressure.state) == PRESSURE_OFF;
-    if ((!ended && cache_idle(c) == 0) || pthread_mutex_trylock(&pool->caches_lock) != 0)
+    serve(pool, c);
+    pthread_mutex_unlock(&pool->caches_lock);
+}
+
+void pressure_serve_gate_surely(bufferpool_t *pool, struct cache *c)
+{
+    if (!gate_needs_service(pool, c))
         return;
-    if (!load_relaxed(&c->open)) {
-        (void)cache_flush_inside(pool, c);
-        if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
-            cache_open(pool, c);
-    }
+    pthread_mutex_lock(&pool->caches_lock);
+    serve(pool, c);
     pthread_mutex_unlock(&pool->caches_lock);
 }

@@ -206,7 +206,7 @@ void bufferpool_thread_flush(void)
             continue;
         bufferpool_t *pool = registry_find(slot);
         cache_flush(pool, c);
-        pressure_serve_gate(pool, c);
+        pressure_serve_gate_surely(pool, c);
         reclaim_tick(pool, c, "bufferpool_thread_flush");
         wait_check(pool);
     }
