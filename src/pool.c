@@ -207,6 +207,9 @@ static struct desc *take_beyond_cache(bufferpool_t *pool, struct cache *c, enum 
     struct desc *d;
     unsigned attempt = 0;
     do {
+        wait_check(pool);
+        if (depot_wanted(&pool->depot)) /* what comes about now is for those who wait */
+            continue;
         d = cache_refill(pool, c, caller);
         if (d != NULL) {
             *source = GETS_DEPOT;
