@@ -25,7 +25,6 @@
 struct worker {
     pthread_t thread;
     bool stop;
-    bufferpool_t *current; /* worked on now, without the lock */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -58,11 +57,11 @@ static void *run(void *arg)
             struct timespec at = clock_after_ms(pool->background.due_ms - now);
             (void)pthread_cond_timedwait(&changed, &lock, &at);
         } else {
-            self->current = pool;
+            pool->background.busy = true;
             pthread_mutex_unlock(&lock);
             uint64_t due_ms = reclaim_in_background(pool);
             pthread_mutex_lock(&lock);
-            self->current = NULL;
+            pool->background.busy = false;
             pool->background.due_ms = due_ms > now ? due_ms : now + 1; /* another thread may be at it */
             pthread_cond_broadcast(&changed);
         }
@@ -160,7 +159,7 @@ void background_end(bufferpool_t *pool)
     while (*link != pool)
         link = &(*link)->background.next;
     *link = pool->background.next;
-    while (worker != NULL && worker->current == pool)
+    while (pool->background.busy) /* whatever becomes of the worker: the end of another pool may dismiss it meanwhile */
         pthread_cond_wait(&changed, &lock);
     struct worker *w = pools == NULL ? dismiss() : NULL;
     pthread_mutex_unlock(&lock);
@@ -190,12 +189,13 @@ void background_after_fork(void)
 bool background_after_fork_in_child(void)
 {
     bool had_worker = worker != NULL;
-    if (had_worker)
-        changed_is_made = false; /* the child's has nobody waiting on it */
+    changed_is_made = false; /* the child's has nobody waiting on it */
     free(worker);
     worker = NULL;
-    for (bufferpool_t *pool = pools; pool != NULL; pool = pool->background.next)
+    for (bufferpool_t *pool = pools; pool != NULL; pool = pool->background.next) {
         store_relaxed(&pool->background.begun, false);
+        pool->background.busy = false;
+    }
     pools = NULL;
     pthread_mutex_unlock(&lock);
     return had_worker;

@@ -24,6 +24,7 @@ struct background {
     _Atomic(bool) begun; /* the pool is among those that the thread sees to */
     bufferpool_t *next;  /* of those */
     uint64_t due_ms;     /* when it is to be seen to, on the coarse monotonic clock */
+    bool busy;           /* it is being seen to now, without the lock */
 };
 
 struct reclaim {
