@@ -154,6 +154,8 @@ void background_end(bufferpool_t *pool)
 {
     if (!load_relaxed(&pool->background.begun))
         return;
+    int cancelable;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* both waits below are cancellation points */
     pthread_mutex_lock(&lock);
     bufferpool_t **link = &pools;
     while (*link != pool)
@@ -164,6 +166,7 @@ void background_end(bufferpool_t *pool)
     struct worker *w = pools == NULL ? dismiss() : NULL;
     pthread_mutex_unlock(&lock);
     await_end(w);
+    pthread_setcancelstate(cancelable, NULL);
 }
 
 void background_stop(void)
