@@ -25,6 +25,7 @@
 struct worker {
     pthread_t thread;
     bool stop;
+    bool orphan; /* nobody joins it: it frees this itself */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -67,6 +68,8 @@ static void *run(void *arg)
         }
     }
     pthread_mutex_unlock(&lock);
+    if (self->orphan)
+        free(self);
     return NULL;
 }
 
@@ -144,10 +147,15 @@ static struct worker *dismiss(void)
 
 static void await_end(struct worker *w)
 {
-    if (w != NULL && !pthread_equal(w->thread, pthread_self())) {
-        pthread_join(w->thread, NULL);
-        free(w);
+    if (w == NULL)
+        return;
+    if (pthread_equal(w->thread, pthread_self())) { /* a hook that runs on it destroyed the last pool */
+        w->orphan = true;
+        pthread_detach(w->thread);
+        return;
     }
+    pthread_join(w->thread, NULL);
+    free(w);
 }
 
 void background_end(bufferpool_t *pool)
