@@ -15,6 +15,7 @@
 #include "pool.h"
 #include "reclaim.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -84,6 +85,8 @@ static bool create_thread(struct worker *w)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&w->thread, &attributes, run, w);
+    if (error == EINVAL) /* the program's thread-local storage, which takes from the stack, leaves too little of it */
+        error = pthread_create(&w->thread, NULL, run, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     if (error == 0)
@@ -197,9 +200,8 @@ void background_after_fork(void)
     pthread_mutex_unlock(&lock);
 }
 
-bool background_after_fork_in_child(void)
+void background_after_fork_in_child(void)
 {
-    bool had_worker = worker != NULL;
     changed_is_made = false; /* the child's has nobody waiting on it */
     free(worker);
     worker = NULL;
@@ -209,5 +211,4 @@ bool background_after_fork_in_child(void)
     }
     pools = NULL;
     pthread_mutex_unlock(&lock);
-    return had_worker;
 }

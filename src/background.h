@@ -19,10 +19,9 @@ void background_end(bufferpool_t *pool);
 /* At the end of the library. */
 void background_stop(void);
 
-/* Around fork; in the child the thread is gone, and the first slow path of each pool begins anew. The last returns
- * whether there was a thread. */
+/* Around fork; in the child the thread is gone, and the first slow path of each pool begins anew. */
 void background_before_fork(void);
 void background_after_fork(void);
-bool background_after_fork_in_child(void);
+void background_after_fork_in_child(void);
 
 #endif

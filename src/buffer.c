@@ -50,13 +50,18 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
         misuse(caller, buf, pool, "the bytes in front of data were overwritten");
     int saved_errno = errno;
     size_t old_cap = buf->cap;
+    uintptr_t word = load_relaxed(&d->word);
+    bool pooled = desc_state(word) != STATE_BYPASS;
+    if (pooled) /* before it is so: a child of fork must not take it for a plain one */
+        store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE_GROWN));
     int error = heap_grow(&pool->heap, d, need, keep);
     errno = saved_errno;
-    if (error != 0)
+    if (error != 0) {
+        store_relaxed(&d->word, word);
         return error;
-    if (desc_state(load_relaxed(&d->word)) != STATE_BYPASS) {
+    }
+    if (pooled) {
         add_relaxed(&pool->grown_extra, buf->cap - old_cap);
-        store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE_GROWN));
         d->asked = need;
         d->strikes = 0;
     }

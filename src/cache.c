@@ -26,7 +26,7 @@ static struct cache *enter(bufferpool_t *pool, struct cache *c)
     if (c->shared)
         return c;
     cache_enter(c);
-    if (likely(gate_load(&c->open)))
+    if (likely(gate_load(&c->gate) != GATE_CLOSED))
         return c;
     cache_leave(c);
     return &pool->shared;
@@ -97,7 +97,7 @@ static bool reserve_idle(bufferpool_t *pool, size_t bytes)
     return true;
 }
 
-void cache_unreserve_idle(bufferpool_t *pool, size_t bytes)
+static void unreserve_idle(bufferpool_t *pool, size_t bytes)
 {
     if (pool->max_idle_bytes != 0)
         sub_relaxed(&pool->idle_reserved, bytes);
@@ -132,11 +132,25 @@ static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
     size_t budget = c->budget + bytes;
     size_t keep = c->shared ? 0 : pool->cache_bytes;
     if (budget > keep) {
-        cache_unreserve_idle(pool, budget - keep);
+        unreserve_idle(pool, budget - keep);
         budget = keep;
     }
     if (!c->shared)
         c->budget = budget;
+}
+
+/* The depot's account of bytes beyond buffer_capacity. */
+static void leave_account(bufferpool_t *pool, uint32_t n, size_t bytes)
+{
+    size_t extra = bytes - n * pool->heap.base;
+    if (extra != 0)
+        sub_relaxed(&pool->depot.extra, extra);
+}
+
+void cache_left_depot(bufferpool_t *pool, uint32_t n, size_t bytes)
+{
+    leave_account(pool, n, bytes);
+    unreserve_idle(pool, bytes);
 }
 
 void cache_give_budget_back(bufferpool_t *pool, struct cache *c)
@@ -144,7 +158,7 @@ void cache_give_budget_back(bufferpool_t *pool, struct cache *c)
     size_t held = held_bytes(pool, c);
     if (pool->max_idle_bytes == 0 || c->budget <= held)
         return;
-    cache_unreserve_idle(pool, c->budget - held);
+    unreserve_idle(pool, c->budget - held);
     c->budget = held;
     limit_update(pool, c);
 }
@@ -198,20 +212,6 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
     cache_give_budget_back(pool, c);
     limit_update(pool, c);
     return n;
-}
-
-void cache_flush(bufferpool_t *pool, struct cache *c)
-{
-    struct cache *in = enter(pool, c);
-    if (!in->shared)
-        (void)cache_flush_inside(pool, in);
-    leave(in);
-    if (in == c || cache_idle(c) == 0)
-        return;
-    /* who closed the gate may open it again with nothing taken */
-    pthread_mutex_lock(&pool->caches_lock);
-    (void)cache_flush_inside(pool, c);
-    pthread_mutex_unlock(&pool->caches_lock);
 }
 
 /* Whether one more buffer of that cap fits. */
@@ -293,9 +293,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
     if (!in->shared && cache_idle(in) == 0)
         rest = fill(pool, in, rest, &bytes, &fit);
     bytes += first->pub.cap;
-    size_t extra = bytes - (fit + 1) * pool->heap.base;
-    if (extra != 0)
-        sub_relaxed(&pool->depot.extra, extra);
+    leave_account(pool, fit + 1, bytes);
     depot_take(&pool->depot, fit + 1);
     level_add(in, (int32_t)fit + 1, (int32_t)fit);
     budget_from_depot(pool, in, bytes);
@@ -334,14 +332,13 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
 
 void cache_open(const bufferpool_t *pool, struct cache *c)
 {
-    store_release(&c->open, true); /* both with gate_load: the owner finds the cache as it is now */
-    store_release(&c->live_word, pool->heap.wipe ? GATE_CLOSED : pool_live_word(pool));
+    /* with gate_load: the owner finds the cache as it is now */
+    store_release(&c->gate, pool->heap.wipe ? GATE_SLOW : pool_live_word(pool));
 }
 
 void cache_close(struct cache *c)
 {
-    store_seq_cst(&c->open, false); /* both before the barrier in takeover.c */
-    store_seq_cst(&c->live_word, GATE_CLOSED);
+    store_seq_cst(&c->gate, GATE_CLOSED); /* before the barrier in takeover.c */
 }
 
 bool cache_unused(struct cache *c)

@@ -14,8 +14,9 @@
  * leaves by a plain store; takeover.c says how another thread can be sure of it without a fence on the owner's part. An
  * owner that finds its gate closed works on pool->shared instead, so with the depot. Gates move under the lock.
  *
- * live_word is the gate as get and put see it: the word that a held, plain buffer of this pool has, if they may take the
- * fast path, else GATE_CLOSED, which no word equals. In pools that wipe it is never open.
+ * An open gate is the word that a held, plain buffer of this pool has, so that one comparison tells get and put that they
+ * may take the fast path. In pools that wipe, where every put has more to do, it is GATE_SLOW. That and GATE_CLOSED equal
+ * no buffer's word.
  *
  * Invariants, for each cache when nobody is inside:
  *     n <= limit
@@ -50,7 +51,9 @@ enum counter {
     COUNTERS
 };
 
+/* Both have the bits of a slot that no pool has (registry.c). */
 #define GATE_CLOSED (~(uintptr_t)0)
+#define GATE_SLOW   (GATE_CLOSED >> 1)
 
 /* No cache holds more buffers than this, whatever their size. */
 #define CACHE_SLOTS_MAX 4096u
@@ -59,12 +62,11 @@ struct cache {
     /* every call */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) level; /* moved << 32 | n: pooled buffers that came to this thread less
                                                      those that left it, modulo 2^32; and the idle ones of them */
-    _Atomic(uintptr_t) live_word;
+    _Atomic(uintptr_t) gate;
     struct desc **slots;
     uint32_t limit;
     bool shared;        /* the pool's cache for threads without one: holds nothing, and any thread counts in it */
     _Atomic(bool) busy; /* the owner is inside */
-    _Atomic(bool) open; /* the gate */
     _Atomic(uint64_t) counters[COUNTERS];
     /* now and then, from inside */
     _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
@@ -121,7 +123,7 @@ static inline void cache_leave(struct cache *c)
 static inline struct desc *cache_pop_plain(struct cache *c)
 {
     cache_enter(c);
-    uintptr_t gate = gate_load(&c->live_word);
+    uintptr_t gate = gate_load(&c->gate);
     uint64_t level = load_relaxed(&c->level);
     if (unlikely((uint32_t)level == 0)) {
         cache_leave(c);
@@ -144,7 +146,7 @@ static inline struct desc *cache_pop_plain(struct cache *c)
 static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t word)
 {
     cache_enter(c);
-    uintptr_t gate = gate_load(&c->live_word);
+    uintptr_t gate = gate_load(&c->gate);
     uint64_t level = load_relaxed(&c->level);
     if (unlikely(word != gate || (uint32_t)level >= c->limit)) {
         cache_leave(c);
@@ -180,16 +182,19 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d);
 /* A buffer in an idle state that is in no cache and in flight, handed to the caller: now live. */
 struct desc *cache_hand_out(const bufferpool_t *pool, struct desc *d, const char *caller);
 
-/* Moves everything to the depot. */
-void cache_flush(bufferpool_t *pool, struct cache *c);
-
-/* Bytes of the buffers that leave the depot for good no longer count toward max_idle_bytes. */
-void cache_unreserve_idle(bufferpool_t *pool, size_t bytes);
+/* n buffers, of so many bytes in all, have left the depot and are idle no more. */
+void cache_left_depot(bufferpool_t *pool, uint32_t n, size_t bytes);
 
 /* ---- for whoever holds the pool's caches_lock ---- */
 
 void cache_open(const bufferpool_t *pool, struct cache *c);
 void cache_close(struct cache *c);
+
+/* Without the lock a hint. */
+static inline bool cache_is_open(const struct cache *c)
+{
+    return load_relaxed(&c->gate) != GATE_CLOSED;
+}
 
 static inline bool cache_owner_is_out(const struct cache *c)
 {

@@ -175,11 +175,10 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
-    bool others = tls_cache_forget_others();
-    others |= background_after_fork_in_child();
-    if (others)
-        for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
-            pool_repair(pool);
+    tls_cache_forget_others();
+    background_after_fork_in_child();
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
+        pool_repair(pool);
     unlock_all();
 }
 

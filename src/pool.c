@@ -159,6 +159,9 @@ static void free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const ch
 
 void pool_free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char *caller)
 {
+    enum desc_state state = desc_state(load_relaxed(&d->word));
+    if (state != STATE_IDLE && state != STATE_IDLE_GROWN)
+        misuse(caller, &d->pub, pool, "put twice at the same time, or its handle was overwritten");
     size_t extra = d->pub.cap - pool->heap.base;
     free_buffer(pool, d, defer, caller);
     if (extra != 0)
@@ -317,7 +320,7 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
         errno = ENOMEM;
         return NULL;
     }
-    pressure_serve_gate_surely(pool, c); /* what idles behind a closed gate is for those who wait */
+    pressure_flush(pool, c); /* it does not wait while it has some itself */
     struct wait_result got = wait_for_buffer(pool, timeout_ms);
     if (got.d != NULL) {
         d = cache_hand_out(pool, got.d, caller);
@@ -430,18 +433,16 @@ static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
     return true;
 }
 
-/* Takes a buffer back; says where it went, which is not yet counted. */
-static enum counter give_slow(bufferpool_t *pool, struct cache *c, struct desc *d, uintptr_t word, const char *caller)
+/* Takes a claimed buffer back, of that state before; says where it went, which is not yet counted. */
+static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *d, enum desc_state state,
+                              const char *caller)
 {
-    claim(pool, d, word, caller);
-    if (desc_state(word) == STATE_BYPASS) {
+    if (state == STATE_BYPASS) {
         free_buffer(pool, d, false, caller);
         return DROPS_BYPASS;
     }
     if (d->pub.cap > pool->max_capacity)
         return drop(pool, c, d, DROPS_OVERSIZE, caller);
-    if (desc_state(word) == STATE_LIVE_GROWN)
-        judge_size(pool, c, d, caller);
     serve_gate(pool, c, caller);
     if (depot_over_cap(&pool->depot, &pool->max_live))
         return drop(pool, c, d, DROPS_OVER_CAP, caller);
@@ -468,7 +469,10 @@ static __attribute__((noinline)) void put_slow(struct desc *d, const char *calle
     struct cache *c = cache_for_slow_path(pool);
     if (c == NULL)
         c = &pool->shared;
-    enum counter reason = give_slow(pool, c, d, word, caller);
+    claim(pool, d, word, caller);
+    if (desc_state(word) == STATE_LIVE_GROWN && d->pub.cap <= pool->max_capacity)
+        judge_size(pool, c, d, caller);
+    enum counter reason = give_back(pool, c, d, desc_state(word), caller);
     if (reason != KEPT)
         cache_count(c, reason, 1);
     wait_check(pool);
@@ -496,9 +500,12 @@ void bufferpool_put(bufferpool_buf_t *buf)
 /* Takes back what a get_bulk that fails had taken, as if it had never been. */
 static void return_uncounted(bufferpool_t *pool, struct cache *c, bufferpool_buf_t **bufs, size_t n)
 {
+    static const char caller[] = "bufferpool_get_bulk";
     while (n > 0) {
         struct desc *d = desc_of(bufs[--n]);
-        (void)give_slow(pool, c, d, load_relaxed(&d->word), "bufferpool_get_bulk");
+        uintptr_t word = load_relaxed(&d->word);
+        claim(pool, d, word, caller);
+        (void)give_back(pool, c, d, desc_state(word), caller);
     }
 }
 

@@ -6,8 +6,9 @@
  *      ^                                                      |                                        |
  *      +-------------- callers have at most 3/4 of the cap, and DWELL pops went by -------------------+
  *
- * The state moves under caches_lock. `pressure` in the depot's counts says ON: no thread cache holds anything. That is so
- * from when it is set until it is cleared, since a gate opens under the lock too, and only in state OFF.
+ * The state moves under caches_lock. `pressure` in the depot's counts says ON: no thread cache holds anything (but see
+ * takeover.c for what is without membarrier). That is so from when it is set until it is cleared, since a gate opens
+ * under the lock too, and only in state OFF.
  *
  * ENTERING lasts where an owner was preempted inside of its cache: the get that could not wait any longer bypasses, the
  * next one that finds nothing looks again (its gate is closed for long, so that takes no barrier), and the owner itself
@@ -28,46 +29,42 @@
 #define ATTEMPTS 64u /* of a get, until it bypasses although a call under way has yet to finish */
 #define SPINS    8u  /* those of them that do not yield */
 
-/* caches_lock is held. It may end after `dwell` pops, at most DWELL. */
-static void enter(bufferpool_t *pool, uint32_t dwell)
+/* Enters the pressure, or goes on with entering it; it may end after `dwell` pops, at most DWELL. Whether it is ON. */
+static bool enter(bufferpool_t *pool, uint32_t dwell)
 {
-    bool begins = load_relaxed(&pool->pressure.state) == PRESSURE_OFF;
-    if (begins) {
+    pthread_mutex_lock(&pool->caches_lock);
+    int state = load_relaxed(&pool->pressure.state);
+    if (state == PRESSURE_OFF) {
         store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);
         store_relaxed(&pool->pressure.since, depot_pops(&pool->depot) + dwell - DWELL);
     }
-    struct takeover taken = takeover_caches(pool, TAKEOVER_ALL, begins);
-    if (taken.complete || !takeover_possible()) {
-        store_relaxed(&pool->pressure.state, PRESSURE_ON);
-        depot_begin_pressure(&pool->depot);
+    if (state != PRESSURE_ON) {
+        struct takeover taken = takeover_caches(pool, TAKEOVER_ALL, state == PRESSURE_OFF);
+        if (taken.complete || !takeover_possible()) {
+            store_relaxed(&pool->pressure.state, PRESSURE_ON);
+            depot_begin_pressure(&pool->depot);
+        }
     }
+    bool on = load_relaxed(&pool->pressure.state) == PRESSURE_ON;
+    pthread_mutex_unlock(&pool->caches_lock);
+    wait_check(pool);
+    return on;
 }
 
 bool pressure_rise(bufferpool_t *pool, unsigned attempt)
 {
     if (attempt >= ATTEMPTS)
         return false;
-    if (load_relaxed(&pool->pressure.state) == PRESSURE_ON) {
-        if (attempt >= SPINS)
-            (void)sched_yield();
-        return true;
-    }
-    pthread_mutex_lock(&pool->caches_lock);
     if (load_relaxed(&pool->pressure.state) != PRESSURE_ON)
-        enter(pool, DWELL);
-    bool on = load_relaxed(&pool->pressure.state) == PRESSURE_ON;
-    pthread_mutex_unlock(&pool->caches_lock);
-    wait_check(pool);
-    return on || attempt == 0; /* what was taken from the others is worth one more look */
+        return enter(pool, DWELL) || attempt == 0; /* what was taken from the others is worth one more look */
+    if (attempt >= SPINS)
+        (void)sched_yield();
+    return true;
 }
 
 void pressure_enter(bufferpool_t *pool)
 {
-    pthread_mutex_lock(&pool->caches_lock);
-    if (load_relaxed(&pool->pressure.state) != PRESSURE_ON)
-        enter(pool, 0);
-    pthread_mutex_unlock(&pool->caches_lock);
-    wait_check(pool);
+    (void)enter(pool, 0);
 }
 
 static bool may_end(const bufferpool_t *pool)
@@ -94,35 +91,34 @@ void pressure_relax(bufferpool_t *pool)
     pthread_mutex_unlock(&pool->caches_lock);
 }
 
-static bool gate_needs_service(const bufferpool_t *pool, const struct cache *c)
-{
-    return !c->shared && !load_relaxed(&c->open) &&
-           (cache_idle(c) > 0 || load_relaxed(&pool->pressure.state) == PRESSURE_OFF);
-}
+/* ---- the gate, for its owner ---- */
 
-/* caches_lock is held. */
-static void serve(bufferpool_t *pool, struct cache *c)
+/* caches_lock is held; so what the cache has is the calling thread's to move whether the gate is open or not. */
+static void flush_and_open(bufferpool_t *pool, struct cache *c)
 {
-    if (load_relaxed(&c->open))
-        return;
     (void)cache_flush_inside(pool, c);
     if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
         cache_open(pool, c);
 }
 
-void pressure_serve_gate(bufferpool_t *pool, struct cache *c)
+void pressure_flush(bufferpool_t *pool, struct cache *c)
 {
-    if (!gate_needs_service(pool, c) || pthread_mutex_trylock(&pool->caches_lock) != 0)
-        return;
-    serve(pool, c);
-    pthread_mutex_unlock(&pool->caches_lock);
-}
-
-void pressure_serve_gate_surely(bufferpool_t *pool, struct cache *c)
-{
-    if (!gate_needs_service(pool, c))
+    if (c->shared)
         return;
     pthread_mutex_lock(&pool->caches_lock);
-    serve(pool, c);
+    flush_and_open(pool, c);
     pthread_mutex_unlock(&pool->caches_lock);
+    wait_check(pool);
+}
+
+void pressure_serve_gate(bufferpool_t *pool, struct cache *c)
+{
+    if (likely(cache_is_open(c)) || c->shared)
+        return;
+    if (cache_idle(c) > 0) { /* without membarrier(2) nobody else can take that */
+        pressure_flush(pool, c);
+    } else if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF && pthread_mutex_trylock(&pool->caches_lock) == 0) {
+        flush_and_open(pool, c);
+        pthread_mutex_unlock(&pool->caches_lock);
+    }
 }

@@ -26,7 +26,7 @@ void pressure_relax(bufferpool_t *pool);
  * left in its cache behind a closed one. */
 void pressure_serve_gate(bufferpool_t *pool, struct cache *c);
 
-/* The same for an owner that is about to block, whose next call may be long in coming: waits for the lock. */
-void pressure_serve_gate_surely(bufferpool_t *pool, struct cache *c);
+/* For the owner: flushes its cache, whether the gate is open or not, and opens that unless there is pressure. */
+void pressure_flush(bufferpool_t *pool, struct cache *c);
 
 #endif

@@ -8,8 +8,8 @@
  *     512 once, then 64 at a time       due after the first period that saw only the 64: 448
  *     512 once, then nothing            due after the first period without a call: 512
  *
- * Magazines are popped one at a time, so the depot never looks empty to the others while it is not, and every step is
- * bounded: by what the depot held at the beginning, or by STEP. Blocks are freed without any lock but the heap's.
+ * Magazines are popped one at a time, so the depot does not look empty to the others while it holds more, and every step
+ * is bounded: by what the depot held at the beginning, or by STEP. Blocks are freed without any lock but the heap's.
  * One thread at a time reclaims; whoever finds another at it goes on without.
  */
 #include "reclaim.h"
@@ -43,10 +43,7 @@ static uint32_t free_magazine(bufferpool_t *pool, uint32_t most, bool defer, siz
         freed++;
         d = next;
     }
-    size_t extra = size - freed * pool->heap.base;
-    if (extra != 0)
-        sub_relaxed(&pool->depot.extra, extra);
-    cache_unreserve_idle(pool, size);
+    cache_left_depot(pool, freed, size);
     if (d != NULL)
         depot_restore(&pool->depot, d, count - freed);
     wait_check(pool);
@@ -189,6 +186,7 @@ size_t bufferpool_trim(bufferpool_t *pool)
     (void)takeover_caches(pool, TAKEOVER_ALL, true);
     pthread_mutex_unlock(&pool->caches_lock);
     size_t bytes = free_buffers(pool, depot_idle(depot_counts(&pool->depot)), true, "bufferpool_trim");
+    store_relaxed(&pool->reclaim.due, 0); /* that is among it */
     heap_purge(&pool->heap);
     cache_count(tls_cache_own_or_shared(pool), RECLAIMED_BYTES, bytes);
     wait_check(pool);
@@ -196,20 +194,18 @@ size_t bufferpool_trim(bufferpool_t *pool)
     return bytes;
 }
 
+/* The registry's lock keeps the pools from being destroyed meanwhile: who flushes knows nothing of who uses them. */
 void bufferpool_thread_flush(void)
 {
     int saved_errno = errno;
     struct thread *self = tls_self;
+    registry_lock();
     for (size_t slot = 0; slot < self->size; slot++) {
         struct cache *c = load_relaxed(&self->table[slot]);
-        if (c == &tls_cache_none)
-            continue;
-        bufferpool_t *pool = registry_find(slot);
-        cache_flush(pool, c);
-        pressure_serve_gate_surely(pool, c);
-        reclaim_tick(pool, c, "bufferpool_thread_flush");
-        wait_check(pool);
+        if (c != &tls_cache_none)
+            pressure_flush(registry_find(slot), c);
     }
+    registry_unlock();
     errno = saved_errno;
 }
 

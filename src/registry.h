@@ -15,8 +15,9 @@
 #define REGISTRY_DEFAULT_SLOT 0u
 #define REGISTRY_DEFAULT_TAG  ((uintptr_t)0x1b0u << 16)
 
-/* The lock: taken to create and destroy pools, to give a thread a cache, when a thread exits, and across fork. Before
- * it no other lock of the library is held; under it a heap's lock may be taken. */
+/* The lock: taken to create and destroy pools, to give a thread a cache, to flush a thread's caches, when a thread exits,
+ * and across fork. Before it no other lock of the library is held, but the background thread's across fork; under it the
+ * locks of a pool may be taken. */
 void registry_lock(void);
 void registry_unlock(void);
 

@@ -126,7 +126,7 @@ static bool close_gates(bufferpool_t *pool, enum takeover_kind kind, const struc
     /* acquire: with the release in cache_link (tls_cache.c) */
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
         c->pending = worth_it(c, kind, pressure);
-        if (c->pending && load_relaxed(&c->open)) {
+        if (c->pending && cache_is_open(c)) {
             closed |= c != own;
             cache_close(c);
         }

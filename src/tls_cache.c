@@ -22,12 +22,11 @@ static struct thread no_thread;
 static struct thread gone_thread;
 
 _Thread_local struct thread *tls_self = &no_thread;
-struct cache tls_cache_none = {.live_word = GATE_CLOSED};
+struct cache tls_cache_none = {.gate = GATE_CLOSED};
 
 static struct thread *threads; /* linked by next; under the registry's lock */
 static pthread_key_t key;      /* its value is tls_self; there once key_made; under the registry's lock */
 static bool key_made;
-static _Atomic(bool) late_threads; /* some thread went on after its caches were gone */
 
 /* ---- the end of a thread, and of the library ---- */
 
@@ -85,7 +84,7 @@ static struct cache *cache_make(const bufferpool_t *pool)
     if (c == NULL)
         return NULL;
     memset(c, 0, sizeof(*c));
-    c->live_word = GATE_CLOSED;
+    c->gate = GATE_CLOSED;
     c->slots = malloc(pool->cache_slots * sizeof(struct desc *));
     if (c->slots == NULL) {
         free(c);
@@ -165,10 +164,8 @@ struct cache *tls_cache_own(bufferpool_t *pool)
     struct cache *c = tls_cache_find(pool->slot);
     if (c != &tls_cache_none)
         return c;
-    if (tls_self == &gone_thread) {
-        store_relaxed(&late_threads, true);
+    if (tls_self == &gone_thread)
         return &pool->shared;
-    }
 
     registry_lock();
     takeover_init();
@@ -204,19 +201,16 @@ void tls_cache_free_all(bufferpool_t *pool)
 
 /* ---- fork ---- */
 
-bool tls_cache_forget_others(void)
+void tls_cache_forget_others(void)
 {
-    bool others = load_relaxed(&late_threads);
     for (struct thread *thread = threads; thread != NULL;) {
         struct thread *next = thread->next;
         if (thread != tls_self) {
-            others = true;
             thread_unlink(thread);
             free(thread);
         }
         thread = next;
     }
-    return others;
 }
 
 struct cache *tls_cache_adopt(bufferpool_t *pool)

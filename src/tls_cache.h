@@ -50,8 +50,8 @@ void tls_cache_forget(const bufferpool_t *pool);
 /* Frees the caches of a pool that all threads forgot. */
 void tls_cache_free_all(bufferpool_t *pool);
 
-/* In the child after fork, the registry's lock held: forgets the other threads; returns whether there were any. */
-bool tls_cache_forget_others(void);
+/* In the child after fork, the registry's lock held: forgets the other threads. */
+void tls_cache_forget_others(void);
 
 /* Then, for each pool: makes the caches that others had empty and free to have. Returns the calling thread's, or
  * NULL. */

@@ -68,10 +68,7 @@ static struct desc *take_from_depot(bufferpool_t *pool)
         return NULL;
     struct desc *rest = d->chain;
     depot_take(&pool->depot, 1);
-    size_t extra = d->pub.cap - pool->heap.base;
-    if (extra != 0)
-        sub_relaxed(&pool->depot.extra, extra);
-    cache_unreserve_idle(pool, d->pub.cap);
+    cache_left_depot(pool, 1, d->pub.cap);
     if (rest != NULL)
         depot_restore(&pool->depot, rest, count - 1);
     return d;
@@ -126,20 +123,20 @@ static void wait_until(bufferpool_t *pool, struct waiter *w, const struct timesp
 {
     bool over = false;
     while (!is_served(w) && !over) {
-        bool sure = depot_counts(&pool->depot).pressure;
-        struct timespec until = clock_after_ms(RETRY_MS);
-        bool last = deadline != NULL && clock_before(deadline, &until);
-        if (sure && deadline == NULL)
-            pthread_cond_wait(&w->woken, &pool->waiters.lock);
-        else if (sure || last)
-            over = pthread_cond_timedwait(&w->woken, &pool->waiters.lock, deadline) != 0;
-        else
-            (void)pthread_cond_timedwait(&w->woken, &pool->waiters.lock, &until);
-        if (!sure && !over && !is_served(w)) {
+        if (!depot_counts(&pool->depot).pressure) {
             pthread_mutex_unlock(&pool->waiters.lock);
             pressure_enter(pool);
             pthread_mutex_lock(&pool->waiters.lock);
+            if (is_served(w))
+                return;
         }
+        struct timespec retry = clock_after_ms(RETRY_MS);
+        bool sure = depot_counts(&pool->depot).pressure;
+        bool last = deadline != NULL && (sure || clock_before(deadline, &retry));
+        if (sure && deadline == NULL)
+            pthread_cond_wait(&w->woken, &pool->waiters.lock);
+        else if (pthread_cond_timedwait(&w->woken, &pool->waiters.lock, last ? deadline : &retry) != 0)
+            over = last;
     }
 }
 
