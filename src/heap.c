@@ -11,7 +11,11 @@
 #include "region.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
+
+#define SLAB_MAX   ((size_t)1 << SLAB_MAX_SHIFT)
+#define POWERS_MAX ((size_t)128 << 10)
 
 struct prefix {
     struct desc *desc;
@@ -25,30 +29,38 @@ static size_t stride_of(const struct heap *heap, size_t cap)
     return (heap->alignment + cap + heap->alignment - 1) & ~(heap->alignment - 1);
 }
 
-/* The class of slabs with slots of exactly that cap; NULL: such blocks have a mapping of their own. */
-static struct slab_class *class_of(struct heap *heap, size_t cap)
+/* The least power of two that is no less than n, as its exponent; n is at most SLAB_MAX. */
+static unsigned shift_of(size_t n)
 {
-    if (!slab_fits(stride_of(heap, cap)))
-        return NULL;
-    if (cap == heap->base)
-        return &heap->slabs.classes[SLAB_BASE];
-    if (cap > (size_t)1 << SLAB_MAX_SHIFT)
-        return NULL;
-    unsigned shift = (unsigned)__builtin_ctzl(cap); /* grown_cap makes these powers of two */
-    return &heap->slabs.classes[shift - SLAB_MIN_SHIFT];
+    unsigned shift = SLAB_MIN_SHIFT;
+    while (((size_t)1 << shift) < n)
+        shift++;
+    return shift;
 }
 
-/* The cap that a block for n bytes gets, other than the first block of a buffer: a power of two where slabs have
- * them, else whole pages, and the prefix on top of them. So doubling meets round figures, such as max_capacity,
- * exactly. */
+/* Whether blocks of that cap lie in slabs, and then in which. The slot may be larger than the block. */
+static bool find_class(struct heap *heap, size_t cap, struct slab_request *request)
+{
+    if (cap == heap->base && slab_fits(stride_of(heap, cap))) {
+        request->cls = &heap->slabs.classes[SLAB_BASE];
+        request->stride = stride_of(heap, cap);
+        return true;
+    }
+    if (cap == heap->base || cap > SLAB_MAX)
+        return false;
+    unsigned shift = shift_of(cap);
+    request->cls = &heap->slabs.classes[shift - SLAB_MIN_SHIFT];
+    request->stride = stride_of(heap, (size_t)1 << shift);
+    return true;
+}
+
+/* The cap that a block for n bytes gets, other than the first block of a buffer: a power of two, or above 128 KiB whole
+ * pages, and the prefix on top of them. So doubling meets round figures, such as max_capacity, exactly. */
 static size_t grown_cap(const struct heap *heap, size_t n)
 {
     if (heap->alloc != NULL)
         return n;
-    for (unsigned shift = SLAB_MIN_SHIFT; shift <= SLAB_MAX_SHIFT; shift++)
-        if (n <= (size_t)1 << shift)
-            return (size_t)1 << shift;
-    return region_mapped(n, false);
+    return n <= POWERS_MAX ? (size_t)1 << shift_of(n) : region_mapped(n, false);
 }
 
 /* ---- prefix ---- */
@@ -86,25 +98,24 @@ struct block {
     struct slab *slab;
 };
 
-/* A block of exactly that cap. With `locked` the lock is held, and kept; a hook is never called with it. */
-static bool block_make(struct heap *heap, size_t cap, bool locked, struct block *block)
+/* A slot for a block, the lock held. */
+static bool block_take(struct heap *heap, struct slab_request *request, bool brief, struct block *block)
 {
-    struct slab_class *cls;
-    unsigned char *memory;
-    block->cap = cap;
-    block->slab = NULL;
-    if (heap->alloc != NULL) {
-        memory = heap->alloc(heap->alignment + cap, heap->alignment, heap->ctx);
-    } else if ((cls = class_of(heap, cap)) != NULL) {
-        if (!locked)
-            pthread_mutex_lock(&heap->slabs.lock);
-        memory = slab_take(&heap->slabs, cls, stride_of(heap, cap), &block->slab);
-        if (!locked)
-            pthread_mutex_unlock(&heap->slabs.lock);
-    } else {
-        memory = region_map(heap->alignment + cap, heap->slabs.huge);
-    }
+    /* huge pages: few faults, so nothing to keep apart, and each lane would cost a huge page */
+    request->lane = heap->slabs.huge ? 0 : (unsigned)sched_getcpu() % SLAB_LANES;
+    request->brief = brief;
+    unsigned char *memory = slab_take(&heap->slabs, request, &block->slab);
     block->data = memory != NULL ? memory + heap->alignment : NULL;
+    return memory != NULL;
+}
+
+/* A block of exactly that cap, from a hook or mapped by itself. */
+static bool block_make_large(struct heap *heap, size_t cap, struct block *block)
+{
+    size_t bytes = heap->alignment + cap;
+    unsigned char *memory =
+        heap->alloc != NULL ? heap->alloc(bytes, heap->alignment, heap->ctx) : region_map(bytes, heap->slabs.huge);
+    *block = (struct block){memory != NULL ? memory + heap->alignment : NULL, cap, NULL};
     return memory != NULL;
 }
 
@@ -142,16 +153,17 @@ void heap_wipe(void *data, size_t n)
 
 /* ---- allocation ---- */
 
-struct desc *heap_alloc(struct heap *heap)
+struct desc *heap_alloc(struct heap *heap, bool brief)
 {
-    struct block block = {NULL, 0, NULL};
-    bool in_slab = class_of(heap, heap->base) != NULL && heap->alloc == NULL;
-    if (!in_slab && !block_make(heap, heap->base, false, &block))
+    struct block block = {NULL, heap->base, NULL};
+    struct slab_request request;
+    bool in_slab = heap->alloc == NULL && find_class(heap, heap->base, &request);
+    if (!in_slab && !block_make_large(heap, heap->base, &block))
         return NULL;
 
     pthread_mutex_lock(&heap->slabs.lock);
     struct desc *d = desc_take(&heap->table);
-    if (d != NULL && in_slab && !block_make(heap, heap->base, true, &block)) {
+    if (d != NULL && in_slab && !block_take(heap, &request, brief, &block)) {
         desc_give(&heap->table, d);
         d = NULL;
     }
@@ -184,29 +196,48 @@ void heap_free(struct heap *heap, struct desc *d, bool defer)
 
 /* ---- growth ---- */
 
+/* What a buffer's block is changes under the lock, in one step for the child of fork. */
+
 /* A mapping of its own moves by its page tables: nothing is copied, and nothing is left behind. */
 static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
 {
+    pthread_mutex_lock(&heap->slabs.lock);
     unsigned char *memory = d->pub.data - heap->alignment;
-    memory = region_grow(memory, mapped_bytes(heap, d->pub.cap), mapped_bytes(heap, cap));
-    if (memory == NULL)
-        return false;
-    d->pub.data = memory + heap->alignment;
-    d->pub.cap = cap;
-    prefix_write(d, d->pub.data);
-    return true;
+    memory = region_resize(memory, mapped_bytes(heap, d->pub.cap), mapped_bytes(heap, cap));
+    if (memory != NULL) {
+        d->pub.data = memory + heap->alignment;
+        d->pub.cap = cap;
+        prefix_write(d, d->pub.data);
+    }
+    pthread_mutex_unlock(&heap->slabs.lock);
+    return memory != NULL;
 }
 
-/* By a block of exactly that cap, which has the first `keep` bytes of the old. */
-static bool block_replace(struct heap *heap, struct desc *d, size_t cap, size_t keep)
+/* Replaces the block by one of exactly that cap, which has the first `keep` bytes of the old. */
+static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
 {
     struct block old = block_of(d);
-    struct block block;
-    if (!block_make(heap, cap, false, &block))
+    struct block block = {NULL, cap, NULL};
+    struct slab_request request;
+    bool made;
+    if (heap->alloc == NULL && find_class(heap, cap, &request)) {
+        pthread_mutex_lock(&heap->slabs.lock);
+        bool brief = old.slab != NULL && slab_is_brief(old.slab, old.data - heap->alignment);
+        made = block_take(heap, &request, brief, &block);
+        pthread_mutex_unlock(&heap->slabs.lock);
+    } else if (heap->alloc == NULL && old.slab == NULL) {
+        return resize_mapping(heap, d, cap);
+    } else {
+        made = block_make_large(heap, cap, &block);
+    }
+    if (!made)
         return false;
+
     memcpy(block.data, old.data, keep);
     prefix_write(d, block.data);
+    pthread_mutex_lock(&heap->slabs.lock);
     block_attach(d, &block);
+    pthread_mutex_unlock(&heap->slabs.lock);
 
     if (heap->wipe)
         heap_wipe(old.data, old.cap);
@@ -218,14 +249,6 @@ static bool block_replace(struct heap *heap, struct desc *d, size_t cap, size_t 
         pthread_mutex_unlock(&heap->slabs.lock);
     }
     return true;
-}
-
-static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
-{
-    bool mapping = heap->alloc == NULL && d->slab == NULL;
-    if (mapping && class_of(heap, cap) == NULL)
-        return resize_mapping(heap, d, cap);
-    return block_replace(heap, d, cap, keep);
 }
 
 int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep)

@@ -170,7 +170,7 @@ void pool_free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char
 
 static struct desc *make_buffer(bufferpool_t *pool, enum desc_state state)
 {
-    struct desc *d = heap_alloc(&pool->heap);
+    struct desc *d = heap_alloc(&pool->heap, state == STATE_BYPASS);
     if (d == NULL)
         return NULL;
     d->pub.len = 0;

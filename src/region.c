@@ -6,8 +6,12 @@
  */
 #include "region.h"
 
+#include "atomic.h"
+
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -61,17 +65,44 @@ void region_unmap(void *region, size_t bytes)
         (void)madvise(region, bytes, MADV_DONTNEED);
 }
 
-void *region_grow(void *region, size_t bytes, size_t new_bytes)
+void *region_resize(void *region, size_t bytes, size_t new_bytes)
 {
     void *moved = mremap(region, bytes, new_bytes, MREMAP_MAYMOVE);
     return moved == MAP_FAILED ? NULL : moved;
 }
 
-void region_purge(void *from, void *to, bool huge)
+/* ---- purging ---- */
+
+/* What stands for the calling process in place of a pidfd, from Linux 6.14 on; before it is a bad descriptor. */
+#define PIDFD_SELF (-10000)
+
+/* One call, and one round of telling the other CPUs, for all. False: not all was done. */
+static bool purge_together(const struct iovec *iov, unsigned n)
+{
+    static _Atomic(bool) refused; /* by a kernel that is too old, or by a filter: not asked again */
+    if (n < 2 || load_relaxed(&refused))
+        return false;
+    size_t bytes = 0;
+    for (unsigned i = 0; i < n; i++)
+        bytes += iov[i].iov_len;
+    long done = syscall(SYS_process_madvise, PIDFD_SELF, iov, (size_t)n, MADV_DONTNEED, 0);
+    if (done < 0)
+        store_relaxed(&refused, true);
+    return done >= 0 && (size_t)done == bytes;
+}
+
+void region_purge(const struct region_range *ranges, unsigned n, bool huge)
 {
     uintptr_t unit = huge ? HUGE_PAGE : region_page_size();
-    uintptr_t first = ((uintptr_t)from + unit - 1) & ~(unit - 1);
-    uintptr_t end = (uintptr_t)to & ~(unit - 1);
-    if (first < end)
-        (void)madvise((void *)first, end - first, MADV_DONTNEED); /* refused: the memory stays */
+    struct iovec iov[REGION_RANGES_MAX];
+    unsigned used = 0;
+    for (unsigned i = 0; i < n; i++) {
+        uintptr_t from = ((uintptr_t)ranges[i].from + unit - 1) & ~(unit - 1);
+        uintptr_t to = (uintptr_t)ranges[i].to & ~(unit - 1);
+        if (from < to)
+            iov[used++] = (struct iovec){(void *)from, to - from};
+    }
+    if (!purge_together(iov, used))
+        for (unsigned i = 0; i < used; i++)
+            (void)madvise(iov[i].iov_base, iov[i].iov_len, MADV_DONTNEED); /* refused: the memory stays */
 }

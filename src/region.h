@@ -19,10 +19,17 @@ void *region_map(size_t n, bool huge);
 
 void region_unmap(void *region, size_t bytes);
 
-/* Grows a region, which may move; NULL: no memory, and nothing changed. Both sizes are whole pages. */
-void *region_grow(void *region, size_t bytes, size_t new_bytes);
+/* Gives a region another size; it may move; NULL: no memory, and nothing changed. Both sizes are whole pages. */
+void *region_resize(void *region, size_t bytes, size_t new_bytes);
 
-/* Gives the memory of the whole pages (with `huge`: huge pages) in [from, to) back; the addresses stay usable. */
-void region_purge(void *from, void *to, bool huge);
+struct region_range {
+    unsigned char *from, *to;
+};
+
+#define REGION_RANGES_MAX 128u
+
+/* Gives the memory of the whole pages (with `huge`: huge pages) in each of up to that many ranges back; the addresses
+ * stay usable. */
+void region_purge(const struct region_range *ranges, unsigned n, bool huge);
 
 #endif

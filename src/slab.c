@@ -2,61 +2,43 @@
  *
  * slab.c - slabs: where blocks of up to a megabyte lie, and how their memory returns to the system
  *
- * malloc'd blocks freed in random order leave a heap full of holes. Here the blocks of one class lie in regions of
- * up to 4 MiB, slot after slot, and a free slot is either clean (no memory behind it but for the edges of pages that
- * it shares with a neighbour) or dirty. Dirty slots are used first: their pages need no fault. All classes together
- * keep at most DIRTY_MAX bytes dirty; beyond that the slab that has had dirty slots for longest is purged.
+ * malloc'd blocks freed in random order leave a heap full of holes. Here the blocks of one class lie in slabs of 4 MiB,
+ * slot after slot, and a free slot is either clean (no memory behind it but for the edges of pages that it shares with
+ * a neighbour) or dirty. Dirty slots are used first: their pages need no fault.
  *
- * A purge marks every free slot of a slab as taken, gives the pages back without the lock, and marks the slots free
- * and clean. Since it works on runs of adjacent free slots, clean ones included, the page between two of them goes
- * with whichever was freed last. A slab whose slots are all free is unmapped, but for one per class.
+ * What is dirty stays below a limit: 1 MiB, or if that is more, as much as lies in brief slots, those of bypass buffers
+ * that callers hold. So bypass buffers that come and go find their memory still there, however many they are; when a
+ * burst of them ebbs, dirty memory ebbs with it; and when the last is gone 1 MiB is left. What is resident is thus at
+ * most the blocks that are not free, and once more those of bypass buffers or 1 MiB, and what threads are about to give
+ * back, up to 8 MiB each; besides, the pages at the edges of taken slots. With huge pages, take "pages" for what they
+ * are: one is resident until all slots in it are free and purged.
+ *
+ * A give beyond the limit purges down to half of it. A purge takes every run of free slots with a dirty one among them,
+ * those with clean ones around it whole, so that the page between two slots goes with whichever was freed last. The
+ * system gives up their pages without the lock, many runs in one call, since each call interrupts all CPUs; then they
+ * are free again and clean. Empty slabs are purged first, then the one that has had dirty slots for longest, always of
+ * the class that has most. An empty slab that is clean has no class any more; a span of which no slab has one is
+ * unmapped.
  *
  * Invariants, whenever the lock is free:
- *     dirty is a subset of avail
- *     a slab is on `dirty` iff it has dirty slots, on `clean` iff it has free slots but no dirty ones
- *     dirty_bytes is the sum of stride over dirty slots, `empty` the number of slabs with every slot in avail
- * A slab under purge is not empty, whatever else is freed into it, since the purge holds at least one slot. So nobody
- * unmaps it, and two purges of one slab do not meet.
+ *     dirty is a subset of avail, brief and avail are disjoint
+ *     a slab is on `unused` iff it has no class; else on none while it is purged; else on `dirty` iff it has dirty slots,
+ *     on `clean` iff it has free slots but no dirty ones; on a list, empty slabs come last
+ *     a slab with a class has a slot that is dirty, or taken, if only by a purge
+ *     dirty_bytes and brief_bytes are the sums of stride over dirty and brief slots; used counts a span's slabs with class
+ * Two purges of one slab never meet: the page between their slots would belong to neither. What is freed there during a
+ * purge stays dirty until the next.
  */
 #include "slab.h"
 
 #include "region.h"
+#include "slots.h"
 
 #include <stdlib.h>
 
-#define DIRTY_MAX ((size_t)1 << 20)
+#define DIRTY_MIN ((size_t)1 << 20)
 
-/* ---- sets of slots ---- */
-
-static unsigned slots_count(const uint64_t set[2])
-{
-    return (unsigned)(__builtin_popcountll(set[0]) + __builtin_popcountll(set[1]));
-}
-
-static bool slots_any(const uint64_t set[2])
-{
-    return (set[0] | set[1]) != 0;
-}
-
-static unsigned slots_first(const uint64_t set[2])
-{
-    return set[0] != 0 ? (unsigned)__builtin_ctzll(set[0]) : 64u + (unsigned)__builtin_ctzll(set[1]);
-}
-
-static bool slots_has(const uint64_t set[2], unsigned slot)
-{
-    return (set[slot / 64] >> (slot % 64) & 1) != 0;
-}
-
-static void slots_add(uint64_t set[2], unsigned slot)
-{
-    set[slot / 64] |= (uint64_t)1 << (slot % 64);
-}
-
-static void slots_remove(uint64_t set[2], unsigned slot)
-{
-    set[slot / 64] &= ~((uint64_t)1 << (slot % 64));
-}
+/* ---- slots ---- */
 
 static bool is_empty(const struct slab *slab)
 {
@@ -74,6 +56,11 @@ bool slab_has(const struct slab *slab, const unsigned char *slot)
     return offset % slab->stride == 0 && offset / slab->stride < slab->slots;
 }
 
+bool slab_is_brief(const struct slab *slab, const unsigned char *slot)
+{
+    return slots_has(slab->brief, slot_number(slab, slot));
+}
+
 /* ---- lists ---- */
 
 static void list_remove(struct slab *slab)
@@ -84,7 +71,7 @@ static void list_remove(struct slab *slab)
     slab->list = NULL;
 }
 
-static void list_push(struct slab_list *list, struct slab *slab)
+static void list_push_first(struct slab_list *list, struct slab *slab)
 {
     slab->prev = NULL;
     slab->next = list->first;
@@ -93,205 +80,345 @@ static void list_push(struct slab_list *list, struct slab *slab)
     slab->list = list;
 }
 
-/* Puts the slab on the list where its sets say it belongs. */
+static void list_push_last(struct slab_list *list, struct slab *slab)
+{
+    slab->next = NULL;
+    slab->prev = list->last;
+    *(list->last != NULL ? &list->last->next : &list->first) = slab;
+    list->last = slab;
+    slab->list = list;
+}
+
+/* Puts the slab on the list where its sets say it belongs. Empty slabs go last: they are the last to be used, and the
+ * first to be unmapped. */
 static void list_update(struct slab *slab)
 {
     struct slab_list *list = NULL;
-    if (slots_any(slab->dirty))
+    if (slab->purging)
+        list = NULL;
+    else if (slots_any(slab->dirty))
         list = &slab->cls->dirty;
     else if (slots_any(slab->avail))
-        list = &slab->cls->clean;
-    if (list == slab->list)
+        list = &slab->cls->clean[slab->lane];
+    bool empty = is_empty(slab);
+    if (list == slab->list && !empty)
         return;
     if (slab->list != NULL)
         list_remove(slab);
-    if (list != NULL)
-        list_push(list, slab);
+    if (empty)
+        list_push_last(list, slab);
+    else if (list != NULL)
+        list_push_first(list, slab);
 }
 
-/* ---- making and unmapping ---- */
+/* ---- slabs and spans ---- */
 
-static struct slab *slab_make(struct slabs *slabs, struct slab_class *cls, size_t stride)
+/* Spans grow with what is mapped already. To map is slow, since the kernel merges neighbouring mappings, and waits for
+ * every page fault that is under way in them. */
+static unsigned span_size(const struct slabs *slabs)
 {
-    struct slab *slab = calloc(1, sizeof(*slab));
-    if (slab == NULL)
-        return NULL;
-    size_t slots = SLAB_BYTES / stride;
-    slab->slots = slots < SLAB_SLOTS_MAX ? (unsigned)slots : SLAB_SLOTS_MAX;
-    slab->bytes = region_mapped(slab->slots * stride, slabs->huge);
-    slab->base = region_map(slab->bytes, slabs->huge);
-    if (slab->base == NULL) {
-        free(slab);
-        return NULL;
+    unsigned size = slabs->slabs_mapped / 2;
+    return size == 0 ? 1 : size < SPAN_SLABS_MAX ? size : SPAN_SLABS_MAX;
+}
+
+static bool span_map(struct slabs *slabs)
+{
+    struct span *span = calloc(1, sizeof(*span));
+    if (span == NULL)
+        return false;
+    span->slabs = span_size(slabs);
+    span->base = region_map(span->slabs * SLAB_BYTES, slabs->huge);
+    if (span->base == NULL && span->slabs > 1) {
+        span->slabs = 1;
+        span->base = region_map(SLAB_BYTES, slabs->huge);
     }
-    slab->cls = cls;
-    slab->stride = stride;
+    if (span->base == NULL) {
+        free(span);
+        return false;
+    }
+    for (unsigned i = 0; i < span->slabs; i++) {
+        span->slab[i].span = span;
+        span->slab[i].base = span->base + i * SLAB_BYTES;
+        list_push_last(&slabs->unused, &span->slab[i]);
+    }
+    slabs->slabs_mapped += span->slabs;
+    span->next = slabs->spans;
+    if (slabs->spans != NULL)
+        slabs->spans->prev = span;
+    slabs->spans = span;
+    return true;
+}
+
+/* Needs no lock. */
+static void unmap_chain(struct span *chain)
+{
+    while (chain != NULL) {
+        struct span *next = chain->next;
+        region_unmap(chain->base, chain->slabs * SLAB_BYTES);
+        free(chain);
+        chain = next;
+    }
+}
+
+/* A slab with all slots free and clean, on its list. */
+static struct slab *slab_make(struct slabs *slabs, const struct slab_request *request)
+{
+    if (slabs->unused.first == NULL && !span_map(slabs))
+        return NULL;
+    struct slab *slab = slabs->unused.first;
+    list_remove(slab);
+    slab->span->used++;
+    size_t slots = SLAB_BYTES / request->stride;
+    slab->slots = slots < SLAB_SLOTS_MAX ? (unsigned)slots : SLAB_SLOTS_MAX;
+    slab->cls = request->cls;
+    slab->stride = request->stride;
+    slab->lane = request->lane;
     for (unsigned slot = 0; slot < slab->slots; slot++)
         slots_add(slab->avail, slot);
     list_update(slab);
-    cls->slabs++;
-    cls->empty++;
-
-    slab->all_next = slabs->all;
-    if (slabs->all != NULL)
-        slabs->all->all_prev = slab;
-    slabs->all = slab;
     return slab;
 }
 
-static void slab_unmap(struct slab *slab)
+/* An empty and clean slab goes back to its span. A span of which nothing is used is taken out of everything and put on
+ * a chain, linked by `next`, for unmap_chain. */
+static void slab_retire(struct slabs *slabs, struct slab *slab, struct span **chain)
 {
-    region_unmap(slab->base, slab->bytes);
-    free(slab);
-}
-
-/* Takes an empty slab out of everything; slab_unmap follows without the lock. */
-static void slab_unlink(struct slabs *slabs, struct slab *slab)
-{
-    slabs->dirty_bytes -= slots_count(slab->dirty) * slab->stride;
     list_remove(slab);
-    slab->cls->slabs--;
-    slab->cls->empty--;
-    *(slab->all_prev != NULL ? &slab->all_prev->all_next : &slabs->all) = slab->all_next;
-    if (slab->all_next != NULL)
-        slab->all_next->all_prev = slab->all_prev;
+    list_push_first(&slabs->unused, slab);
+    slab->cls = NULL;
+    slab->avail[0] = slab->avail[1] = 0;
+
+    struct span *span = slab->span;
+    if (--span->used > 0)
+        return;
+    for (unsigned i = 0; i < span->slabs; i++)
+        list_remove(&span->slab[i]);
+    slabs->slabs_mapped -= span->slabs;
+    *(span->prev != NULL ? &span->prev->next : &slabs->spans) = span->next;
+    if (span->next != NULL)
+        span->next->prev = span->prev;
+    span->next = *chain;
+    *chain = span;
 }
 
-static struct slab *find_empty(const struct slab_class *cls)
+static void count_dirty(struct slabs *slabs, struct slab_class *cls, size_t bytes)
 {
-    const struct slab_list *lists[2] = {&cls->clean, &cls->dirty};
-    for (int i = 0; i < 2; i++)
-        for (struct slab *slab = lists[i]->last; slab != NULL; slab = slab->prev)
-            if (is_empty(slab))
-                return slab;
-    return NULL;
+    cls->dirty_bytes += bytes;
+    slabs->dirty_bytes += bytes;
 }
 
-/* Unmaps empty slabs of the class until `keep` are left. Lets the lock go meanwhile. */
-static void unmap_empty(struct slabs *slabs, struct slab_class *cls, unsigned keep)
+static void uncount_dirty(struct slabs *slabs, struct slab_class *cls, size_t bytes)
 {
-    while (cls->empty > keep) {
-        struct slab *slab = find_empty(cls);
-        slab_unlink(slabs, slab);
-        pthread_mutex_unlock(&slabs->lock);
-        slab_unmap(slab);
-        pthread_mutex_lock(&slabs->lock);
-    }
+    cls->dirty_bytes -= bytes;
+    slabs->dirty_bytes -= bytes;
 }
 
 /* ---- purging ---- */
 
-static void purge_runs(const struct slab *slab, const uint64_t busy[2], bool huge)
+#define PURGE_BYTES ((size_t)4 << 20) /* after so much a step ends */
+#define PURGE_SLABS 32u
+
+/* What one step of a purge has taken. */
+struct purge {
+    unsigned slabs, ranges;
+    struct {
+        struct slab *slab;
+        uint64_t slots[SLAB_SLOTS_MAX / 64];
+    } taken[PURGE_SLABS];
+    struct region_range range[REGION_RANGES_MAX];
+};
+
+static bool purge_has_room(const struct purge *purge)
 {
-    for (unsigned first = 0; first < slab->slots; first++) {
-        if (!slots_has(busy, first))
-            continue;
-        unsigned end = first + 1;
-        while (end < slab->slots && slots_has(busy, end))
-            end++;
-        unsigned char *to = end == slab->slots ? slab->base + slab->bytes : slab->base + end * slab->stride;
-        region_purge(slab->base + first * slab->stride, to, huge);
-        first = end;
-    }
+    return purge->slabs < PURGE_SLABS && purge->ranges + SLAB_SLOTS_MAX / 2 <= REGION_RANGES_MAX;
 }
 
-/* Purges a slab that has dirty slots. Lets the lock go meanwhile. */
-static void purge_slab(struct slabs *slabs, struct slab *slab)
+/* Takes the runs of free slots of the slab that have a dirty one among them. */
+static void purge_add(struct slabs *slabs, struct purge *purge, struct slab *slab)
 {
-    uint64_t busy[2] = {slab->avail[0], slab->avail[1]};
-    slabs->dirty_bytes -= slots_count(slab->dirty) * slab->stride;
-    slab->cls->empty -= is_empty(slab);
-    for (int i = 0; i < 2; i++)
-        slab->avail[i] = slab->dirty[i] = 0;
+    uint64_t *slots = purge->taken[purge->slabs].slots;
+    purge->taken[purge->slabs++].slab = slab;
+    slots[0] = slots[1] = 0;
+    unsigned end;
+    for (unsigned first = 0; first < slab->slots; first = end) {
+        first = slots_next(slab->avail, first, slab->slots, true);
+        end = slots_next(slab->avail, first, slab->slots, false);
+        if (slots_next(slab->dirty, first, end, true) == end)
+            continue;
+        for (unsigned slot = first; slot < end; slot++)
+            slots_add(slots, slot);
+        purge->range[purge->ranges++] = (struct region_range){
+            .from = slab->base + first * slab->stride,
+            .to = end == slab->slots ? slab->base + SLAB_BYTES : slab->base + end * slab->stride,
+        };
+    }
+    uncount_dirty(slabs, slab->cls, slots_count(slab->dirty) * slab->stride);
+    for (int i = 0; i < 2; i++) {
+        slab->avail[i] &= ~slots[i];
+        slab->dirty[i] = 0;
+    }
+    slab->purging = true;
     list_update(slab);
+}
+
+/* Gives the taken slots back, now clean. Returns a chain of spans that are to be unmapped. */
+static struct span *purge_release(struct slabs *slabs, const struct purge *purge)
+{
+    struct span *chain = NULL;
+    for (unsigned n = 0; n < purge->slabs; n++) {
+        struct slab *slab = purge->taken[n].slab;
+        for (int i = 0; i < 2; i++)
+            slab->avail[i] |= purge->taken[n].slots[i];
+        slab->purging = false;
+        list_update(slab);
+        if (is_empty(slab) && !slots_any(slab->dirty))
+            slab_retire(slabs, slab, &chain);
+    }
+    return chain;
+}
+
+/* The slab to purge next; NULL: none that has dirty slots and is not being purged. */
+static struct slab *find_victim(const struct slabs *slabs)
+{
+    const struct slab_class *dirtiest = NULL;
+    for (const struct slab_class *cls = slabs->classes; cls < slabs->classes + SLAB_CLASSES; cls++)
+        if (cls->dirty.last != NULL && (dirtiest == NULL || cls->dirty_bytes > dirtiest->dirty_bytes))
+            dirtiest = cls;
+    return dirtiest != NULL ? dirtiest->dirty.last : NULL;
+}
+
+/* Takes dirty slots until at most `keep` bytes are left or the step is full, and gives their memory back. Returns how
+ * many bytes; 0 if others are at it with all that there is. Lets the lock go meanwhile. */
+static size_t purge_step(struct slabs *slabs, size_t keep)
+{
+    struct purge purge;
+    purge.slabs = purge.ranges = 0;
+    const size_t before = slabs->dirty_bytes;
+    while (slabs->dirty_bytes > keep && before - slabs->dirty_bytes < PURGE_BYTES && purge_has_room(&purge)) {
+        struct slab *slab = find_victim(slabs);
+        if (slab == NULL)
+            break;
+        purge_add(slabs, &purge, slab);
+    }
+    const size_t bytes = before - slabs->dirty_bytes;
+    if (bytes == 0)
+        return 0;
 
     pthread_mutex_unlock(&slabs->lock);
-    purge_runs(slab, busy, slabs->huge);
+    region_purge(purge.range, purge.ranges, slabs->huge);
     pthread_mutex_lock(&slabs->lock);
 
-    for (int i = 0; i < 2; i++)
-        slab->avail[i] |= busy[i];
-    slab->cls->empty += is_empty(slab);
-    list_update(slab);
+    struct span *chain = purge_release(slabs, &purge);
+    if (chain != NULL) {
+        pthread_mutex_unlock(&slabs->lock);
+        unmap_chain(chain);
+        pthread_mutex_lock(&slabs->lock);
+    }
+    return bytes;
 }
 
-/* Purges the slab of that class, or else of any, that has had dirty slots for longest. Lets the lock go meanwhile. */
-static void purge_oldest(struct slabs *slabs, struct slab_class *preferred)
+static size_t dirty_limit(const struct slabs *slabs)
 {
-    struct slab *victim = preferred->dirty.last;
-    for (unsigned i = 0; victim == NULL && i < SLAB_CLASSES; i++)
-        victim = slabs->classes[i].dirty.last;
-    if (victim == NULL)
-        return;
-    struct slab_class *cls = victim->cls;
-    purge_slab(slabs, victim);
-    unmap_empty(slabs, cls, 1);
+    return slabs->brief_bytes > DIRTY_MIN ? slabs->brief_bytes : DIRTY_MIN;
 }
 
 void slab_purge_all(struct slabs *slabs)
 {
-    for (unsigned i = 0; i < SLAB_CLASSES; i++) {
-        struct slab_class *cls = &slabs->classes[i];
-        unmap_empty(slabs, cls, 0);
-        /* at most once per slab: others may go on freeing */
-        for (unsigned n = cls->slabs; n > 0 && cls->dirty.last != NULL; n--)
-            purge_slab(slabs, cls->dirty.last);
-        unmap_empty(slabs, cls, 0);
+    /* no more than there is now: others may go on freeing */
+    size_t left = slabs->dirty_bytes, purged = 1;
+    while (left > 0 && purged > 0) {
+        purged = purge_step(slabs, 0);
+        left -= purged < left ? purged : left;
     }
 }
 
-/* ---- slots ---- */
+/* ---- taking and giving ---- */
 
-unsigned char *slab_take(struct slabs *slabs, struct slab_class *cls, size_t stride, struct slab **from)
+/* A clean slab for the lane: its own, or one that another lane can do without, or with `any` also its last one. */
+static struct slab *clean_slab(struct slab_class *cls, unsigned lane, bool any)
 {
+    struct slab *slab = cls->clean[lane].first;
+    for (unsigned i = 0; slab == NULL && i < SLAB_LANES; i++) {
+        slab = cls->clean[i].last;
+        if (slab != NULL && slab == cls->clean[i].first && !any)
+            slab = NULL;
+    }
+    if (slab != NULL && slab->lane != lane) {
+        slab->lane = lane;
+        list_update(slab);
+    }
+    return slab;
+}
+
+unsigned char *slab_take(struct slabs *slabs, const struct slab_request *request, struct slab **from)
+{
+    struct slab_class *cls = request->cls;
     struct slab *slab = cls->dirty.first;
     if (slab == NULL)
-        slab = cls->clean.first;
+        slab = clean_slab(cls, request->lane, false);
     if (slab == NULL)
-        slab = slab_make(slabs, cls, stride);
+        slab = slab_make(slabs, request);
+    if (slab == NULL)
+        slab = clean_slab(cls, request->lane, true);
     if (slab == NULL)
         return NULL;
 
-    cls->empty -= is_empty(slab);
     bool dirty = slots_any(slab->dirty);
     unsigned slot = slots_first(dirty ? slab->dirty : slab->avail);
     slots_remove(slab->avail, slot);
     if (dirty) {
         slots_remove(slab->dirty, slot);
-        slabs->dirty_bytes -= stride;
+        uncount_dirty(slabs, cls, slab->stride);
+    }
+    if (request->brief) {
+        slots_add(slab->brief, slot);
+        slabs->brief_bytes += slab->stride;
     }
     list_update(slab);
     *from = slab;
-    return slab->base + slot * stride;
+    return slab->base + slot * slab->stride;
 }
 
 void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot, bool defer)
 {
-    struct slab_class *cls = slab->cls;
     unsigned number = slot_number(slab, slot);
     slots_add(slab->avail, number);
     slots_add(slab->dirty, number);
-    slabs->dirty_bytes += slab->stride;
-    cls->empty += is_empty(slab);
+    count_dirty(slabs, slab->cls, slab->stride);
+    if (slots_has(slab->brief, number)) {
+        slots_remove(slab->brief, number);
+        slabs->brief_bytes -= slab->stride;
+    }
     list_update(slab);
-    if (defer)
-        return;
-    if (cls->empty > 1)
-        unmap_empty(slabs, cls, 1);
-    else if (slabs->dirty_bytes > DIRTY_MAX)
-        purge_oldest(slabs, cls);
+    if (!defer)
+        while (slabs->dirty_bytes > dirty_limit(slabs) && purge_step(slabs, dirty_limit(slabs) / 2) > 0)
+            ;
 }
 
 /* ---- fork and the end ---- */
 
+/* The slab after this one, or with NULL the first, of those that belong to a class. */
+static struct slab *slab_after(const struct slabs *slabs, const struct slab *slab)
+{
+    struct span *span = slab != NULL ? slab->span : slabs->spans;
+    unsigned i = slab != NULL ? (unsigned)(slab - span->slab) + 1 : 0;
+    for (; span != NULL; span = span->next, i = 0)
+        for (; i < span->slabs; i++)
+            if (span->slab[i].cls != NULL)
+                return &span->slab[i];
+    return NULL;
+}
+
 void slab_repair_begin(struct slabs *slabs)
 {
-    for (struct slab *slab = slabs->all; slab != NULL; slab = slab->all_next)
+    for (struct slab *slab = NULL; (slab = slab_after(slabs, slab)) != NULL;) {
+        slab->purging = false; /* by a thread of the parent, which is not here */
         for (unsigned slot = 0; slot < slab->slots; slot++)
             if (!slots_has(slab->avail, slot)) {
                 slots_add(slab->avail, slot);
                 slots_add(slab->dirty, slot);
             }
+    }
 }
 
 void slab_repair_claim(struct slab *slab, const unsigned char *slot)
@@ -302,22 +429,20 @@ void slab_repair_claim(struct slab *slab, const unsigned char *slot)
 
 void slab_repair_end(struct slabs *slabs)
 {
-    slabs->dirty_bytes = 0;
+    slabs->dirty_bytes = slabs->brief_bytes = 0;
     for (unsigned i = 0; i < SLAB_CLASSES; i++)
-        slabs->classes[i].empty = 0;
-    for (struct slab *slab = slabs->all; slab != NULL; slab = slab->all_next) {
-        slabs->dirty_bytes += slots_count(slab->dirty) * slab->stride;
-        slab->cls->empty += is_empty(slab);
+        slabs->classes[i].dirty_bytes = 0;
+    for (struct slab *slab = NULL; (slab = slab_after(slabs, slab)) != NULL;) {
+        for (int i = 0; i < 2; i++)
+            slab->brief[i] &= ~slab->avail[i];
+        count_dirty(slabs, slab->cls, slots_count(slab->dirty) * slab->stride);
+        slabs->brief_bytes += slots_count(slab->brief) * slab->stride;
         list_update(slab);
     }
 }
 
 void slab_destroy_all(struct slabs *slabs)
 {
-    for (struct slab *slab = slabs->all; slab != NULL;) {
-        struct slab *next = slab->all_next;
-        slab_unmap(slab);
-        slab = next;
-    }
-    slabs->all = NULL;
+    unmap_chain(slabs->spans);
+    slabs->spans = NULL;
 }

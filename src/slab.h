@@ -2,7 +2,8 @@
  *
  * slab.h - slabs: where blocks of up to a megabyte lie, and how their memory returns to the system
  *
- * All functions are called with the lock held; those that may let it go meanwhile say so.
+ * All functions are called with the lock held. The only system call made under it is the one that maps a span;
+ * functions that let it go for others say so.
  */
 #ifndef BUFFERPOOL_SLAB_H
 #define BUFFERPOOL_SLAB_H
@@ -12,35 +13,53 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SLAB_BYTES     ((size_t)4 << 20) /* of a slab, at most */
+#define SLAB_BYTES     ((size_t)4 << 20)
 #define SLAB_SLOTS_MAX 128u
 
 struct slab_class;
+struct span;
 
 struct slab {
     /* read-only */
-    struct slab_class *cls;
+    struct span *span;
     unsigned char *base;
-    size_t bytes; /* mapped */
+    /* read-only while a slot is taken */
+    struct slab_class *cls; /* NULL: unused */
     size_t stride;
     unsigned slots;
     /* under the lock */
+    unsigned lane;          /* whose takes it serves while it is clean */
+    bool purging;           /* a purge has slots of it, and no other shall */
     struct slab_list *list; /* the list it is on, or NULL */
     struct slab *prev, *next;
-    struct slab *all_prev, *all_next;
     uint64_t avail[SLAB_SLOTS_MAX / 64]; /* free slots */
     uint64_t dirty[SLAB_SLOTS_MAX / 64]; /* those of them that may have memory behind them */
+    uint64_t brief[SLAB_SLOTS_MAX / 64]; /* taken slots that are soon given back, and then soon taken again */
 };
 
 struct slab_list {
     struct slab *first, *last;
 };
 
+/* Slabs that were mapped, and are unmapped, together. */
+#define SPAN_SLABS_MAX 16u
+
+struct span {
+    struct span *prev, *next;
+    unsigned char *base;
+    unsigned slabs;
+    unsigned used; /* slabs that belong to a class */
+    struct slab slab[SPAN_SLABS_MAX];
+};
+
+/* Threads on different CPUs take clean slots from different slabs: neighbours would wait for each other in the kernel,
+ * for the lock of the page table that their page faults fill. */
+#define SLAB_LANES 8u
+
 struct slab_class {
-    struct slab_list dirty; /* slabs with dirty slots; the one that has had some for longest is last */
-    struct slab_list clean; /* slabs with free slots, none of them dirty */
-    unsigned slabs;         /* all slabs of the class, also full ones */
-    unsigned empty;         /* slabs with every slot free */
+    struct slab_list dirty;             /* slabs with dirty slots; the last is the first to be purged */
+    struct slab_list clean[SLAB_LANES]; /* slabs with free slots, none of them dirty */
+    size_t dirty_bytes;                 /* the sum of stride over dirty slots */
 };
 
 /* Powers of two from 64 bytes to 128 KiB for grown buffers, and one class for buffer_capacity. */
@@ -51,9 +70,12 @@ struct slab_class {
 
 struct slabs {
     pthread_mutex_t lock;
-    bool huge;          /* read-only: ask for huge pages */
-    struct slab *all;   /* linked by all_next */
-    size_t dirty_bytes; /* the sum of stride over dirty slots */
+    bool huge; /* read-only: ask for huge pages */
+    struct span *spans;
+    unsigned slabs_mapped;
+    struct slab_list unused; /* slabs without a class, all of them clean */
+    size_t dirty_bytes;      /* of all classes */
+    size_t brief_bytes;      /* the sum of stride over brief slots */
     struct slab_class classes[SLAB_CLASSES];
 };
 
@@ -63,12 +85,22 @@ static inline bool slab_fits(size_t stride)
     return stride <= SLAB_BYTES / 3;
 }
 
-/* A slot of the class, all of whose slots have this stride: its address and its slab; NULL: no memory. */
-unsigned char *slab_take(struct slabs *slabs, struct slab_class *cls, size_t stride, struct slab **from);
+struct slab_request {
+    struct slab_class *cls;
+    size_t stride; /* of all slots of the class */
+    unsigned lane; /* below SLAB_LANES */
+    bool brief;
+};
+
+/* A slot: its address and its slab; NULL: no memory. */
+unsigned char *slab_take(struct slabs *slabs, const struct slab_request *request, struct slab **from);
 
 /* Frees the slot that starts at that address. With `defer` memory stays resident until slab_purge_all; without, the
  * lock may be let go and taken again. */
 void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot, bool defer);
+
+/* Whether the slot was taken as a brief one. */
+bool slab_is_brief(const struct slab *slab, const unsigned char *slot);
 
 /* Whether a slot of the slab starts there. */
 bool slab_has(const struct slab *slab, const unsigned char *slot);

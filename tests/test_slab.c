@@ -34,12 +34,18 @@ static void slabs_end(struct slabs *slabs)
     pthread_mutex_destroy(&slabs->lock);
 }
 
-static struct slot take(struct slabs *slabs)
+static struct slot take_from(struct slabs *slabs, unsigned lane, bool brief)
 {
     struct slot slot;
-    slot.at = slab_take(slabs, &slabs->classes[SLAB_BASE], STRIDE, &slot.slab);
+    const struct slab_request request = {&slabs->classes[SLAB_BASE], STRIDE, lane, brief};
+    slot.at = slab_take(slabs, &request, &slot.slab);
     assert_non_null(slot.at);
     return slot;
+}
+
+static struct slot take(struct slabs *slabs)
+{
+    return take_from(slabs, 0, false);
 }
 
 static unsigned bits(const uint64_t set[2])
@@ -47,36 +53,57 @@ static unsigned bits(const uint64_t set[2])
     return (unsigned)(__builtin_popcountll(set[0]) + __builtin_popcountll(set[1]));
 }
 
+static const struct slab_list *list_of(const struct slabs *slabs, const struct slab *slab)
+{
+    if (slab->cls == NULL)
+        return &slabs->unused;
+    if (bits(slab->dirty) > 0)
+        return &slab->cls->dirty;
+    return bits(slab->avail) > 0 ? &slab->cls->clean[slab->lane] : NULL;
+}
+
 /* What slab.c says at its top. */
 static void check_invariants(const struct slabs *slabs)
 {
-    size_t dirty_bytes = 0;
-    unsigned empty[SLAB_CLASSES] = {0}, count[SLAB_CLASSES] = {0};
-    for (const struct slab *slab = slabs->all; slab != NULL; slab = slab->all_next) {
-        size_t cls = (size_t)(slab->cls - slabs->classes);
-        for (int i = 0; i < 2; i++)
-            assert_int_equal(slab->dirty[i] & ~slab->avail[i], 0);
-        dirty_bytes += bits(slab->dirty) * slab->stride;
-        empty[cls] += bits(slab->avail) == slab->slots;
-        count[cls]++;
-        const struct slab_list *list = bits(slab->dirty) > 0   ? &slab->cls->dirty
-                                       : bits(slab->avail) > 0 ? &slab->cls->clean
-                                                               : NULL;
-        assert_ptr_equal(slab->list, list);
+    size_t brief_bytes = 0, all_dirty_bytes = 0, dirty_bytes[SLAB_CLASSES] = {0};
+    unsigned mapped = 0;
+    for (const struct span *span = slabs->spans; span != NULL; span = span->next) {
+        unsigned used = 0;
+        for (const struct slab *slab = span->slab; slab < span->slab + span->slabs; slab++) {
+            assert_ptr_equal(slab->list, list_of(slabs, slab));
+            mapped++;
+            if (slab->cls == NULL)
+                continue;
+            used++;
+            assert_false(slab->purging);
+            for (int i = 0; i < 2; i++) {
+                assert_int_equal(slab->dirty[i] & ~slab->avail[i], 0);
+                assert_int_equal(slab->brief[i] & slab->avail[i], 0);
+            }
+            bool empty = bits(slab->avail) == slab->slots;
+            assert_true(!empty || bits(slab->dirty) > 0);
+            assert_true(!empty || slab->next == NULL || bits(slab->next->avail) == slab->next->slots);
+            dirty_bytes[slab->cls - slabs->classes] += bits(slab->dirty) * slab->stride;
+            brief_bytes += bits(slab->brief) * slab->stride;
+        }
+        assert_int_equal(span->used, used);
+        assert_true(used > 0);
     }
-    assert_int_equal(slabs->dirty_bytes, dirty_bytes);
     for (size_t cls = 0; cls < SLAB_CLASSES; cls++) {
-        assert_int_equal(slabs->classes[cls].empty, empty[cls]);
-        assert_int_equal(slabs->classes[cls].slabs, count[cls]);
+        assert_int_equal(slabs->classes[cls].dirty_bytes, dirty_bytes[cls]);
+        all_dirty_bytes += dirty_bytes[cls];
     }
+    assert_int_equal(slabs->dirty_bytes, all_dirty_bytes);
+    assert_int_equal(slabs->brief_bytes, brief_bytes);
+    assert_int_equal(slabs->slabs_mapped, mapped);
 }
 
 static size_t resident_pages(const struct slab *slab)
 {
     size_t page = region_page_size(), n = 0;
     unsigned char in_core[(4u << 20) / 4096 + 2];
-    assert_int_equal(mincore(slab->base, slab->bytes, in_core), 0);
-    for (size_t i = 0; i < slab->bytes / page; i++)
+    assert_int_equal(mincore(slab->base, SLAB_BYTES, in_core), 0);
+    for (size_t i = 0; i < SLAB_BYTES / page; i++)
         n += in_core[i] & 1u;
     return n;
 }
@@ -113,28 +140,106 @@ static void a_freed_slot_is_the_next_one_taken(void **state)
     slabs_end(&slabs);
 }
 
-static void little_stays_dirty_and_one_slab_empty(void **state)
+/* Takes MANY and frees them in random order; with each the limit is kept. */
+static void dirty_memory_ebbs(bool brief)
 {
-    (void)state;
     struct slabs slabs;
     slabs_init(&slabs);
     struct slot slots[MANY];
     test_random_t random = {7};
     for (unsigned i = 0; i < MANY; i++) {
-        slots[i] = take(&slabs);
+        slots[i] = take_from(&slabs, 0, brief);
         memset(slots[i].at, 1, STRIDE);
     }
-    for (unsigned left = MANY; left > 0; left--) {
-        size_t pick = test_random_below(&random, left);
+    size_t most = 0;
+    for (unsigned left = MANY; left-- > 0;) {
+        size_t pick = test_random_below(&random, left + 1);
         slab_give(&slabs, slots[pick].slab, slots[pick].at, false);
-        slots[pick] = slots[left - 1];
-        assert_true(slabs.dirty_bytes <= KEPT_MAX);
+        slots[pick] = slots[left];
+        assert_in_range(slabs.dirty_bytes, 0, brief && left * STRIDE > KEPT_MAX ? left * STRIDE : KEPT_MAX);
+        most = slabs.dirty_bytes > most ? slabs.dirty_bytes : most;
         check_invariants(&slabs);
     }
-    assert_int_equal(slabs.classes[SLAB_BASE].slabs, 1);
+    assert_in_range(most, brief ? MANY / 3 * STRIDE : KEPT_MAX / 2, MANY / 2 * STRIDE); /* not purged for nothing */
     slab_purge_all(&slabs);
-    assert_null(slabs.all);
+    assert_null(slabs.spans);
     check_invariants(&slabs);
+    slabs_end(&slabs);
+}
+
+static void little_stays_dirty(void **state)
+{
+    (void)state;
+    dirty_memory_ebbs(false);
+}
+
+static void as_much_stays_dirty_as_is_brief(void **state)
+{
+    (void)state;
+    dirty_memory_ebbs(true);
+}
+
+static void the_class_that_has_most_is_purged(void **state)
+{
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    const struct slab_request other = {&slabs.classes[0], 4096, 0, false};
+    struct slot small[200], large[40];
+    for (unsigned i = 0; i < 200; i++) {
+        small[i].at = slab_take(&slabs, &other, &small[i].slab);
+        assert_non_null(small[i].at);
+    }
+    for (unsigned i = 0; i < 40; i++)
+        large[i] = take(&slabs);
+    for (unsigned i = 0; i < 200; i++)
+        slab_give(&slabs, small[i].slab, small[i].at, false);
+    assert_int_equal(slabs.classes[0].dirty_bytes, 200 * 4096);
+    for (unsigned i = 0; i < 8; i++)
+        slab_give(&slabs, large[i].slab, large[i].at, false);
+    assert_int_equal(slabs.classes[SLAB_BASE].dirty_bytes, 8 * STRIDE);
+    assert_in_range(slabs.classes[0].dirty_bytes, 0, 200 * 4096 - 1);
+    check_invariants(&slabs);
+    slabs_end(&slabs);
+}
+
+static void lanes_take_from_slabs_of_their_own(void **state)
+{
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    struct slot first[SLAB_LANES];
+    for (unsigned lane = 0; lane < SLAB_LANES; lane++) {
+        first[lane] = take_from(&slabs, lane, false);
+        for (unsigned other = 0; other < lane; other++)
+            assert_ptr_not_equal(first[lane].slab, first[other].slab);
+    }
+    for (unsigned lane = 0; lane < SLAB_LANES; lane++)
+        assert_ptr_equal(take_from(&slabs, lane, false).slab, first[lane].slab);
+    /* a dirty slot is for all */
+    slab_give(&slabs, first[1].slab, first[1].at, false);
+    assert_ptr_equal(take_from(&slabs, 2, false).at, first[1].at);
+    check_invariants(&slabs);
+    slabs_end(&slabs);
+}
+
+static void a_lane_takes_over_what_another_has_beyond_one_slab(void **state)
+{
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    struct slot slots[MANY];
+    for (unsigned i = 0; i < MANY; i++)
+        slots[i] = take(&slabs);
+    for (unsigned i = 0; i < MANY; i += 4)
+        slab_give(&slabs, slots[i].slab, slots[i].at, true);
+    slab_purge_all(&slabs);
+    const unsigned mapped = slabs.slabs_mapped;
+    for (unsigned i = 0; i < MANY / 2; i += 4) {
+        assert_int_equal(take_from(&slabs, 5, false).slab->lane, 5);
+        check_invariants(&slabs);
+    }
+    assert_int_equal(slabs.slabs_mapped, mapped);
     slabs_end(&slabs);
 }
 
@@ -175,7 +280,7 @@ static void repair_finds_what_is_claimed(void **state)
     slabs_init(&slabs);
     struct slot slots[MANY];
     for (unsigned i = 0; i < MANY; i++)
-        slots[i] = take(&slabs);
+        slots[i] = take_from(&slabs, i % 3, i % 5 == 0);
     slab_repair_begin(&slabs);
     for (unsigned i = 0; i < MANY; i += 2)
         slab_repair_claim(slots[i].slab, slots[i].at);
@@ -204,7 +309,7 @@ static void blocks_grow_through_classes_and_mappings(void **state)
     (void)state;
     struct heap heap;
     heap_init(&heap, 100);
-    struct desc *d = heap_alloc(&heap);
+    struct desc *d = heap_alloc(&heap, false);
     assert_non_null(d);
     assert_int_equal(d->pub.cap, 100);
     test_fill(d->pub.data, 100, 1);
@@ -224,7 +329,7 @@ static void blocks_grow_through_classes_and_mappings(void **state)
     assert_true(test_filled(d->pub.data, 100, 1));
     heap_free(&heap, d, false);
     heap_purge(&heap);
-    assert_null(heap.slabs.all);
+    assert_null(heap.slabs.spans);
     heap_destroy(&heap);
 }
 
@@ -234,10 +339,9 @@ static void huge_pages_are_asked_for_in_whole(void **state)
     struct heap heap;
     heap_init(&heap, 32768);
     heap.slabs.huge = true;
-    struct desc *d = heap_alloc(&heap);
+    struct desc *d = heap_alloc(&heap, false);
     assert_non_null(d);
     assert_true(((uintptr_t)d->slab->base & (((uintptr_t)2 << 20) - 1)) == 0);
-    assert_int_equal(d->slab->bytes % ((size_t)2 << 20), 0);
     memset(d->pub.data, 1, d->pub.cap);
     assert_int_equal(heap_grow(&heap, d, (size_t)5 << 20, 32768), 0);
     memset(d->pub.data, 1, d->pub.cap);
@@ -259,7 +363,7 @@ static void make_and_free(void *arg, unsigned index)
     for (size_t turn = 0; turn < load->turns; turn++) {
         size_t i = test_random_below(&random, HELD);
         if (held[i] == NULL) {
-            held[i] = heap_alloc(&load->heap);
+            held[i] = heap_alloc(&load->heap, turn % 3 == 0);
             if (!thread_check(held[i] != NULL))
                 return;
             if (turn % 5 == 0)
@@ -290,7 +394,7 @@ static void threads_share_slabs(void **state)
     run_threads(4, make_and_free, &load);
     check_invariants(&load.heap.slabs);
     heap_purge(&load.heap);
-    assert_null(load.heap.slabs.all);
+    assert_null(load.heap.slabs.spans);
     heap_destroy(&load.heap);
 }
 
@@ -299,7 +403,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slots_do_not_overlap),
         cmocka_unit_test(a_freed_slot_is_the_next_one_taken),
-        cmocka_unit_test(little_stays_dirty_and_one_slab_empty),
+        cmocka_unit_test(little_stays_dirty),
+        cmocka_unit_test(as_much_stays_dirty_as_is_brief),
+        cmocka_unit_test(the_class_that_has_most_is_purged),
+        cmocka_unit_test(lanes_take_from_slabs_of_their_own),
+        cmocka_unit_test(a_lane_takes_over_what_another_has_beyond_one_slab),
         cmocka_unit_test(a_purge_takes_every_page_between_free_slots),
         cmocka_unit_test(repair_finds_what_is_claimed),
         cmocka_unit_test(blocks_grow_through_classes_and_mappings),
