@@ -20,6 +20,32 @@ struct slot {
     unsigned char *at;
 };
 
+/* What happens once, with the lock, while a purge has let it go. */
+static struct slabs *purged;
+static void (*meanwhile)(struct slabs *slabs);
+
+void __real_region_purge(const struct region_range *ranges, unsigned n, bool huge);
+void __wrap_region_purge(const struct region_range *ranges, unsigned n, bool huge);
+void __wrap_region_purge(const struct region_range *ranges, unsigned n, bool huge)
+{
+    void (*step)(struct slabs *) = meanwhile;
+    if (step != NULL) {
+        meanwhile = NULL;
+        pthread_mutex_lock(&purged->lock);
+        step(purged);
+        pthread_mutex_unlock(&purged->lock);
+    }
+    __real_region_purge(ranges, n, huge);
+}
+
+static void purge_and_meanwhile(struct slabs *slabs, void (*step)(struct slabs *slabs))
+{
+    purged = slabs;
+    meanwhile = step;
+    slab_purge_all(slabs);
+    assert_null(meanwhile);
+}
+
 static void slabs_init(struct slabs *slabs)
 {
     memset(slabs, 0, sizeof(*slabs));
@@ -243,34 +269,117 @@ static void a_lane_takes_over_what_another_has_beyond_one_slab(void **state)
     slabs_end(&slabs);
 }
 
+/* Of twelve slots side by side, the pages that lie in 3..5 alone. */
+struct dozen {
+    struct slabs slabs;
+    struct slot slots[12];
+};
+
+static struct dozen dozen;
+
+static void dozen_init(void)
+{
+    slabs_init(&dozen.slabs);
+    for (unsigned i = 0; i < 12; i++) {
+        dozen.slots[i] = take(&dozen.slabs);
+        test_fill(dozen.slots[i].at, STRIDE, i);
+    }
+}
+
+static void dozen_give(unsigned i)
+{
+    slab_give(&dozen.slabs, dozen.slots[i].slab, dozen.slots[i].at, true);
+}
+
+static void only_pages_of_3_to_5_are_gone(void)
+{
+    size_t page = region_page_size();
+    size_t used = (12 * STRIDE + page - 1) / page;
+    size_t free_pages = (6 * STRIDE) / page - (3 * STRIDE + page - 1) / page;
+    assert_int_equal(resident_pages(dozen.slots[0].slab), used - free_pages);
+    for (unsigned i = 0; i < 12; i++)
+        if (i < 3 || i > 5)
+            assert_true(test_filled(dozen.slots[i].at, STRIDE, i));
+    check_invariants(&dozen.slabs);
+}
+
 static void a_purge_takes_every_page_between_free_slots(void **state)
 {
     (void)state;
     if (test_instrumented())
         skip();
-    struct slabs slabs;
-    slabs_init(&slabs);
-    struct slot slots[12];
-    for (unsigned i = 0; i < 12; i++) {
-        slots[i] = take(&slabs);
-        test_fill(slots[i].at, STRIDE, i);
+    dozen_init();
+    /* 4 first and purged alone: the pages that it shares with 3 and 5 must go when those do */
+    dozen_give(4);
+    slab_purge_all(&dozen.slabs);
+    dozen_give(3);
+    dozen_give(5);
+    slab_purge_all(&dozen.slabs);
+    only_pages_of_3_to_5_are_gone();
+    slabs_end(&dozen.slabs);
+}
+
+static void free_and_purge_neighbours(struct slabs *slabs)
+{
+    dozen_give(3);
+    dozen_give(5);
+    slab_purge_all(slabs);
+}
+
+static void two_purges_leave_no_page_between_them(void **state)
+{
+    (void)state;
+    if (test_instrumented())
+        skip();
+    dozen_init();
+    dozen_give(4);
+    purge_and_meanwhile(&dozen.slabs, free_and_purge_neighbours);
+    slab_purge_all(&dozen.slabs);
+    only_pages_of_3_to_5_are_gone();
+    slabs_end(&dozen.slabs);
+}
+
+static void take_three(struct slabs *slabs)
+{
+    for (unsigned i = 3; i < 6; i++) {
+        dozen.slots[i] = take(slabs);
+        test_fill(dozen.slots[i].at, STRIDE, i);
     }
-    struct slab *slab = slots[0].slab;
-    /* 3..5 free, 4 first and purged alone: the pages that it shares with 3 and 5 must go when those do */
-    slab_give(&slabs, slab, slots[4].at, true);
-    slab_purge_all(&slabs);
-    slab_give(&slabs, slab, slots[3].at, true);
-    slab_give(&slabs, slab, slots[5].at, true);
-    slab_purge_all(&slabs);
-    size_t page = region_page_size();
-    size_t used = (12 * STRIDE + page - 1) / page;
-    size_t free_pages = (6 * STRIDE) / page - (3 * STRIDE + page - 1) / page;
-    assert_int_equal(resident_pages(slab), used - free_pages);
+}
+
+static void what_is_being_purged_is_not_handed_out(void **state)
+{
+    (void)state;
+    dozen_init();
+    for (unsigned i = 3; i < 6; i++)
+        dozen_give(i);
+    purge_and_meanwhile(&dozen.slabs, take_three);
+    for (unsigned i = 0; i < 12; i++)
+        assert_true(test_filled(dozen.slots[i].at, STRIDE, i));
+    check_invariants(&dozen.slabs);
+    slabs_end(&dozen.slabs);
+}
+
+/* What heap_repair does in the child of a fork that happens now. */
+static void repair(struct slabs *slabs)
+{
+    slab_repair_begin(slabs);
     for (unsigned i = 0; i < 12; i++)
         if (i < 3 || i > 5)
-            assert_true(test_filled(slots[i].at, STRIDE, i));
-    check_invariants(&slabs);
-    slabs_end(&slabs);
+            slab_repair_claim(dozen.slots[i].slab, dozen.slots[i].at);
+    slab_repair_end(slabs);
+    check_invariants(slabs);
+    assert_int_equal(slabs->dirty_bytes, 3 * STRIDE); /* dirty again: the purge may not have got to them */
+}
+
+static void a_purge_of_the_parent_is_undone_in_the_child(void **state)
+{
+    (void)state;
+    dozen_init();
+    for (unsigned i = 3; i < 6; i++)
+        dozen_give(i);
+    purge_and_meanwhile(&dozen.slabs, repair);
+    slabs_end(&dozen.slabs);
 }
 
 static void repair_finds_what_is_claimed(void **state)
@@ -409,6 +518,9 @@ int main(void)
         cmocka_unit_test(lanes_take_from_slabs_of_their_own),
         cmocka_unit_test(a_lane_takes_over_what_another_has_beyond_one_slab),
         cmocka_unit_test(a_purge_takes_every_page_between_free_slots),
+        cmocka_unit_test(two_purges_leave_no_page_between_them),
+        cmocka_unit_test(what_is_being_purged_is_not_handed_out),
+        cmocka_unit_test(a_purge_of_the_parent_is_undone_in_the_child),
         cmocka_unit_test(repair_finds_what_is_claimed),
         cmocka_unit_test(blocks_grow_through_classes_and_mappings),
         cmocka_unit_test(huge_pages_are_asked_for_in_whole),
