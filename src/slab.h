@@ -62,9 +62,9 @@ struct slab_class {
     size_t dirty_bytes;                 /* the sum of stride over dirty slots */
 };
 
-/* Powers of two from 64 bytes to 128 KiB for grown buffers, and one class for buffer_capacity. */
+/* Powers of two from 64 bytes to 1 MiB for grown buffers, and one class for buffer_capacity. */
 #define SLAB_MIN_SHIFT 6u
-#define SLAB_MAX_SHIFT 17u
+#define SLAB_MAX_SHIFT 20u
 #define SLAB_BASE      (SLAB_MAX_SHIFT - SLAB_MIN_SHIFT + 1u)
 #define SLAB_CLASSES   (SLAB_BASE + 1u)
 
