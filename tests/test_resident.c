@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_resident.c - resident memory after a burst of many threads, and page faults in steady state
+ *
+ * Four threads take 10,000 buffers and write them; four others put them, in an order in which neighbours are freed far
+ * apart. Right after the last put there is little more than the buffers that the pool retains, after a trim next to
+ * nothing more than before. At twice the cap, bypass buffers come and go without a page fault.
+ *
+ * All threads have ended when memory is looked at, so no cache of theirs holds any. The figures are the kernel's.
+ */
+#include "support/laws.h"
+
+#include <sys/resource.h>
+
+enum { THREADS = 4, BUFFERS = 10000, SHARE = BUFFERS / THREADS, CAP = 256 };
+
+#define KIB   ((size_t)1024)
+#define MIB   ((size_t)1024 * 1024)
+#define GROWN (200 * KIB)
+
+enum order { SHUFFLED, FORWARD, BACKWARD, ORDERS };
+
+struct burst {
+    bufferpool_t *pool;
+    bool grow; /* every second one */
+    enum order order;
+    bool swap_threads; /* who takes the first part puts the last */
+    bufferpool_buf_t *bufs[BUFFERS];
+};
+
+static struct burst burst;
+
+static void take_share(void *arg, unsigned index)
+{
+    struct burst *b = arg;
+    const size_t first = index * (size_t)SHARE;
+    for (size_t i = first; i < first + SHARE; i++) {
+        bufferpool_buf_t *buf = b->bufs[i] = bufferpool_get(b->pool);
+        if (!thread_check(buf != NULL))
+            return;
+        if (b->grow && i % 2 == 0)
+            thread_check(bufferpool_buf_reserve(buf, GROWN) == 0);
+        memset(buf->data, 0x5a, buf->cap);
+    }
+}
+
+static void put_share(void *arg, unsigned index)
+{
+    struct burst *b = arg;
+    const size_t first = (b->swap_threads ? THREADS - 1 - index : index) * (size_t)SHARE;
+    for (size_t i = 0; i < SHARE; i++)
+        bufferpool_put(b->bufs[b->order == BACKWARD ? first + SHARE - 1 - i : first + i]);
+}
+
+static void nothing(void *arg, unsigned index)
+{
+    (void)arg;
+    (void)index;
+}
+
+static void shuffle(uint64_t seed)
+{
+    test_random_t random = {seed};
+    for (size_t i = BUFFERS - 1; i > 0; i--) {
+        size_t k = test_random_below(&random, i + 1);
+        bufferpool_buf_t *swap = burst.bufs[i];
+        burst.bufs[i] = burst.bufs[k];
+        burst.bufs[k] = swap;
+    }
+}
+
+static size_t above(size_t start)
+{
+    size_t now = test_resident_bytes();
+    return now > start ? now - start : 0;
+}
+
+static size_t wave(size_t start)
+{
+    run_threads(THREADS, take_share, &burst);
+    if (burst.order == SHUFFLED)
+        shuffle(burst.swap_threads + 1);
+    assert_true(above(start) >= BUFFERS * 32 * KIB);
+    run_threads(THREADS, put_share, &burst);
+    return above(start);
+}
+
+static void burst_ebbs(size_t cap, bool grow, unsigned flags)
+{
+    if (test_instrumented())
+        skip();
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.max_live = cap;
+    config.flags = flags;
+    burst.pool = bufferpool_create(&config);
+    assert_non_null(burst.pool);
+    burst.grow = grow;
+    memset(burst.bufs, 0, sizeof burst.bufs);
+    run_threads(THREADS, nothing, NULL); /* stacks */
+    const size_t start = test_resident_bytes();
+    for (unsigned round = 0; round < (grow ? 2 : 2 * ORDERS); round++) {
+        burst.order = (enum order)(round % ORDERS);
+        burst.swap_threads = round % 2 == 1;
+        const size_t after_put = wave(start);
+        const bufferpool_stats_t stats = stats_of(burst.pool);
+        if (cap != 0 && flags == 0) /* grown ones lie apart: each with the rest of its first and of its last page */
+            assert_in_range(after_put, 0, stats.idle_bytes + CAP * (grow ? 8u : 1u) * KIB + 2 * MIB);
+        check_laws(burst.pool, NULL, 0);
+        assert_int_equal(bufferpool_trim(burst.pool), stats.idle_bytes);
+        assert_in_range(above(start), 0, 3 * MIB / 2);
+    }
+    assert_int_equal(bufferpool_destroy(burst.pool), 0);
+}
+
+static void all_goes_with_trim(void **state)
+{
+    (void)state;
+    burst_ebbs(0, false, 0);
+}
+
+static void bypass_buffers_go_with_the_last_put(void **state)
+{
+    (void)state;
+    burst_ebbs(CAP, false, 0);
+}
+
+static void grown_buffers_go_with_trim(void **state)
+{
+    (void)state;
+    burst_ebbs(0, true, 0);
+}
+
+static void grown_bypass_buffers_go_with_the_last_put(void **state)
+{
+    (void)state;
+    burst_ebbs(CAP, true, 0);
+}
+
+static void huge_pages_go_with_trim(void **state)
+{
+    (void)state;
+    burst_ebbs(0, false, BUFFERPOOL_HUGEPAGES);
+    burst_ebbs(CAP, true, BUFFERPOOL_HUGEPAGES);
+}
+
+/* ---- steady state ---- */
+
+enum { CROWD = 8, HELD = 16 };
+
+struct steady {
+    bufferpool_t *pool;
+    bool grow; /* every third one */
+    size_t turns;
+    pthread_barrier_t barrier;
+    atomic_size_t faults;
+};
+
+static size_t faults_of_thread(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_THREAD, &usage);
+    return (size_t)usage.ru_minflt;
+}
+
+static void come_and_go(void *arg, unsigned index)
+{
+    struct steady *steady = arg;
+    bufferpool_buf_t *held[HELD] = {NULL};
+    test_random_t random = {index + 1};
+    size_t before = 0;
+    for (size_t turn = 0; turn < 2 * steady->turns; turn++) {
+        if (turn == steady->turns) { /* warm */
+            pthread_barrier_wait(&steady->barrier);
+            before = faults_of_thread();
+        }
+        size_t i = turn < HELD ? turn : test_random_below(&random, HELD);
+        bufferpool_put(held[i]);
+        held[i] = bufferpool_get(steady->pool);
+        if (!thread_check(held[i] != NULL))
+            return;
+        if (steady->grow && turn % 3 == 0)
+            thread_check(bufferpool_buf_reserve(held[i], GROWN) == 0);
+        for (size_t at = 0; at < held[i]->cap; at += 4096)
+            held[i]->data[at] = 1;
+    }
+    atomic_fetch_add(&steady->faults, faults_of_thread() - before);
+    pthread_barrier_wait(&steady->barrier); /* so that all hold theirs until the last has counted */
+    bufferpool_put_bulk(held, HELD);
+}
+
+static void steady_state(bool grow)
+{
+    if (test_instrumented())
+        skip();
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.max_live = CROWD * HELD / 2;
+    struct steady steady = {.pool = bufferpool_create(&config), .grow = grow, .turns = 10000};
+    assert_non_null(steady.pool);
+    assert_int_equal(pthread_barrier_init(&steady.barrier, NULL, CROWD), 0);
+    run_threads(CROWD, come_and_go, &steady);
+    pthread_barrier_destroy(&steady.barrier);
+    const bufferpool_stats_t stats = stats_of(steady.pool);
+    assert_true(stats.gets_bypass >= CROWD * steady.turns / 4); /* it is these that cost nothing */
+    assert_in_range(atomic_load(&steady.faults), 0, CROWD * steady.turns / 50);
+    check_laws(steady.pool, NULL, 0);
+    assert_int_equal(bufferpool_destroy(steady.pool), 0);
+}
+
+static void bypass_buffers_come_and_go_without_page_faults(void **state)
+{
+    (void)state;
+    steady_state(false);
+}
+
+static void grown_ones_too(void **state)
+{
+    (void)state;
+    steady_state(true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_goes_with_trim),
+        cmocka_unit_test(bypass_buffers_go_with_the_last_put),
+        cmocka_unit_test(grown_buffers_go_with_trim),
+        cmocka_unit_test(grown_bypass_buffers_go_with_the_last_put),
+        cmocka_unit_test(huge_pages_go_with_trim),
+        cmocka_unit_test(bypass_buffers_come_and_go_without_page_faults),
+        cmocka_unit_test(grown_ones_too),
+    };
+    return cmocka_run_group_tests_name("resident", tests, NULL, NULL);
+}
