@@ -48,6 +48,7 @@ static void purge_and_meanwhile(struct slabs *slabs, void (*step)(struct slabs *
 
 static void slabs_init(struct slabs *slabs)
 {
+    meanwhile = NULL;
     memset(slabs, 0, sizeof(*slabs));
     pthread_mutex_init(&slabs->lock, NULL);
     pthread_mutex_lock(&slabs->lock);
