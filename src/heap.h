@@ -37,8 +37,8 @@ struct heap {
 /* What can be asked for at most: leaves room for the prefix and for rounding up to huge pages. */
 #define HEAP_CAP_MAX ((size_t)PTRDIFF_MAX - ((size_t)8 << 20))
 
-/* A descriptor in state FREE (its word says so, or is 0) with a block of exactly `base` bytes; NULL: no memory. `brief`:
- * it will be freed soon, and another be wanted: so much free memory stays at hand. */
+/* A descriptor in state FREE (its word says so, or is 0) with a block of exactly `base` bytes; NULL: no memory.
+ * `brief`: it will soon be freed, and another be wanted, so as much free memory stays at hand. */
 struct desc *heap_alloc(struct heap *heap, bool brief);
 
 /* Frees the block, which must be intact, and the descriptor, whose word must say FREE. With `defer` the

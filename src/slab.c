@@ -22,10 +22,11 @@
  *
  * Invariants, whenever the lock is free:
  *     dirty is a subset of avail, brief and avail are disjoint
- *     a slab is on `unused` iff it has no class; else on none while it is purged; else on `dirty` iff it has dirty slots,
- *     on `clean` iff it has free slots but no dirty ones; on a list, empty slabs come last
+ *     a slab is on `unused` iff it has no class; else on no list while it is purged; else on `dirty` iff it has dirty
+ *     slots, on `clean` iff it has free slots but no dirty ones; on a list, empty slabs come last
  *     a slab with a class has a slot that is dirty, or taken, if only by a purge
- *     dirty_bytes and brief_bytes are the sums of stride over dirty and brief slots; used counts a span's slabs with class
+ *     dirty_bytes and brief_bytes are the sums of stride over dirty and over brief slots; `used` of a span is how many
+ *     of its slabs have a class
  * Two purges of one slab never meet: the page between their slots would belong to neither. What is freed there during a
  * purge stays dirty until the next.
  */
@@ -423,6 +424,8 @@ void slab_repair_begin(struct slabs *slabs)
 
 void slab_repair_claim(struct slab *slab, const unsigned char *slot)
 {
+    if (!slab_has(slab, slot)) /* a thread of the parent was replacing the block of that buffer */
+        return;
     slots_remove(slab->avail, slot_number(slab, slot));
     slots_remove(slab->dirty, slot_number(slab, slot));
 }
