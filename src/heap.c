@@ -101,8 +101,7 @@ struct block {
 /* A slot for a block, the lock held. */
 static bool block_take(struct heap *heap, struct slab_request *request, bool brief, struct block *block)
 {
-    /* huge pages: few faults, so nothing to keep apart, and each lane would cost a huge page */
-    request->lane = heap->slabs.huge ? 0 : (unsigned)sched_getcpu() % SLAB_LANES;
+    request->lane = (unsigned)sched_getcpu() % SLAB_LANES;
     request->brief = brief;
     unsigned char *memory = slab_take(&heap->slabs, request, &block->slab);
     block->data = memory != NULL ? memory + heap->alignment : NULL;

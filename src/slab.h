@@ -52,8 +52,8 @@ struct span {
     struct slab slab[SPAN_SLABS_MAX];
 };
 
-/* Threads on different CPUs take clean slots from different slabs: neighbours would wait for each other in the kernel,
- * for the lock of the page table that their page faults fill. */
+/* Threads on different CPUs take clean slots from different slabs. Neighbours would wait for each other in the kernel,
+ * for the lock of the page table that their page faults fill, and clear the same huge page twice. */
 #define SLAB_LANES 8u
 
 struct slab_class {
