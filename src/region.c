@@ -74,7 +74,7 @@ void *region_resize(void *region, size_t bytes, size_t new_bytes)
 /* ---- purging ---- */
 
 /* What stands for the calling process in place of a pidfd, from Linux 6.14 on; before it is a bad descriptor. */
-#define PIDFD_SELF (-10000)
+#define OWN_PIDFD (-10000)
 
 /* One call, and one round of telling the other CPUs, for all. False: not all was done. */
 static bool purge_together(const struct iovec *iov, unsigned n)
@@ -85,7 +85,7 @@ static bool purge_together(const struct iovec *iov, unsigned n)
     size_t bytes = 0;
     for (unsigned i = 0; i < n; i++)
         bytes += iov[i].iov_len;
-    long done = syscall(SYS_process_madvise, PIDFD_SELF, iov, (size_t)n, MADV_DONTNEED, 0);
+    long done = syscall(SYS_process_madvise, OWN_PIDFD, iov, (size_t)n, MADV_DONTNEED, 0);
     if (done < 0)
         store_relaxed(&refused, true);
     return done >= 0 && (size_t)done == bytes;

@@ -67,6 +67,8 @@ bool slab_is_brief(const struct slab *slab, const unsigned char *slot)
 static void list_remove(struct slab *slab)
 {
     struct slab_list *list = slab->list;
+    if (list == NULL)
+        return;
     *(slab->prev != NULL ? &slab->prev->next : &list->first) = slab->next;
     *(slab->next != NULL ? &slab->next->prev : &list->last) = slab->prev;
     slab->list = NULL;
@@ -104,11 +106,12 @@ static void list_update(struct slab *slab)
     bool empty = is_empty(slab);
     if (list == slab->list && !empty)
         return;
-    if (slab->list != NULL)
-        list_remove(slab);
+    list_remove(slab);
+    if (list == NULL)
+        return;
     if (empty)
         list_push_last(list, slab);
-    else if (list != NULL)
+    else
         list_push_first(list, slab);
 }
 
@@ -122,11 +125,12 @@ static unsigned span_size(const struct slabs *slabs)
     return size == 0 ? 1 : size < SPAN_SLABS_MAX ? size : SPAN_SLABS_MAX;
 }
 
-static bool span_map(struct slabs *slabs)
+/* Adds to the unused slabs, unless there is no memory. */
+static void span_map(struct slabs *slabs)
 {
     struct span *span = calloc(1, sizeof(*span));
     if (span == NULL)
-        return false;
+        return;
     span->slabs = span_size(slabs);
     span->base = region_map(span->slabs * SLAB_BYTES, slabs->huge);
     if (span->base == NULL && span->slabs > 1) {
@@ -135,7 +139,7 @@ static bool span_map(struct slabs *slabs)
     }
     if (span->base == NULL) {
         free(span);
-        return false;
+        return;
     }
     for (unsigned i = 0; i < span->slabs; i++) {
         span->slab[i].span = span;
@@ -147,7 +151,6 @@ static bool span_map(struct slabs *slabs)
     if (slabs->spans != NULL)
         slabs->spans->prev = span;
     slabs->spans = span;
-    return true;
 }
 
 /* Needs no lock. */
@@ -164,9 +167,11 @@ static void unmap_chain(struct span *chain)
 /* A slab with all slots free and clean, on its list. */
 static struct slab *slab_make(struct slabs *slabs, const struct slab_request *request)
 {
-    if (slabs->unused.first == NULL && !span_map(slabs))
-        return NULL;
+    if (slabs->unused.first == NULL)
+        span_map(slabs);
     struct slab *slab = slabs->unused.first;
+    if (slab == NULL)
+        return NULL;
     list_remove(slab);
     slab->span->used++;
     size_t slots = SLAB_BYTES / request->stride;
