@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_pressure.c - what a pool does at its cap, and when it stops doing so
+ *
+ * Under a long overload there is one take-over per time of pressure, not one per get: counted by the barriers that the
+ * library asks the system for, and by its state. While the pressure lasts no buffer idles in a thread's cache, whoever
+ * comes, trims or reclaims meanwhile. It ends once callers have well below the cap, which also a load that hovers there
+ * does not make it do all the time; then gets come from the threads' caches again.
+ */
+#include "support/hands.h"
+
+#include "takeover.h"
+
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { CAPACITY = 256, CAP = 16, DWELL = 256, EXPEDITED = 1 << 3 };
+
+static atomic_size_t barriers;
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+long __wrap_syscall(long number, ...)
+{
+    va_list args;
+    va_start(args, number);
+    const int command = va_arg(args, int);
+    va_end(args);
+    if (number != SYS_membarrier)
+        abort(); /* who else calls it? */
+    if (command == EXPEDITED)
+        atomic_fetch_add(&barriers, 1);
+    return __real_syscall(number, command, 0, 0);
+}
+
+static void (*at_trylock)(void);
+
+int __real_pthread_mutex_trylock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex)
+{
+    void (*hook)(void) = at_trylock;
+    if (hook != NULL) {
+        at_trylock = NULL;
+        hook();
+    }
+    return __real_pthread_mutex_trylock(mutex);
+}
+
+/* ---- scenes ---- */
+
+static test_blocks_t blocks;
+static bufferpool_t *pool;
+static bufferpool_buf_t *bufs[CAP + 1];
+
+static int state_now(void)
+{
+    return load_relaxed(&pool->pressure.state);
+}
+
+static void pool_begin(size_t cap, size_t max_idle_bytes)
+{
+    memset(&blocks, 0, sizeof blocks);
+    bufferpool_config_t config = config_with(&blocks);
+    config.buffer_capacity = CAPACITY;
+    config.thread_cache_bytes = (size_t)CAP * CAPACITY;
+    config.max_live = cap;
+    config.max_idle_bytes = max_idle_bytes;
+    pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    atomic_store(&barriers, 0);
+}
+
+static void pool_end(void)
+{
+    check_laws(pool, &blocks, 0);
+    destroy_empty(pool, &blocks);
+}
+
+/* Main has the whole cap, and knows it. */
+static void reach_the_cap(size_t cap)
+{
+    for (size_t i = 0; i < cap; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(pool));
+    assert_null(bufferpool_try_get(pool));
+    assert_int_equal(state_now(), PRESSURE_ON);
+}
+
+static void use(size_t turns)
+{
+    for (size_t i = 0; i < turns; i++)
+        bufferpool_put(bufferpool_get(pool));
+}
+
+/* Nothing is out. Pressure must end after so few gets, and then gets come from the cache. */
+static void pressure_ends(void)
+{
+    for (int i = 0; i <= DWELL + 1 && state_now() != PRESSURE_OFF; i++)
+        use(1);
+    assert_int_equal(state_now(), PRESSURE_OFF);
+    assert_false(depot_counts(&pool->depot).pressure);
+    use(2); /* opens the gate, and brings a buffer */
+    const uint64_t before = stats_of(pool).gets_thread;
+    use(100);
+    assert_int_equal(stats_of(pool).gets_thread, before + 100);
+}
+
+#define needs_takeover()                                                                                               \
+    do {                                                                                                               \
+        (void)state;                                                                                                   \
+        if (!test_can_take_over())                                                                                     \
+            skip();                                                                                                    \
+    } while (0)
+
+/* ---- while it lasts ---- */
+
+enum { THREADS = 8, EACH = 10 * CAP / THREADS };
+
+struct overload {
+    size_t turns;
+    bool together; /* all hold all they want at once */
+    pthread_barrier_t all_hold;
+    size_t short_of_cap; /* summed up over the turns */
+};
+
+static void get_far_too_many(void *arg, unsigned index)
+{
+    struct overload *load = arg;
+    bufferpool_buf_t *held[EACH];
+    for (size_t turn = 0; turn < load->turns; turn++) {
+        for (size_t i = 0; i < EACH; i++) {
+            if (!thread_check((held[i] = bufferpool_get(pool)) != NULL))
+                abort();
+            memset(held[i]->data, (int)(index * EACH + i), CAPACITY);
+        }
+        if (load->together && pthread_barrier_wait(&load->all_hold) == PTHREAD_BARRIER_SERIAL_THREAD) {
+            const bufferpool_stats_t stats = stats_of(pool);
+            thread_check(stats.live <= CAP && stats.live + stats.bypass_live == (uint64_t)THREADS * EACH);
+            load->short_of_cap += CAP - (size_t)stats.live;
+        }
+        if (load->together)
+            pthread_barrier_wait(&load->all_hold);
+        for (size_t i = 0; i < EACH; i++) {
+            thread_check(held[i]->data[0] == index * EACH + i && held[i]->data[CAPACITY - 1] == index * EACH + i);
+            bufferpool_put(held[i]);
+        }
+    }
+}
+
+static void while_callers_have_the_cap_there_is_one_takeover_and_every_get_bypasses(void **state)
+{
+    static struct hand hands[HANDS];
+    needs_takeover();
+    struct overload load = {.turns = test_scale(2000, 50)};
+    pool_begin(CAP, 0);
+    hands_begin(hands, pool);
+    hands_fill(hands, CAP, 0);
+    reach_the_cap(CAP);
+    run_threads(THREADS, get_far_too_many, &load);
+    const bufferpool_stats_t stats = stats_of(pool);
+    assert_int_equal(stats.gets_bypass, load.turns * THREADS * EACH);
+    assert_int_equal(stats.gets_fresh, CAP);
+    assert_int_equal(atomic_load(&barriers), TEST_TSAN ? 0 : 1);
+    assert_int_equal(state_now(), PRESSURE_ON);
+    bufferpool_put_bulk(bufs, CAP);
+    pressure_ends();
+    hands_end(hands);
+    pool_end();
+}
+
+static void ten_times_the_cap_for_long_takes_over_once_in_many_gets(void **state)
+{
+    needs_takeover();
+    struct overload load = {.turns = test_scale(2000, 50), .together = true};
+    assert_int_equal(pthread_barrier_init(&load.all_hold, NULL, THREADS), 0);
+    pool_begin(CAP, 0);
+    run_threads(THREADS, get_far_too_many, &load);
+    pthread_barrier_destroy(&load.all_hold);
+    const bufferpool_stats_t stats = stats_of(pool);
+    assert_true(atomic_load(&barriers) <= 1 + depot_pops(&pool->depot) / DWELL);
+    assert_true(atomic_load(&blocks.peak) <= THREADS * EACH);
+    /* every get but those of the cap is beyond it; a call that was stopped halfway may hide some */
+    assert_true(stats.gets_bypass >= load.turns * (THREADS * EACH - CAP));
+    assert_in_range(load.short_of_cap, 0, load.turns * CAP / 10);
+    check_laws(pool, &blocks, 0);
+    pressure_ends();
+    pool_end();
+}
+
+static void hand_put_one(struct hand *hand)
+{
+    bufferpool_buf_t *buf = hand->bufs[--hand->n];
+    bufferpool_put(buf);
+}
+
+/* Whatever is called meanwhile, a buffer that is put is where the next get finds it. */
+static void put_is_found(struct hand *hand)
+{
+    hand->want = 1;
+    bufferpool_put(bufs[CAP - 1]);
+    hand_do(hand, hand_get);
+    assert_int_equal(stats_of(pool).idle_thread, 0);
+    hand_do(hand, hand_put_one);
+    assert_int_equal(stats_of(pool).idle_thread, 0);
+    assert_non_null(bufs[CAP - 1] = bufferpool_try_get(pool));
+    assert_null(bufferpool_try_get(pool));
+    assert_int_equal(state_now(), PRESSURE_ON);
+}
+
+static void no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called(void **state)
+{
+    struct hand old, fresh;
+    needs_takeover();
+    pool_begin(CAP, (size_t)CAP * CAPACITY);
+    hand_begin(&old, pool, 0);
+    old.want = 3;
+    hand_do(&old, hand_get);
+    hand_do(&old, hand_put);
+    reach_the_cap(CAP);
+    put_is_found(&old);
+    hand_begin(&fresh, pool, 1); /* its cache is made now, */
+    put_is_found(&fresh);
+    hand_end(&old);
+    hand_begin(&old, pool, 2); /* and this one's is used again */
+    put_is_found(&old);
+    assert_int_equal(bufferpool_trim(pool), 0);
+    put_is_found(&old);
+    put_is_found(&fresh);
+    (void)bufferpool_reclaim(pool);
+    put_is_found(&old);
+    put_is_found(&fresh);
+    hand_do(&old, hand_flush);
+    put_is_found(&old);
+    pthread_mutex_lock(&pool->caches_lock);
+    (void)takeover_caches(pool, TAKEOVER_BUDGETS, true);
+    pthread_mutex_unlock(&pool->caches_lock);
+    put_is_found(&old);
+    put_is_found(&fresh);
+    bufferpool_set_max_live(pool, CAP - 2);
+    bufferpool_set_max_live(pool, CAP);
+    put_is_found(&old);
+    put_is_found(&fresh);
+    assert_int_equal(stats_of(pool).gets_bypass, 0);
+    assert_int_equal(atomic_load(&barriers), TEST_TSAN ? 0 : 1);
+    bufferpool_put_bulk(bufs, CAP);
+    pressure_ends();
+    hand_end(&old);
+    hand_end(&fresh);
+    pool_end();
+}
+
+/* ---- how it ends ---- */
+
+static void it_ends_when_the_load_has_fallen(void **state)
+{
+    static const size_t caps[] = {1, 2, 3, 4, 5, CAP};
+    needs_takeover();
+    for (size_t c = 0; c < sizeof caps / sizeof caps[0]; c++) {
+        pool_begin(caps[c], 0);
+        reach_the_cap(caps[c]);
+        bufferpool_put_bulk(bufs, caps[c]);
+        assert_int_equal(state_now(), PRESSURE_ON);
+        pressure_ends();
+        pool_end();
+    }
+}
+
+static void it_lasts_while_callers_have_more_than_three_quarters(void **state)
+{
+    needs_takeover();
+    pool_begin(CAP, 0);
+    reach_the_cap(CAP);
+    bufferpool_put_bulk(bufs + 12, 4);
+    bufs[12] = bufferpool_get(pool);
+    use(4 * DWELL); /* 13 and 14 */
+    assert_int_equal(state_now(), PRESSURE_ON);
+    bufferpool_put(bufs[12]);
+    assert_int_equal(state_now(), PRESSURE_OFF);
+    bufferpool_put_bulk(bufs, 12);
+    pressure_ends();
+    pool_end();
+}
+
+/* Turns of a load that goes from 3/4 of the cap, where pressure may end, to beyond the cap, where it begins. */
+static void a_load_that_hovers_does_not_make_it_flutter(void **state)
+{
+    enum { TURNS = 3000 };
+    struct hand other;
+    unsigned entered = 0;
+    needs_takeover();
+    pool_begin(CAP, 0);
+    hand_begin(&other, pool, 0);
+    other.want = 1;
+    reach_the_cap(CAP);
+    bufferpool_put_bulk(bufs + 11, 5);
+    for (int turn = 0; turn < TURNS; turn++) {
+        const int before = state_now();
+        hand_do(&other, hand_use); /* has a gate that opens as soon as it may */
+        for (int i = 11; i <= CAP; i++)
+            bufs[i] = bufferpool_get(pool);
+        assert_int_equal(state_now(), PRESSURE_ON);
+        entered += before == PRESSURE_OFF;
+        bufferpool_put_bulk(bufs + 11, CAP - 10);
+    }
+    assert_int_equal(stats_of(pool).gets_bypass, TURNS); /* one a turn */
+    const uint32_t pops = depot_pops(&pool->depot);
+    assert_in_range(entered, 2, pops / DWELL + 1); /* it did end */
+    assert_true(atomic_load(&barriers) <= entered + 1);
+    bufferpool_put_bulk(bufs, 11);
+    hand_end(&other);
+    pool_end();
+}
+
+static void it_ends_after_an_overload_of_billions_of_gets_as_well(void **state)
+{
+    static const uint64_t turns[] = {UINT64_C(1) << 31, (UINT64_C(1) << 31) + 1000, (UINT64_C(1) << 32) - 100};
+    needs_takeover();
+    for (size_t t = 0; t < 3; t++) {
+        pool_begin(CAP, 0);
+        reach_the_cap(CAP);
+        add_relaxed(&pool->depot.head, turns[t] << 32); /* in place of that many pops; the stack is empty */
+        bufferpool_put_bulk(bufs, CAP);
+        pressure_ends();
+        pool_end();
+    }
+}
+
+static void a_cap_that_is_no_more_ends_it(void **state)
+{
+    needs_takeover();
+    pool_begin(CAP, 0);
+    reach_the_cap(CAP);
+    bufferpool_set_max_live(pool, 0);
+    assert_int_equal(state_now(), PRESSURE_OFF);
+    bufferpool_put_bulk(bufs, CAP);
+    pressure_ends();
+    pool_end();
+}
+
+static void a_lowered_cap_with_few_in_use_leaves_none(void **state)
+{
+    needs_takeover();
+    pool_begin(CAP, 0);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, CAP), 0);
+    bufferpool_put_bulk(bufs + 8, 8);
+    bufferpool_set_max_live(pool, 12); /* of which 8 are in use */
+    assert_int_equal(atomic_load(&blocks.count), 12);
+    assert_int_equal(state_now(), PRESSURE_OFF);
+    bufferpool_set_max_live(pool, 9);
+    assert_int_equal(atomic_load(&blocks.count), 9);
+    assert_int_equal(state_now(), PRESSURE_ON); /* 8 of 9: that is not well below */
+    bufferpool_put_bulk(bufs, 8);
+    pressure_ends();
+    pool_end();
+}
+
+/* ---- it does not end at the wrong moment ---- */
+
+static void hand_wait_for_one(struct hand *hand)
+{
+    hand->bufs[hand->n++] = bufferpool_get_timed(pool, BUFFERPOOL_NEVER);
+    thread_check(hand->bufs[0] != NULL);
+}
+
+static void it_does_not_end_while_somebody_waits(void **state)
+{
+    struct hand waiting;
+    needs_takeover();
+    pool_begin(CAP, 0);
+    reach_the_cap(CAP);
+    hand_begin(&waiting, pool, 0);
+    hand_start(&waiting, hand_wait_for_one);
+    while (!depot_wanted(&pool->depot))
+        sched_yield();
+    assert_false(depot_end_pressure(&pool->depot));
+    assert_true(depot_counts(&pool->depot).pressure);
+    bufferpool_put(bufs[CAP - 1]); /* is handed over */
+    hand_finish(&waiting);
+    hand_do(&waiting, hand_put_one);
+    bufferpool_put_bulk(bufs, CAP - 1);
+    pressure_ends();
+    hand_end(&waiting);
+    pool_end();
+}
+
+static struct hand quick;
+
+static void hand_end_it_and_begin_it_anew(struct hand *hand)
+{
+    bufferpool_put(bufferpool_get(pool));
+    thread_check(state_now() == PRESSURE_OFF);
+    while ((hand->bufs[hand->n] = bufferpool_try_get(pool)) != NULL)
+        hand->n++;
+    thread_check(hand->n == 4 && state_now() == PRESSURE_ON);
+}
+
+static void be_quick(void)
+{
+    hand_do(&quick, hand_end_it_and_begin_it_anew);
+}
+
+/* Who saw that it may end is overtaken by one that ends it, uses up the cap, and is under pressure again. */
+static void it_does_not_end_for_what_was_so_a_moment_ago(void **state)
+{
+    needs_takeover();
+    pool_begin(CAP, 0);
+    hand_begin(&quick, pool, 0);
+    reach_the_cap(CAP);
+    bufferpool_put_bulk(bufs + 13, 3);
+    use(2 * DWELL);
+    assert_int_equal(state_now(), PRESSURE_ON);
+    at_trylock = be_quick;
+    bufferpool_put(bufs[12]);
+    assert_null(at_trylock);
+    assert_int_equal(quick.n, 4);
+    assert_int_equal(state_now(), PRESSURE_ON);
+    hand_do(&quick, hand_put);
+    bufferpool_put_bulk(bufs, 12);
+    pressure_ends();
+    hand_end(&quick);
+    pool_end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(while_callers_have_the_cap_there_is_one_takeover_and_every_get_bypasses),
+        cmocka_unit_test(ten_times_the_cap_for_long_takes_over_once_in_many_gets),
+        cmocka_unit_test(no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called),
+        cmocka_unit_test(it_ends_when_the_load_has_fallen),
+        cmocka_unit_test(it_lasts_while_callers_have_more_than_three_quarters),
+        cmocka_unit_test(a_load_that_hovers_does_not_make_it_flutter),
+        cmocka_unit_test(it_ends_after_an_overload_of_billions_of_gets_as_well),
+        cmocka_unit_test(a_cap_that_is_no_more_ends_it),
+        cmocka_unit_test(a_lowered_cap_with_few_in_use_leaves_none),
+        cmocka_unit_test(it_does_not_end_while_somebody_waits),
+        cmocka_unit_test(it_does_not_end_for_what_was_so_a_moment_ago),
+    };
+    return cmocka_run_group_tests_name("pressure", tests, NULL, NULL);
+}
