@@ -197,6 +197,7 @@ static int early_bypass_child(void *arg)
     check(bufferpool_try_get(pool) == NULL && errno == EAGAIN); /* early: by what idles elsewhere, */
     bufferpool_buf_t *beyond = bufferpool_get(pool);
     check(stats_of(pool).gets_bypass == 1);
+    check(load_relaxed(&pool->pressure.state) == PRESSURE_ON); /* so gets beyond it do not try again and again */
     check_state(1);
     size_t n = 0;
     for (unsigned i = 0; i < HANDS; i++) { /* and no more: who comes by gives all of it */

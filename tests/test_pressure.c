@@ -210,16 +210,22 @@ static void put_is_found(struct hand *hand)
 
 static void no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called(void **state)
 {
-    struct hand old, fresh;
+    struct hand old, fresh, gone;
     needs_takeover();
     pool_begin(CAP, (size_t)CAP * CAPACITY);
+    hand_begin(&gone, pool, 3);
     hand_begin(&old, pool, 0);
+    gone.want = 1;
+    hand_do(&gone, hand_use);
+    hand_end(&gone);
     old.want = 3;
     hand_do(&old, hand_get);
     hand_do(&old, hand_put);
     reach_the_cap(CAP);
     put_is_found(&old);
-    hand_begin(&fresh, pool, 1); /* its cache is made now, */
+    hand_begin(&gone, pool, 3); /* its cache was left before, with an open gate, */
+    put_is_found(&gone);
+    hand_begin(&fresh, pool, 1); /* this one's is made now, */
     put_is_found(&fresh);
     hand_end(&old);
     hand_begin(&old, pool, 2); /* and this one's is used again */
@@ -247,6 +253,7 @@ static void no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called(void
     pressure_ends();
     hand_end(&old);
     hand_end(&fresh);
+    hand_end(&gone);
     pool_end();
 }
 

@@ -237,6 +237,14 @@ static void owners_go_on(struct scene *scene)
     check_laws(scene->pool, &scene->blocks, 0);
 }
 
+static bool all_gates_are_open(const bufferpool_t *pool)
+{
+    bool open = true;
+    for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
+        open = open && load_relaxed(&c->open) && load_relaxed(&c->live_word) == pool_live_word(pool);
+    return open;
+}
+
 static void trim_frees_what_idles_with_threads_that_sleep(void **state)
 {
     static struct scene scene;
@@ -247,6 +255,7 @@ static void trim_frees_what_idles_with_threads_that_sleep(void **state)
         assert_int_equal(atomic_load(&scene.blocks.count), 0);
         assert_int_equal(stats_of(scene.pool).stolen, (size_t)(round + 1) * scene.cap);
         assert_int_equal(atomic_load(&barriers), barriers_expected((size_t)round + 1));
+        assert_true(all_gates_are_open(scene.pool));
         check_laws(scene.pool, &scene.blocks, 0);
         assert_int_equal(bufferpool_trim(scene.pool), 0);
         assert_int_equal(atomic_load(&barriers), barriers_expected((size_t)round + 1)); /* there was nothing to take */
@@ -378,6 +387,11 @@ static void have_all_but_the_stalled(struct scene *scene, struct hand *stalled, 
 {
     const size_t n = scene->cap - scene->cap / HANDS;
     hand_do(stalled, hand_stall);
+    assert_non_null(bufs[0] = bufferpool_try_get(scene->pool));
+    /* under pressure each lies by itself, so that a get hides none from the others while it is at work */
+    uint64_t head, below;
+    assert_int_equal(load_relaxed(&depot_peek(&scene->pool->depot, &scene->pool->heap.table, &head, &below)->count), 1);
+    bufferpool_put(bufs[0]);
     for (size_t i = 0; i < n; i++)
         assert_non_null(bufs[i] = bufferpool_try_get(scene->pool));
     assert_null(bufferpool_try_get(scene->pool)); /* returns, that is */
@@ -663,7 +677,8 @@ static void bytes_set_aside_and_not_used_do_not_make_a_put_drop(void **state)
     }
     assert_int_equal(stats_of(pool).drops_idle_limit, 0);
     assert_int_equal(atomic_load(&barriers), barriers_expected(1)); /* all was given back at once */
-    bufferpool_put(bufs[N]);                                        /* the limit is reached */
+    bufferpool_put(bufs[N]);                                        /* the limit is reached, */
+    assert_int_equal(atomic_load(&barriers), barriers_expected(1)); /* and nothing to be collected */
     assert_int_equal(stats_of(pool).drops_idle_limit, 1);
     assert_int_equal(stats_of(pool).idle_bytes, N * CAPACITY);
     bufferpool_trim(pool);
@@ -706,6 +721,7 @@ static void idle_bytes_are_used_to_the_byte(void **state)
         buf->len = buf->cap;
         bufferpool_put(buf);
         assert_int_equal(stats_of(pool).drops_idle_limit - dropped, lacks);
+        assert_true(stats_of(pool).idle_thread >= (uint64_t)3 * HANDS); /* what is in use of it stays where it is */
         assert_int_equal(stats_of(pool).idle_bytes, 3 * HANDS * CAPACITY + (lacks ? 0 : grown));
         check_laws(pool, &blocks, hands[7].n);
         hand_do(&hands[7], hand_put);
@@ -765,6 +781,8 @@ static int take_from_own_threads(size_t held)
 static int use_it_in_the_child(void *arg)
 {
     const size_t held = *(const size_t *)arg;
+    if (load_relaxed(&forked.pool->pressure.state) != PRESSURE_OFF || depot_counts(&forked.pool->depot).pressure)
+        end_child(13);
     int status = use_all_of_the_cap(held, stats_of(forked.pool).gets_bypass);
     for (size_t turn = 0; turn < 2000; turn++) /* so that pressure ends */
         bufferpool_put(bufferpool_get(forked.pool));
@@ -807,6 +825,38 @@ static void a_child_of_a_pool_under_pressure_can_use_it(void **state)
     scene_end(&forked);
 }
 
+static int use_the_limit_in_the_child(void *arg)
+{
+    static struct hand hands[HANDS];
+    bufferpool_t *pool = arg;
+    if (load_relaxed(&pool->idle_reserved) != stats_of(pool).idle_bytes)
+        end_child(1);
+    hands_begin(hands, pool); /* they get the caches of the parent's threads, which have set nothing aside here */
+    hands_fill(hands, (size_t)2 * HANDS, 0);
+    if (load_relaxed(&pool->idle_reserved) != 2 * HANDS * CAPACITY)
+        end_child(2);
+    if (stats_of(pool).idle_bytes != 2 * HANDS * CAPACITY || stats_of(pool).drops_idle_limit != 0)
+        end_child(3);
+    end_child(test_recorded_failure() ? 4 : 0);
+}
+
+static void what_the_parents_threads_set_aside_is_free_in_the_child(void **state)
+{
+    static struct hand hands[HANDS];
+    needs_takeover();
+    if (TEST_TSAN)
+        skip(); /* which takes new threads in the child for those of the parent */
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_limit(&blocks, (size_t)2 * HANDS * CAPACITY);
+    hands_begin(hands, pool);
+    set_aside(hands, 2);
+    assert_int_equal(run_in_child(use_the_limit_in_the_child, pool, 60), 0);
+    hands_do(hands, hand_put);
+    check_laws(pool, &blocks, 0);
+    hands_end(hands);
+    destroy_empty(pool, &blocks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -833,6 +883,7 @@ int main(void)
         cmocka_unit_test(idle_bytes_are_used_to_the_byte),
         cmocka_unit_test(a_child_can_use_what_idles_with_the_parents_threads),
         cmocka_unit_test(a_child_of_a_pool_under_pressure_can_use_it),
+        cmocka_unit_test(what_the_parents_threads_set_aside_is_free_in_the_child),
     };
     return cmocka_run_group_tests_name("takeover", tests, NULL, NULL);
 }
