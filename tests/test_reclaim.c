@@ -1,17 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_reclaim.c - by itself the depot gives back what it did not need
+ * test_reclaim.c - the pool gives back what it did not need: by itself, and when bufferpool_reclaim is called
  *
  * The linker's --wrap puts a clock of the test's own in the place of the coarse monotonic one, so periods end when the
- * test says so. The thread caches hold one buffer, so nearly every call has business with the depot.
+ * test says so; and pthread_create fails on demand, for BUFFERPOOL_BACKGROUND without a thread. Where the thread caches hold
+ * one buffer, nearly every call has business with the depot.
  */
 #include "support/laws.h"
 
 #include <time.h>
 
-enum { BURST = 20, INTERVAL_MS = 1000 };
+enum { CAPACITY = 1024, BURST = 20, INTERVAL_MS = 1000 };
 
 static uint64_t clock_ms = 5000;
+static bool no_threads;
+static size_t threads_asked_for;
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg)
+{
+    threads_asked_for++;
+    return no_threads ? EAGAIN : __real_pthread_create(thread, attributes, run, arg);
+}
 
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
@@ -24,18 +35,21 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
     return 0;
 }
 
-static bufferpool_t *pool_with(test_blocks_t *blocks, unsigned interval_ms)
+static bufferpool_t *pool_with_flags(test_blocks_t *blocks, unsigned interval_ms, unsigned flags)
 {
-    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
-    config.buffer_capacity = 1024;
-    config.thread_cache_bytes = 1024;
+    bufferpool_config_t config = config_with(blocks);
+    config.buffer_capacity = CAPACITY;
+    config.thread_cache_bytes = CAPACITY;
     config.reclaim_interval_ms = interval_ms;
-    config.alloc = test_blocks_alloc;
-    config.free = test_blocks_free;
-    config.ctx = blocks;
+    config.flags = flags;
     bufferpool_t *pool = bufferpool_create(&config);
     assert_non_null(pool);
     return pool;
+}
+
+static bufferpool_t *pool_with(test_blocks_t *blocks, unsigned interval_ms)
+{
+    return pool_with_flags(blocks, interval_ms, 0);
 }
 
 static void use(bufferpool_t *pool, size_t n)
@@ -45,11 +59,10 @@ static void use(bufferpool_t *pool, size_t n)
     bufferpool_put_bulk(bufs, n);
 }
 
-static void what_lay_untouched_for_a_period_is_freed_in_the_next(void **state)
+static void a_burst_is_freed_by_ticks(unsigned flags)
 {
-    (void)state;
     test_blocks_t blocks = {0};
-    bufferpool_t *pool = pool_with(&blocks, INTERVAL_MS);
+    bufferpool_t *pool = pool_with_flags(&blocks, INTERVAL_MS, flags);
     use(pool, BURST); /* its puts begin the first period */
     use(pool, BURST);
     clock_ms += INTERVAL_MS + 1;
@@ -63,6 +76,23 @@ static void what_lay_untouched_for_a_period_is_freed_in_the_next(void **state)
     assert_int_equal(stats_of(pool).reclaimed_bytes, (BURST - 4) * 1024);
     check_laws(pool, &blocks, 0);
     assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
+static void what_lay_untouched_for_a_period_is_freed_in_the_next(void **state)
+{
+    (void)state;
+    a_burst_is_freed_by_ticks(0);
+}
+
+/* Asked for the thread in vain, the pool does not ask at every call, and does without. */
+static void where_no_thread_can_be_had_calls_do_it(void **state)
+{
+    (void)state;
+    no_threads = true;
+    threads_asked_for = 0;
+    a_burst_is_freed_by_ticks(BUFFERPOOL_BACKGROUND);
+    no_threads = false;
+    assert_int_equal(threads_asked_for, 1);
 }
 
 static void what_is_needed_stays(void **state)
@@ -94,12 +124,339 @@ static void never_means_never(void **state)
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
+/* ---- by working set ---- */
+
+enum { PEAK = 512, STEADY = 64, SLACK = STEADY / 2, CACHED = 16 };
+
+static bufferpool_t *pool_for_working_set(test_blocks_t *blocks, unsigned interval_ms, size_t cached)
+{
+    bufferpool_config_t config = config_with(blocks);
+    config.buffer_capacity = CAPACITY;
+    config.thread_cache_bytes = cached * CAPACITY;
+    config.reclaim_interval_ms = interval_ms;
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    return pool;
+}
+
+static void use_many(bufferpool_t *pool, size_t n)
+{
+    static bufferpool_buf_t *bufs[PEAK];
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, n), 0);
+    for (size_t i = 0; i < n; i++)
+        bufferpool_put(bufs[i]);
+}
+
+static void after_a_burst_the_working_set_is_left(void **state)
+{
+    (void)state;
+    for (size_t cached = 1; cached <= 4 * STEADY; cached *= 4) {
+        test_blocks_t blocks = {0};
+        bufferpool_t *pool = pool_for_working_set(&blocks, BUFFERPOOL_NEVER, cached);
+        use_many(pool, PEAK);
+        uint64_t bytes = 0;
+        for (int reclaims = 0; reclaims < 4; reclaims++) {
+            for (int i = 0; i < 10; i++)
+                use_many(pool, STEADY);
+            const size_t before = atomic_load(&blocks.count);
+            const size_t freed = bufferpool_reclaim(pool);
+            assert_int_equal(freed, CAPACITY * (before - atomic_load(&blocks.count)));
+            bytes += freed;
+            assert_int_equal(stats_of(pool).reclaimed_bytes, bytes);
+        }
+        /* a cache that is larger than the set in use keeps what it holds: it is in use as a whole */
+        const size_t most = cached > STEADY ? cached : STEADY;
+        assert_in_range(atomic_load(&blocks.count), STEADY, most + SLACK);
+        check_laws(pool, &blocks, 0);
+
+        for (int reclaims = 0; reclaims < 20; reclaims++) { /* and it stays */
+            use_many(pool, STEADY);
+            (void)bufferpool_reclaim(pool);
+        }
+        assert_in_range(atomic_load(&blocks.count), STEADY, most + SLACK);
+        assert_int_equal(stats_of(pool).gets_fresh, PEAK);
+        destroy_empty(pool, &blocks);
+    }
+}
+
+static void so_it_is_when_periods_end_by_themselves(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_for_working_set(&blocks, INTERVAL_MS, CACHED);
+    use_many(pool, PEAK);
+    for (int period = 0; period < 6; period++) {
+        for (int i = 0; i < 10; i++)
+            use_many(pool, STEADY);
+        clock_ms += INTERVAL_MS + 1;
+    }
+    use_many(pool, STEADY);
+    assert_in_range(atomic_load(&blocks.count), STEADY, STEADY + SLACK);
+    assert_int_equal(stats_of(pool).gets_fresh, PEAK);
+    assert_int_equal(stats_of(pool).reclaimed_bytes, CAPACITY * (PEAK - atomic_load(&blocks.count)));
+    check_laws(pool, &blocks, 0);
+    destroy_empty(pool, &blocks);
+}
+
+struct sleepers {
+    bufferpool_t *pool;
+    pthread_barrier_t step;
+    size_t turns;
+};
+
+static void fill_cache_and_sleep(void *arg, unsigned index)
+{
+    struct sleepers *sleepers = arg;
+    bufferpool_buf_t *bufs[CACHED];
+    (void)index;
+    thread_check(bufferpool_get_bulk(sleepers->pool, bufs, CACHED) == 0);
+    bufferpool_put_bulk(bufs, CACHED);
+    pthread_barrier_wait(&sleepers->step);
+    pthread_barrier_wait(&sleepers->step);
+}
+
+static void nothing_is_left_of_a_pool_that_is_not_used(void **state)
+{
+    enum { SLEEPERS = 5 };
+    (void)state;
+    for (int with_idle_limit = 0; with_idle_limit < 2; with_idle_limit++) {
+        test_blocks_t blocks = {0};
+        bufferpool_config_t config = config_with(&blocks);
+        config.buffer_capacity = CAPACITY;
+        config.thread_cache_bytes = CACHED * CAPACITY;
+        config.max_idle_bytes = with_idle_limit ? PEAK * CAPACITY : 0;
+        struct sleepers sleepers = {.pool = bufferpool_create(&config)};
+        assert_int_equal(pthread_barrier_init(&sleepers.step, NULL, SLEEPERS + 1), 0);
+        use_many(sleepers.pool, PEAK / 2);
+        test_crew_t *crew = start_threads(SLEEPERS, fill_cache_and_sleep, &sleepers);
+        pthread_barrier_wait(&sleepers.step);
+        const size_t in_caches = (size_t)stats_of(sleepers.pool).idle_thread;
+        const size_t bytes = (size_t)stats_of(sleepers.pool).idle_bytes;
+        size_t freed = 0;
+        for (int reclaims = 0; reclaims < 3; reclaims++)
+            freed += bufferpool_reclaim(sleepers.pool);
+        const bufferpool_stats_t stats = stats_of(sleepers.pool);
+        const bool lawful = laws_hold(sleepers.pool, &blocks, 0);
+        pthread_barrier_wait(&sleepers.step);
+        join_threads(crew);
+        assert_true(in_caches >= SLEEPERS);
+        assert_true(lawful);
+        if (test_can_take_over()) {
+            assert_int_equal(idle_of(&stats), 0);
+            assert_int_equal(freed, bytes);
+            assert_int_equal(stats.reclaimed_bytes, bytes);
+            assert_in_range(stats.stolen, 1, in_caches); /* less what idled in this thread's own */
+        }
+        destroy_empty(sleepers.pool, &blocks);
+        pthread_barrier_destroy(&sleepers.step);
+    }
+}
+
+static void use_cache_in_steps(void *arg, unsigned index)
+{
+    struct sleepers *sleepers = arg;
+    (void)index;
+    bufferpool_buf_t *bufs[CACHED];
+    thread_check(bufferpool_get_bulk(sleepers->pool, bufs, CACHED) == 0);
+    bufferpool_put_bulk(bufs, CACHED);
+    for (size_t turn = 0; turn < sleepers->turns; turn++) {
+        pthread_barrier_wait(&sleepers->step); /* reclaim runs */
+        pthread_barrier_wait(&sleepers->step);
+        bufferpool_put(bufferpool_get(sleepers->pool)); /* leaves the cache as it was */
+    }
+}
+
+static void caches_in_use_are_left_alone(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    struct sleepers sleepers = {.pool = pool_for_working_set(&blocks, BUFFERPOOL_NEVER, CACHED), .turns = 10};
+    assert_int_equal(pthread_barrier_init(&sleepers.step, NULL, 3), 0);
+    test_crew_t *crew = start_threads(2, use_cache_in_steps, &sleepers);
+    size_t freed = 0;
+    bool full = true;
+    for (size_t turn = 0; turn < sleepers.turns; turn++) {
+        pthread_barrier_wait(&sleepers.step);
+        freed += bufferpool_reclaim(sleepers.pool);
+        full = full && stats_of(sleepers.pool).idle_thread == 2 * CACHED;
+        pthread_barrier_wait(&sleepers.step);
+    }
+    join_threads(crew);
+    const bufferpool_stats_t stats = stats_of(sleepers.pool);
+    assert_true(full);
+    assert_int_equal(freed, 0);
+    assert_int_equal(stats.stolen, 0);
+    assert_int_equal(stats.gets_fresh, 2 * CACHED);
+    assert_int_equal(stats.gets_thread, 2 * sleepers.turns);
+    destroy_empty(sleepers.pool, &blocks);
+    pthread_barrier_destroy(&sleepers.step);
+}
+
+/* A thread whose cache was taken over finds its gate open again: its next calls are on its own cache. */
+static void take_back(void *arg, unsigned index)
+{
+    struct sleepers *sleepers = arg;
+    fill_cache_and_sleep(arg, index);
+    bufferpool_put(bufferpool_get(sleepers->pool));
+    const uint64_t before = stats_of(sleepers->pool).gets_thread;
+    for (int i = 0; i < 5; i++)
+        bufferpool_put(bufferpool_get(sleepers->pool));
+    thread_check(stats_of(sleepers->pool).gets_thread == before + 5);
+}
+
+static void a_cache_that_was_taken_over_works_again(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    struct sleepers sleepers = {.pool = pool_for_working_set(&blocks, BUFFERPOOL_NEVER, CACHED)};
+    assert_int_equal(pthread_barrier_init(&sleepers.step, NULL, 2), 0);
+    test_crew_t *crew = start_threads(1, take_back, &sleepers);
+    pthread_barrier_wait(&sleepers.step);
+    for (int reclaims = 0; reclaims < 3; reclaims++)
+        (void)bufferpool_reclaim(sleepers.pool);
+    pthread_barrier_wait(&sleepers.step);
+    join_threads(crew);
+    destroy_empty(sleepers.pool, &blocks);
+    pthread_barrier_destroy(&sleepers.step);
+}
+
+/* ---- called ---- */
+
+static void it_counts_grown_buffers_with_their_bytes(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with(&blocks, BUFFERPOOL_NEVER);
+    bufferpool_buf_t *bufs[5];
+    size_t bytes = 0;
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 5), 0);
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(bufferpool_buf_reserve(bufs[i], CAPACITY * (1 + i * i)), 0);
+        bytes += bufs[i]->cap;
+    }
+    bufferpool_put_bulk(bufs, 5);
+    errno = 4242;
+    size_t freed = bufferpool_reclaim(pool);
+    assert_int_equal(freed, 0); /* all of it was in use since the last, which was none */
+    freed += bufferpool_reclaim(pool);
+    freed += bufferpool_reclaim(pool);
+    assert_int_equal(freed, bytes);
+    assert_int_equal(errno, 4242);
+    assert_int_equal(stats_of(pool).reclaimed_bytes, bytes);
+    assert_int_equal(stats_of(pool).idle_bytes, 0);
+    assert_int_equal(bufferpool_reclaim(pool), 0);
+    check_laws(pool, &blocks, 0);
+    destroy_empty(pool, &blocks);
+
+    assert_int_equal(bufferpool_reclaim(NULL), 0); /* the default pool, that nobody used */
+    bufferpool_put(bufferpool_get(NULL));
+    freed = 0;
+    for (int i = 0; i < 3; i++)
+        freed += bufferpool_reclaim(NULL);
+    assert_int_equal(freed, 32768);
+}
+
+static pthread_barrier_t reclaiming;
+static atomic_int in_hook;
+
+static void let_another_reclaim(test_blocks_t *blocks, const unsigned char *block, size_t size)
+{
+    (void)blocks, (void)block, (void)size;
+    if (atomic_fetch_add(&in_hook, 1) == 0) {
+        pthread_barrier_wait(&reclaiming);
+        pthread_barrier_wait(&reclaiming);
+    }
+}
+
+static void reclaim_twice(void *arg, unsigned index)
+{
+    bufferpool_t *pool = arg;
+    if (index == 0) {
+        thread_check(bufferpool_reclaim(pool) == BURST * CAPACITY);
+    } else {
+        pthread_barrier_wait(&reclaiming); /* the other is freeing its first */
+        thread_check(bufferpool_reclaim(pool) == 0);
+        thread_check(atomic_load(&in_hook) == 1);
+        pthread_barrier_wait(&reclaiming);
+    }
+}
+
+static void one_at_a_time_reclaims(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with(&blocks, BUFFERPOOL_NEVER);
+    use(pool, BURST);
+    bufferpool_thread_flush();
+    assert_int_equal(bufferpool_reclaim(pool), 0);
+    assert_int_equal(pthread_barrier_init(&reclaiming, NULL, 2), 0);
+    blocks.on_free = let_another_reclaim;
+    run_threads(2, reclaim_twice, pool);
+    blocks.on_free = NULL;
+    assert_int_equal(atomic_load(&blocks.count), 0);
+    use(pool, 2); /* and the next one is free to */
+    size_t freed = 0;
+    for (int i = 0; i < 3; i++)
+        freed += bufferpool_reclaim(pool);
+    assert_int_equal(freed, 2 * CAPACITY);
+    destroy_empty(pool, &blocks);
+    pthread_barrier_destroy(&reclaiming);
+}
+
+/* Also that of blocks freed before, of which no buffer is left to release. */
+static void the_memory_of_free_blocks_goes_back_too(void **state)
+{
+    enum { N = 600, KIB = 1024 };
+    static bufferpool_buf_t *bufs[N];
+    (void)state;
+    if (test_instrumented())
+        skip();
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.buffer_capacity = 64 * KIB;
+    config.reclaim_interval_ms = BUFFERPOOL_NEVER;
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
+    const size_t before = test_resident_bytes();
+    for (size_t i = 0; i < N; i++)
+        memset(bufs[i]->data, 1, bufs[i]->cap);
+    bufferpool_put_bulk(bufs, N);
+    assert_true(test_resident_bytes() >= before + N / 10 * 9 * 64 * KIB);
+    for (int i = 0; i < 3; i++)
+        (void)bufferpool_reclaim(pool);
+    assert_true(test_resident_bytes() < before + 256 * KIB);
+    assert_int_equal(stats_of(pool).idle_bytes, 0);
+
+    /* freed one by one the slabs keep up to a MiB for the next */
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
+    for (size_t i = 0; i < N; i += 64)
+        memset(bufs[i]->data, 1, bufs[i]->cap);
+    bufferpool_set_max_live(pool, N - N / 64);
+    for (size_t i = 0; i < N; i += 64)
+        bufferpool_put(bufs[i]);
+    const size_t kept = test_resident_bytes();
+    assert_int_equal(bufferpool_reclaim(pool), 0);
+    assert_true(test_resident_bytes() + N / 64 * 32 * KIB < kept);
+    for (size_t i = 0; i < N; i++)
+        if (i % 64 != 0)
+            bufferpool_put(bufs[i]);
+    assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_lay_untouched_for_a_period_is_freed_in_the_next),
         cmocka_unit_test(what_is_needed_stays),
         cmocka_unit_test(never_means_never),
+        cmocka_unit_test(where_no_thread_can_be_had_calls_do_it),
+        cmocka_unit_test(after_a_burst_the_working_set_is_left),
+        cmocka_unit_test(so_it_is_when_periods_end_by_themselves),
+        cmocka_unit_test(nothing_is_left_of_a_pool_that_is_not_used),
+        cmocka_unit_test(caches_in_use_are_left_alone),
+        cmocka_unit_test(a_cache_that_was_taken_over_works_again),
+        cmocka_unit_test(it_counts_grown_buffers_with_their_bytes),
+        cmocka_unit_test(one_at_a_time_reclaims),
+        cmocka_unit_test(the_memory_of_free_blocks_goes_back_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
