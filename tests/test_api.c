@@ -3,7 +3,7 @@
  * test_api.c - what every call promises when nothing is special
  *
  * Get gives an empty, aligned buffer of the capacity asked for; NULL is the default pool; one thread gets back what it
- * put last; try_get says EAGAIN at the cap and nowhere else; bulk calls are all or nothing; errno is left alone on
+ * put last; try_get says EAGAIN at the cap and nowhere else, get_timed ETIMEDOUT; bulk calls are all or nothing; errno is left alone on
  * success; the version of the library is that of the header.
  */
 #include "support/laws.h"
@@ -172,6 +172,39 @@ static void try_get_refuses_at_the_cap_only(void **state)
     destroy_empty(pool, &blocks);
 }
 
+static void get_timed_is_a_get_below_the_cap_and_gives_up_at_it(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_config_t config = config_with(&blocks);
+    config.max_live = 2;
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    bufferpool_buf_t *bufs[2] = {bufferpool_get_timed(pool, 0), bufferpool_get_timed(pool, BUFFERPOOL_NEVER)};
+    assert_non_null(bufs[0]);
+    assert_non_null(bufs[1]);
+    assert_true(bufs[1]->cap >= 32768 && bufs[1]->len == 0);
+    for (unsigned ms = 0; ms < 5; ms++) {
+        errno = 0;
+        assert_null(bufferpool_get_timed(pool, ms));
+        assert_int_equal(errno, ETIMEDOUT);
+        assert_int_equal(stats_of(pool).gets_refused, ms + 1);
+    }
+    assert_int_equal(atomic_load(&blocks.peak), 2);
+    check_laws(pool, &blocks, 2);
+    bufs[0]->len = 5;
+    bufferpool_put(bufs[0]);
+    bufs[0] = bufferpool_get_timed(pool, 0);
+    assert_non_null(bufs[0]);
+    assert_int_equal(bufs[0]->len, 0);
+    bufferpool_put_bulk(bufs, 2);
+    destroy_empty(pool, &blocks);
+
+    bufferpool_buf_t *buf = bufferpool_get_timed(NULL, 0); /* the default pool */
+    assert_non_null(buf);
+    bufferpool_put(buf);
+}
+
 static void errno_is_untouched_on_success(void **state)
 {
     (void)state;
@@ -197,8 +230,10 @@ static void errno_is_untouched_on_success(void **state)
         assert_int_equal(errno, SENTINEL);
         assert_int_equal(bufferpool_live(pool), 0);
         bufferpool_stats(pool, &stats);
+        bufferpool_put(bufferpool_get_timed(pool, 10)); /* by and by one of those that grew, and shrinks */
         if (round % 3 == 0) bufferpool_thread_flush();
         if (round % 4 == 0) bufferpool_trim(pool);
+        if (round % 5 == 0) bufferpool_reclaim(pool);
         bufferpool_set_max_live(pool, 20);
         bufferpool_set_max_live(pool, 30);
         assert_int_equal(errno, SENTINEL);
@@ -228,6 +263,17 @@ static void put_preserves_errno_of_a_hook(void **state)
     assert_int_equal(errno, SENTINEL);
     bufferpool_put_bulk(bufs, 1);
     assert_true(bufferpool_trim(pool) > 0);
+    assert_int_equal(errno, SENTINEL);
+
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    assert_int_equal(bufferpool_buf_reserve(buf, 200000), 0);
+    errno = SENTINEL;
+    bufferpool_put(buf);
+    for (int i = 0; i < 5; i++) bufferpool_put(bufferpool_get(pool)); /* the last of these frees the large block */
+    assert_int_equal(stats_of(pool).shrinks, 1);
+    assert_int_equal(errno, SENTINEL);
+    for (int i = 0; i < 3; i++) bufferpool_reclaim(pool);
+    assert_int_equal(atomic_load(&blocks.count), 0);
     assert_int_equal(errno, SENTINEL);
     destroy_empty(pool, &blocks);
 }
@@ -309,6 +355,7 @@ int main(void)
         cmocka_unit_test(put_of_null_has_no_effect),
         cmocka_unit_test(version_is_that_of_the_header),
         cmocka_unit_test(try_get_refuses_at_the_cap_only),
+        cmocka_unit_test(get_timed_is_a_get_below_the_cap_and_gives_up_at_it),
         cmocka_unit_test(errno_is_untouched_on_success),
         cmocka_unit_test(put_preserves_errno_of_a_hook),
         cmocka_unit_test(bulk_gives_all_and_takes_all),

@@ -219,7 +219,7 @@ static void foreign_pointers_are_caught(void **state)
 struct smash {
     unsigned char with;
     size_t bytes;
-    enum { THEN_PUT, THEN_APPEND, THEN_RESERVE, THEN_TRIM, THEN_DROP, THEN_BYPASS_PUT } then;
+    enum { THEN_PUT, THEN_APPEND, THEN_RESERVE, THEN_TRIM, THEN_DROP, THEN_BYPASS_PUT, THEN_SHRINK } then;
 };
 
 static void do_next(const struct smash *smash, bufferpool_buf_t *buf)
@@ -270,6 +270,11 @@ static void smash_prefix(void *arg)
     if (smash->then == THEN_BYPASS_PUT) bufferpool_set_max_live(pool, 1);
     bufferpool_buf_t *buf = get_noted();
     if (other == NULL) _exit(2);
+    for (int strike = 0; smash->then == THEN_SHRINK && strike < 5; strike++) { /* so that the next put replaces the block */
+        if (bufferpool_buf_reserve(buf, strike == 0 ? 100000 : 0) != 0) _exit(2);
+        bufferpool_put(buf);
+        if (bufferpool_get(pool) != buf) _exit(2);
+    }
     memset(buf->data - smash->bytes, smash->with, smash->bytes);
     do_next(smash, buf);
 }
@@ -294,6 +299,8 @@ static void a_smashed_block_prefix_is_caught(void **state)
             smash.then = THEN_DROP;
             expect_abort(smash_prefix, &smash, "bufferpool_put", "ledger", NULL);
             smash.then = THEN_BYPASS_PUT;
+            expect_abort(smash_prefix, &smash, "bufferpool_put", "ledger", NULL);
+            smash.then = THEN_SHRINK;
             expect_abort(smash_prefix, &smash, "bufferpool_put", "ledger", NULL);
         }
     }

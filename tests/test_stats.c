@@ -39,7 +39,7 @@ static bufferpool_stats_t change(const bufferpool_stats_t *then)
 #define since(field) now.field -= then->field
     since(gets_thread), since(gets_depot), since(gets_fresh), since(gets_bypass), since(gets_refused);
     since(puts_kept), since(drops_oversize), since(drops_bypass), since(drops_over_cap), since(drops_idle_limit);
-    since(grows), since(reclaimed_bytes);
+    since(grows), since(reclaimed_bytes), since(shrinks), since(stolen);
 #undef since
     return now;
 }
@@ -59,6 +59,8 @@ static bufferpool_stats_t change(const bufferpool_stats_t *then)
         assert_int_equal(c_.drops_over_cap, (over_cap));                                                             \
         assert_int_equal(c_.drops_idle_limit, (idle_limit));                                                         \
         assert_int_equal(c_.grows, (grown));                                                                         \
+        assert_int_equal(c_.shrinks, 0);                                                                             \
+        assert_int_equal(c_.stolen, 0);                                                                              \
     } while (0)
 
 static void a_new_pool_is_all_zeros(void **state)
@@ -106,6 +108,85 @@ static void gets_tell_where_the_buffer_came_from(void **state)
     assert_int_equal(stats_of(pool).bypass_live, 0);
     bufferpool_put_bulk(bufs, 3);
     counters_are(0, 0, 0, 1, 1, 3, 0, 1, 0, 0, 0);
+}
+
+static void a_wait_in_vain_is_a_refusal(void **state)
+{
+    (void)state;
+    bufferpool_set_max_live(pool, 1);
+    const bufferpool_stats_t then = stats_of(pool);
+    bufferpool_buf_t *buf = bufferpool_get_timed(pool, 0);
+    counters_are(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0);
+    assert_null(bufferpool_get_timed(pool, 0));
+    counters_are(0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0);
+    assert_null(bufferpool_get_timed(pool, 3));
+    counters_are(0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0);
+    bufferpool_put(buf);
+    counters_are(0, 0, 1, 0, 2, 1, 0, 0, 0, 0, 0);
+    buf = bufferpool_get_timed(pool, 0); /* under pressure from the depot */
+    counters_are(0, 1, 1, 0, 2, 1, 0, 0, 0, 0, 0);
+    bufferpool_put(buf);
+}
+
+static void shrinks_count_blocks_that_became_smaller(void **state)
+{
+    (void)state;
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    assert_int_equal(bufferpool_buf_reserve(buf, 4 * CAPACITY), 0);
+    bufferpool_put(buf);
+    const bufferpool_stats_t then = stats_of(pool);
+    for (uint64_t turn = 1; turn <= 7; turn++) {
+        assert_ptr_equal(bufferpool_get(pool), buf);
+        bufferpool_put(buf);
+        const bufferpool_stats_t c = change(&then);
+        assert_int_equal(c.shrinks, turn >= 5);
+        assert_int_equal(c.gets_thread, turn);
+        assert_int_equal(c.puts_kept, turn);
+        assert_int_equal(c.grows + c.reclaimed_bytes + sum_of_drops(&c), 0);
+        assert_int_equal(c.idle_bytes, turn >= 5 ? CAPACITY : 4 * CAPACITY);
+        assert_int_equal(c.live_bytes, 0);
+    }
+}
+
+static void put_three_and_meet(void *barrier, unsigned index)
+{
+    (void)index;
+    bufferpool_buf_t *bufs[3];
+    thread_check(bufferpool_get_bulk(pool, bufs, 3) == 0);
+    bufferpool_put_bulk(bufs, 3);
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+}
+
+/* By trim, by reclaim and by a get at the cap; one's own are not stolen. */
+static void stolen_counts_what_others_had(void **state)
+{
+    (void)state;
+    if (!test_can_take_over()) skip();
+    for (int by = 0; by < 3; by++) {
+        pthread_barrier_t barrier;
+        const bufferpool_stats_t then = stats_of(pool);
+        assert_int_equal(pthread_barrier_init(&barrier, NULL, 3), 0);
+        test_crew_t *crew = start_threads(2, put_three_and_meet, &barrier);
+        pthread_barrier_wait(&barrier);
+        bufferpool_buf_t *own = bufferpool_get(pool);
+        bufferpool_put(own);
+        const bool none = change(&then).stolen == 0;
+        bufferpool_set_max_live(pool, by == 2 ? 7 : 0);
+        bufferpool_buf_t *bufs[2] = {NULL, NULL};
+        if (by == 0) bufferpool_trim(pool);
+        for (int i = 0; by == 1 && i < 2; i++) bufferpool_reclaim(pool);
+        for (int i = 0; by == 2 && i < 2; i++) bufs[i] = bufferpool_try_get(pool);
+        const uint64_t stolen = change(&then).stolen;
+        pthread_barrier_wait(&barrier);
+        join_threads(crew);
+        pthread_barrier_destroy(&barrier);
+        bufferpool_put_bulk(bufs, 2);
+        bufferpool_set_max_live(pool, 0);
+        bufferpool_trim(pool);
+        assert_true(none);
+        assert_int_equal(stolen, 6);
+    }
 }
 
 static void bulk_counts_each_buffer(void **state)
@@ -296,6 +377,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test(a_new_pool_is_all_zeros),
         test(gets_tell_where_the_buffer_came_from),
+        test(a_wait_in_vain_is_a_refusal),
+        test(shrinks_count_blocks_that_became_smaller),
+        test(stolen_counts_what_others_had),
         test(bulk_counts_each_buffer),
         test(drops_tell_why),
         test(bytes_are_exact_with_grown_buffers),
