@@ -115,9 +115,10 @@ void pressure_serve_gate(bufferpool_t *pool, struct cache *c)
 {
     if (likely(cache_is_open(c)) || c->shared)
         return;
-    if (cache_idle(c) > 0) { /* without membarrier(2) nobody else can take that */
+    int state = load_relaxed(&pool->pressure.state);
+    if (state == PRESSURE_ON && cache_idle(c) > 0) { /* without membarrier(2): nobody else can take that */
         pressure_flush(pool, c);
-    } else if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF && pthread_mutex_trylock(&pool->caches_lock) == 0) {
+    } else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {
         flush_and_open(pool, c);
         pthread_mutex_unlock(&pool->caches_lock);
     }

@@ -48,8 +48,10 @@ static void buffers_held_together_do_not_overlap(void **state)
             assert_non_null(bufs[i]);
             test_fill(bufs[i]->data, bufs[i]->cap, i);
         }
-        for (size_t i = 0; i < N; i++) assert_true(test_filled(bufs[i]->data, bufs[i]->cap, i));
-        for (size_t i = 0; i < N; i++) bufferpool_put(bufs[i]);
+        for (size_t i = 0; i < N; i++)
+            assert_true(test_filled(bufs[i]->data, bufs[i]->cap, i));
+        for (size_t i = 0; i < N; i++)
+            bufferpool_put(bufs[i]);
     }
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
@@ -62,7 +64,8 @@ static void data_is_aligned_to_each_power_of_two_up_to_the_page(void **state)
         for (size_t alignment = 1; alignment <= page; alignment *= 2) {
             test_blocks_t blocks = {0};
             bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
-            if (hooked) config = config_with(&blocks);
+            if (hooked)
+                config = config_with(&blocks);
             config.alignment = alignment;
             config.buffer_capacity = 777;
             config.max_live = 20;
@@ -115,8 +118,10 @@ static void one_thread_gets_back_what_it_put_last(void **state)
     bufferpool_buf_t *bufs[4];
     assert_non_null(pool);
     assert_int_equal(bufferpool_get_bulk(pool, bufs, 4), 0);
-    for (int i = 0; i < 4; i++) bufferpool_put(bufs[i]);
-    for (int i = 3; i >= 0; i--) assert_ptr_equal(bufferpool_get(pool), bufs[i]);
+    for (int i = 0; i < 4; i++)
+        bufferpool_put(bufs[i]);
+    for (int i = 3; i >= 0; i--)
+        assert_ptr_equal(bufferpool_get(pool), bufs[i]);
     bufferpool_put_bulk(bufs, 4);
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
@@ -218,22 +223,27 @@ static void errno_is_untouched_on_success(void **state)
     bufferpool_t *pool = bufferpool_create(&config);
     assert_non_null(pool);
     for (int round = 0; round < 20; round++) {
-        for (int i = 0; i < 30; i++) bufs[i] = bufferpool_get(pool);
+        for (int i = 0; i < 30; i++)
+            bufs[i] = bufferpool_get(pool);
         assert_int_equal(bufferpool_get_bulk(pool, bufs + 30, 20), 0); /* bypass */
         assert_int_equal(bufferpool_buf_reserve(bufs[7], 200000), 0);
         assert_int_equal(bufferpool_buf_append(bufs[8], "text", 4), 0);
         assert_int_equal(bufferpool_buf_printf(bufs[9], "%70000d", 1), 0);
         assert_ptr_equal(bufferpool_buf_from_data(bufs[9]->data), bufs[9]);
         assert_int_equal(errno, SENTINEL);
-        for (int i = 0; i < 25; i++) bufferpool_put(bufs[i]);
+        for (int i = 0; i < 25; i++)
+            bufferpool_put(bufs[i]);
         bufferpool_put_bulk(bufs + 25, 25);
         assert_int_equal(errno, SENTINEL);
         assert_int_equal(bufferpool_live(pool), 0);
         bufferpool_stats(pool, &stats);
         bufferpool_put(bufferpool_get_timed(pool, 10)); /* by and by one of those that grew, and shrinks */
-        if (round % 3 == 0) bufferpool_thread_flush();
-        if (round % 4 == 0) bufferpool_trim(pool);
-        if (round % 5 == 0) bufferpool_reclaim(pool);
+        if (round % 3 == 0)
+            bufferpool_thread_flush();
+        if (round % 4 == 0)
+            bufferpool_trim(pool);
+        if (round % 5 == 0)
+            bufferpool_reclaim(pool);
         bufferpool_set_max_live(pool, 20);
         bufferpool_set_max_live(pool, 30);
         assert_int_equal(errno, SENTINEL);
@@ -269,10 +279,12 @@ static void put_preserves_errno_of_a_hook(void **state)
     assert_int_equal(bufferpool_buf_reserve(buf, 200000), 0);
     errno = SENTINEL;
     bufferpool_put(buf);
-    for (int i = 0; i < 5; i++) bufferpool_put(bufferpool_get(pool)); /* the last of these frees the large block */
+    for (int i = 0; i < 5; i++)
+        bufferpool_put(bufferpool_get(pool)); /* the last of these frees the large block */
     assert_int_equal(stats_of(pool).shrinks, 1);
     assert_int_equal(errno, SENTINEL);
-    for (int i = 0; i < 3; i++) bufferpool_reclaim(pool);
+    for (int i = 0; i < 3; i++)
+        bufferpool_reclaim(pool);
     assert_int_equal(atomic_load(&blocks.count), 0);
     assert_int_equal(errno, SENTINEL);
     destroy_empty(pool, &blocks);
@@ -302,7 +314,8 @@ static void bulk_gives_all_and_takes_all(void **state)
     for (size_t i = 0; i < 70; i++) {
         assert_int_equal(bufs[i]->len, 0);
         assert_true(bufs[i]->cap >= 32768);
-        for (size_t k = 0; k < i; k++) assert_ptr_not_equal(bufs[i]->data, bufs[k]->data);
+        for (size_t k = 0; k < i; k++)
+            assert_ptr_not_equal(bufs[i]->data, bufs[k]->data);
     }
     test_random_t random = {1};
     for (size_t i = 69; i > 0; i--) { /* both pools mixed, and a NULL among them */

@@ -39,17 +39,20 @@ static void hold_and_let_go(void *arg, unsigned index)
 {
     struct load *load = arg;
     if (index == THREADS) {
-        while (atomic_load(&load->running) > 0) bufferpool_trim(load->pool);
+        while (atomic_load(&load->running) > 0)
+            bufferpool_trim(load->pool);
         return;
     }
     size_t done = 0;
     for (size_t turn = 0; turn < load->turns; turn++) {
         bufferpool_buf_t *buf = load->refuse ? bufferpool_try_get(load->pool) : bufferpool_get(load->pool);
         if (buf == NULL) {
-            if (!thread_check(load->refuse && errno == EAGAIN)) break;
+            if (!thread_check(load->refuse && errno == EAGAIN))
+                break;
             continue;
         }
-        if (load->refuse) thread_check(atomic_fetch_add(&load->pooled, 1) < CAP);
+        if (load->refuse)
+            thread_check(atomic_fetch_add(&load->pooled, 1) < CAP);
         const uint64_t mine = (uint64_t)index << 48 | turn;
         thread_check(buf->cap >= BIG && buf->len == 0);
         stamp_ends(buf, mine);
@@ -59,10 +62,12 @@ static void hold_and_let_go(void *arg, unsigned index)
             stamp_ends(buf, mine);
         }
         thread_check(stamped(buf, mine));
-        if (load->refuse) atomic_fetch_sub(&load->pooled, 1);
+        if (load->refuse)
+            atomic_fetch_sub(&load->pooled, 1);
         bufferpool_put(buf);
         done++;
-        if (turn % 64 == 0) bufferpool_thread_flush();
+        if (turn % 64 == 0)
+            bufferpool_thread_flush();
     }
     atomic_fetch_add(&load->turns_done, done);
     atomic_fetch_sub(&load->running, 1);
@@ -84,7 +89,8 @@ static void survives(bool refuse, bool grown_are_kept)
     assert_int_equal(sum_of_gets(&stats), atomic_load(&load.turns_done));
     assert_true(stats.peak_in_flight <= CAP);
     assert_true(idle_of(&stats) <= CAP);
-    if (!refuse) assert_int_equal(stats.gets_refused, 0);
+    if (!refuse)
+        assert_int_equal(stats.gets_refused, 0);
     check_laws(load.pool, NULL, 0);
     assert_int_equal(bufferpool_destroy(load.pool), 0);
 }

@@ -46,13 +46,15 @@ static void growth_is_geometric_and_keeps_bytes_and_handle(void **state)
         assert_true(buf->len <= buf->cap);
         assert_ptr_equal(bufferpool_buf_from_data(buf->data), handle);
         assert_int_equal((uintptr_t)buf->data % 64, 0);
-        if (buf->cap == cap) continue;
+        if (buf->cap == cap)
+            continue;
         grows++;
         assert_true(buf->cap >= cap + cap / 2);
     }
     assert_int_equal(stats_of(pool).grows, grows);
     assert_in_range(grows, 2, 30); /* log 2 MiB / 64 to the base 1.5 is 25.6 */
-    for (size_t i = 0; i < 2048; i++) assert_true(test_filled(buf->data + i * sizeof chunk, sizeof chunk, i));
+    for (size_t i = 0; i < 2048; i++)
+        assert_true(test_filled(buf->data + i * sizeof chunk, sizeof chunk, i));
     check_laws(pool, &blocks, 1);
     bufferpool_put(buf);
     assert_int_equal(stats_of(pool).drops_oversize, 1);
@@ -112,7 +114,8 @@ static void append_of_itself_doubles(void **state)
     for (size_t len = 3; len < 200000; len *= 2) {
         assert_int_equal(bufferpool_buf_append(buf, buf->data, buf->len), 0);
         assert_int_equal(buf->len, 2 * len);
-        for (size_t i = 0; i < buf->len; i += 97) assert_int_equal(buf->data[i], "abc"[i % 3]);
+        for (size_t i = 0; i < buf->len; i += 97)
+            assert_int_equal(buf->data[i], "abc"[i % 3]);
     }
     bufferpool_put(buf);
 }
@@ -120,14 +123,14 @@ static void append_of_itself_doubles(void **state)
 /* ---- errors ---- */
 
 /* One call on a buffer with 40 bytes in it, which must fail so and change nothing. */
-#define fails_without_effect(expected, call)                                                                         \
-    do {                                                                                                             \
-        const bufferpool_buf_t was_ = *buf;                                                                          \
-        assert_int_equal((call), (expected));                                                                        \
-        assert_ptr_equal(buf->data, was_.data);                                                                      \
-        assert_int_equal(buf->len, was_.len);                                                                        \
-        assert_int_equal(buf->cap, was_.cap);                                                                        \
-        assert_true(test_filled(buf->data, 40, 5));                                                                  \
+#define fails_without_effect(expected, call)                                                                           \
+    do {                                                                                                               \
+        const bufferpool_buf_t was_ = *buf;                                                                            \
+        assert_int_equal((call), (expected));                                                                          \
+        assert_ptr_equal(buf->data, was_.data);                                                                        \
+        assert_int_equal(buf->len, was_.len);                                                                          \
+        assert_int_equal(buf->cap, was_.cap);                                                                          \
+        assert_true(test_filled(buf->data, 40, 5));                                                                    \
     } while (0)
 
 static bufferpool_buf_t *get_filled(void)
@@ -213,7 +216,8 @@ static void growth_without_memory_changes_nothing(void **state)
         test_blocks_fail_none(&blocks);
         assert_int_equal(stats_of(pool).grows, round);
         check_laws(pool, &blocks, 1);
-        if (round < 2) assert_int_equal(bufferpool_buf_reserve(buf, buf->cap + 1), 0);
+        if (round < 2)
+            assert_int_equal(bufferpool_buf_reserve(buf, buf->cap + 1), 0);
         buf->len = buf->cap - 20;
     }
     bufferpool_put(buf);
@@ -239,10 +243,12 @@ static void printf_fills_to_the_last_byte(void **state)
             const size_t text = n == 0 ? 1 : n;
             assert_int_equal(buf->len, start + text);
             assert_true(test_filled(buf->data, start, n));
-            for (size_t i = 0; i < text; i++) assert_int_equal(buf->data[start + i], '0');
+            for (size_t i = 0; i < text; i++)
+                assert_int_equal(buf->data[start + i], '0');
             assert_true(buf->len < buf->cap);
             assert_int_equal(buf->data[buf->len], '\0');
-            if (start + text < cap) assert_int_equal(buf->cap, cap); /* the last byte is the NUL's */
+            if (start + text < cap)
+                assert_int_equal(buf->cap, cap); /* the last byte is the NUL's */
             bufferpool_put(buf);
             bufferpool_trim(pool);
         }
@@ -272,7 +278,8 @@ static void bypass_buffers_grow_too(void **state)
     bufferpool_set_max_live(pool, 1);
     bufferpool_buf_t *pooled = bufferpool_get(pool);
     bufferpool_buf_t *bypass = bufferpool_get(pool);
-    for (size_t i = 0; i < 500; i++) assert_int_equal(bufferpool_buf_printf(bypass, "%03zu ", i), 0);
+    for (size_t i = 0; i < 500; i++)
+        assert_int_equal(bufferpool_buf_printf(bypass, "%03zu ", i), 0);
     assert_int_equal(bypass->len, 2000);
     assert_memory_equal(bypass->data + 4 * 499, "499 ", 5);
     assert_ptr_equal(bufferpool_buf_from_data(bypass->data), bypass);

@@ -67,13 +67,17 @@ static void hammer_try_get(void *arg, unsigned index)
                 continue;
             }
             stamp(held[i], mine);
-            if (load->grow && turn % 64 == 0) thread_check(bufferpool_buf_reserve(held[i], 300 + turn % 9000) == 0);
+            if (load->grow && turn % 64 == 0)
+                thread_check(bufferpool_buf_reserve(held[i], 300 + turn % 9000) == 0);
         }
-        if (load->trim && test_random_below(&random, 50) == 0) bufferpool_trim(load->pool);
-        if (test_random_below(&random, 200) == 0) bufferpool_thread_flush();
+        if (load->trim && test_random_below(&random, 50) == 0)
+            bufferpool_trim(load->pool);
+        if (test_random_below(&random, 200) == 0)
+            bufferpool_thread_flush();
     }
     for (size_t i = 0; i < HELD; i++) {
-        if (held[i] != NULL) put_stamped(load, held[i], (uint64_t)index << 32 | i);
+        if (held[i] != NULL)
+            put_stamped(load, held[i], (uint64_t)index << 32 | i);
     }
 }
 
@@ -126,14 +130,18 @@ static void hammer_get(void *arg, unsigned index)
         if (load->bulk && test_random_below(&random, 4) == 0) {
             thread_check(bufferpool_get_bulk(load->pool, held, n) == 0);
         } else {
-            for (size_t i = 0; i < n; i++) held[i] = bufferpool_get(load->pool);
+            for (size_t i = 0; i < n; i++)
+                held[i] = bufferpool_get(load->pool);
         }
         for (size_t i = 0; i < n; i++) {
-            if (!thread_check(held[i] != NULL)) return;
+            if (!thread_check(held[i] != NULL))
+                return;
             stamp(held[i], (uint64_t)index << 32 | i);
         }
-        if (load->grow && turn % 50 == 0) thread_check(bufferpool_buf_reserve(held[0], 300 + turn % 9000) == 0);
-        for (size_t i = 0; i < n; i++) put_stamped(load, held[i], (uint64_t)index << 32 | i);
+        if (load->grow && turn % 50 == 0)
+            thread_check(bufferpool_buf_reserve(held[0], 300 + turn % 9000) == 0);
+        for (size_t i = 0; i < n; i++)
+            put_stamped(load, held[i], (uint64_t)index << 32 | i);
     }
     atomic_fetch_add(&load->done, 1);
 }
@@ -156,7 +164,8 @@ static void bypassing_leaves_no_drift(void **state)
     }
     bufferpool_buf_t *bufs[20]; /* all the twenty can still be had */
     bufferpool_thread_flush();
-    for (int i = 0; i < 20; i++) assert_non_null(bufs[i] = bufferpool_try_get(pool));
+    for (int i = 0; i < 20; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(pool));
     assert_null(bufferpool_try_get(pool));
     bufferpool_put_bulk(bufs, 20);
     destroy_empty(pool, &blocks);
@@ -169,7 +178,8 @@ static void a_million_gets_beyond_the_cap_leave_no_drift(void **state)
     const size_t n = test_scale(1000000, 20000);
     bufferpool_t *pool = pool_with_cap(&blocks, 2, 1);
     bufferpool_buf_t *bufs[2] = {bufferpool_get(pool), bufferpool_get(pool)};
-    for (size_t i = 0; i < n; i++) bufferpool_put(bufferpool_get(pool));
+    for (size_t i = 0; i < n; i++)
+        bufferpool_put(bufferpool_get(pool));
     const bufferpool_stats_t stats = stats_of(pool);
     assert_int_equal(stats.gets_bypass, n);
     assert_int_equal(stats.drops_bypass, n);
@@ -193,7 +203,8 @@ static void no_bypass_while_threads_want_no_more_than_the_cap(void **state)
     assert_int_equal(bufferpool_get_bulk(pool, bufs, CACHED), 0);
     bufferpool_put_bulk(bufs, CACHED); /* lie in the cache of this thread, which only waits now */
     run_threads(N, hammer_get, &load);
-    if (test_can_take_over()) assert_int_equal(stats_of(pool).gets_bypass, 0);
+    if (test_can_take_over())
+        assert_int_equal(stats_of(pool).gets_bypass, 0);
     check_laws(pool, &blocks, 0);
     destroy_empty(pool, &blocks);
 
@@ -217,7 +228,8 @@ static void hammer_while_it_changes(void *arg, unsigned index)
     for (size_t i = 0; atomic_load(&load->done) < 8; i++) {
         bufferpool_set_max_live(load->pool, caps[i % 8]);
         thread_check(bufferpool_max_live(load->pool) == caps[i % 8]);
-        if (i % 3 == 0) bufferpool_trim(load->pool);
+        if (i % 3 == 0)
+            bufferpool_trim(load->pool);
     }
 }
 
@@ -244,7 +256,8 @@ static void lowering_takes_nothing_and_frees_the_surplus_as_it_comes(void **stat
     test_blocks_t blocks = {0};
     bufferpool_t *pool = pool_with_cap(&blocks, 10, 8);
     bufferpool_buf_t *bufs[10];
-    for (size_t i = 0; i < 10; i++) stamp(bufs[i] = bufferpool_get(pool), i);
+    for (size_t i = 0; i < 10; i++)
+        stamp(bufs[i] = bufferpool_get(pool), i);
     bufferpool_set_max_live(pool, 3);
     check_laws(pool, &blocks, 10);
     assert_int_equal(bufferpool_live(pool), 10);
@@ -260,10 +273,12 @@ static void lowering_takes_nothing_and_frees_the_surplus_as_it_comes(void **stat
     assert_int_equal(stats_of(pool).puts_kept, 3);
 
     bufferpool_set_max_live(pool, 6);
-    for (int i = 0; i < 6; i++) assert_non_null(bufs[i] = bufferpool_try_get(pool));
+    for (int i = 0; i < 6; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(pool));
     assert_null(bufferpool_try_get(pool));
     bufferpool_set_max_live(pool, 0); /* none: */
-    for (int i = 6; i < 10; i++) assert_non_null(bufs[i] = bufferpool_try_get(pool));
+    for (int i = 6; i < 10; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(pool));
     bufferpool_put_bulk(bufs, 10);
     assert_int_equal(stats_of(pool).gets_bypass, 0);
     check_laws(pool, &blocks, 0);
@@ -285,7 +300,8 @@ static void failed_gets_use_up_nothing_of_the_cap(void **state)
         assert_int_equal(bufferpool_get_bulk(pool, bufs, 2), ENOMEM);
     }
     test_blocks_fail_none(&blocks);
-    for (int i = 0; i < 3; i++) assert_non_null(bufs[i] = bufferpool_try_get(pool));
+    for (int i = 0; i < 3; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(pool));
     assert_null(bufferpool_try_get(pool));
     bufferpool_put_bulk(bufs, 3);
     destroy_empty(pool, &blocks);

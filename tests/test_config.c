@@ -74,9 +74,11 @@ static bufferpool_stats_t series_on(const bufferpool_config_t *config)
             bufs[i] = bufferpool_get(pool);
             assert_non_null(bufs[i]);
             assert_int_equal((uintptr_t)bufs[i]->data % 64, 0);
-            if (i % 10 == 9) assert_int_equal(bufferpool_buf_reserve(bufs[i], 20000 * i), 0);
+            if (i % 10 == 9)
+                assert_int_equal(bufferpool_buf_reserve(bufs[i], 20000 * i), 0);
         }
-        for (size_t i = 0; i < N; i++) bufferpool_put(bufs[i]);
+        for (size_t i = 0; i < N; i++)
+            bufferpool_put(bufs[i]);
     }
     const bufferpool_stats_t stats = stats_of(pool);
     assert_int_equal(bufferpool_destroy(pool), 0);
@@ -117,11 +119,11 @@ static void refused(const bufferpool_config_t *config)
     assert_int_equal(errno, EINVAL);
 }
 
-#define refused_with(field, value)                                                                                   \
-    do {                                                                                                             \
-        bufferpool_config_t config_ = BUFFERPOOL_CONFIG_INIT;                                                        \
-        config_.field = (value);                                                                                     \
-        refused(&config_);                                                                                           \
+#define refused_with(field, value)                                                                                     \
+    do {                                                                                                               \
+        bufferpool_config_t config_ = BUFFERPOOL_CONFIG_INIT;                                                          \
+        config_.field = (value);                                                                                       \
+        refused(&config_);                                                                                             \
     } while (0)
 
 static void absurd_values_are_refused(void **state)
@@ -252,7 +254,8 @@ static void word_in_message(const char *begins, char *word, size_t size)
     const char *at = strstr(last_abort_message(), begins);
     size_t n = 0;
     assert_non_null(at);
-    while (n < size - 1 && (isalnum((unsigned char)at[n]) || strchr("-_#.~+/", at[n]) != NULL) && at[n] != '\0') n++;
+    while (n < size - 1 && (isalnum((unsigned char)at[n]) || strchr("-_#.~+/", at[n]) != NULL) && at[n] != '\0')
+        n++;
     memcpy(word, at, n);
     word[n] = '\0';
 }
@@ -278,7 +281,8 @@ static void names_are_copied_and_made_unique(void **state)
     assert_string_not_equal(word[0], word[1]);
     assert_string_not_equal(word[0], word[2]);
     assert_string_not_equal(word[1], word[2]);
-    for (int i = 0; i < 3; i++) assert_int_equal(bufferpool_destroy(pools[i]), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(bufferpool_destroy(pools[i]), 0);
 }
 
 static void names_have_defaults(void **state)
@@ -295,7 +299,8 @@ static void names_have_defaults(void **state)
     }
     assert_string_not_equal(word[0], word[1]);
     expect_abort(double_put_on, NULL, "default", NULL);
-    for (int i = 0; i < 2; i++) assert_int_equal(bufferpool_destroy(pools[i]), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(bufferpool_destroy(pools[i]), 0);
 }
 
 static void hooks_see_their_context_and_sizes(void **state)
@@ -319,7 +324,8 @@ static void hooks_see_their_context_and_sizes(void **state)
         assert_true((uintptr_t)bufs[i]->data > block);
         assert_true((uintptr_t)bufs[i]->data + bufs[i]->cap <= block + atomic_load(&blocks.last_size));
     }
-    for (size_t i = 0; i < N; i++) assert_int_equal(bufferpool_buf_reserve(bufs[i], 1500 * i), 0);
+    for (size_t i = 0; i < N; i++)
+        assert_int_equal(bufferpool_buf_reserve(bufs[i], 1500 * i), 0);
     bufferpool_put_bulk(bufs, N);
     check_laws(pool, &blocks, 0); /* counts every free whose size or context was another */
     assert_true(atomic_load(&blocks.frees) >= 10);

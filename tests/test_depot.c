@@ -189,7 +189,8 @@ static void in_flight_is_never_more_than_the_truth(void **state)
     depot_push(&depot, magazine(2), 2);
     depot_begin_pressure(&depot);
     assert_false(depot_exhausted(&depot, &cap));
-    struct desc *first = depot_pop(&depot, &table, &count); /* in transit: the depot is empty, but not all are in flight */
+    struct desc *first =
+        depot_pop(&depot, &table, &count); /* in transit: the depot is empty, but not all are in flight */
     assert_int_equal(depot_counts(&depot).in_flight, 1);
     assert_int_equal(depot_idle(depot_counts(&depot)), 2);
     assert_false(depot_exhausted(&depot, &cap));

@@ -40,7 +40,8 @@ static void find(const struct library *library, const char *name, void *function
 static void load(struct library *library)
 {
     library->handle = dlopen(BUFFERPOOL_SHARED_PATH, RTLD_NOW | RTLD_LOCAL);
-    if (library->handle == NULL) fail_msg("%s", dlerror());
+    if (library->handle == NULL)
+        fail_msg("%s", dlerror());
     find(library, "bufferpool_get", &library->get);
     find(library, "bufferpool_put", &library->put);
     find(library, "bufferpool_create", &library->create);
@@ -55,7 +56,8 @@ static void use(struct library *library, bufferpool_t *pool, unsigned index)
     char text[32];
     bufferpool_buf_t *a = library->get(pool);
     bufferpool_buf_t *b = library->get(pool);
-    if (!thread_check(a != NULL && b != NULL)) return;
+    if (!thread_check(a != NULL && b != NULL))
+        return;
     snprintf(text, sizeof text, "thread %u", index);
     thread_check(library->buf_printf(a, "thread %u", index) == 0);
     thread_check(strcmp((const char *)a->data, text) == 0);
@@ -71,13 +73,15 @@ static void outlive_the_handle(void *arg, unsigned index)
     use(library, NULL, index);
     pthread_barrier_wait(&library->used);
     pthread_barrier_wait(&library->closed);
-    if (index % 2 == 0) use(library, NULL, index);
+    if (index % 2 == 0)
+        use(library, NULL, index);
 }
 
 static void threads_may_outlive_dlclose(void **state)
 {
     (void)state;
-    if (loaded_from_the_start) skip();
+    if (loaded_from_the_start)
+        skip();
     const size_t rounds = test_scale(50, 8);
     for (size_t round = 0; round < rounds; round++) {
         struct library library;
@@ -114,7 +118,8 @@ static void the_library_stays_mapped_after_dlclose(void **state)
 {
     (void)state;
     struct library library;
-    if (loaded_from_the_start) skip();
+    if (loaded_from_the_start)
+        skip();
     load(&library);
     assert_int_equal(dlclose(library.handle), 0);
     void *handle = dlopen(BUFFERPOOL_SHARED_PATH, RTLD_NOW | RTLD_NOLOAD);
@@ -130,6 +135,7 @@ int main(void)
     };
     void *handle = dlopen(BUFFERPOOL_SHARED_PATH, RTLD_NOW | RTLD_NOLOAD);
     loaded_from_the_start = handle != NULL;
-    if (loaded_from_the_start) print_message("The library is linked with this program: nothing to show\n");
+    if (loaded_from_the_start)
+        print_message("The library is linked with this program: nothing to show\n");
     return cmocka_run_group_tests_name("dlopen", tests, NULL, NULL);
 }

@@ -37,7 +37,8 @@ static void be_busy(void *arg, unsigned index)
         bufferpool_buf_t *buf = atomic_exchange(&family->held[index][i], NULL);
         if (buf == NULL) {
             buf = bufferpool_get(pool);
-            if (!thread_check(buf != NULL)) return;
+            if (!thread_check(buf != NULL))
+                return;
             memset(buf->data, (int)index, 64);
             buf->len = 64;
         } else if (test_random_below(&random, 8) == 0) {
@@ -48,10 +49,13 @@ static void be_busy(void *arg, unsigned index)
             continue;
         }
         atomic_store(&family->held[index][i], buf);
-        if (test_random_below(&random, 64) == 0) bufferpool_trim(pool);
-        if (test_random_below(&random, 64) == 0) bufferpool_thread_flush();
+        if (test_random_below(&random, 64) == 0)
+            bufferpool_trim(pool);
+        if (test_random_below(&random, 64) == 0)
+            bufferpool_thread_flush();
     }
-    for (size_t i = 0; i < HELD; i++) bufferpool_put(atomic_exchange(&family->held[index][i], NULL));
+    for (size_t i = 0; i < HELD; i++)
+        bufferpool_put(atomic_exchange(&family->held[index][i], NULL));
 }
 
 /* ---- the child, which reports by exit status, so thread_check() only records ---- */
@@ -60,7 +64,8 @@ static bool held_by_parent(struct family *family, const bufferpool_buf_t *buf)
 {
     for (size_t t = 0; t < THREADS; t++) {
         for (size_t i = 0; i < HELD; i++) {
-            if (atomic_load(&family->held[t][i]) == buf) return true;
+            if (atomic_load(&family->held[t][i]) == buf)
+                return true;
         }
     }
     return false;
@@ -74,26 +79,32 @@ static void use_pool_in_child(struct family *family, bufferpool_t *pool, uint64_
         for (uint64_t i = 0; i < CHILD_HELD; i++) {
             const uint64_t stamp = who << 32 | round << 16 | i;
             bufs[i] = bufferpool_get(pool);
-            if (!thread_check(bufs[i] != NULL) || !thread_check(!held_by_parent(family, bufs[i]))) _exit(10);
+            if (!thread_check(bufs[i] != NULL) || !thread_check(!held_by_parent(family, bufs[i])))
+                _exit(10);
             memcpy(bufs[i]->data, &stamp, sizeof stamp);
             bufs[i]->len = sizeof stamp;
-            if (i % 8 == 0 && bufferpool_buf_reserve(bufs[i], bufs[i]->cap + 100) != 0) _exit(11);
+            if (i % 8 == 0 && bufferpool_buf_reserve(bufs[i], bufs[i]->cap + 100) != 0)
+                _exit(11);
         }
         for (uint64_t i = 0; i < CHILD_HELD; i++) {
             const uint64_t stamp = who << 32 | round << 16 | i;
-            if (memcmp(bufs[i]->data, &stamp, sizeof stamp) != 0) _exit(12);
+            if (memcmp(bufs[i]->data, &stamp, sizeof stamp) != 0)
+                _exit(12);
             bufferpool_put(bufs[i]);
         }
-        if (round == 2) bufferpool_trim(pool);
+        if (round == 2)
+            bufferpool_trim(pool);
     }
 }
 
 static void use_all_in_child(void *arg, unsigned index)
 {
     struct family *family = arg;
-    for (size_t p = 0; p < POOLS; p++) use_pool_in_child(family, family->pools[p], index + 1);
+    for (size_t p = 0; p < POOLS; p++)
+        use_pool_in_child(family, family->pools[p], index + 1);
     bufferpool_thread_flush();
-    for (int turn = 0; turn < 300; turn++) bufferpool_put(bufferpool_get(family->pools[turn % POOLS]));
+    for (int turn = 0; turn < 300; turn++)
+        bufferpool_put(bufferpool_get(family->pools[turn % POOLS]));
 }
 
 static int use_everything(struct family *family)
@@ -101,20 +112,26 @@ static int use_everything(struct family *family)
     use_all_in_child(family, 100);
 
     bufferpool_t *own = bufferpool_create(NULL);
-    if (own == NULL) return 20;
+    if (own == NULL)
+        return 20;
     use_pool_in_child(family, own, 7);
-    if (!laws_hold(own, NULL, 0)) return 21;
-    if (bufferpool_destroy(own) != 0) return 22;
+    if (!laws_hold(own, NULL, 0))
+        return 21;
+    if (bufferpool_destroy(own) != 0)
+        return 22;
 
-    if (!TEST_TSAN) run_threads(3, use_all_in_child, family); /* it takes them for threads of the parent */
+    if (!TEST_TSAN)
+        run_threads(3, use_all_in_child, family); /* it takes them for threads of the parent */
 
     bufferpool_buf_t *lost[THREADS * HELD]; /* what the parent's threads held is ours to put */
     size_t n = 0;
     for (size_t t = 0; t < THREADS; t++) {
         for (size_t i = 0; i < HELD; i++) {
             bufferpool_buf_t *buf = atomic_exchange(&family->held[t][i], NULL);
-            if (buf == NULL) continue;
-            if (buf->data[63] != t) return 23;
+            if (buf == NULL)
+                continue;
+            if (buf->data[63] != t)
+                return 23;
             lost[n++] = buf;
         }
     }
@@ -123,13 +140,15 @@ static int use_everything(struct family *family)
         const bufferpool_stats_t stats = stats_of(family->pools[p]);
         live += (size_t)(stats.live + stats.bypass_live);
     }
-    if (live < n) return 24;
+    if (live < n)
+        return 24;
     bufferpool_put_bulk(lost, n);
     for (size_t p = 0; p < POOLS; p++) {
         const bufferpool_stats_t stats = stats_of(family->pools[p]);
         live -= (size_t)(stats.live + stats.bypass_live);
     }
-    if (live != n) return 25;
+    if (live != n)
+        return 25;
     use_all_in_child(family, 101);
     return test_recorded_failure() ? 26 : 0;
 }
@@ -160,7 +179,8 @@ static void a_child_of_busy_threads_can_use_every_pool(void **state)
     test_blocks_before_fork();
     make_pools(family);
     test_crew_t *crew = start_threads(THREADS, be_busy, family);
-    while (atomic_load(&family->busy) < THREADS) sched_yield();
+    while (atomic_load(&family->busy) < THREADS)
+        sched_yield();
     const size_t forks = test_scale(200, 12);
     size_t failed = 0;
     int status = 0;
@@ -171,11 +191,13 @@ static void a_child_of_busy_threads_can_use_every_pool(void **state)
     }
     atomic_store(&family->stop, true);
     join_threads(crew);
-    if (failed != 0) fail_msg("a child ended with status %d", status);
+    if (failed != 0)
+        fail_msg("a child ended with status %d", status);
     check_laws(family->pools[0], &family->blocks[0], 0);
     check_laws(family->pools[1], &family->blocks[1], 0);
     check_laws(NULL, NULL, 0);
-    for (size_t p = 0; p < POOLS - 1; p++) destroy_empty(family->pools[p], &family->blocks[p]);
+    for (size_t p = 0; p < POOLS - 1; p++)
+        destroy_empty(family->pools[p], &family->blocks[p]);
     free(family);
 }
 
@@ -184,13 +206,17 @@ static int quiet_child(void *arg)
 {
     bufferpool_buf_t **bufs = arg;
     bufferpool_t *pool = NULL;
-    if (stats_of(pool).live != 4) return 30;
-    if (!laws_hold(pool, NULL, 4)) return 31;
+    if (stats_of(pool).live != 4)
+        return 30;
+    if (!laws_hold(pool, NULL, 4))
+        return 31;
     bufferpool_put_bulk(bufs, 4);
-    if (!laws_hold(pool, NULL, 0)) return 32;
+    if (!laws_hold(pool, NULL, 0))
+        return 32;
     for (int i = 0; i < 4; i++) {
         bufs[i] = bufferpool_get(pool);
-        if (bufs[i] == NULL) return 33;
+        if (bufs[i] == NULL)
+            return 33;
         memset(bufs[i]->data, 0xcc, bufs[i]->cap);
     }
     return laws_hold(pool, NULL, 4) ? 0 : 34;
@@ -201,12 +227,14 @@ static void parent_and_child_go_separate_ways(void **state)
     (void)state;
     bufferpool_buf_t *bufs[4];
     assert_int_equal(bufferpool_get_bulk(NULL, bufs, 4), 0);
-    for (size_t i = 0; i < 4; i++) test_fill(bufs[i]->data, bufs[i]->cap, i);
+    for (size_t i = 0; i < 4; i++)
+        test_fill(bufs[i]->data, bufs[i]->cap, i);
     for (int round = 0; round < 5; round++) {
         assert_int_equal(run_in_child(quiet_child, bufs, CHILD_SECONDS), 0);
         check_laws(NULL, NULL, 4);
     }
-    for (size_t i = 0; i < 4; i++) assert_true(test_filled(bufs[i]->data, bufs[i]->cap, i));
+    for (size_t i = 0; i < 4; i++)
+        assert_true(test_filled(bufs[i]->data, bufs[i]->cap, i));
     bufferpool_put_bulk(bufs, 4);
     check_laws(NULL, NULL, 0);
 }
@@ -236,9 +264,11 @@ static int heir(void *arg)
 {
     struct sleeper *sleeper = arg;
     bufferpool_buf_t *bufs[ALL];
-    if (bufferpool_get_bulk(sleeper->pool, bufs, ALL) != 0) return 40;
+    if (bufferpool_get_bulk(sleeper->pool, bufs, ALL) != 0)
+        return 40;
     bufferpool_stats_t stats = stats_of(sleeper->pool);
-    if (stats.live != ALL || stats.gets_fresh != ALL || stats.gets_bypass != 0) return 41;
+    if (stats.live != ALL || stats.gets_fresh != ALL || stats.gets_bypass != 0)
+        return 41;
     bufferpool_put_bulk(bufs, ALL);
     end_child(bufferpool_trim(sleeper->pool) > 0 && bufferpool_destroy(sleeper->pool) == 0 ? 0 : 42);
 }

@@ -65,7 +65,8 @@ static void grown_buffers_count_with_their_bytes(void **state)
     for (size_t round = 0; round < rounds; round++) {
         assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
         for (size_t i = 0; i < N; i++) {
-            if (i % 2 == 0) continue;
+            if (i % 2 == 0)
+                continue;
             assert_int_equal(bufferpool_buf_reserve(bufs[i], test_random_below(&random, 12 * CAPACITY)), 0);
         }
         for (size_t i = 0; i < N; i++) {
@@ -81,8 +82,10 @@ static void grown_buffers_count_with_their_bytes(void **state)
         assert_int_equal(stats_of(pool).puts_kept, kept);
         assert_int_equal(stats_of(pool).drops_idle_limit, dropped);
         check_laws(pool, &blocks, 0);
-        if (round % 10 == 9) bufferpool_thread_flush();
-        if (round % 20 == 19) bufferpool_trim(pool);
+        if (round % 10 == 9)
+            bufferpool_thread_flush();
+        if (round % 20 == 19)
+            bufferpool_trim(pool);
     }
     assert_true(kept > 0 && dropped > 0);
     destroy_empty(pool, &blocks);
@@ -119,18 +122,23 @@ static void fill_and_empty(void *arg, unsigned index)
         if (turn % 3 == 0) {
             thread_check(bufferpool_get_bulk(load->pool, held, n) == 0);
         } else {
-            for (size_t i = 0; i < n; i++) held[i] = bufferpool_get(load->pool);
+            for (size_t i = 0; i < n; i++)
+                held[i] = bufferpool_get(load->pool);
         }
         for (size_t i = 0; i < n; i++) {
-            if (!thread_check(held[i] != NULL)) abort();
+            if (!thread_check(held[i] != NULL))
+                abort();
             memset(held[i]->data, (int)index, CAPACITY);
             if (load->grow && i == 2) {
                 thread_check(bufferpool_buf_reserve(held[i], test_random_below(&random, 5 * CAPACITY)) == 0);
             }
         }
-        if (together) pthread_barrier_wait(&load->all_hold);
-        for (size_t i = 0; i < n; i++) bufferpool_put(held[i]);
-        if (turn % 40 == index) bufferpool_thread_flush();
+        if (together)
+            pthread_barrier_wait(&load->all_hold);
+        for (size_t i = 0; i < n; i++)
+            bufferpool_put(held[i]);
+        if (turn % 40 == index)
+            bufferpool_thread_flush();
     }
 }
 

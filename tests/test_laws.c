@@ -32,7 +32,8 @@ struct tag {
 static bool tag(bufferpool_buf_t *buf, uint64_t pool)
 {
     const struct tag tag = {pool, ~pool};
-    if (!thread_check(buf != NULL) || !thread_check(buf->len == 0)) return false;
+    if (!thread_check(buf != NULL) || !thread_check(buf->len == 0))
+        return false;
     return thread_check(bufferpool_buf_append(buf, &tag, sizeof tag) == 0);
 }
 
@@ -55,16 +56,20 @@ static void get_some(struct world *world, bufferpool_buf_t **held, size_t p, uns
     if (how == 0) {
         bufferpool_buf_t *bufs[5];
         size_t n = 0;
-        for (size_t i = 0; i < HELD && n < 5; i++) n += held[i] == NULL;
-        if (!thread_check(bufferpool_get_bulk(world->pools[p], bufs, n) == 0)) return;
+        for (size_t i = 0; i < HELD && n < 5; i++)
+            n += held[i] == NULL;
+        if (!thread_check(bufferpool_get_bulk(world->pools[p], bufs, n) == 0))
+            return;
         atomic_fetch_add(&world->gets[p], n);
         for (size_t i = 0; n > 0; i++) {
-            if (held[i] == NULL) tag(held[i] = bufs[--n], p);
+            if (held[i] == NULL)
+                tag(held[i] = bufs[--n], p);
         }
         return;
     }
     for (size_t i = 0; i < HELD; i++) {
-        if (held[i] != NULL) continue;
+        if (held[i] != NULL)
+            continue;
         held[i] = how == 1 ? bufferpool_try_get(world->pools[p]) : bufferpool_get(world->pools[p]);
         if (held[i] == NULL) {
             thread_check(how == 1 && errno == EAGAIN);
@@ -83,13 +88,20 @@ static void grow_one(struct world *world, bufferpool_buf_t *buf, test_random_t *
     const size_t cap = buf->cap;
     const size_t p = pool_of(buf);
     switch (test_random_below(random, 3)) {
-    case 0: thread_check(bufferpool_buf_reserve(buf, 1 + test_random_below(random, 20000)) == 0); break;
-    case 1: thread_check(bufferpool_buf_append(buf, text, sizeof text) == 0); break;
-    default: thread_check(bufferpool_buf_printf(buf, "%0300d", 7) == 0); break;
+    case 0:
+        thread_check(bufferpool_buf_reserve(buf, 1 + test_random_below(random, 20000)) == 0);
+        break;
+    case 1:
+        thread_check(bufferpool_buf_append(buf, text, sizeof text) == 0);
+        break;
+    default:
+        thread_check(bufferpool_buf_printf(buf, "%0300d", 7) == 0);
+        break;
     }
     thread_check(pool_of(buf) == p);
     thread_check(bufferpool_buf_from_data(buf->data) == buf);
-    if (buf->cap != cap) atomic_fetch_add(&world->grown[p], 1);
+    if (buf->cap != cap)
+        atomic_fetch_add(&world->grown[p], 1);
 }
 
 static void one_turn(struct world *world, bufferpool_buf_t **held, test_random_t *random)
@@ -100,15 +112,18 @@ static void one_turn(struct world *world, bufferpool_buf_t **held, test_random_t
     if (dice < 400) {
         get_some(world, held, p, (unsigned)test_random_below(random, 6));
     } else if (dice < 700) {
-        if (held[i] != NULL) give_back(world, held[i]);
+        if (held[i] != NULL)
+            give_back(world, held[i]);
         held[i] = NULL;
     } else if (dice < 800) {
-        if (held[i] != NULL) grow_one(world, held[i], random);
+        if (held[i] != NULL)
+            grow_one(world, held[i], random);
     } else if (dice < 930) { /* swap with what lies on the shelf */
         held[i] = atomic_exchange(&world->shelf[test_random_below(random, SHELF)], held[i]);
     } else if (dice < 960) {
         for (size_t k = 0; k < HELD; k++) {
-            if (held[k] != NULL) atomic_fetch_add(&world->puts[pool_of(held[k])], 1);
+            if (held[k] != NULL)
+                atomic_fetch_add(&world->puts[pool_of(held[k])], 1);
         }
         bufferpool_put_bulk(held, HELD); /* of all pools, with NULLs */
         memset(held, 0, HELD * sizeof held[0]);
@@ -128,9 +143,11 @@ static void live_through_a_round(void *arg, unsigned index)
     struct world *world = arg;
     bufferpool_buf_t *held[HELD] = {NULL};
     test_random_t random = {world->seed * 1000 + index};
-    for (size_t turn = 0; turn < world->turns; turn++) one_turn(world, held, &random);
+    for (size_t turn = 0; turn < world->turns; turn++)
+        one_turn(world, held, &random);
     for (size_t i = 0; i < HELD; i++) {
-        if (held[i] != NULL) give_back(world, held[i]);
+        if (held[i] != NULL)
+            give_back(world, held[i]);
     }
 }
 
@@ -139,7 +156,8 @@ static void check_world(struct world *world)
     size_t held[POOLS] = {0};
     for (size_t i = 0; i < SHELF; i++) {
         const bufferpool_buf_t *buf = atomic_load(&world->shelf[i]);
-        if (buf != NULL) held[pool_of(buf)]++;
+        if (buf != NULL)
+            held[pool_of(buf)]++;
     }
     for (size_t p = 0; p < POOLS; p++) {
         const bufferpool_stats_t stats = stats_of(world->pools[p]);
@@ -191,7 +209,8 @@ static void laws_hold_after_every_mix_of_calls(void **state)
 
     for (size_t i = 0; i < SHELF; i++) {
         bufferpool_buf_t *buf = atomic_load(&world->shelf[i]);
-        if (buf != NULL) give_back(world, buf);
+        if (buf != NULL)
+            give_back(world, buf);
     }
     for (size_t p = 0; p < POOLS; p++) {
         check_laws(world->pools[p], &world->blocks[p], 0);
@@ -214,18 +233,23 @@ static void laws_hold_after_each_call_of_one_thread(void **state)
         size_t out[POOLS] = {0};
         one_turn(world, held, &random);
         for (size_t i = 0; i < HELD; i++) {
-            if (held[i] != NULL) out[pool_of(held[i])]++;
+            if (held[i] != NULL)
+                out[pool_of(held[i])]++;
         }
         for (size_t i = 0; i < SHELF; i++) {
             const bufferpool_buf_t *buf = atomic_load(&world->shelf[i]);
-            if (buf != NULL) out[pool_of(buf)]++;
+            if (buf != NULL)
+                out[pool_of(buf)]++;
         }
-        for (size_t p = 0; p < POOLS; p++) check_laws(world->pools[p], &world->blocks[p], out[p]);
+        for (size_t p = 0; p < POOLS; p++)
+            check_laws(world->pools[p], &world->blocks[p], out[p]);
     }
     assert_false(test_recorded_failure());
-    for (size_t i = 0; i < SHELF; i++) bufferpool_put(atomic_load(&world->shelf[i]));
+    for (size_t i = 0; i < SHELF; i++)
+        bufferpool_put(atomic_load(&world->shelf[i]));
     bufferpool_put_bulk(held, HELD);
-    for (size_t p = 0; p < POOLS; p++) destroy_empty(world->pools[p], &world->blocks[p]);
+    for (size_t p = 0; p < POOLS; p++)
+        destroy_empty(world->pools[p], &world->blocks[p]);
     free(world);
 }
 

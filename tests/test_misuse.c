@@ -36,7 +36,8 @@ static int drop_pool(void **state)
 static bufferpool_buf_t *get_noted(void)
 {
     bufferpool_buf_t *buf = bufferpool_get(pool);
-    if (buf == NULL) _exit(2);
+    if (buf == NULL)
+        _exit(2);
     expect_in_message("%p", (void *)buf);
     return buf;
 }
@@ -45,7 +46,8 @@ static void traffic(int turns)
 {
     bufferpool_buf_t *bufs[60];
     for (int turn = 0; turn < turns; turn++) {
-        if (bufferpool_get_bulk(pool, bufs, 60) != 0) _exit(2);
+        if (bufferpool_get_bulk(pool, bufs, 60) != 0)
+            _exit(2);
         bufferpool_put_bulk(bufs, 60);
     }
 }
@@ -66,14 +68,18 @@ static void put_again_after_traffic(void *arg)
     bufferpool_buf_t *buf = get_noted();
     bufferpool_buf_t *bufs[60];
     bufferpool_put(buf);
-    if (bufferpool_get_bulk(pool, bufs, 60) != 0) _exit(2);
+    if (bufferpool_get_bulk(pool, bufs, 60) != 0)
+        _exit(2);
     for (size_t i = 0; i < 60; i++) {
-        if (bufs[i] != buf) bufferpool_put(bufs[i]);
+        if (bufs[i] != buf)
+            bufferpool_put(bufs[i]);
     }
     for (size_t i = 0; i < 60; i++) {
-        if (bufs[i] == buf) bufferpool_put(bufs[i]);
+        if (bufs[i] == buf)
+            bufferpool_put(bufs[i]);
     }
-    if (arg != NULL) bufferpool_thread_flush();
+    if (arg != NULL)
+        bufferpool_thread_flush();
     bufferpool_put(buf);
 }
 
@@ -97,18 +103,22 @@ static void put_here_and_in_a_thread(void *arg)
 {
     pthread_t thread;
     bufferpool_buf_t *buf = get_noted();
-    if (arg == NULL) bufferpool_put(buf); /* first here, else first there */
-    if (pthread_create(&thread, NULL, put_in_thread, buf) != 0 || pthread_join(thread, NULL) != 0) _exit(2);
+    if (arg == NULL)
+        bufferpool_put(buf); /* first here, else first there */
+    if (pthread_create(&thread, NULL, put_in_thread, buf) != 0 || pthread_join(thread, NULL) != 0)
+        _exit(2);
     bufferpool_put(buf);
 }
 
 static void put_in_bulk_twice(void *arg)
 {
     bufferpool_buf_t *bufs[3];
-    if (bufferpool_get_bulk(pool, bufs, 2) != 0) _exit(2);
+    if (bufferpool_get_bulk(pool, bufs, 2) != 0)
+        _exit(2);
     expect_in_message("%p", (void *)bufs[0]);
     bufs[2] = bufs[0];
-    if (arg != NULL) bufferpool_put(bufs[0]);
+    if (arg != NULL)
+        bufferpool_put(bufs[0]);
     bufferpool_put_bulk(bufs, arg != NULL ? 2 : 3);
 }
 
@@ -116,9 +126,11 @@ static void put_a_bypass_buffer_twice(void *arg)
 {
     (void)arg;
     bufferpool_set_max_live(pool, 1);
-    if (bufferpool_get(pool) == NULL) _exit(2);
+    if (bufferpool_get(pool) == NULL)
+        _exit(2);
     bufferpool_buf_t *buf = get_noted();
-    if (stats_of(pool).bypass_live != 1) _exit(2);
+    if (stats_of(pool).bypass_live != 1)
+        _exit(2);
     bufferpool_put(buf);
     bufferpool_put(buf);
 }
@@ -127,7 +139,8 @@ static void put_an_oversize_buffer_twice(void *arg)
 {
     (void)arg;
     bufferpool_buf_t *buf = get_noted();
-    if (bufferpool_buf_reserve(buf, 2 * 1024 * 1024) != 0) _exit(2);
+    if (bufferpool_buf_reserve(buf, 2 * 1024 * 1024) != 0)
+        _exit(2);
     bufferpool_put(buf);
     bufferpool_put(buf);
 }
@@ -162,11 +175,13 @@ static void put_of_a_destroyed_pool(void *arg)
     bufferpool_t *gone = bufferpool_create(NULL);
     bufferpool_buf_t *buf = bufferpool_get(gone);
     bufferpool_buf_t *copy = malloc(4 * LINE); /* the handle's memory is gone with the pool: what a stale copy says */
-    if (buf == NULL || copy == NULL) _exit(2);
+    if (buf == NULL || copy == NULL)
+        _exit(2);
     unsigned char *line = (unsigned char *)copy + (LINE - (uintptr_t)copy % LINE);
     memcpy(line, buf, LINE);
     bufferpool_put(buf);
-    if (bufferpool_destroy(gone) != 0) _exit(2);
+    if (bufferpool_destroy(gone) != 0)
+        _exit(2);
     put_address(line);
 }
 
@@ -225,8 +240,12 @@ struct smash {
 static void do_next(const struct smash *smash, bufferpool_buf_t *buf)
 {
     switch (smash->then) {
-    case THEN_APPEND: bufferpool_buf_append(buf, "text", 4); break;
-    case THEN_RESERVE: bufferpool_buf_reserve(buf, 100000); break;
+    case THEN_APPEND:
+        bufferpool_buf_append(buf, "text", 4);
+        break;
+    case THEN_RESERVE:
+        bufferpool_buf_reserve(buf, 100000);
+        break;
     case THEN_TRIM:
         bufferpool_put(buf);
         bufferpool_trim(pool);
@@ -235,7 +254,9 @@ static void do_next(const struct smash *smash, bufferpool_buf_t *buf)
         bufferpool_set_max_live(pool, 1);
         bufferpool_put(buf);
         break;
-    default: bufferpool_put(buf); break;
+    default:
+        bufferpool_put(buf);
+        break;
     }
 }
 
@@ -267,13 +288,18 @@ static void smash_prefix(void *arg)
 {
     const struct smash *smash = arg;
     bufferpool_buf_t *other = bufferpool_get(pool); /* so that one is beyond a cap of 1 */
-    if (smash->then == THEN_BYPASS_PUT) bufferpool_set_max_live(pool, 1);
+    if (smash->then == THEN_BYPASS_PUT)
+        bufferpool_set_max_live(pool, 1);
     bufferpool_buf_t *buf = get_noted();
-    if (other == NULL) _exit(2);
-    for (int strike = 0; smash->then == THEN_SHRINK && strike < 5; strike++) { /* so that the next put replaces the block */
-        if (bufferpool_buf_reserve(buf, strike == 0 ? 100000 : 0) != 0) _exit(2);
+    if (other == NULL)
+        _exit(2);
+    for (int strike = 0; smash->then == THEN_SHRINK && strike < 5;
+         strike++) { /* so that the next put replaces the block */
+        if (bufferpool_buf_reserve(buf, strike == 0 ? 100000 : 0) != 0)
+            _exit(2);
         bufferpool_put(buf);
-        if (bufferpool_get(pool) != buf) _exit(2);
+        if (bufferpool_get(pool) != buf)
+            _exit(2);
     }
     memset(buf->data - smash->bytes, smash->with, smash->bytes);
     do_next(smash, buf);
@@ -315,12 +341,21 @@ static void use_after_put(void *arg)
     const int which = *(const int *)arg;
     bufferpool_buf_t *buf = get_noted();
     bufferpool_put(buf);
-    if (which >= 4) bufferpool_trim(pool); /* and freed */
+    if (which >= 4)
+        bufferpool_trim(pool); /* and freed */
     switch (which % 4) {
-    case 0: bufferpool_buf_append(buf, "text", 4); break;
-    case 1: bufferpool_buf_reserve(buf, 10); break;
-    case 2: bufferpool_buf_reserve(buf, 100000); break;
-    default: bufferpool_buf_printf(buf, "%d", 1); break;
+    case 0:
+        bufferpool_buf_append(buf, "text", 4);
+        break;
+    case 1:
+        bufferpool_buf_reserve(buf, 10);
+        break;
+    case 2:
+        bufferpool_buf_reserve(buf, 100000);
+        break;
+    default:
+        bufferpool_buf_printf(buf, "%d", 1);
+        break;
     }
 }
 
@@ -329,7 +364,8 @@ static void content_calls_after_put_are_caught(void **state)
     static const char *const names[] = {"bufferpool_buf_append", "bufferpool_buf_reserve", "bufferpool_buf_reserve",
                                         "bufferpool_buf_printf"};
     (void)state;
-    for (int which = 0; which < 8; which++) expect_abort(use_after_put, &which, names[which % 4], NULL);
+    for (int which = 0; which < 8; which++)
+        expect_abort(use_after_put, &which, names[which % 4], NULL);
 }
 
 static void append_to_no_buffer(void *address)

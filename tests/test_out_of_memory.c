@@ -28,9 +28,11 @@ static atomic_bool *fired; /* shared with the child */
 
 static bool fails_now(void)
 {
-    if (!atomic_load(&armed)) return false;
+    if (!atomic_load(&armed))
+        return false;
     const size_t call = atomic_fetch_add(&calls, 1) + 1;
-    if (fail_for_good ? call < fail_at : call != fail_at) return false;
+    if (fail_for_good ? call < fail_at : call != fail_at)
+        return false;
     atomic_store(fired, true);
     errno = ENOMEM;
     return true;
@@ -120,7 +122,8 @@ static bufferpool_buf_t *get_or_ENOMEM(bufferpool_t *pool, bool refuse)
     errno = SENTINEL;
     bufferpool_buf_t *buf = refuse ? bufferpool_try_get(pool) : bufferpool_get(pool);
     thread_check(errno == (buf != NULL ? SENTINEL : ENOMEM));
-    if (buf != NULL) buf->data[0] = buf->data[buf->cap - 1] = 1;
+    if (buf != NULL)
+        buf->data[0] = buf->data[buf->cap - 1] = 1;
     return buf;
 }
 
@@ -129,8 +132,10 @@ static void grow_or_ENOMEM(bufferpool_buf_t *buf, size_t size)
     const bufferpool_buf_t was = *buf;
     const int error = bufferpool_buf_reserve(buf, size);
     thread_check(error == 0 || error == ENOMEM);
-    if (error != 0) thread_check(buf->data == was.data && buf->len == was.len && buf->cap == was.cap);
-    if (error == 0) buf->data[buf->cap - 1] = 2;
+    if (error != 0)
+        thread_check(buf->data == was.data && buf->len == was.len && buf->cap == was.cap);
+    if (error == 0)
+        buf->data[buf->cap - 1] = 2;
     thread_check(buf->len == 0 || test_filled(buf->data, buf->len, 9));
 }
 
@@ -146,7 +151,8 @@ static void *use_in_thread(void *arg)
     struct hands hands = {.pool = ((struct hands *)arg)->pool};
     for (int i = 0; i < 6; i++) {
         bufferpool_buf_t *buf = get_or_ENOMEM(hands.pool, i % 2 == 0);
-        if (buf != NULL) hands.bufs[hands.n++] = buf;
+        if (buf != NULL)
+            hands.bufs[hands.n++] = buf;
     }
     bufferpool_put_bulk(hands.bufs, hands.n);
     return NULL;
@@ -157,9 +163,12 @@ static void wait_or_ENOMEM(struct hands *hands)
 {
     const bool full = stats_of(hands->pool).live == 3;
     bufferpool_buf_t *buf = bufferpool_get_timed(hands->pool, 1);
-    if (full) thread_check(buf == NULL && errno == ETIMEDOUT);
-    if (!full) thread_check(buf != NULL || errno == ENOMEM);
-    if (buf != NULL) hands->bufs[hands->n++] = buf;
+    if (full)
+        thread_check(buf == NULL && errno == ETIMEDOUT);
+    if (!full)
+        thread_check(buf != NULL || errno == ENOMEM);
+    if (buf != NULL)
+        hands->bufs[hands->n++] = buf;
 }
 
 /* The put that shrinks may find no memory for that: then the buffer is as it was, and a later put tries again. */
@@ -168,8 +177,10 @@ static void use_little(struct hands *hands)
     bufferpool_trim(hands->pool);
     for (int i = 0; i < 9; i++) {
         bufferpool_buf_t *buf = get_or_ENOMEM(hands->pool, true);
-        if (buf == NULL) continue;
-        if (i == 0) grow_or_ENOMEM(buf, buf->cap * 8);
+        if (buf == NULL)
+            continue;
+        if (i == 0)
+            grow_or_ENOMEM(buf, buf->cap * 8);
         memset(buf->data, 3, buf->cap);
         buf->len = buf->cap / 8;
         errno = SENTINEL;
@@ -183,20 +194,24 @@ static void use_pool(struct hands *hands)
 {
     for (size_t i = 0; i < 10; i++) {
         bufferpool_buf_t *buf = get_or_ENOMEM(hands->pool, false);
-        if (buf == NULL) continue;
+        if (buf == NULL)
+            continue;
         hands->bufs[hands->n++] = buf;
         if (i % 3 == 0) {
             test_fill(buf->data, 30, 9);
             buf->len = 30;
         }
-        if (i % 2 == 0) grow_or_ENOMEM(buf, (size_t)3000 << i); /* up to 768 KiB */
+        if (i % 2 == 0)
+            grow_or_ENOMEM(buf, (size_t)3000 << i); /* up to 768 KiB */
     }
     thread_check(laws_hold(hands->pool, hands->blocks, hands->n));
     bufferpool_buf_t *more[8];
     const int error = bufferpool_get_bulk(hands->pool, more, 8);
     thread_check(error == 0 || error == ENOMEM);
-    if (error == 0) memcpy(hands->bufs + hands->n, more, sizeof more);
-    if (error == 0) hands->n += 8;
+    if (error == 0)
+        memcpy(hands->bufs + hands->n, more, sizeof more);
+    if (error == 0)
+        hands->n += 8;
     thread_check(laws_hold(hands->pool, hands->blocks, hands->n));
 
     pthread_t thread;
@@ -209,12 +224,14 @@ static void use_pool(struct hands *hands)
     bufferpool_set_max_live(hands->pool, 3);
     for (int i = 0; i < 5; i++) {
         bufferpool_buf_t *buf = get_or_ENOMEM(hands->pool, false); /* bypass buffers among them */
-        if (buf != NULL) hands->bufs[hands->n++] = buf;
+        if (buf != NULL)
+            hands->bufs[hands->n++] = buf;
     }
     wait_or_ENOMEM(hands);
     put_all(hands);
     use_little(hands);
-    for (int i = 0; i < 3; i++) bufferpool_reclaim(hands->pool);
+    for (int i = 0; i < 3; i++)
+        bufferpool_reclaim(hands->pool);
     thread_check(stats_of(hands->pool).idle_bytes == 0);
     bufferpool_set_max_live(hands->pool, 0);
     thread_check(laws_hold(hands->pool, hands->blocks, 0));
@@ -223,7 +240,8 @@ static void use_pool(struct hands *hands)
 static void use_pool_of(size_t buffer_capacity, unsigned flags, test_blocks_t *blocks)
 {
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
-    if (blocks != NULL) config = config_with(blocks);
+    if (blocks != NULL)
+        config = config_with(blocks);
     struct hands hands = {.blocks = blocks};
     config.name = "scarce";
     config.buffer_capacity = buffer_capacity;
@@ -231,7 +249,8 @@ static void use_pool_of(size_t buffer_capacity, unsigned flags, test_blocks_t *b
     config.flags = flags;
     errno = SENTINEL;
     hands.pool = bufferpool_create(&config);
-    if (!thread_check(errno == (hands.pool != NULL ? SENTINEL : ENOMEM)) || hands.pool == NULL) return;
+    if (!thread_check(errno == (hands.pool != NULL ? SENTINEL : ENOMEM)) || hands.pool == NULL)
+        return;
     use_pool(&hands);
     thread_check(bufferpool_destroy(hands.pool) == 0);
     thread_check(blocks == NULL || atomic_load(&blocks->count) == 0);
@@ -255,15 +274,19 @@ static int scenario_with_failure(void *arg)
     atomic_store(&armed, true);
     scenario();
     atomic_store(&armed, false);
-    if (test_recorded_failure()) return 1;
+    if (test_recorded_failure())
+        return 1;
 
     const bufferpool_stats_t before = stats_of(NULL); /* now there is memory, and all must go well */
     scenario();
     const bufferpool_stats_t after = stats_of(NULL);
-    if (sum_of_gets(&after) - sum_of_gets(&before) != 10 + 8 + 6 + 5 + 9) return 2;
-    if (!laws_hold(NULL, NULL, 0)) return 3;
+    if (sum_of_gets(&after) - sum_of_gets(&before) != 10 + 8 + 6 + 5 + 9)
+        return 2;
+    if (!laws_hold(NULL, NULL, 0))
+        return 3;
 #if TEST_ASAN
-    if (__lsan_do_recoverable_leak_check() != 0) return 5;
+    if (__lsan_do_recoverable_leak_check() != 0)
+        return 5;
 #endif
     return test_recorded_failure() ? 4 : 0;
 }
@@ -277,8 +300,10 @@ static void every_request_fails(bool for_good)
     for (fail_at = 1;; fail_at += step) {
         atomic_store(fired, false);
         const int status = run_in_child(scenario_with_failure, NULL, 60);
-        if (status != 0) fail_msg("with call %zu failing: status %d", fail_at, status);
-        if (!atomic_load(fired)) break;
+        if (status != 0)
+            fail_msg("with call %zu failing: status %d", fail_at, status);
+        if (!atomic_load(fired))
+            break;
     }
     assert_true(fail_at > 5); /* the wrappers are in the way indeed */
     munmap(fired, sizeof *fired);

@@ -45,22 +45,22 @@ static bufferpool_stats_t change(const bufferpool_stats_t *then)
 }
 
 /* All counters of the change, in the order of the struct. */
-#define counters_are(thread, depot, fresh, bypass, refused, kept, oversize, by_bypass, over_cap, idle_limit, grown)  \
-    do {                                                                                                             \
-        const bufferpool_stats_t c_ = change(&then);                                                                 \
-        assert_int_equal(c_.gets_thread, (thread));                                                                  \
-        assert_int_equal(c_.gets_depot, (depot));                                                                    \
-        assert_int_equal(c_.gets_fresh, (fresh));                                                                    \
-        assert_int_equal(c_.gets_bypass, (bypass));                                                                  \
-        assert_int_equal(c_.gets_refused, (refused));                                                                \
-        assert_int_equal(c_.puts_kept, (kept));                                                                      \
-        assert_int_equal(c_.drops_oversize, (oversize));                                                             \
-        assert_int_equal(c_.drops_bypass, (by_bypass));                                                              \
-        assert_int_equal(c_.drops_over_cap, (over_cap));                                                             \
-        assert_int_equal(c_.drops_idle_limit, (idle_limit));                                                         \
-        assert_int_equal(c_.grows, (grown));                                                                         \
-        assert_int_equal(c_.shrinks, 0);                                                                             \
-        assert_int_equal(c_.stolen, 0);                                                                              \
+#define counters_are(thread, depot, fresh, bypass, refused, kept, oversize, by_bypass, over_cap, idle_limit, grown)    \
+    do {                                                                                                               \
+        const bufferpool_stats_t c_ = change(&then);                                                                   \
+        assert_int_equal(c_.gets_thread, (thread));                                                                    \
+        assert_int_equal(c_.gets_depot, (depot));                                                                      \
+        assert_int_equal(c_.gets_fresh, (fresh));                                                                      \
+        assert_int_equal(c_.gets_bypass, (bypass));                                                                    \
+        assert_int_equal(c_.gets_refused, (refused));                                                                  \
+        assert_int_equal(c_.puts_kept, (kept));                                                                        \
+        assert_int_equal(c_.drops_oversize, (oversize));                                                               \
+        assert_int_equal(c_.drops_bypass, (by_bypass));                                                                \
+        assert_int_equal(c_.drops_over_cap, (over_cap));                                                               \
+        assert_int_equal(c_.drops_idle_limit, (idle_limit));                                                           \
+        assert_int_equal(c_.grows, (grown));                                                                           \
+        assert_int_equal(c_.shrinks, 0);                                                                               \
+        assert_int_equal(c_.stolen, 0);                                                                                \
     } while (0)
 
 static void a_new_pool_is_all_zeros(void **state)
@@ -81,7 +81,8 @@ static void gets_tell_where_the_buffer_came_from(void **state)
     bufferpool_stats_t then = stats_of(pool);
     bufferpool_buf_t *bufs[3] = {bufferpool_get(pool), bufferpool_get(pool), bufferpool_get(pool)};
     counters_are(0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0);
-    for (int i = 0; i < 3; i++) bufferpool_put(bufs[i]);
+    for (int i = 0; i < 3; i++)
+        bufferpool_put(bufs[i]);
     counters_are(0, 0, 3, 0, 0, 3, 0, 0, 0, 0, 0);
 
     then = stats_of(pool);
@@ -162,7 +163,8 @@ static void put_three_and_meet(void *barrier, unsigned index)
 static void stolen_counts_what_others_had(void **state)
 {
     (void)state;
-    if (!test_can_take_over()) skip();
+    if (!test_can_take_over())
+        skip();
     for (int by = 0; by < 3; by++) {
         pthread_barrier_t barrier;
         const bufferpool_stats_t then = stats_of(pool);
@@ -174,9 +176,12 @@ static void stolen_counts_what_others_had(void **state)
         const bool none = change(&then).stolen == 0;
         bufferpool_set_max_live(pool, by == 2 ? 7 : 0);
         bufferpool_buf_t *bufs[2] = {NULL, NULL};
-        if (by == 0) bufferpool_trim(pool);
-        for (int i = 0; by == 1 && i < 2; i++) bufferpool_reclaim(pool);
-        for (int i = 0; by == 2 && i < 2; i++) bufs[i] = bufferpool_try_get(pool);
+        if (by == 0)
+            bufferpool_trim(pool);
+        for (int i = 0; by == 1 && i < 2; i++)
+            bufferpool_reclaim(pool);
+        for (int i = 0; by == 2 && i < 2; i++)
+            bufs[i] = bufferpool_try_get(pool);
         const uint64_t stolen = change(&then).stolen;
         pthread_barrier_wait(&barrier);
         join_threads(crew);
@@ -246,7 +251,8 @@ static void bytes_are_exact_with_grown_buffers(void **state)
     for (size_t i = 0; i < 5; i++) {
         const size_t cap = bufs[i]->cap;
         live -= cap;
-        if (cap <= 4 * CAPACITY) idle += cap;
+        if (cap <= 4 * CAPACITY)
+            idle += cap;
         bufferpool_put(bufs[i]);
         assert_int_equal(stats_of(pool).live_bytes, live);
         assert_int_equal(stats_of(pool).idle_bytes, idle);
@@ -295,7 +301,8 @@ static void peak_in_flight_stays_at_the_most(void **state)
 
 static void meet(void *barrier, unsigned index)
 {
-    if (index % 2 == 0) bufferpool_put(bufferpool_get(pool)); /* half of them use the pool */
+    if (index % 2 == 0)
+        bufferpool_put(bufferpool_get(pool)); /* half of them use the pool */
     pthread_barrier_wait(barrier);
     pthread_barrier_wait(barrier);
 }
@@ -333,7 +340,8 @@ static void a_smaller_struct_is_filled_that_far(void **state)
         bufferpool_stats(pool, &old);
         assert_memory_equal((char *)&old + sizeof old.size, (const char *)&full + sizeof full.size,
                             size - sizeof old.size);
-        for (size_t i = size; i < sizeof old; i++) assert_int_equal(((unsigned char *)&old)[i], 0x5a);
+        for (size_t i = size; i < sizeof old; i++)
+            assert_int_equal(((unsigned char *)&old)[i], 0x5a);
     }
     bufferpool_put(buf);
 }
@@ -352,8 +360,10 @@ static void a_larger_struct_is_zeroed_beyond(void **state)
     bufferpool_stats(pool, &next.known);
     assert_int_equal(next.known.live, 1);
     assert_int_equal(next.known.gets_fresh, 1);
-    for (size_t i = 0; i < sizeof next.later; i++) assert_int_equal(next.later[i], 0);
-    for (size_t i = 0; i < sizeof next.beyond; i++) assert_int_equal(next.beyond[i], 0x5a);
+    for (size_t i = 0; i < sizeof next.later; i++)
+        assert_int_equal(next.later[i], 0);
+    for (size_t i = 0; i < sizeof next.beyond; i++)
+        assert_int_equal(next.beyond[i], 0x5a);
     bufferpool_put(buf);
 }
 

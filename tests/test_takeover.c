@@ -241,7 +241,7 @@ static bool all_gates_are_open(const bufferpool_t *pool)
 {
     bool open = true;
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
-        open = open && load_relaxed(&c->open) && load_relaxed(&c->live_word) == pool_live_word(pool);
+        open = open && load_relaxed(&c->gate) == pool_live_word(pool);
     return open;
 }
 
@@ -326,7 +326,7 @@ static void trim_skips_an_owner_that_is_inside_and_gets_it_later(void **state)
     assert_int_equal(bufferpool_trim(scene.pool), (scene.cap - kept) * CAPACITY);
     assert_true(atomic_load(&yields) > 0 && atomic_load(&yields) < 1000); /* patience, but not without end */
     assert_int_equal(stats_of(scene.pool).idle_thread, kept);
-    assert_true(load_relaxed(&stalled->cache->open)); /* its gate too */
+    assert_true(cache_is_open(stalled->cache)); /* its gate too */
     hand_do(stalled, hand_unstall);
 
     stalled->want = 5; /* undisturbed */
@@ -496,7 +496,7 @@ static void who_waits_gets_what_an_owner_inside_had(void **state)
 static void hand_put_first_half(struct hand *hand)
 {
     hand_stall(hand);
-    thread_check(gate_load(&hand->cache->live_word) == pool_live_word(hand->pool));
+    thread_check(gate_load(&hand->cache->gate) == pool_live_word(hand->pool));
 }
 
 static void hand_put_second_half(struct hand *hand)

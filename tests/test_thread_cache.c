@@ -35,9 +35,12 @@ static void an_overflow_moves_a_part_and_keeps_a_part(void **state)
         bufferpool_put(bufs[i]);
         const bufferpool_stats_t stats = stats_of(pool);
         assert_true(stats.idle_thread <= KEPT);
-        if (stats.idle_depot > 0) overflown = true;
-        if (overflown) assert_true(stats.idle_thread >= KEPT / 2 - 1);
-        if (i < KEPT / 2) assert_false(overflown);
+        if (stats.idle_depot > 0)
+            overflown = true;
+        if (overflown)
+            assert_true(stats.idle_thread >= KEPT / 2 - 1);
+        if (i < KEPT / 2)
+            assert_false(overflown);
     }
     assert_true(overflown);
     check_laws(pool, &blocks, 0);
@@ -53,7 +56,8 @@ static void a_thread_at_the_edge_does_not_thrash(void **state)
     bufferpool_t *pool = small_pool(&blocks);
     for (size_t edge = 1; edge < N; edge++) { /* wherever the cache stands */
         assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
-        for (size_t i = 0; i < edge; i++) bufferpool_put(bufs[i]);
+        for (size_t i = 0; i < edge; i++)
+            bufferpool_put(bufs[i]);
         const bufferpool_stats_t before = stats_of(pool);
         for (int i = 0; i < 100; i++) {
             bufferpool_put(bufs[edge]);
@@ -61,7 +65,8 @@ static void a_thread_at_the_edge_does_not_thrash(void **state)
         }
         const bufferpool_stats_t after = stats_of(pool);
         assert_true(after.gets_thread - before.gets_thread >= 99);
-        for (size_t i = edge; i < N; i++) bufferpool_put(bufs[i]);
+        for (size_t i = edge; i < N; i++)
+            bufferpool_put(bufs[i]);
     }
     check_laws(pool, &blocks, 0);
     destroy_empty(pool, &blocks);
@@ -77,7 +82,8 @@ static void grown_buffers_count_with_their_bytes(void **state)
         bufferpool_t *pool = small_pool(&blocks);
         assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
         uint64_t bytes = 0;
-        for (size_t i = 0; i < N; i++) assert_int_equal(bufferpool_buf_reserve(bufs[i], CAPACITY * factor), 0);
+        for (size_t i = 0; i < N; i++)
+            assert_int_equal(bufferpool_buf_reserve(bufs[i], CAPACITY * factor), 0);
         for (size_t i = 0; i < N; i++) {
             bytes += bufs[i]->cap;
             bufferpool_put(bufs[i]);
@@ -101,7 +107,8 @@ static void flush_moves_all_to_the_depot(void **state)
     for (int p = 0; p < 3; p++) {
         pools[p] = small_pool(&blocks);
         assert_int_equal(bufferpool_get_bulk(pools[p], bufs, N), 0);
-        for (size_t i = 0; i < N - 1; i++) bufferpool_put(bufs[i]);
+        for (size_t i = 0; i < N - 1; i++)
+            bufferpool_put(bufs[i]);
         bufferpool_put(bufs[N - 1]);
         assert_true(stats_of(pools[p]).idle_thread > 0);
     }
@@ -139,7 +146,8 @@ static void at_the_belt(void *arg, unsigned index)
         bufferpool_buf_t *buf = NULL;
         if (index == 0) {
             buf = bufferpool_get(belt->pool);
-            if (!thread_check(buf != NULL)) abort();
+            if (!thread_check(buf != NULL))
+                abort();
             memcpy(buf->data, &turn, sizeof turn);
         }
         pthread_mutex_lock(&belt->lock);
@@ -196,14 +204,17 @@ static void use_every_pool(void *arg, unsigned index)
         for (size_t p = 0; p < POOLS; p++) {
             const uint64_t mine = (uint64_t)index << 32 | p;
             bufferpool_buf_t *buf = bufferpool_get(many->pools[(p * 7 + index) % POOLS]);
-            if (!thread_check(buf != NULL)) return;
+            if (!thread_check(buf != NULL))
+                return;
             memcpy(buf->data, &mine, sizeof mine);
             buf->len = sizeof mine;
-            if (p % 50 == 0) thread_check(bufferpool_buf_reserve(buf, 2 * CAPACITY) == 0);
+            if (p % 50 == 0)
+                thread_check(bufferpool_buf_reserve(buf, 2 * CAPACITY) == 0);
             thread_check(memcmp(buf->data, &mine, sizeof mine) == 0);
             bufferpool_put(buf);
         }
-        if (round % 4 == index) bufferpool_thread_flush();
+        if (round % 4 == index)
+            bufferpool_thread_flush();
     }
 }
 
@@ -213,7 +224,8 @@ static void a_thread_may_use_hundreds_of_pools(void **state)
     struct many *many = calloc(1, sizeof *many);
     assert_non_null(many);
     many->rounds = test_scale(50, 4);
-    for (size_t p = 0; p < POOLS; p++) many->pools[p] = small_pool(&many->blocks);
+    for (size_t p = 0; p < POOLS; p++)
+        many->pools[p] = small_pool(&many->blocks);
     run_threads(4, use_every_pool, many);
     size_t idle = 0;
     for (size_t p = 0; p < POOLS; p++) {
@@ -224,7 +236,8 @@ static void a_thread_may_use_hundreds_of_pools(void **state)
         idle += (size_t)idle_of(&stats);
     }
     assert_int_equal(atomic_load(&many->blocks.count), idle);
-    for (size_t p = 0; p < POOLS; p++) assert_int_equal(bufferpool_destroy(many->pools[p]), 0);
+    for (size_t p = 0; p < POOLS; p++)
+        assert_int_equal(bufferpool_destroy(many->pools[p]), 0);
     assert_int_equal(atomic_load(&many->blocks.count), 0);
     free(many);
 }
@@ -246,7 +259,8 @@ static void come_and_go(void *arg, unsigned index)
             bufferpool_config_t config = config_with(&churn->blocks);
             config.buffer_capacity = 64 + turn % 4 * 1000;
             bufferpool_t *pool = bufferpool_create(&config);
-            if (!thread_check(pool != NULL)) break;
+            if (!thread_check(pool != NULL))
+                break;
             bufferpool_buf_t *bufs[3] = {bufferpool_get(pool), bufferpool_get(pool), bufferpool_get(pool)};
             for (int i = 0; i < 3; i++) {
                 thread_check(bufs[i]->cap >= config.buffer_capacity && bufs[i]->len == 0);
@@ -266,13 +280,15 @@ static void come_and_go(void *arg, unsigned index)
         bufferpool_buf_t *a = bufferpool_get(churn->steady);
         bufferpool_buf_t *b = bufferpool_get(churn->steady);
         atomic_fetch_add(&churn->gets, 2);
-        if (!thread_check(a != NULL && b != NULL && a->cap >= CAPACITY && b->cap >= CAPACITY)) return;
+        if (!thread_check(a != NULL && b != NULL && a->cap >= CAPACITY && b->cap >= CAPACITY))
+            return;
         memset(a->data, (int)index, CAPACITY);
         memset(b->data, (int)index + 100, CAPACITY);
         thread_check(a->data[CAPACITY - 1] == index && b->data[0] == index + 100);
         bufferpool_put(b);
         bufferpool_put(a);
-        if (atomic_load(&churn->gets) % 64 == 0) bufferpool_thread_flush(); /* walks past the pools that come and go */
+        if (atomic_load(&churn->gets) % 64 == 0)
+            bufferpool_thread_flush(); /* walks past the pools that come and go */
     }
 }
 

@@ -44,7 +44,8 @@ static void get_and_put_some(void *arg, unsigned index)
     bufferpool_buf_t *bufs[5];
     for (int i = 0; i < 5; i++) {
         bufs[i] = bufferpool_get(churn->pool);
-        if (!thread_check(bufs[i] != NULL)) return;
+        if (!thread_check(bufs[i] != NULL))
+            return;
         memset(bufs[i]->data, (int)index, CAPACITY);
     }
     for (int i = 0; i < 5; i++) {
@@ -76,7 +77,8 @@ static void get_and_leave(void *arg, unsigned index)
 {
     struct churn *churn = arg;
     churn->left[index] = bufferpool_get(churn->pool);
-    if (thread_check(churn->left[index] != NULL)) memset(churn->left[index]->data, (int)index, CAPACITY);
+    if (thread_check(churn->left[index] != NULL))
+        memset(churn->left[index]->data, (int)index, CAPACITY);
 }
 
 static void put_what_was_left(void *arg, unsigned index)
@@ -130,13 +132,15 @@ static void late_destructor(void *value)
     late->held = NULL;
     bufferpool_buf_t *a = bufferpool_get(late_pool);
     bufferpool_buf_t *b = bufferpool_get(other_pool);
-    if (!thread_check(a != NULL && b != NULL)) abort();
+    if (!thread_check(a != NULL && b != NULL))
+        abort();
     memset(a->data, 1, CAPACITY);
     thread_check(bufferpool_buf_reserve(b, 2 * CAPACITY) == 0);
     bufferpool_put(b);
     if (late->rounds_left-- > 1) {
         late->held = a;
-        if (late->key % 3 == 1) bufferpool_thread_flush();
+        if (late->key % 3 == 1)
+            bufferpool_thread_flush();
         thread_check(pthread_setspecific(keys[late->key], late) == 0);
     } else {
         bufferpool_put(a);
@@ -146,7 +150,8 @@ static void late_destructor(void *value)
 
 static void make_keys(unsigned from, unsigned to)
 {
-    for (unsigned i = from; i < to; i++) assert_int_equal(pthread_key_create(&keys[i], late_destructor), 0);
+    for (unsigned i = from; i < to; i++)
+        assert_int_equal(pthread_key_create(&keys[i], late_destructor), 0);
 }
 
 static void end_with_destructors(void *arg, unsigned index)
@@ -154,13 +159,16 @@ static void end_with_destructors(void *arg, unsigned index)
     struct churn *churn = arg;
     for (unsigned key = 0; key < KEYS; key++) {
         struct late *late = calloc(1, sizeof *late);
-        if (!thread_check(late != NULL)) return;
+        if (!thread_check(late != NULL))
+            return;
         late->rounds_left = 1 + (index + key) % ROUNDS;
         late->key = key;
-        if (index % 2 == 0) late->held = bufferpool_get(churn->pool);
+        if (index % 2 == 0)
+            late->held = bufferpool_get(churn->pool);
         thread_check(pthread_setspecific(keys[key], late) == 0);
     }
-    if (index % 3 != 2) get_and_put_some(churn, index); /* else: the first put is in a destructor, perhaps */
+    if (index % 3 != 2)
+        get_and_put_some(churn, index); /* else: the first put is in a destructor, perhaps */
 }
 
 static void late_destructors_may_get_and_put(void **state)
@@ -174,9 +182,11 @@ static void late_destructors_may_get_and_put(void **state)
     other_pool = pool_on(&other_blocks);
     struct churn churn = {.pool = late_pool};
     const size_t rounds = test_scale(60, 8);
-    for (size_t round = 0; round < rounds; round++) run_threads(12, end_with_destructors, &churn);
+    for (size_t round = 0; round < rounds; round++)
+        run_threads(12, end_with_destructors, &churn);
     size_t calls = 0;
-    for (unsigned i = 0; i < 12 * KEYS; i++) calls += 1 + (i / KEYS + i % KEYS) % ROUNDS;
+    for (unsigned i = 0; i < 12 * KEYS; i++)
+        calls += 1 + (i / KEYS + i % KEYS) % ROUNDS;
     assert_int_equal(atomic_load(&late_calls), calls * rounds); /* all of them ran */
 
     check_all_in_depot(late_pool, &blocks);
@@ -185,7 +195,8 @@ static void late_destructors_may_get_and_put(void **state)
     assert_true(atomic_load(&other_blocks.count) <= 12);
     destroy_empty(late_pool, &blocks);
     destroy_empty(other_pool, &other_blocks);
-    for (unsigned i = 0; i < KEYS; i++) pthread_key_delete(keys[i]);
+    for (unsigned i = 0; i < KEYS; i++)
+        pthread_key_delete(keys[i]);
 }
 
 /* ---- cancellation ---- */
@@ -216,7 +227,8 @@ static void *wait_to_be_cancelled(void *arg)
     pthread_mutex_lock(&cancelled->lock);
     pthread_cleanup_push(unlock_at_cleanup, &cancelled->lock);
     pthread_barrier_wait(&cancelled->ready);
-    for (;;) pthread_cond_wait(&cancelled->never, &cancelled->lock);
+    for (;;)
+        pthread_cond_wait(&cancelled->never, &cancelled->lock);
     pthread_cleanup_pop(1);
     pthread_cleanup_pop(1);
     return NULL;
@@ -248,7 +260,8 @@ static void a_cancelled_thread_loses_nothing(void **state)
         assert_int_equal(pthread_create(&threads[0], NULL, wait_to_be_cancelled, &cancelled), 0);
         assert_int_equal(pthread_create(&threads[1], NULL, work_until_cancelled, &cancelled), 0);
         pthread_barrier_wait(&cancelled.ready);
-        for (int i = 0; i < 2; i++) assert_int_equal(pthread_cancel(threads[i]), 0);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(pthread_cancel(threads[i]), 0);
         for (int i = 0; i < 2; i++) {
             void *result = NULL;
             assert_int_equal(pthread_join(threads[i], &result), 0);
@@ -272,7 +285,8 @@ int main(void)
         cmocka_unit_test(a_cancelled_thread_loses_nothing),
     };
     for (unsigned i = 0; i < 3; i++) { /* before the first use of the library */
-        if (pthread_key_create(&keys[i], late_destructor) != 0) return 1;
+        if (pthread_key_create(&keys[i], late_destructor) != 0)
+            return 1;
     }
     return cmocka_run_group_tests_name("thread_exit", tests, NULL, NULL);
 }

@@ -33,7 +33,8 @@ static void trim_frees_depot_and_own_cache(void **state)
     assert_int_equal(bufferpool_trim(pool), 0);
     for (uint64_t round = 1; round <= 3; round++) {
         assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
-        for (size_t i = 0; i < N; i++) bufferpool_put(bufs[i]);
+        for (size_t i = 0; i < N; i++)
+            bufferpool_put(bufs[i]);
         assert_true(stats_of(pool).idle_thread > 0 && stats_of(pool).idle_depot > 0);
         const size_t frees = atomic_load(&blocks.frees);
         assert_int_equal(bufferpool_trim(pool), N * CAPACITY);
@@ -54,12 +55,16 @@ static void trim_leaves_what_is_held(void **state)
     test_blocks_t blocks = {0};
     bufferpool_t *pool = small_pool(&blocks);
     assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
-    for (size_t i = 0; i < N; i++) test_fill(bufs[i]->data, bufs[i]->cap, i);
-    for (size_t i = 0; i < N; i += 2) bufferpool_put(bufs[i]);
+    for (size_t i = 0; i < N; i++)
+        test_fill(bufs[i]->data, bufs[i]->cap, i);
+    for (size_t i = 0; i < N; i += 2)
+        bufferpool_put(bufs[i]);
     assert_int_equal(bufferpool_trim(pool), N / 2 * CAPACITY);
-    for (size_t i = 1; i < N; i += 2) assert_true(test_filled(bufs[i]->data, bufs[i]->cap, i));
+    for (size_t i = 1; i < N; i += 2)
+        assert_true(test_filled(bufs[i]->data, bufs[i]->cap, i));
     check_laws(pool, &blocks, N / 2);
-    for (size_t i = 1; i < N; i += 2) bufferpool_put(bufs[i]);
+    for (size_t i = 1; i < N; i += 2)
+        bufferpool_put(bufs[i]);
     destroy_empty(pool, &blocks);
 }
 
@@ -84,7 +89,8 @@ static void keep_in_cache(void *arg, unsigned index)
 static void caches_of_other_threads_are_taken_over(void **state)
 {
     (void)state;
-    if (!test_can_take_over()) skip();
+    if (!test_can_take_over())
+        skip();
     test_blocks_t blocks = {0};
     struct keeper keeper = {.pool = small_pool(&blocks)};
     assert_int_equal(pthread_barrier_init(&keeper.barrier, NULL, 2), 0);
@@ -111,11 +117,15 @@ static void trim_and_use(void *arg, unsigned index)
     const size_t turns = test_scale(3000, 200);
     for (size_t turn = 0; turn < turns; turn++) {
         bufferpool_buf_t *bufs[4];
-        if (!thread_check(bufferpool_get_bulk(pool, bufs, 4) == 0)) return;
-        for (size_t i = 0; i < 4; i++) memset(bufs[i]->data, (int)(index * 4 + i), CAPACITY);
-        for (size_t i = 0; i < 4; i++) thread_check(bufs[i]->data[CAPACITY - 1] == index * 4 + i);
+        if (!thread_check(bufferpool_get_bulk(pool, bufs, 4) == 0))
+            return;
+        for (size_t i = 0; i < 4; i++)
+            memset(bufs[i]->data, (int)(index * 4 + i), CAPACITY);
+        for (size_t i = 0; i < 4; i++)
+            thread_check(bufs[i]->data[CAPACITY - 1] == index * 4 + i);
         bufferpool_put_bulk(bufs, 4);
-        if (turn % 8 >= index) bufferpool_trim(pool);
+        if (turn % 8 >= index)
+            bufferpool_trim(pool);
     }
 }
 
@@ -141,7 +151,8 @@ static void a_lowered_cap_frees_idle_surplus_at_once(void **state)
     bufferpool_t *pool = small_pool(&blocks);
     bufferpool_set_max_live(pool, N);
     assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
-    for (size_t i = 2; i < N; i++) bufferpool_put(bufs[i]);
+    for (size_t i = 2; i < N; i++)
+        bufferpool_put(bufs[i]);
     bufferpool_set_max_live(pool, 10); /* 2 held and 18 idle, so 8 too many */
     assert_int_equal(atomic_load(&blocks.count), 10);
     assert_int_equal(stats_of(pool).reclaimed_bytes, 10 * CAPACITY);
@@ -172,7 +183,8 @@ static void shuffle(test_random_t *random)
 
 static void resident_memory_falls_back(size_t cap, bool grow)
 {
-    if (test_instrumented()) skip();
+    if (test_instrumented())
+        skip();
     test_random_t random = {cap};
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
     config.max_live = cap;
@@ -185,12 +197,14 @@ static void resident_memory_falls_back(size_t cap, bool grow)
     for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < BURST; i++) {
             assert_non_null(burst[i] = bufferpool_get(pool));
-            if (grow && i % 5 == 0) assert_int_equal(bufferpool_buf_reserve(burst[i], 50000 + i % 100 * 1000), 0);
+            if (grow && i % 5 == 0)
+                assert_int_equal(bufferpool_buf_reserve(burst[i], 50000 + i % 100 * 1000), 0);
             memset(burst[i]->data, 1, burst[i]->cap);
         }
         assert_true(test_resident_bytes() >= before + (size_t)BURST * 32768);
         shuffle(&random);
-        for (size_t i = 0; i < BURST; i++) bufferpool_put(burst[i]);
+        for (size_t i = 0; i < BURST; i++)
+            bufferpool_put(burst[i]);
         bufferpool_trim(pool);
         const size_t after = test_resident_bytes();
         const size_t more = after > before ? after - before : 0;

@@ -41,14 +41,16 @@ static uint64_t take_mark(const bufferpool_buf_t *buf)
 {
     const uint64_t *words = (const uint64_t *)(const void *)buf->data;
     const uint64_t mark = words[0];
-    for (size_t i = 1; i < WORDS; i++) thread_check(words[i] == mark);
+    for (size_t i = 1; i < WORDS; i++)
+        thread_check(words[i] == mark);
     return mark == FRESH ? 0 : mark;
 }
 
 static void leave_mark(bufferpool_buf_t *buf, uint64_t mark)
 {
     uint64_t *words = (uint64_t *)(void *)buf->data;
-    for (size_t i = 0; i < WORDS; i++) words[i] = mark;
+    for (size_t i = 0; i < WORDS; i++)
+        words[i] = mark;
 }
 
 static void count_turns_in_buffers(void *arg, unsigned index)
@@ -58,14 +60,17 @@ static void count_turns_in_buffers(void *arg, unsigned index)
     for (size_t turn = 0; turn < relay->turns; turn++) {
         bufferpool_buf_t *bufs[3] = {NULL};
         const size_t n = relay->bulk ? 1 + (turn + index) % 3 : 1;
-        for (size_t i = 0; i < n; i++) bufs[i] = bufferpool_try_get(relay->pool);
+        for (size_t i = 0; i < n; i++)
+            bufs[i] = bufferpool_try_get(relay->pool);
         for (size_t i = 0; i < n; i++) {
-            if (bufs[i] == NULL) continue;
+            if (bufs[i] == NULL)
+                continue;
             leave_mark(bufs[i], take_mark(bufs[i]) + 1);
             done++;
         }
         bufferpool_put_bulk(bufs, n);
-        if (n == 1) bufferpool_thread_flush(); /* the cache would give this thread the same one again */
+        if (n == 1)
+            bufferpool_thread_flush(); /* the cache would give this thread the same one again */
     }
     atomic_fetch_add(&relay->turns_done, done);
 }
@@ -74,8 +79,7 @@ static void count_turns_in_buffers(void *arg, unsigned index)
 static void marks_add_up(bool bulk)
 {
     test_blocks_t blocks = {0};
-    struct relay relay = {
-        .pool = pool_of_one_buffer_caches(&blocks), .turns = test_scale(60000, 1500), .bulk = bulk};
+    struct relay relay = {.pool = pool_of_one_buffer_caches(&blocks), .turns = test_scale(60000, 1500), .bulk = bulk};
     run_threads(THREADS, count_turns_in_buffers, &relay);
     assert_in_range(atomic_load(&blocks.allocs), 1, CAP); /* so none was freed, with its mark */
     assert_true(stats_of(relay.pool).gets_depot > 0);
@@ -113,10 +117,12 @@ static void carry_tokens(void *arg, unsigned index)
     (void)index;
     for (size_t turn = 0; turn < relay->turns; turn++) {
         bufferpool_buf_t *buf = bufferpool_try_get(relay->pool);
-        if (buf == NULL) continue;
+        if (buf == NULL)
+            continue;
         const uint64_t token = take_mark(buf);
         if (token != 0) {
-            if (!thread_check(token < relay->tokens_max)) return;
+            if (!thread_check(token < relay->tokens_max))
+                return;
             relay->seen[token]++; /* plain: only one thread may ever come by this token */
             swallowed++;
         }
@@ -142,11 +148,13 @@ static void every_token_comes_out_exactly_once(void **state)
     for (size_t i = 0; i < CAP; i++) { /* what is still inside */
         assert_non_null(bufs[i] = bufferpool_try_get(relay.pool));
         const uint64_t token = take_mark(bufs[i]);
-        if (token != 0) relay.seen[token]++;
+        if (token != 0)
+            relay.seen[token]++;
     }
     const size_t tokens = atomic_load(&relay.tokens);
     assert_true(tokens > relay.turns / 2 && atomic_load(&relay.swallowed) > 0);
-    for (size_t token = 1; token <= tokens; token++) assert_int_equal(relay.seen[token], 1);
+    for (size_t token = 1; token <= tokens; token++)
+        assert_int_equal(relay.seen[token], 1);
     bufferpool_put_bulk(bufs, CAP);
     free(relay.seen);
     destroy_empty(relay.pool, &blocks);
@@ -160,7 +168,8 @@ static void write_in_thread(void *arg, unsigned index)
     (void)index;
     for (size_t i = 0; i < 4; i++) {
         bufs[i] = bufferpool_get(pool);
-        if (!thread_check(bufs[i] != NULL)) return;
+        if (!thread_check(bufs[i] != NULL))
+            return;
         thread_check(bufferpool_buf_reserve(bufs[i], 2000) == 0);
         test_fill(bufs[i]->data, bufs[i]->cap, i);
     }
@@ -178,7 +187,8 @@ static void bytes_survive_the_way_through_the_depot(void **state)
     for (size_t k = 0; k < 4; k++) {
         bufs[k] = bufferpool_get(pool);
         assert_true(bufs[k]->cap >= 2000);
-        for (unsigned i = 0; i < 4; i++) found |= (unsigned)test_filled(bufs[k]->data, bufs[k]->cap, i) << i;
+        for (unsigned i = 0; i < 4; i++)
+            found |= (unsigned)test_filled(bufs[k]->data, bufs[k]->cap, i) << i;
     }
     assert_int_equal(found, 0xf);
     assert_int_equal(atomic_load(&blocks.count), 4);

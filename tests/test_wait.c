@@ -572,6 +572,7 @@ static void nor_while_the_room_is_on_its_way(void **state)
     struct waiter_thread w;
     start_waiting(&w, pool, BUFFERPOOL_NEVER);
     cache_moved(pool, tls_cache_own(pool), -1); /* as a put that drops, up to this point */
+    store_relaxed(&desc_of(buf)->word, desc_word(pool->tag, STATE_IDLE));
     pool_free_buffer(pool, desc_of(buf), false, "test");
     depot_unreserve(&pool->depot, 1);
     bufferpool_buf_t *taken = bufferpool_try_get(pool);

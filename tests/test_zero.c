@@ -23,7 +23,8 @@ static void look_at(test_blocks_t *blocks, const unsigned char *block, size_t si
     struct witness *witness = (struct witness *)(void *)blocks;
     atomic_fetch_add(&witness->seen, 1);
     for (size_t i = atomic_load(&witness->lead); i < size; i++) {
-        if (block[i] == 0) continue;
+        if (block[i] == 0)
+            continue;
         atomic_fetch_add(&witness->leaks, 1);
         return;
     }
@@ -88,12 +89,14 @@ static void idle_blocks_are_zero_when_freed(void **state)
     struct witness witness;
     bufferpool_t *pool = make(&witness, BUFFERPOOL_ZERO, 0, 0);
     for (int by_trim = 0; by_trim < 2; by_trim++) {
-        for (size_t i = 0; i < N; i++) bufs[i] = get_secret(pool);
+        for (size_t i = 0; i < N; i++)
+            bufs[i] = get_secret(pool);
         for (size_t i = 0; i < N; i++) {
             bufs[i]->len = 0; /* what counts is cap, not len */
             bufferpool_put(bufs[i]);
         }
-        if (by_trim == 0) bufferpool_trim(pool);
+        if (by_trim == 0)
+            bufferpool_trim(pool);
     }
     destroy_clean(pool, &witness, 2 * N);
 }
@@ -127,13 +130,15 @@ static void blocks_freed_by_put_are_zero(void **state)
     (void)state;
     struct witness witness;
     bufferpool_t *pool = make(&witness, BUFFERPOOL_ZERO, 4, 2 * CAPACITY);
-    for (size_t i = 0; i < N; i++) bufs[i] = get_secret(pool);
+    for (size_t i = 0; i < N; i++)
+        bufs[i] = get_secret(pool);
     assert_int_equal(bufferpool_buf_reserve(bufs[5], 3 * CAPACITY), 0); /* a bypass buffer */
     memset(bufs[5]->data, SECRET, bufs[5]->cap);
     bufferpool_put(bufs[5]);
     bufferpool_put(bufs[4]);
     bufferpool_set_max_live(pool, 3);
-    for (size_t i = 0; i < 4; i++) bufferpool_put(bufs[i]);
+    for (size_t i = 0; i < 4; i++)
+        bufferpool_put(bufs[i]);
     const bufferpool_stats_t stats = stats_of(pool);
     assert_int_equal(stats.drops_bypass, 2);
     assert_int_equal(stats.drops_over_cap, 1);
@@ -159,13 +164,15 @@ static void idle_buffers_come_out_zero(void **state)
         }
         for (size_t i = 0; i < N; i++) {
             bufs[i] = get_secret(pool);
-            if (i % 3 == 0) assert_int_equal(bufferpool_buf_reserve(bufs[i], 5000), 0);
+            if (i % 3 == 0)
+                assert_int_equal(bufferpool_buf_reserve(bufs[i], 5000), 0);
             memset(bufs[i]->data, SECRET, bufs[i]->cap);
         }
         bufferpool_put_bulk(bufs, N);
         for (size_t i = 0; i < N; i++) {
             bufs[i] = bufferpool_get(pool);
-            for (size_t k = 0; k < bufs[i]->cap; k++) assert_int_equal(bufs[i]->data[k], 0);
+            for (size_t k = 0; k < bufs[i]->cap; k++)
+                assert_int_equal(bufs[i]->data[k], 0);
         }
         const bufferpool_stats_t stats = stats_of(pool);
         assert_int_equal(stats.gets_thread + stats.gets_depot, N); /* the same buffers as before */
@@ -182,14 +189,16 @@ static void keep_secrets(void *arg, unsigned index)
     const size_t turns = test_scale(3000, 200);
     for (size_t turn = 0; turn < turns; turn++) {
         bufferpool_buf_t *buf = bufferpool_get(pool);
-        if (!thread_check(buf != NULL)) return;
+        if (!thread_check(buf != NULL))
+            return;
         memset(buf->data, SECRET, buf->cap);
         if (turn % 5 == 0) {
             thread_check(bufferpool_buf_reserve(buf, CAPACITY * (1 + test_random_below(&random, 10))) == 0);
             memset(buf->data, SECRET, buf->cap);
         }
         bufferpool_put(buf);
-        if (turn % 31 == 0) bufferpool_trim(pool);
+        if (turn % 31 == 0)
+            bufferpool_trim(pool);
     }
 }
 

@@ -156,7 +156,7 @@ static inline void hand_stall(struct hand *hand)
     hand->cache = tls_cache_find(hand->pool->slot);
     thread_check(hand->cache != &tls_cache_none);
     cache_enter(hand->cache);
-    thread_check(gate_load(&hand->cache->open));
+    thread_check(gate_load(&hand->cache->gate) != GATE_CLOSED);
 }
 
 static inline void hand_unstall(struct hand *hand)

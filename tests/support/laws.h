@@ -69,8 +69,10 @@ static inline bool laws_hold(const bufferpool_t *pool, const test_blocks_t *bloc
     if (!ok) {
         print_stats(&s);
         print_error("counted by the test: held %zu", held);
-        if (blocks != NULL) print_error(", blocks %zu", atomic_load(&blocks->count));
-        if (blocks != NULL) print_error(", errors of the hook's caller %zu", atomic_load(&blocks->errors));
+        if (blocks != NULL)
+            print_error(", blocks %zu", atomic_load(&blocks->count));
+        if (blocks != NULL)
+            print_error(", errors of the hook's caller %zu", atomic_load(&blocks->errors));
         print_error("\n");
     }
     return ok;
@@ -90,11 +92,11 @@ static inline bufferpool_config_t config_with(test_blocks_t *blocks)
 }
 
 /* Destroys the pool, and all its blocks must be gone. */
-#define destroy_empty(pool, blocks)                                                                                   \
-    do {                                                                                                             \
-        assert_int_equal(bufferpool_destroy(pool), 0);                                                               \
-        assert_int_equal(atomic_load(&(blocks)->count), 0);                                                          \
-        assert_int_equal(atomic_load(&(blocks)->errors), 0);                                                         \
+#define destroy_empty(pool, blocks)                                                                                    \
+    do {                                                                                                               \
+        assert_int_equal(bufferpool_destroy(pool), 0);                                                                 \
+        assert_int_equal(atomic_load(&(blocks)->count), 0);                                                            \
+        assert_int_equal(atomic_load(&(blocks)->errors), 0);                                                           \
     } while (0)
 
 #endif /* TEST_LAWS_H */

@@ -47,7 +47,8 @@ bool test_instrumented(void)
 size_t test_scale(size_t full, size_t small)
 {
     const char *scale = getenv("BUFFERPOOL_TEST_SCALE");
-    if (scale != NULL && strcmp(scale, "small") == 0) return small;
+    if (scale != NULL && strcmp(scale, "small") == 0)
+        return small;
     return test_instrumented() ? small : full;
 }
 
@@ -99,15 +100,18 @@ static void *member_main(void *arg)
 test_crew_t *start_threads(unsigned n, test_thread_fn fn, void *arg)
 {
     test_crew_t *crew = malloc(sizeof *crew + n * sizeof crew->members[0]);
-    if (crew == NULL) abort();
+    if (crew == NULL)
+        abort();
     crew->n = n;
     crew->fn = fn;
     crew->arg = arg;
-    if (pthread_barrier_init(&crew->start, NULL, n) != 0) abort();
+    if (pthread_barrier_init(&crew->start, NULL, n) != 0)
+        abort();
     for (unsigned i = 0; i < n; i++) {
         crew->members[i].crew = crew;
         crew->members[i].index = i;
-        if (pthread_create(&crew->members[i].thread, NULL, member_main, &crew->members[i]) != 0) abort();
+        if (pthread_create(&crew->members[i].thread, NULL, member_main, &crew->members[i]) != 0)
+            abort();
     }
     return crew;
 }
@@ -115,12 +119,15 @@ test_crew_t *start_threads(unsigned n, test_thread_fn fn, void *arg)
 void join_threads(test_crew_t *crew)
 {
     for (unsigned i = 0; i < crew->n; i++) {
-        if (pthread_join(crew->members[i].thread, NULL) != 0) abort();
+        if (pthread_join(crew->members[i].thread, NULL) != 0)
+            abort();
     }
     pthread_barrier_destroy(&crew->start);
     free(crew);
-    if (in_child) return; /* which reports by exit status */
-    if (atomic_exchange(&failure_recorded, false)) fail_msg("%s", failure_text);
+    if (in_child)
+        return; /* which reports by exit status */
+    if (atomic_exchange(&failure_recorded, false))
+        fail_msg("%s", failure_text);
 }
 
 void run_threads(unsigned n, test_thread_fn fn, void *arg)
@@ -143,7 +150,8 @@ static char message[MESSAGE_SIZE];
 void expect_in_message(const char *format, ...)
 {
     va_list args;
-    if (notes == NULL || notes->n == NOTES) _exit(3);
+    if (notes == NULL || notes->n == NOTES)
+        _exit(3);
     va_start(args, format);
     vsnprintf(notes->text[notes->n++], NOTE_SIZE, format, args);
     va_end(args);
@@ -161,7 +169,8 @@ static void become_child(unsigned seconds)
     const struct rlimit no_core = {0, 0};
     in_child = true;
     setrlimit(RLIMIT_CORE, &no_core);
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) signal(signals[i], SIG_DFL);
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        signal(signals[i], SIG_DFL);
     alarm(seconds);
 }
 
@@ -169,7 +178,8 @@ static int wait_for(pid_t child)
 {
     int status = 0;
     while (waitpid(child, &status, 0) < 0) {
-        if (errno != EINTR) fail_msg("waitpid: %s", strerror(errno));
+        if (errno != EINTR)
+            fail_msg("waitpid: %s", strerror(errno));
     }
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
@@ -181,8 +191,10 @@ static size_t read_all(int fd, char *text, size_t size)
     char more[512];
     for (;;) {
         const ssize_t got = read(fd, more, sizeof more);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) break;
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
         const size_t fits = (size_t)got < size - 1 - n ? (size_t)got : size - 1 - n;
         memcpy(text + n, more, fits);
         n += fits;
@@ -202,7 +214,8 @@ void expect_abort(void (*fn)(void *arg), void *arg, ...)
     assert_true(child >= 0);
     if (child == 0) {
         become_child(120);
-        if (dup2(fds[1], STDERR_FILENO) < 0) _exit(4);
+        if (dup2(fds[1], STDERR_FILENO) < 0)
+            _exit(4);
         close(fds[0]);
         close(fds[1]);
         fn(arg);
@@ -213,17 +226,21 @@ void expect_abort(void (*fn)(void *arg), void *arg, ...)
     close(fds[0]);
 
     const int status = wait_for(child);
-    if (status != 128 + SIGABRT) fail_msg("expected an abort, got status %d and: %s", status, message);
-    if (n == 0 || strchr(message, '\n') != message + n - 1) fail_msg("expected one line, got: %s", message);
+    if (status != 128 + SIGABRT)
+        fail_msg("expected an abort, got status %d and: %s", status, message);
+    if (n == 0 || strchr(message, '\n') != message + n - 1)
+        fail_msg("expected one line, got: %s", message);
 
     va_list args;
     va_start(args, arg);
     for (const char *part = va_arg(args, const char *); part != NULL; part = va_arg(args, const char *)) {
-        if (strstr(message, part) == NULL) fail_msg("no \"%s\" in: %s", part, message);
+        if (strstr(message, part) == NULL)
+            fail_msg("no \"%s\" in: %s", part, message);
     }
     va_end(args);
     for (unsigned i = 0; i < notes->n; i++) {
-        if (strstr(message, notes->text[i]) == NULL) fail_msg("no \"%s\" in: %s", notes->text[i], message);
+        if (strstr(message, notes->text[i]) == NULL)
+            fail_msg("no \"%s\" in: %s", notes->text[i], message);
     }
     munmap(notes, sizeof *notes);
     notes = NULL;
@@ -233,14 +250,16 @@ static int *verdict; /* shared with the child */
 
 static int with_failure_told(int status)
 {
-    if (test_recorded_failure()) fprintf(stderr, "%s\n", failure_text);
+    if (test_recorded_failure())
+        fprintf(stderr, "%s\n", failure_text);
     return status;
 }
 
 _Noreturn void end_child(int status)
 {
     *verdict = with_failure_told(status);
-    if (test_under_valgrind()) raise(SIGKILL);
+    if (test_under_valgrind())
+        raise(SIGKILL);
     _exit(status);
 }
 
@@ -279,18 +298,22 @@ static bool malloc_locks;
 
 static void lock_malloc(void)
 {
-    if (malloc_locks) pthread_mutex_lock(&malloc_lock);
+    if (malloc_locks)
+        pthread_mutex_lock(&malloc_lock);
 }
 
 static void unlock_malloc(void)
 {
-    if (malloc_locks) pthread_mutex_unlock(&malloc_lock);
+    if (malloc_locks)
+        pthread_mutex_unlock(&malloc_lock);
 }
 
 void test_blocks_before_fork(void)
 {
-    if (!TEST_SANITIZED || malloc_locks) return;
-    if (pthread_atfork(lock_malloc, unlock_malloc, unlock_malloc) != 0) abort();
+    if (!TEST_SANITIZED || malloc_locks)
+        return;
+    if (pthread_atfork(lock_malloc, unlock_malloc, unlock_malloc) != 0)
+        abort();
     malloc_locks = true;
 }
 
@@ -299,16 +322,20 @@ void *test_blocks_alloc(size_t size, size_t align, void *ctx)
     test_blocks_t *blocks = ctx;
     const size_t call = atomic_fetch_add(&blocks->calls, 1) + 1;
     const size_t from = atomic_load(&blocks->fail_from);
-    if (from != 0 && call >= from && call <= atomic_load(&blocks->fail_to)) return NULL;
+    if (from != 0 && call >= from && call <= atomic_load(&blocks->fail_to))
+        return NULL;
 
-    if (align == 0 || (align & (align - 1)) != 0 || size == 0) atomic_fetch_add(&blocks->errors, 1);
+    if (align == 0 || (align & (align - 1)) != 0 || size == 0)
+        atomic_fetch_add(&blocks->errors, 1);
     size_t lead = sizeof(struct block_head);
-    if (align > lead) lead = align;
+    if (align > lead)
+        lead = align;
     unsigned char *base = NULL;
     lock_malloc();
     const int error = posix_memalign((void **)&base, lead, lead + size);
     unlock_malloc();
-    if (error != 0) return NULL;
+    if (error != 0)
+        return NULL;
     const struct block_head head = {BLOCK_MAGIC, size, ctx, base};
     memcpy(base + lead - sizeof head, &head, sizeof head);
     memset(base + lead, 0xee, size);
@@ -335,7 +362,8 @@ void test_blocks_free(void *block, size_t size, void *ctx)
         atomic_fetch_add(&blocks->errors, 1);
         return;
     }
-    if (blocks->on_free != NULL) blocks->on_free(blocks, block, size);
+    if (blocks->on_free != NULL)
+        blocks->on_free(blocks, block, size);
     explicit_bzero(at, sizeof head + size); /* so that whoever still reads it does not find what was there */
     atomic_fetch_add(&blocks->frees, 1);
     atomic_fetch_sub(&blocks->bytes, size);
@@ -380,10 +408,12 @@ size_t test_resident_bytes(void)
         read_all(fd, text, sizeof text);
         close(fd);
         const char *rss = strstr(text, "\nRss:");
-        if (rss != NULL) return (size_t)strtoull(rss + 5, NULL, 10) * 1024;
+        if (rss != NULL)
+            return (size_t)strtoull(rss + 5, NULL, 10) * 1024;
     }
     fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
+    if (fd < 0)
+        return 0;
     read_all(fd, text, sizeof text);
     close(fd);
     const char *second = strchr(text, ' ');
@@ -397,13 +427,15 @@ static unsigned char fill_byte(size_t i, uint64_t seed)
 
 void test_fill(unsigned char *data, size_t n, uint64_t seed)
 {
-    for (size_t i = 0; i < n; i++) data[i] = fill_byte(i, seed);
+    for (size_t i = 0; i < n; i++)
+        data[i] = fill_byte(i, seed);
 }
 
 bool test_filled(const unsigned char *data, size_t n, uint64_t seed)
 {
     for (size_t i = 0; i < n; i++) {
-        if (data[i] != fill_byte(i, seed)) return false;
+        if (data[i] != fill_byte(i, seed))
+            return false;
     }
     return true;
 }
