@@ -133,8 +133,9 @@ typedef struct bufferpool_buf {
  * no thread can be started, calls reclaim as without the flag. */
 #define BUFFERPOOL_BACKGROUND 0x2u
 
-/* Ask the system for huge pages behind the blocks. Taking fresh memory gets several times as fast; blocks that are
- * written only in part cost more resident memory, in steps of 2 MiB. Ignored with allocator hooks. */
+/* Ask the system for huge pages behind the blocks. Taking fresh memory gets three to four times as fast where it grants
+ * them; what a buffer does not write of its block is resident all the same (10,000 buffers of 32 KiB with 4 KiB written
+ * each: 318 MiB instead of 80), and memory goes back in steps of 2 MiB. Ignored with allocator hooks. */
 #define BUFFERPOOL_HUGEPAGES 0x4u
 
 typedef struct bufferpool_config {
