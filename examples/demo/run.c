@@ -26,7 +26,7 @@
 
 enum {
     SAMPLE_MS = 50,
-    IDLE_MS = 1600,    /* how long to look on after the last response; the server gives memory back after 500 ms */
+    IDLE_MS = 2500,    /* how long to look on after the last response: longer than two periods of RECLAIM_MS */
     END_MS = 30000,    /* how long a child may take to end */
     SEND_BUFFER = 2304 /* small, so that an unread response stays in its scratch buffer */
 };

@@ -15,7 +15,10 @@
 
 #include "basics.h"
 
-enum { BLOCK_SIZE = 32 * 1024 };
+enum {
+    BLOCK_SIZE = 32 * 1024,
+    RECLAIM_MS = 1000 /* 10 s by default, which is longer than a demonstration should take */
+};
 
 struct scratch {
     scratch_kind_t kind;
@@ -38,6 +41,9 @@ scratch_t *scratch_create(scratch_kind_t kind, size_t cap)
         config.name = "responses";
         config.buffer_capacity = BLOCK_SIZE;
         config.max_live = cap;
+        /* The server sleeps when there is nothing to do, so nobody would call a pool whose memory could go. */
+        config.reclaim_interval_ms = RECLAIM_MS;
+        config.flags = BUFFERPOOL_BACKGROUND;
         scratch->pool = bufferpool_create(&config);
         if (scratch->pool == NULL) {
             complain("cannot create the pool: %s", strerror(errno));
@@ -202,14 +208,4 @@ int scratch_printf(scratch_t *scratch, bufferpool_buf_t *buf, const char *format
                                               : malloc_vprintf(scratch, buf, format, args);
     va_end(args);
     return error;
-}
-
-void scratch_idle(scratch_t *scratch)
-{
-    if (scratch->kind == SCRATCH_POOL) {
-        /* trim reaches the depot and this thread's cache, so every worker hands its cache over first; the last worker
-         * to fall idle then frees what is left. */
-        bufferpool_thread_flush();
-        bufferpool_trim(scratch->pool);
-    }
 }

@@ -38,7 +38,4 @@ int scratch_append(scratch_t *scratch, bufferpool_buf_t *buf, const void *src, s
 int scratch_printf(scratch_t *scratch, bufferpool_buf_t *buf, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* A worker calls this when it has had nothing to do for a while. */
-void scratch_idle(scratch_t *scratch);
-
 #endif

@@ -33,7 +33,6 @@
 enum {
     EVENTS_AT_ONCE = 128,
     ACCEPTS_AT_ONCE = 64,
-    IDLE_MS = 500, /* nothing to do for so long: give memory back */
     CONNECTIONS_MAX = 1 << 17,
     FILES_BESIDE = 32 /* open files that are no connections, apart from one per worker that is being served */
 };
@@ -265,13 +264,8 @@ static void *worker_main(void *arg)
     worker_t *worker = arg;
     server_t *server = worker->server;
     struct epoll_event events[EVENTS_AT_ONCE];
-    bool busy = true;
     for (;;) {
-        int n = epoll_wait(worker->epoll_fd, events, EVENTS_AT_ONCE, busy ? IDLE_MS : -1);
-        if (n == 0) {
-            scratch_idle(server->config.scratch);
-        }
-        busy = n != 0;
+        int n = epoll_wait(worker->epoll_fd, events, EVENTS_AT_ONCE, -1);
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr == &server->quit_fd) {
                 return NULL;
