@@ -28,9 +28,9 @@ expect() {
     grep -q "^bufferpool-demo: .*$pattern" "$work/err" || fail "$*: the message does not say \"$pattern\""
 }
 
-# Starts the server; sets pid, port and the descriptor from, where its output comes.
+# start_serving ARGUMENT...: starts the server; sets pid, port and the descriptor from, where its output comes.
 start_serving() {
-    coproc SERVER { exec "$program" --serve 0 --root "$root" 2>"$work/err"; }
+    coproc SERVER { exec "$program" --serve 0 --root "$root" "$@" 2>"$work/err"; }
     pid=$SERVER_PID
     exec {from}<&"${SERVER[0]}"
     read -r line <&"$from" || fail "--serve says nothing"
@@ -42,14 +42,15 @@ start_serving() {
     esac
 }
 
-# Ends it with SIGINT and checks that it ends well.
+# Ends it with SIGINT and checks that it ends well; its last line goes to $work/last.
 stop_serving() {
     kill -INT "$pid"
     wait "$pid"
     local got=$?
     [ "$got" = 0 ] || fail "--serve: exit status $got after SIGINT"
     [ -s "$work/err" ] && fail "--serve has something to say"
-    grep -q "every buffer came back" <&"$from" || fail "--serve does not say that all came back"
+    cat <&"$from" >"$work/last"
+    grep -q "every buffer came back" "$work/last" || fail "--serve does not say that all came back"
 }
 
 # ask REQUEST STATUS: sends the request (with printf's escapes) on a connection of its own, compares the status line,
@@ -143,6 +144,36 @@ file)
     exec {socket}>&-
     stop_serving
     ;;
+wait)
+    # One buffer for all. While the response that holds it is read, others wait: one that has sent two requests, one that
+    # goes away, and one more. Then the same across two workers, where the first is waited for by the other one.
+    echo inside >"$root/file"
+    head -c 16000000 /dev/urandom >"$root/large"
+    for workers in 1 2; do
+        start_serving --cap 1 --wait --workers "$workers"
+        exec {gone}<>"/dev/tcp/127.0.0.1/$port" {holder}<>"/dev/tcp/127.0.0.1/$port" \
+            {second}<>"/dev/tcp/127.0.0.1/$port" {third}<>"/dev/tcp/127.0.0.1/$port"
+        printf 'GET /file HTTP/1.1\r\n\r\n' >&"$gone"
+        IFS= read -r status <&"$gone"
+        printf "GET /large HTTP/1.1\r\n$close" >&"$holder"
+        IFS= read -r status <&"$holder"
+        printf 'GET /file HTTP/1.1\r\n\r\n' >&"$second"
+        printf 'GET /file HTTP/1.1\r\n\r\n' >&"$gone"
+        printf "GET /file HTTP/1.1\r\n$close" >&"$third"
+        printf "GET /nothing HTTP/1.1\r\n$close" >&"$second"
+        exec {gone}>&- # with the first answer unread, so it is a reset
+        cat <&"$holder" | sed '1,/^\r$/d' >"$work/large"
+        cmp "$root/large" "$work/large" || fail "the file came out different"
+        cat <&"$second" >"$work/second"
+        [ "$(grep -c '^HTTP/1.1 200' "$work/second")" = 1 ] || fail "the first request of two is not answered"
+        [ "$(grep -c '^HTTP/1.1 404' "$work/second")" = 1 ] || fail "the second request of two is not answered"
+        cat <&"$third" >"$work/third"
+        grep -q '^HTTP/1.1 200' "$work/third" || fail "the last one is not answered"
+        exec {holder}>&- {second}>&- {third}>&-
+        stop_serving
+        grep -q 'of which [2-4] had to wait' "$work/last" || fail "$(cat "$work/last")"
+    done
+    ;;
 interrupt-serve)
     echo inside >"$root/file"
     head -c 8000000 /dev/urandom >"$root/large"
@@ -152,6 +183,14 @@ interrupt-serve)
     exec {socket}<>"/dev/tcp/127.0.0.1/$port"
     printf 'GET /large HTTP/1.1\r\n\r\n' >&"$socket"
     IFS= read -r status <&"$socket"
+    stop_serving
+    exec {socket}>&-
+    # The same while another one waits for that buffer.
+    start_serving --cap 1 --wait
+    exec {socket}<>"/dev/tcp/127.0.0.1/$port" {other}<>"/dev/tcp/127.0.0.1/$port"
+    printf 'GET /large HTTP/1.1\r\n\r\n' >&"$socket"
+    IFS= read -r status <&"$socket"
+    printf 'GET /file HTTP/1.1\r\n\r\n' >&"$other"
     stop_serving
     ;;
 interrupt-load)

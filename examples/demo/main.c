@@ -47,7 +47,7 @@ typedef struct options {
     const char *out;
     unsigned long connections, waves, cap, workers; /* waves 0: not given */
     unsigned long port;
-    bool serve;
+    bool serve, wait;
 } options_t;
 
 static void print_help(void)
@@ -63,6 +63,7 @@ static void print_help(void)
            "  --workers N       threads of the server (one per core)\n"
            "  --out DIR         where demo.csv, demo.gp and demo.svg go (.)\n"
            "  --serve PORT      only serve, on 127.0.0.1, until interrupted; 0: any free port\n"
+           "  --wait            with --serve: requests beyond the cap wait instead of bypassing it\n"
            "  --help            this text\n"
            "\n"
            "Exit status: 0; 1 for a failure, a wrong response included; 2 for bad arguments; 128 and the number\n"
@@ -87,15 +88,11 @@ static bool parse_number(const char *option, const char *text, unsigned long lea
 static int parse_options(int argc, char **argv, options_t *options)
 {
     static const struct option known[] = {
-        {"root", required_argument, NULL, 'r'},
-        {"connections", required_argument, NULL, 'c'},
-        {"waves", required_argument, NULL, 'n'},
-        {"cap", required_argument, NULL, 'm'},
-        {"workers", required_argument, NULL, 'w'},
-        {"out", required_argument, NULL, 'o'},
-        {"serve", required_argument, NULL, 's'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"root", required_argument, NULL, 'r'},    {"connections", required_argument, NULL, 'c'},
+        {"waves", required_argument, NULL, 'n'},   {"cap", required_argument, NULL, 'm'},
+        {"workers", required_argument, NULL, 'w'}, {"out", required_argument, NULL, 'o'},
+        {"serve", required_argument, NULL, 's'},   {"wait", no_argument, NULL, 'b'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
     };
     bool ok = true;
     opterr = 0;
@@ -122,6 +119,9 @@ static int parse_options(int argc, char **argv, options_t *options)
         case 's':
             ok = parse_number("serve", optarg, 0, 65535, &options->port);
             options->serve = true;
+            break;
+        case 'b':
+            options->wait = true;
             break;
         case 'h':
             print_help();
@@ -162,7 +162,7 @@ static int serve(const options_t *options, int root_fd, int signal_fd)
         complain("cannot listen on 127.0.0.1:%lu: %s", options->port, strerror(errno));
         return EXIT_FAILURE;
     }
-    scratch_t *scratch = scratch_create(SCRATCH_POOL, options->cap);
+    scratch_t *scratch = scratch_create(options->wait ? SCRATCH_POOL_WAITING : SCRATCH_POOL, options->cap);
     if (scratch == NULL) {
         close(listen_fd);
         return EXIT_FAILURE;
@@ -174,13 +174,15 @@ static int serve(const options_t *options, int root_fd, int signal_fd)
                               .workers = (unsigned)options->workers,
                               .max_files = raise_open_files(4096),
                               .scratch = scratch};
-    int failed = server_run(&config, signal_fd);
+    uint64_t waited;
+    int failed = server_run(&config, signal_fd, &waited);
     scratch_counts_t counts = {0};
     if (scratch_destroy(scratch, &counts) != 0) {
         failed = 1;
     }
     if (failed == 0) {
-        printf("\nserved %llu requests; every buffer came back\n", (unsigned long long)counts.gets);
+        printf("\nserved %llu requests, of which %llu had to wait; every buffer came back\n",
+               (unsigned long long)counts.gets, (unsigned long long)waited);
     }
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

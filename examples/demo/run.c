@@ -111,6 +111,12 @@ static void take_sample(run_t *run)
     }
 }
 
+/* What the server tells at its end. */
+typedef struct server_report {
+    scratch_counts_t counts;
+    uint64_t waited;
+} server_report_t;
+
 static int server_process(const run_config_t *config, int listen_fd, int control_fd, int report_fd)
 {
     scratch_t *scratch = scratch_create(config->kind, config->cap);
@@ -123,12 +129,12 @@ static int server_process(const run_config_t *config, int listen_fd, int control
                               .workers = config->workers,
                               .max_files = config->max_files,
                               .scratch = scratch};
-    int failed = server_run(&server, control_fd);
-    scratch_counts_t counts = {0};
-    if (scratch_destroy(scratch, &counts) != 0) {
+    server_report_t report = {0};
+    int failed = server_run(&server, control_fd, &report.waited);
+    if (scratch_destroy(scratch, &report.counts) != 0) {
         failed = 1;
     }
-    write_whole(report_fd, &counts, sizeof counts);
+    write_whole(report_fd, &report, sizeof report);
     return failed;
 }
 
@@ -334,7 +340,10 @@ run_outcome_t run_load(const run_config_t *config, int signal_fd, run_result_t *
         close(run.server.control);
         run.server.control = -1;
     }
-    bool counted = outcome == RUN_OK && read_whole(run.server.report, &result->server, sizeof result->server);
+    server_report_t report = {0};
+    bool counted = outcome == RUN_OK && read_whole(run.server.report, &report, sizeof report);
+    result->server = report.counts;
+    result->waited = report.waited;
     bool server_ok = end_child(&run.server);
     if (outcome == RUN_OK && !(client_ok && counted && server_ok)) {
         complain("%s did not end as it should", client_ok ? "the server" : "the load generator");

@@ -33,6 +33,7 @@ typedef struct sample {
 typedef struct run_result {
     client_result_t client;
     scratch_counts_t server;
+    uint64_t waited;        /* requests that had to, for a buffer */
     size_t resident_before; /* all connections open, nothing asked yet */
     size_t resident_peak;
     size_t resident_after; /* right after the last response */

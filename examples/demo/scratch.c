@@ -22,7 +22,7 @@ enum {
 
 struct scratch {
     scratch_kind_t kind;
-    bufferpool_t *pool; /* SCRATCH_POOL only */
+    bufferpool_t *pool; /* NULL: malloc */
     atomic_uint_fast64_t gets;
     atomic_uint_fast64_t out;
     atomic_uint_fast64_t most_out;
@@ -36,7 +36,7 @@ scratch_t *scratch_create(scratch_kind_t kind, size_t cap)
         return NULL;
     }
     scratch->kind = kind;
-    if (kind == SCRATCH_POOL) {
+    if (kind != SCRATCH_MALLOC) {
         bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
         config.name = "responses";
         config.buffer_capacity = BLOCK_SIZE;
@@ -72,10 +72,10 @@ static const char *broken_law(const bufferpool_stats_t *stats)
     return NULL;
 }
 
-static int close_pool(bufferpool_t *pool, scratch_counts_t *counts)
+static int close_pool(scratch_t *scratch, scratch_counts_t *counts)
 {
     bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
-    bufferpool_stats(pool, &stats);
+    bufferpool_stats(scratch->pool, &stats);
     counts->bypasses = stats.gets_bypass;
     int failed = 0;
     const char *law = broken_law(&stats);
@@ -83,7 +83,14 @@ static int close_pool(bufferpool_t *pool, scratch_counts_t *counts)
         complain("the pool's statistics: %s", law);
         failed = 1;
     }
-    int error = bufferpool_destroy(pool);
+    if (scratch->kind == SCRATCH_POOL_WAITING && stats.max_live != 0 &&
+        (stats.gets_bypass > 0 || counts->most_out > stats.max_live)) {
+        complain("%llu buffers were out at once and %llu gets bypassed, under a cap of %llu that all wait for",
+                 (unsigned long long)counts->most_out, (unsigned long long)stats.gets_bypass,
+                 (unsigned long long)stats.max_live);
+        failed = 1;
+    }
+    int error = bufferpool_destroy(scratch->pool);
     if (error != 0) {
         complain("the pool cannot be destroyed, so a buffer leaked: %s", strerror(error));
         failed = 1;
@@ -99,7 +106,7 @@ int scratch_destroy(scratch_t *scratch, scratch_counts_t *counts)
         complain("%llu buffers leaked", (unsigned long long)scratch->out);
         failed = 1;
     }
-    if (scratch->kind == SCRATCH_POOL && close_pool(scratch->pool, &mine) != 0) {
+    if (scratch->pool != NULL && close_pool(scratch, &mine) != 0) {
         failed = 1;
     }
     if (counts != NULL) {
@@ -119,16 +126,36 @@ static void count_get(scratch_t *scratch)
     }
 }
 
-bufferpool_buf_t *scratch_get(scratch_t *scratch, bufferpool_buf_t *own)
+static bufferpool_buf_t *malloc_get(bufferpool_buf_t *own)
+{
+    own->data = malloc(BLOCK_SIZE);
+    own->len = 0;
+    own->cap = BLOCK_SIZE;
+    return own->data != NULL ? own : NULL;
+}
+
+static bufferpool_buf_t *waiting_get(bufferpool_t *pool, unsigned wait_ms)
+{
+    bufferpool_buf_t *buf = wait_ms == 0 ? bufferpool_try_get(pool) : bufferpool_get_timed(pool, wait_ms);
+    if (buf == NULL && errno == ETIMEDOUT) {
+        errno = EAGAIN;
+    }
+    return buf;
+}
+
+bufferpool_buf_t *scratch_get(scratch_t *scratch, bufferpool_buf_t *own, unsigned wait_ms)
 {
     bufferpool_buf_t *buf = NULL;
-    if (scratch->kind == SCRATCH_POOL) {
+    switch (scratch->kind) {
+    case SCRATCH_MALLOC:
+        buf = malloc_get(own);
+        break;
+    case SCRATCH_POOL:
         buf = bufferpool_get(scratch->pool);
-    } else {
-        own->data = malloc(BLOCK_SIZE);
-        own->len = 0;
-        own->cap = BLOCK_SIZE;
-        buf = own->data != NULL ? own : NULL;
+        break;
+    case SCRATCH_POOL_WAITING:
+        buf = waiting_get(scratch->pool, wait_ms);
+        break;
     }
     if (buf != NULL) {
         count_get(scratch);
@@ -139,7 +166,7 @@ bufferpool_buf_t *scratch_get(scratch_t *scratch, bufferpool_buf_t *own)
 void scratch_put(scratch_t *scratch, bufferpool_buf_t *buf)
 {
     atomic_fetch_sub_explicit(&scratch->out, 1, memory_order_relaxed);
-    if (scratch->kind == SCRATCH_POOL) {
+    if (scratch->pool != NULL) {
         bufferpool_put(buf);
     } else {
         free(buf->data);
@@ -149,7 +176,7 @@ void scratch_put(scratch_t *scratch, bufferpool_buf_t *buf)
 
 int scratch_reserve(scratch_t *scratch, bufferpool_buf_t *buf, size_t cap)
 {
-    if (scratch->kind == SCRATCH_POOL) {
+    if (scratch->pool != NULL) {
         return bufferpool_buf_reserve(buf, cap);
     }
     if (cap <= buf->cap) {
@@ -170,7 +197,7 @@ int scratch_reserve(scratch_t *scratch, bufferpool_buf_t *buf, size_t cap)
 
 int scratch_append(scratch_t *scratch, bufferpool_buf_t *buf, const void *src, size_t n)
 {
-    if (scratch->kind == SCRATCH_POOL) {
+    if (scratch->pool != NULL) {
         return bufferpool_buf_append(buf, src, n);
     }
     int error = scratch_reserve(scratch, buf, buf->len + n);
@@ -204,8 +231,8 @@ int scratch_printf(scratch_t *scratch, bufferpool_buf_t *buf, const char *format
 {
     va_list args;
     va_start(args, format);
-    int error = scratch->kind == SCRATCH_POOL ? bufferpool_buf_vprintf(buf, format, args)
-                                              : malloc_vprintf(scratch, buf, format, args);
+    int error =
+        scratch->pool != NULL ? bufferpool_buf_vprintf(buf, format, args) : malloc_vprintf(scratch, buf, format, args);
     va_end(args);
     return error;
 }

@@ -10,7 +10,11 @@
 #include <bufferpool.h>
 #include <stdint.h>
 
-typedef enum scratch_kind { SCRATCH_MALLOC, SCRATCH_POOL } scratch_kind_t;
+typedef enum scratch_kind {
+    SCRATCH_MALLOC,
+    SCRATCH_POOL,        /* gets beyond the cap bypass it */
+    SCRATCH_POOL_WAITING /* gets beyond the cap wait */
+} scratch_kind_t;
 
 typedef struct scratch scratch_t;
 
@@ -23,13 +27,14 @@ typedef struct scratch_counts {
 /* cap: the pool's; 0: none. NULL with a message if there is no memory. */
 scratch_t *scratch_create(scratch_kind_t kind, size_t cap);
 
-/* Checks that everything came back and that the pool's counters obey their laws. Returns 0, or 1 with a message.
- * counts may be NULL. */
+/* Checks that everything came back, that the pool's counters obey their laws, and that where gets wait none exceeded the
+ * cap. Returns 0, or 1 with a message. counts may be NULL. */
 int scratch_destroy(scratch_t *scratch, scratch_counts_t *counts);
 
-/* An empty buffer of at least 32 KiB, or NULL. own: a handle that the caller keeps beside the buffer for as long as it
- * is out. malloc's bytes are described there; a pool brings handles of its own and leaves it alone. */
-bufferpool_buf_t *scratch_get(scratch_t *scratch, bufferpool_buf_t *own);
+/* An empty buffer of at least 32 KiB; or NULL with errno: ENOMEM; of SCRATCH_POOL_WAITING also EAGAIN, when all were out
+ * for wait_ms milliseconds. own: a handle that the caller keeps beside the buffer for as long as it is out. malloc's
+ * bytes are described there; a pool brings handles of its own and leaves it alone. */
+bufferpool_buf_t *scratch_get(scratch_t *scratch, bufferpool_buf_t *own, unsigned wait_ms);
 void scratch_put(scratch_t *scratch, bufferpool_buf_t *buf);
 
 /* As bufferpool_buf_reserve, _append and _printf. */

@@ -9,6 +9,13 @@
  * with the system: an idle one costs the few bytes of conn_t. A request nearly always comes in one piece and is read
  * into the worker's own array; only of one that does not is the part kept, in pending. Level-triggered: a connection
  * waits either for room to write or for bytes to read, never for both.
+ *
+ * Where all buffers are out, the request goes to pending and the connection to the end of the worker's queue; as long as
+ * somebody stands there, nobody gets a buffer past it. Each turn of the worker's loop first carries on what has a buffer,
+ * for that is what brings buffers back, and then serves the queue as far as they go. A worker that has nothing to carry
+ * on, and somebody in its queue, asks the pool to wait for a buffer: what another worker puts is then its own at once,
+ * even if that one has a queue too, so no worker starves beside a busy one. It waits for a moment only, since its
+ * own connections may take up more of their responses meanwhile.
  */
 #include "server.h"
 
@@ -33,30 +40,39 @@
 enum {
     EVENTS_AT_ONCE = 128,
     ACCEPTS_AT_ONCE = 64,
+    SERVED_AT_ONCE = 128, /* of the queue, before the worker looks after the others again */
+    WAIT_MS = 2,          /* for a buffer */
     CONNECTIONS_MAX = 1 << 17,
     FILES_BESIDE = 32 /* open files that are no connections, apart from one per worker that is being served */
 };
 
+typedef struct worker worker_t;
+
 typedef struct conn {
-    atomic_bool open; /* says that the slot is taken; a release by the worker, an acquire by the next accept */
-    bool writing;     /* registered for EPOLLOUT, else for EPOLLIN */
-    bool close_after; /* this response is the last */
+    atomic_bool open;    /* says that the slot is taken; a release by the worker, an acquire by the next accept */
+    bool waiting;        /* in the worker's queue, for a buffer; pending begins with a whole request */
+    bool close_after;    /* this response is the last */
+    uint32_t registered; /* EPOLLOUT, EPOLLIN or 0 */
     int fd;
+    worker_t *worker;
     bufferpool_buf_t *buf; /* the response that is being sent, or NULL */
     bufferpool_buf_t own;  /* see scratch_get */
     size_t sent;           /* bytes of it that are out */
     char *pending;         /* what came of the next request, or NULL */
     size_t pending_length;
+    struct conn *before, *after; /* in the queue */
 } conn_t;
 
 typedef struct server server_t;
 
-typedef struct worker {
+struct worker {
     server_t *server;
     pthread_t thread;
     int epoll_fd;
+    conn_t *first, *last; /* the queue */
+    uint64_t waited;      /* requests that had to */
     char in[HTTP_REQUEST_MAX];
-} worker_t;
+};
 
 struct server {
     server_config_t config;
@@ -94,19 +110,45 @@ int server_listen(uint16_t *port, int send_buffer)
     return fd;
 }
 
-static void conn_wait_for(worker_t *worker, conn_t *conn, bool writing)
+static void queue_append(worker_t *worker, conn_t *conn)
 {
-    if (conn->writing != writing) {
-        struct epoll_event event = {.events = writing ? EPOLLOUT : EPOLLIN, .data.ptr = conn};
-        epoll_ctl(worker->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event);
-        conn->writing = writing;
+    conn->waiting = true;
+    conn->before = worker->last;
+    conn->after = NULL;
+    *(worker->last != NULL ? &worker->last->after : &worker->first) = conn;
+    worker->last = conn;
+}
+
+static void queue_remove(worker_t *worker, conn_t *conn)
+{
+    *(conn->before != NULL ? &conn->before->after : &worker->first) = conn->after;
+    *(conn->after != NULL ? &conn->after->before : &worker->last) = conn->before;
+    conn->waiting = false;
+}
+
+/* What became of a connection. */
+typedef enum conn_state {
+    CONN_READY, /* for the next request */
+    CONN_BUSY,  /* a response is on its way, or waits for a buffer */
+    CONN_CLOSED /* and its slot is somebody else's */
+} conn_state_t;
+
+static void conn_register(conn_t *conn, uint32_t events)
+{
+    if (conn->registered != events) {
+        struct epoll_event event = {.events = events, .data.ptr = conn};
+        epoll_ctl(conn->worker->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event);
+        conn->registered = events;
     }
 }
 
-static void conn_close(server_t *server, conn_t *conn)
+static conn_state_t conn_close(conn_t *conn)
 {
+    if (conn->waiting) {
+        queue_remove(conn->worker, conn);
+    }
     if (conn->buf != NULL) {
-        scratch_put(server->config.scratch, conn->buf);
+        scratch_put(conn->worker->server->config.scratch, conn->buf);
         conn->buf = NULL;
     }
     free(conn->pending);
@@ -115,120 +157,169 @@ static void conn_close(server_t *server, conn_t *conn)
     /* Before close: the descriptor, and so the slot, may be in use again right after. */
     atomic_store_explicit(&conn->open, false, memory_order_release);
     close(fd);
+    return CONN_CLOSED;
 }
 
 /* Closing with unread bytes makes the system send a reset, which can overtake the response. */
-static void conn_close_gently(worker_t *worker, conn_t *conn)
+static conn_state_t conn_close_gently(conn_t *conn)
 {
+    worker_t *worker = conn->worker;
     shutdown(conn->fd, SHUT_WR);
     for (int i = 0; i < 64 && recv(conn->fd, worker->in, sizeof worker->in, MSG_DONTWAIT) > 0; i++) {
     }
-    conn_close(worker->server, conn);
+    return conn_close(conn);
 }
 
-/* Sends what it can. True when all is out and the connection goes on. */
-static bool conn_flush(worker_t *worker, conn_t *conn)
+/* Sends what it can. */
+static conn_state_t conn_flush(conn_t *conn)
 {
     while (conn->sent < conn->buf->len) {
         ssize_t n = send(conn->fd, conn->buf->data + conn->sent, conn->buf->len - conn->sent, MSG_NOSIGNAL);
         if (n >= 0) {
             conn->sent += (size_t)n;
         } else if (errno == EAGAIN) {
-            conn_wait_for(worker, conn, true);
-            return false;
+            conn_register(conn, EPOLLOUT);
+            return CONN_BUSY;
         } else if (errno != EINTR) {
-            conn_close(worker->server, conn);
-            return false;
+            return conn_close(conn);
         }
     }
-    scratch_put(worker->server->config.scratch, conn->buf);
+    scratch_put(conn->worker->server->config.scratch, conn->buf);
     conn->buf = NULL;
     if (conn->close_after) {
-        conn_close_gently(worker, conn);
-        return false;
+        return conn_close_gently(conn);
     }
-    conn_wait_for(worker, conn, false);
-    return true;
+    conn_register(conn, EPOLLIN);
+    return CONN_READY;
 }
 
 /* Without a buffer there is still this to say. */
-static void conn_no_memory(worker_t *worker, conn_t *conn)
+static conn_state_t conn_no_memory(conn_t *conn)
 {
     static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     send(conn->fd, text, sizeof text - 1, MSG_NOSIGNAL);
-    conn_close_gently(worker, conn);
+    return conn_close_gently(conn);
 }
 
-/* Answers one request. parsed: what http_parse returned. True when the response is out and the connection goes on. */
-static bool conn_answer(worker_t *worker, conn_t *conn, int parsed, const http_request_t *request)
+/* Sees to it that the connection has a buffer for the request that it read; where it does not, it is queued or closed. */
+static conn_state_t conn_want_buffer(conn_t *conn)
 {
-    const server_config_t *config = &worker->server->config;
-    conn->buf = scratch_get(config->scratch, &conn->own);
-    if (conn->buf == NULL) {
-        conn_no_memory(worker, conn);
-        return false;
+    worker_t *worker = conn->worker;
+    if (conn->buf != NULL) {
+        return CONN_READY; /* it has waited */
     }
+    if (worker->first == NULL) {
+        conn->buf = scratch_get(worker->server->config.scratch, &conn->own, 0);
+        if (conn->buf != NULL) {
+            return CONN_READY;
+        }
+        if (errno != EAGAIN) {
+            return conn_no_memory(conn);
+        }
+    }
+    worker->waited++;
+    queue_append(worker, conn);
+    return CONN_BUSY;
+}
+
+/* Answers one request, with the buffer that the connection has. parsed: what http_parse returned. */
+static conn_state_t conn_answer(conn_t *conn, int parsed, const http_request_t *request)
+{
+    const server_config_t *config = &conn->worker->server->config;
     int error = parsed < 0 ? response_refuse(config->scratch, conn->buf, request, -parsed, request->detail)
                            : response_build(config->scratch, conn->buf, config->root_fd, request);
     if (error != 0) {
-        conn_no_memory(worker, conn);
-        return false;
+        return conn_no_memory(conn);
     }
     conn->sent = 0;
     conn->close_after = !request->keep_alive;
-    return conn_flush(worker, conn);
+    return conn_flush(conn);
 }
 
 /* Answers the requests that lie complete in the worker's array, one after the other, and keeps the rest. */
-static void conn_consume(worker_t *worker, conn_t *conn, size_t n)
+static void conn_consume(conn_t *conn, size_t n)
 {
+    const char *in = conn->worker->in;
     http_request_t request;
     size_t used = 0;
-    bool go_on = true;
-    while (go_on && used < n) {
-        int parsed = http_parse(worker->in + used, n - used, &request);
+    conn_state_t state = CONN_READY;
+    while (state == CONN_READY && used < n) {
+        int parsed = http_parse(in + used, n - used, &request);
         if (parsed == 0) {
             break;
         }
-        used += parsed > 0 ? (size_t)parsed : n - used;
-        go_on = conn_answer(worker, conn, parsed, &request);
+        state = conn_want_buffer(conn);
+        if (state == CONN_READY) {
+            used += parsed > 0 ? (size_t)parsed : n - used;
+            state = conn_answer(conn, parsed, &request);
+        }
     }
-    if (used < n && (go_on || conn->buf != NULL)) {
+    if (used < n && state != CONN_CLOSED) {
         conn->pending = malloc(n - used);
         if (conn->pending == NULL) {
-            conn_close(worker->server, conn);
+            conn_close(conn);
             return;
         }
-        memcpy(conn->pending, worker->in + used, n - used);
+        memcpy(conn->pending, in + used, n - used);
         conn->pending_length = n - used;
     }
 }
 
-static void conn_ready(worker_t *worker, conn_t *conn, uint32_t events)
+/* Brings what was kept into the worker's array. */
+static size_t conn_take_pending(conn_t *conn)
 {
-    if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
-        conn_close(worker->server, conn);
-        return;
-    }
-    if (conn->buf != NULL && !conn_flush(worker, conn)) {
-        return;
-    }
     size_t have = 0;
     if (conn->pending != NULL) {
         have = conn->pending_length;
-        memcpy(worker->in, conn->pending, have);
+        memcpy(conn->worker->in, conn->pending, have);
         free(conn->pending);
         conn->pending = NULL;
     }
+    return have;
+}
+
+static void conn_ready(conn_t *conn, uint32_t events)
+{
+    worker_t *worker = conn->worker;
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+        conn_close(conn);
+        return;
+    }
+    if (conn->waiting) {
+        /* It sent more, or its end. That can wait too, unreported: it would be reported again and again. */
+        conn_register(conn, 0);
+        return;
+    }
+    if (conn->buf != NULL && conn_flush(conn) != CONN_READY) {
+        return;
+    }
+    size_t have = conn_take_pending(conn);
     if ((events & EPOLLIN) != 0 && have < sizeof worker->in) {
         ssize_t n = recv(conn->fd, worker->in + have, sizeof worker->in - have, 0);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-            conn_close(worker->server, conn);
+            conn_close(conn);
             return;
         }
         have += n > 0 ? (size_t)n : 0;
     }
-    conn_consume(worker, conn, have);
+    conn_consume(conn, have);
+}
+
+/* Gives those in the queue the buffers that there are. wait_ms: how long to wait for the first one. */
+static void serve_queue(worker_t *worker, unsigned wait_ms)
+{
+    for (int i = 0; i < SERVED_AT_ONCE && worker->first != NULL; i++) {
+        conn_t *conn = worker->first;
+        conn->buf = scratch_get(worker->server->config.scratch, &conn->own, i == 0 ? wait_ms : 0);
+        if (conn->buf != NULL) {
+            queue_remove(worker, conn);
+            conn_consume(conn, conn_take_pending(conn));
+        } else if (errno == EAGAIN) {
+            return;
+        } else {
+            conn_no_memory(conn);
+        }
+    }
 }
 
 static void accept_some(server_t *server)
@@ -248,13 +339,13 @@ static void accept_some(server_t *server)
         int on = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         conn->fd = fd;
-        conn->writing = false;
+        conn->registered = EPOLLIN;
         conn->close_after = false;
+        conn->worker = &server->workers[server->next++ % server->running];
         atomic_store_explicit(&conn->open, true, memory_order_relaxed);
-        worker_t *worker = &server->workers[server->next++ % server->running];
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};
-        if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
-            conn_close(server, conn);
+        struct epoll_event event = {.events = conn->registered, .data.ptr = conn};
+        if (epoll_ctl(conn->worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+            conn_close(conn);
         }
     }
 }
@@ -265,7 +356,7 @@ static void *worker_main(void *arg)
     server_t *server = worker->server;
     struct epoll_event events[EVENTS_AT_ONCE];
     for (;;) {
-        int n = epoll_wait(worker->epoll_fd, events, EVENTS_AT_ONCE, -1);
+        int n = epoll_wait(worker->epoll_fd, events, EVENTS_AT_ONCE, worker->first != NULL ? 0 : -1);
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr == &server->quit_fd) {
                 return NULL;
@@ -273,9 +364,11 @@ static void *worker_main(void *arg)
             if (events[i].data.ptr == server) {
                 accept_some(server);
             } else {
-                conn_ready(worker, events[i].data.ptr, events[i].events);
+                conn_ready(events[i].data.ptr, events[i].events);
             }
         }
+        /* Not before all events are seen to: it may close connections. */
+        serve_queue(worker, n == 0 ? WAIT_MS : 0);
     }
 }
 
@@ -319,7 +412,7 @@ static void stop_workers(server_t *server)
     }
     for (size_t fd = 0; fd < server->conn_max; fd++) {
         if (atomic_load_explicit(&server->conns[fd].open, memory_order_relaxed)) {
-            conn_close(server, &server->conns[fd]);
+            conn_close(&server->conns[fd]);
         }
     }
     for (unsigned i = 0; i < server->config.workers; i++) {
@@ -336,7 +429,7 @@ static void wait_for_stop(int stop_fd)
     }
 }
 
-int server_run(const server_config_t *config, int stop_fd)
+int server_run(const server_config_t *config, int stop_fd, uint64_t *waited)
 {
     server_t server = {.config = *config};
     size_t beside = FILES_BESIDE + 2 * (size_t)config->workers;
@@ -361,6 +454,10 @@ int server_run(const server_config_t *config, int stop_fd)
             wait_for_stop(stop_fd);
         }
         stop_workers(&server);
+    }
+    *waited = 0;
+    for (unsigned i = 0; i < server.running; i++) {
+        *waited += server.workers[i].waited;
     }
     close(config->listen_fd);
     if (server.quit_fd >= 0) {

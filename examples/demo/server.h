@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * server.h - an HTTP/1.1 server of files on epoll, with a scratch buffer per request.
+ * server.h - an HTTP/1.1 server of files on epoll, with a scratch buffer per request. Requests for which there is no buffer
+ * wait, first come, first served.
  */
 #ifndef DEMO_SERVER_H
 #define DEMO_SERVER_H
@@ -20,7 +21,7 @@ typedef struct server_config {
 int server_listen(uint16_t *port, int send_buffer);
 
 /* Serves until stop_fd becomes readable or its other end is closed, then closes every connection and puts every buffer
- * back. Takes over listen_fd. Returns 0, or 1 with a message. */
-int server_run(const server_config_t *config, int stop_fd);
+ * back. Takes over listen_fd. *waited: how many requests had to wait for a buffer. Returns 0, or 1 with a message. */
+int server_run(const server_config_t *config, int stop_fd, uint64_t *waited);
 
 #endif
