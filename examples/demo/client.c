@@ -6,6 +6,10 @@
  * then the server has read all files, and every response that does not fit into the two small socket buffers still lies
  * in its scratch buffer. Then all are read, a few KiB at a time in turn, so that the buffers come back late and
  * in no order.
+ *
+ * A server that lets requests wait at its cap cannot begin all. Then the first bytes of as many responses as it has
+ * buffers are enough (begun_first): so many begin in any case, since each buffer is either free, and serves the next
+ * request, or holds a response that has begun.
  */
 #include "client.h"
 
@@ -174,16 +178,16 @@ static void ask(client_t *client, peer_t *peer, const manifest_file_t *file)
     }
 }
 
-/* Waits until `wanted` connections have something to read, without reading. ONESHOT: each is reported once. */
+/* Waits until at least `wanted` connections have something to read, without reading. ONESHOT: each is reported once. */
 static bool await_first_bytes(client_t *client, size_t wanted)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
-    while (wanted > 0) {
+    for (size_t begun = 0; begun < wanted;) {
         int n = await(client, events, STALL_MS);
         if (n < 0) {
             return false;
         }
-        wanted -= (size_t)n;
+        begun += (size_t)n;
         tell_progress(client, CLIENT_WAVE, client->message.result.responses);
     }
     return true;
@@ -200,11 +204,11 @@ static bool run_wave(client_t *client, unsigned wave)
     for (size_t i = 0; i < connections; i++) {
         ask(client, &client->peers[i], &client->manifest.files[(i + (size_t)7 * wave) % client->manifest.count]);
     }
-    if (!await_first_bytes(client, (size_t)(end - result->responses))) {
+    size_t due = (size_t)(end - result->responses);
+    if (!await_first_bytes(client, due < client->config.begun_first ? due : client->config.begun_first)) {
         return false;
     }
     for (size_t i = 0; i < connections; i++) {
-        peer_begin_reading(&client->peers[i]);
         watch(client, &client->peers[i], EPOLL_CTL_MOD, EPOLLIN);
     }
     while (result->responses < end) {

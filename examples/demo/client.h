@@ -13,6 +13,7 @@ typedef struct client_config {
     int root_fd; /* the directory that the server serves */
     uint16_t port;
     size_t connections;
+    size_t begun_first; /* nothing is read until so many responses have begun, in each wave */
     unsigned waves;
     unsigned seconds; /* no wave begins after so many; 0: however long it takes */
 } client_config_t;

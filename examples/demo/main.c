@@ -2,8 +2,9 @@
  *
  * bufferpool-demo - what a pool of scratch buffers does for a server.
  *
- * The same load three times: malloc and free per request, the pool without a cap, the pool with one. main.c reads the
- * arguments and runs them one after the other, or only serves. The parts:
+ * The same load four times: malloc and free per request, the pool without a cap, the pool with one that gets may bypass,
+ * and with one that requests wait for. main.c reads the arguments and runs them one after the other, or only serves. The
+ * parts:
  *
  *     server.c response.c http.c    the server
  *     scratch.c                     its scratch memory: this is where the library is called
@@ -38,8 +39,8 @@
 enum {
     EXIT_USAGE = 2,
     WAVES = 5,
-    WAVES_SECONDS = 10, /* unless --waves is given: a slow or busy machine gets through fewer in each run */
-    FILES_BESIDE = 128  /* open files that are no connections, in either process */
+    WAVES_SECONDS = 8, /* unless --waves is given: a slow or busy machine gets through fewer in each run */
+    FILES_BESIDE = 128 /* open files that are no connections, in either process */
 };
 
 typedef struct options {
@@ -53,13 +54,14 @@ typedef struct options {
 static void print_help(void)
 {
     printf("Usage: " PROGRAM " [OPTION]...\n"
-           "Runs an HTTP server under the same load three times: with malloc and free per request, with a pool\n"
-           "without a cap, and with a pool with one; and shows what each costs.\n"
+           "Runs an HTTP server under the same load four times: with malloc and free per request, with a pool\n"
+           "without a cap, with a pool with a cap that is bypassed, and with one at which requests wait; and shows\n"
+           "what each costs.\n"
            "\n"
            "  --root DIR        serve the files beneath DIR (the project's own tree)\n"
            "  --connections N   that many connections ask at once (10000)\n"
-           "  --waves N         that many times (5, or as many as begin in 10 seconds)\n"
-           "  --cap N           the cap of the third run, and of --serve, in buffers (256)\n"
+           "  --waves N         that many times (5, or as many as begin in 8 seconds)\n"
+           "  --cap N           the cap of the last two runs, and of --serve, in buffers (256)\n"
            "  --workers N       threads of the server (one per core)\n"
            "  --out DIR         where demo.csv, demo.gp and demo.svg go (.)\n"
            "  --serve PORT      only serve, on 127.0.0.1, until interrupted; 0: any free port\n"
@@ -247,8 +249,10 @@ static int run_demo(const options_t *options, int root_fd, int signal_fd)
         return EXIT_FAILURE;
     }
     char capped[32];
+    char waiting[32];
     snprintf(capped, sizeof capped, "pool, cap %lu", options->cap);
-    run_config_t configs[REPORT_RUNS] = {base, base, base};
+    snprintf(waiting, sizeof waiting, "pool, cap %lu, wait", options->cap);
+    run_config_t configs[REPORT_RUNS] = {base, base, base, base};
     configs[0].name = "malloc/free";
     configs[0].kind = SCRATCH_MALLOC;
     configs[1].name = "pool, no cap";
@@ -256,6 +260,9 @@ static int run_demo(const options_t *options, int root_fd, int signal_fd)
     configs[2].name = capped;
     configs[2].kind = SCRATCH_POOL;
     configs[2].cap = options->cap;
+    configs[3].name = waiting;
+    configs[3].kind = SCRATCH_POOL_WAITING;
+    configs[3].cap = options->cap;
     printf("%zu connections, %u waves, %u workers, files beneath %s\n", base.connections, base.waves, base.workers,
            options->root);
     run_result_t results[REPORT_RUNS];

@@ -87,13 +87,6 @@ bool peer_ask(peer_t *peer, const manifest_file_t *file)
     return true;
 }
 
-void peer_begin_reading(peer_t *peer)
-{
-    if (peer->fd >= 0) {
-        set_receive_buffer(peer, WHILE_READING);
-    }
-}
-
 /* Reads status and length off the complete head of n bytes. False if it makes no sense. */
 static bool read_head(peer_t *peer, size_t n)
 {
@@ -144,6 +137,9 @@ peer_state_t peer_read(peer_t *peer, size_t *bytes)
 {
     unsigned char chunk[BYTES_AT_ONCE];
     *bytes = 0;
+    if (peer->asked && !peer->in_body && peer->got == 0) {
+        set_receive_buffer(peer, WHILE_READING);
+    }
     ssize_t got = recv(peer->fd, chunk, sizeof chunk, 0);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
         return PEER_WAITING;

@@ -33,10 +33,9 @@ typedef enum peer_state {
  * *what is what could not be done. */
 int peer_connect(peer_t *peer, size_t index, uint16_t port, const char **what);
 
-/* Sends the request. False if the connection is broken. The system takes in only a few KiB of the response until
- * peer_begin_reading is called. */
+/* Sends the request. False if the connection is broken. The system takes in only a few KiB of the response until it is
+ * first read. */
 bool peer_ask(peer_t *peer, const manifest_file_t *file);
-void peer_begin_reading(peer_t *peer);
 
 /* Reads a few KiB of the response and compares them. *bytes: how many were of the body. */
 peer_state_t peer_read(peer_t *peer, size_t *bytes);

@@ -73,7 +73,7 @@ static bool write_csv(const run_config_t *configs, const run_result_t *results, 
 
 static bool write_script(const run_config_t *configs, const char *dir)
 {
-    static const char *const colours[REPORT_RUNS] = {"#b0413e", "#3a6ea5", "#3f8f4f"};
+    static const char *const colours[REPORT_RUNS] = {"#b0413e", "#3a6ea5", "#3f8f4f", "#c98a1b"};
     FILE *out;
     if (!file_in(dir, "demo.gp", &out)) {
         return false;

@@ -10,7 +10,8 @@
 #include <string.h>
 
 enum {
-    PANEL_WIDTH = 20, /* columns of the chart, for each run */
+    CELL_WIDTH = 13,  /* of the table; at least */
+    PANEL_WIDTH = 15, /* columns of the chart, for each run */
     PANEL_HEIGHT = 12 /* rows */
 };
 
@@ -38,6 +39,7 @@ typedef enum row_kind {
     ROW_P99,
     ROW_MOST_OUT,
     ROW_BYPASSES,
+    ROW_WAITED,
     ROW_BEFORE,
     ROW_PEAK,
     ROW_AFTER,
@@ -53,15 +55,16 @@ static const char *const row_names[ROW_COUNT] = {
     [ROW_P99] = "latency, p99",
     [ROW_MOST_OUT] = "most buffers out at once",
     [ROW_BYPASSES] = "bypasses",
+    [ROW_WAITED] = "requests that waited",
     [ROW_BEFORE] = "resident before the load",
     [ROW_PEAK] = "resident, peak",
-    [ROW_AFTER] = "resident after last response",
+    [ROW_AFTER] = "resident after the load",
     [ROW_IDLE] = "resident when idle again",
     [ROW_RESPONSES] = "responses compared",
     [ROW_WRONG] = "responses wrong",
 };
 
-static void print_cell(row_kind_t row, scratch_kind_t kind, const run_result_t *result)
+static void print_cell(row_kind_t row, scratch_kind_t kind, const run_result_t *result, int width)
 {
     char text[48];
     char number[32];
@@ -83,6 +86,10 @@ static void print_cell(row_kind_t row, scratch_kind_t kind, const run_result_t *
         snprintf(text, sizeof text, "%s",
                  kind == SCRATCH_MALLOC ? "-" : grouped(number, sizeof number, result->server.bypasses));
         break;
+    case ROW_WAITED:
+        snprintf(text, sizeof text, "%s",
+                 kind == SCRATCH_MALLOC ? "-" : grouped(number, sizeof number, result->waited));
+        break;
     case ROW_BEFORE:
         snprintf(text, sizeof text, "%.1f MiB", (double)result->resident_before / mib);
         break;
@@ -102,20 +109,46 @@ static void print_cell(row_kind_t row, scratch_kind_t kind, const run_result_t *
         grouped(text, sizeof text, client->wrong);
         break;
     }
-    printf("  %16s", text);
+    printf(" %*s", width, text);
+}
+
+/* The names of the runs stand on two lines, broken after the first comma, so that the whole is 80 columns wide. The part
+ * on the given line. */
+static const char *name_line(const char *name, int line, int *length)
+{
+    const char *rest = strstr(name, ", ");
+    const char *part = line == 0 ? name : rest != NULL ? rest + 2 : "";
+    *length = (int)(line == 0 && rest != NULL ? (size_t)(rest - name) : strlen(part));
+    return part;
+}
+
+static int cell_width(const run_config_t *configs)
+{
+    int width = CELL_WIDTH;
+    for (int run = 0; run < REPORT_RUNS; run++) {
+        int length;
+        name_line(configs[run].name, 1, &length);
+        width = length > width ? length : width;
+    }
+    return width;
 }
 
 void report_table(const run_config_t configs[REPORT_RUNS], const run_result_t results[REPORT_RUNS])
 {
-    printf("\n%-28s", "");
-    for (int run = 0; run < REPORT_RUNS; run++) {
-        printf("  %16s", configs[run].name);
+    int width = cell_width(configs);
+    for (int line = 0; line < 2; line++) {
+        printf("\n%-24s", "");
+        for (int run = 0; run < REPORT_RUNS; run++) {
+            int length;
+            const char *part = name_line(configs[run].name, line, &length);
+            printf(" %*.*s", width, length, part);
+        }
     }
     printf("\n");
     for (int row = 0; row < ROW_COUNT; row++) {
-        printf("%-28s", row_names[row]);
+        printf("%-24s", row_names[row]);
         for (int run = 0; run < REPORT_RUNS; run++) {
-            print_cell((row_kind_t)row, configs[run].kind, &results[run]);
+            print_cell((row_kind_t)row, configs[run].kind, &results[run], width);
         }
         printf("\n");
     }
@@ -198,9 +231,14 @@ void report_chart(const run_config_t configs[REPORT_RUNS], const run_result_t re
         }
     }
     double top = round_up(highest);
-    printf("\nresident memory of the server over time\n\n     MiB ");
-    for (int run = 0; run < REPORT_RUNS; run++) {
-        printf("  %-*s", PANEL_WIDTH, configs[run].name);
+    printf("\nresident memory of the server over time\n");
+    for (int line = 0; line < 2; line++) {
+        printf("\n%8s ", line == 0 ? "" : "MiB");
+        for (int run = 0; run < REPORT_RUNS; run++) {
+            int length;
+            const char *part = name_line(configs[run].name, line, &length);
+            printf("  %-*.*s", PANEL_WIDTH, length < PANEL_WIDTH ? length : PANEL_WIDTH, part);
+        }
     }
     printf("\n");
     for (int row = PANEL_HEIGHT - 1; row >= 0; row--) {

@@ -7,7 +7,7 @@
 
 #include "run.h"
 
-enum { REPORT_RUNS = 3 };
+enum { REPORT_RUNS = 4 };
 
 void report_table(const run_config_t configs[REPORT_RUNS], const run_result_t results[REPORT_RUNS]);
 

@@ -200,9 +200,11 @@ static bool start(run_t *run)
         /* The server's control pipe has to have one writer only. */
         close_ends(&run->server);
         close(run->signal_fd);
+        bool waits = config->kind == SCRATCH_POOL_WAITING && config->cap < config->connections;
         client_config_t client = {.root_fd = config->root_fd,
                                   .port = port,
                                   .connections = config->connections,
+                                  .begun_first = waits ? config->cap : config->connections,
                                   .waves = config->waves,
                                   .seconds = config->seconds};
         exit(client_run(&client, run->client.control, run->client.report));

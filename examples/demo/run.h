@@ -13,7 +13,7 @@
 
 typedef struct run_config {
     const char *name;
-    unsigned number, of; /* "2 of 3" */
+    unsigned number, of; /* "2 of 4" */
     scratch_kind_t kind;
     size_t cap; /* the pool's; 0: none */
     int root_fd;
