@@ -215,12 +215,13 @@ static void no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called(void
     pool_begin(CAP, (size_t)CAP * CAPACITY);
     hand_begin(&gone, pool, 3);
     hand_begin(&old, pool, 0);
-    gone.want = 1;
-    hand_do(&gone, hand_use);
-    hand_end(&gone);
-    old.want = 3;
+    gone.want = old.want = 3;
+    use(1);
+    hand_do(&gone, hand_get);
     hand_do(&old, hand_get);
+    hand_do(&gone, hand_put);
     hand_do(&old, hand_put);
+    hand_end(&gone);
     reach_the_cap(CAP);
     put_is_found(&old);
     hand_begin(&gone, pool, 3); /* its cache was left before, with an open gate, */

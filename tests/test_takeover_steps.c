@@ -41,22 +41,27 @@ static int stop_again; /* after so many steps more */
 
 static _Thread_local int steps_left = NEVER;
 static _Thread_local bool stopped;
+static _Thread_local void (*when_stopped)(void);
 
 static void a_step(void)
 {
     if (steps_left == NEVER || stopped || steps_left-- > 0)
         return;
+    const int saved_errno = errno;
     stopped = true; /* what follows is no part of the call */
-    const int error = pthread_mutex_trylock(&pool->caches_lock);
-    if (error == 0) { /* else the caller holds it, and nobody can take its cache */
-        pthread_mutex_unlock(&pool->caches_lock);
-        const int saved_errno = errno;
-        hand_do(&other, what_other_does);
-        errno = saved_errno;
-    }
+    when_stopped();
     steps_left = stop_again;
     stop_again = NEVER;
     stopped = false;
+    errno = saved_errno;
+}
+
+static void let_the_other_act(void)
+{
+    if (pthread_mutex_trylock(&pool->caches_lock) != 0)
+        return; /* the caller holds it, and nobody can take its cache */
+    pthread_mutex_unlock(&pool->caches_lock);
+    hand_do(&other, what_other_does);
 }
 
 /* ---- what the other does ---- */
@@ -251,6 +256,7 @@ static bool stop_a_call_at(const struct call *call, int stop, int then, size_t m
     begin(call, max_idle_bytes, &blocks);
     const size_t before = holds;
     stop_again = then;
+    when_stopped = let_the_other_act;
     steps_left = stop;
     call->make();
     const bool reached = stop_again == NEVER && (then == NEVER ? steps_left == NEVER : true);
@@ -293,12 +299,115 @@ static void the_same_where_much_is_dropped(void **state)
     stop_every_call((size_t)3 * CAPACITY, 0);
 }
 
+/* ---- the taker is stopped, and the owner comes, and is stopped too ---- */
+
+static sem_t owner_stands, owner_may_go;
+static int owner_stops_at;
+static bool owner_stopped;
+
+static void owner_pauses(void)
+{
+    owner_stopped = true;
+    sem_post(&owner_stands);
+    sem_wait_for_sure(&owner_may_go);
+}
+
+static void owner_calls(struct hand *hand)
+{
+    when_stopped = owner_pauses;
+    steps_left = owner_stops_at;
+    if (hand->want == 0) {
+        bufferpool_put(hand->bufs[--hand->n]);
+    } else {
+        hand->bufs[hand->n] = bufferpool_try_get(pool);
+        if (thread_check(hand->bufs[hand->n] != NULL))
+            hand->n++;
+    }
+    steps_left = NEVER;
+    if (!owner_stopped)
+        sem_post(&owner_stands);
+}
+
+static void let_the_owner_come(void)
+{
+    hand_start(&other, owner_calls);
+    sem_wait_for_sure(&owner_stands);
+}
+
+/* The owner looks at its cache before and after the taker is done with that; it must not put the two together. Returns
+ * whether the taker got that far; *owner_too: whether the owner did. */
+static bool stop_both_at(bool put, int taker_stops_at, int owner_stop, bool *owner_too)
+{
+    static const struct call nothing = {.make = gets};
+    test_blocks_t blocks;
+    begin(&nothing, 0, &blocks);
+    other.want = 3;
+    other.n = 0;
+    hand_do(&other, hand_get);
+    bufferpool_buf_t *kept = other.bufs[--other.n]; /* two idle, and one held for the put */
+    hand_do(&other, hand_put);
+    if (put)
+        other.bufs[other.n++] = kept;
+    other.want = !put;
+    owner_stops_at = owner_stop;
+    owner_stopped = false;
+    when_stopped = let_the_owner_come;
+    stop_again = NEVER;
+
+    pthread_mutex_lock(&pool->caches_lock);
+    steps_left = taker_stops_at;
+    (void)takeover_caches(pool, TAKEOVER_ALL, false);
+    const bool reached = steps_left == NEVER;
+    steps_left = NEVER;
+    pthread_mutex_unlock(&pool->caches_lock);
+    if (reached) {
+        for (; holds < 2; holds++) {
+            assert_non_null(held[holds] = bufferpool_try_get(pool));
+            test_fill(held[holds]->data, CAPACITY, holds);
+        }
+        if (owner_stopped)
+            sem_post(&owner_may_go);
+        hand_finish(&other);
+        for (size_t i = 0; i < other.n; i++)
+            memset(other.bufs[i]->data, 0xdd, CAPACITY);
+    }
+    *owner_too = owner_stopped;
+    if (!put)
+        other.bufs[other.n++] = kept;
+    check_laws(pool, &blocks, holds + other.n);
+    hand_do(&other, hand_put);
+    end(&blocks, holds);
+    return reached;
+}
+
+static void what_an_owner_saw_before_the_gate_opened_it_does_not_use_after_that(void **state)
+{
+    (void)state;
+    if (!test_can_take_over())
+        skip();
+    sem_init(&owner_stands, 0, 0);
+    sem_init(&owner_may_go, 0, 0);
+    for (int put = 0; put <= 1; put++) {
+        bool owner_too;
+        int taker = 0;
+        while (stop_both_at(put, taker, 0, &owner_too)) {
+            for (int owner = 1; owner_too; owner++)
+                (void)stop_both_at(put, taker, owner, &owner_too);
+            taker++;
+        }
+        assert_true(taker >= 5);
+    }
+    sem_destroy(&owner_stands);
+    sem_destroy(&owner_may_go);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whenever_its_cache_is_taken_a_call_does_what_it_says),
         cmocka_unit_test(no_byte_of_max_idle_bytes_is_lost),
         cmocka_unit_test(the_same_where_much_is_dropped),
+        cmocka_unit_test(what_an_owner_saw_before_the_gate_opened_it_does_not_use_after_that),
     };
     return cmocka_run_group_tests_name("takeover_steps", tests, NULL, NULL);
 }
