@@ -2,11 +2,10 @@
  *
  * test_no_membarrier.c - where the system refuses membarrier(2), or madvise(2)
  *
- * Each test is a child of its own, with a seccomp filter that makes the call fail: from the start, or only once the library
- * has registered and used it, or in one thread alone. What cannot be done safely is not done then: trim leaves the caches
- * of others alone, and a get bypasses early by what idles there, no more. Whoever comes by moves its own to the depot.
- * All else is as ever.
- * A child reports by exit status, so checks record here.
+ * Each test is a child of its own, with a seccomp filter that makes the call fail: from the start, or only once the
+ * library has registered and used it, or in one thread alone. What cannot be done safely is not done then: trim leaves
+ * the caches of others alone, and a get bypasses early by what idles there, no more. Whoever comes by moves its own to
+ * the depot. All else is as ever. A child reports by exit status, so checks record here.
  */
 #include "support/hands.h"
 

@@ -4,8 +4,8 @@
  *
  * Under a long overload there is one take-over per time of pressure, not one per get: counted by the barriers that the
  * library asks the system for, and by its state. While the pressure lasts no buffer idles in a thread's cache, whoever
- * comes, trims or reclaims meanwhile. It ends once callers have well below the cap, which also a load that hovers there
- * does not make it do all the time; then gets come from the threads' caches again.
+ * comes, trims or reclaims meanwhile. It ends once callers have well below the cap, which also a load that hovers
+ * there does not make it do all the time; then gets come from the threads' caches again.
  */
 #include "support/hands.h"
 

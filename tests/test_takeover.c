@@ -2,13 +2,14 @@
  *
  * test_takeover.c - what idles in the caches of other threads can be had
  *
- * Sixteen threads sleep with all N idle in their caches: one thread then gets N pooled buffers, and the N+1st bypasses.
- * Trim, reclaim and a lowered cap reach those caches too. Their owners go on as before. An owner that was stopped inside
- * of its cache is waited for a bounded time, skipped, and taken from later; what it was doing is not disturbed.
+ * Sixteen threads sleep with all N idle in their caches: one thread then gets N pooled buffers, and the N+1st
+ * bypasses. Trim, reclaim and a lowered cap reach those caches too. Their owners go on as before. An owner that was
+ * stopped inside of its cache is waited for a bounded time, skipped, and taken from later; what it was doing is not
+ * disturbed.
  *
- * Nothing here is left to luck: a thread that lost its processor in the middle of a call is one that went inside by hand
- * and sleeps (hands.h), and the linker's --wrap shows the two moments that matter within a take-over: the barrier, when
- * the gates are closed and nobody has been looked at, and the yield of a taker that waits for an owner.
+ * Nothing here is left to luck: a thread that lost its processor in the middle of a call is one that went inside by
+ * hand and sleeps (hands.h), and the linker's --wrap shows the two moments that matter within a take-over: the
+ * barrier, when the gates are closed and nobody has been looked at, and the yield of a taker that waits for an owner.
  */
 #include "support/hands.h"
 

@@ -3,10 +3,10 @@
  * test_takeover_races.c - caches are taken over while their owners use them
  *
  * Some threads get and put, mostly in their caches; others trim, reclaim, change the cap and run into it, all of which
- * takes those caches over, thousands of times; threads come and end meanwhile, and the process forks. Every buffer bears
- * the stamp of who holds it, which is swapped in after the get and out before the put: so a buffer that two have at once
- * is seen by the second, and one that is lost or comes back twice by the laws at the end. The twin without luck is
- * test_takeover.c.
+ * takes those caches over, thousands of times; threads come and end meanwhile, and the process forks. Every buffer
+ * bears the stamp of who holds it, which is swapped in after the get and out before the put: so a buffer that two have
+ * at once is seen by the second, and one that is lost or comes back twice by the laws at the end. The twin without
+ * luck is test_takeover.c.
  */
 #include "support/laws.h"
 

@@ -3,10 +3,10 @@
  * test_takeover_steps.c - a call is stopped at each of its steps, and its cache is taken over meanwhile
  *
  * The owner's side of the library, cache.c and pool.c, is compiled into this program with a hook before every atomic
- * operation. Each call is made again and again, and stopped before its first such operation, its second, and so on; while
- * it stands there another thread trims, reclaims, lowers the cap, runs into it, or has budgets given back, which takes the
- * caller's cache over unless it is inside. Then the call goes on. Whatever the moment was, no buffer is lost or had by two,
- * and every sum is right.
+ * operation. Each call is made again and again, and stopped before its first such operation, its second, and so on;
+ * while it stands there another thread trims, reclaims, lowers the cap, runs into it, or has budgets given back, which
+ * takes the caller's cache over unless it is inside. Then the call goes on. Whatever the moment was, no buffer is lost
+ * or had by two, and every sum is right.
  */
 #include "atomic.h"
 
