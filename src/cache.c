@@ -130,7 +130,11 @@ static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
     if (pool->max_idle_bytes == 0)
         return;
     size_t budget = c->budget + bytes;
-    size_t keep = c->shared ? 0 : pool->cache_bytes;
+    size_t keep = pool->cache_bytes;
+    if (c->shared)
+        keep = 0;
+    else if (load_relaxed(&pool->idle_tight)) /* else each of these would have to be collected by a take-over */
+        keep = held_bytes(pool, c);
     if (budget > keep) {
         unreserve_idle(pool, budget - keep);
         budget = keep;

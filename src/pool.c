@@ -427,6 +427,7 @@ static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
 {
     if (stats_idle_bytes(pool) + cap > pool->max_idle_bytes)
         return false;
+    store_relaxed(&pool->idle_tight, true);
     pthread_mutex_lock(&pool->caches_lock);
     (void)takeover_caches(pool, TAKEOVER_BUDGETS, true);
     pthread_mutex_unlock(&pool->caches_lock);
@@ -454,7 +455,6 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
     }
     if (!cache_keep(pool, c, d) && !(collect_idle_budget(pool, d->pub.cap) && cache_keep(pool, c, d)))
         return drop(pool, c, d, DROPS_IDLE_LIMIT, caller);
-    pressure_relax(pool);
     reclaim_tick(pool, c, caller);
     return KEPT;
 }
@@ -475,6 +475,7 @@ static __attribute__((noinline)) void put_slow(struct desc *d, const char *calle
     enum counter reason = give_back(pool, c, d, desc_state(word), caller);
     if (reason != KEPT)
         cache_count(c, reason, 1);
+    pressure_relax(pool);
     wait_check(pool);
     errno = saved_errno;
 }

@@ -54,6 +54,7 @@ struct bufferpool {
     /* written by whoever has business with the depot */
     struct depot depot;
     _Atomic(size_t) idle_reserved; /* bytes of max_idle_bytes in use or set aside */
+    _Atomic(bool) idle_tight;      /* what was set aside was missed elsewhere in this period */
     _Atomic(size_t) grown_extra;   /* bytes of cap beyond buffer_capacity in all pooled buffers */
     struct reclaim reclaim;
     /* written by whoever makes or frees buffers */

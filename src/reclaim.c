@@ -83,6 +83,7 @@ static void end_period(bufferpool_t *pool)
     struct takeover taken = takeover_caches(pool, TAKEOVER_UNUSED, false);
     pthread_mutex_unlock(&pool->caches_lock);
     store_relaxed(&pool->reclaim.due, low + taken.buffers);
+    store_relaxed(&pool->idle_tight, false);
     store_relaxed(&pool->depot.low, depot_idle(depot_counts(&pool->depot)));
     wait_check(pool);
 }
