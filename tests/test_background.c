@@ -247,10 +247,13 @@ static void all_signals_are_blocked_in_it(void **state)
         skip();
     test_blocks_t blocks = {0};
     bufferpool_t *pool = pool_with(&blocks, INTERVAL_MS);
-    sigset_t before, after;
-    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    sigset_t before, after, none;
+    sigemptyset(&none);
+    pthread_sigmask(SIG_SETMASK, &none, &before);
     use(pool, 10);
-    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    pthread_sigmask(SIG_SETMASK, &before, &after);
+    bufferpool_thread_flush();
+    until(atomic_load(&blocks.count) == 0); /* it runs: while a thread begins the C library blocks all by itself */
     char path[64], line[256];
     long tid = 0;
     assert_int_equal(threads_named("bufferpool", &tid), 1);
@@ -262,7 +265,7 @@ static void all_signals_are_blocked_in_it(void **state)
             continue;
         if ((blocked >> (i - 1) & 1) == 0)
             fail_msg("signal %d is not blocked: %s", i, line);
-        assert_int_equal(sigismember(&before, i), sigismember(&after, i)); /* and the caller's mask is as it was */
+        assert_int_equal(sigismember(&after, i), 0); /* and the caller's mask is as it was */
     }
     destroy_empty(pool, &blocks);
     until_no_worker();
@@ -515,9 +518,10 @@ static int be_child(void *arg)
     struct family *family = arg;
     if (workers() != 0)
         end_child(60);
-    use(family->pools[0], 10);
+    bufferpool_put(bufferpool_get(family->pools[0])); /* also where the thread's cache could have served it */
     if (workers() != 1)
         end_child(61);
+    use(family->pools[0], 10);
     bufferpool_thread_flush();
     if (!comes(atomic_load(&family->blocks[0].count) == 0) || workers() != 1)
         end_child(62);
@@ -543,8 +547,9 @@ static void a_child_starts_its_own(void **state)
     }
     const size_t children = test_scale(20, 4);
     for (size_t n = 0; n < children; n++) {
-        use(family.pools[n % 2], 30); /* the thread is at work now and then */
-        bufferpool_thread_flush();
+        use(family.pools[n / 2 % 2], 30); /* the thread is at work now and then */
+        if (n % 2 == 0)
+            bufferpool_thread_flush();
         assert_int_equal(run_in_child(be_child, &family, CHILD_SECONDS), 0);
         assert_int_equal(workers(), 1);
     }
@@ -566,11 +571,13 @@ static void the_process_may_end_while_it_runs(void **state)
     (void)state;
     if (TEST_TSAN)
         skip();
-    test_blocks_t blocks = {0};
-    bufferpool_t *pool = pool_with(&blocks, 1);
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.reclaim_interval_ms = 1;
+    config.flags = BUFFERPOOL_BACKGROUND;
+    bufferpool_t *pool = bufferpool_create(&config);
     for (int n = 0; n < 5; n++)
         assert_int_equal(run_in_child(end_at_once, pool, CHILD_SECONDS), 0);
-    destroy_empty(pool, &blocks);
+    assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
 int main(void)

@@ -181,7 +181,6 @@ static void use_little(struct hands *hands)
             continue;
         if (i == 0)
             grow_or_ENOMEM(buf, buf->cap * 8);
-        memset(buf->data, 3, buf->cap);
         buf->len = buf->cap / 8;
         errno = SENTINEL;
         bufferpool_put(buf);

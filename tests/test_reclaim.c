@@ -95,6 +95,24 @@ static void where_no_thread_can_be_had_calls_do_it(void **state)
     assert_int_equal(threads_asked_for, 1);
 }
 
+/* The thread that is had for a later pool sees to those that did without. */
+static void a_thread_that_is_had_later_is_for_all(void **state)
+{
+    (void)state;
+    test_blocks_t blocks[2] = {{0}, {0}};
+    no_threads = true;
+    threads_asked_for = 0;
+    bufferpool_t *first = pool_with_flags(&blocks[0], INTERVAL_MS, BUFFERPOOL_BACKGROUND);
+    use(first, BURST);
+    no_threads = false;
+    bufferpool_t *second = pool_with_flags(&blocks[1], INTERVAL_MS, BUFFERPOOL_BACKGROUND);
+    use(second, BURST);
+    assert_int_equal(threads_asked_for, 2);
+    destroy_empty(first, &blocks[0]);
+    use(second, BURST);
+    destroy_empty(second, &blocks[1]);
+}
+
 static void what_is_needed_stays(void **state)
 {
     (void)state;
@@ -449,6 +467,7 @@ int main(void)
         cmocka_unit_test(what_is_needed_stays),
         cmocka_unit_test(never_means_never),
         cmocka_unit_test(where_no_thread_can_be_had_calls_do_it),
+        cmocka_unit_test(a_thread_that_is_had_later_is_for_all),
         cmocka_unit_test(after_a_burst_the_working_set_is_left),
         cmocka_unit_test(so_it_is_when_periods_end_by_themselves),
         cmocka_unit_test(nothing_is_left_of_a_pool_that_is_not_used),

@@ -306,6 +306,44 @@ static void pools_come_and_go_beside_threads_that_use_others(void **state)
     destroy_empty(churn.steady, &steady_blocks);
 }
 
+/* Flushing walks over all pools that the thread ever used; one of them may be destroyed just then, by another thread. */
+struct ending {
+    bufferpool_t *pools[32];
+    test_blocks_t blocks;
+    pthread_barrier_t used;
+    atomic_bool over;
+};
+
+static void flush_or_destroy(void *arg, unsigned index)
+{
+    struct ending *ending = arg;
+    for (size_t p = 0; p < 32; p++)
+        bufferpool_put(bufferpool_get(ending->pools[p]));
+    pthread_barrier_wait(&ending->used);
+    if (index == 0) {
+        for (size_t p = 0; p < 32; p++)
+            thread_check(bufferpool_destroy(ending->pools[p]) == 0);
+        atomic_store(&ending->over, true);
+    }
+    while (!atomic_load(&ending->over))
+        bufferpool_thread_flush();
+}
+
+static void a_flush_may_run_beside_the_end_of_a_pool(void **state)
+{
+    (void)state;
+    const size_t rounds = test_scale(100, 10);
+    for (size_t round = 0; round < rounds; round++) {
+        struct ending ending = {.over = false};
+        for (size_t p = 0; p < 32; p++)
+            ending.pools[p] = small_pool(&ending.blocks);
+        assert_int_equal(pthread_barrier_init(&ending.used, NULL, 4), 0);
+        run_threads(4, flush_or_destroy, &ending);
+        assert_int_equal(atomic_load(&ending.blocks.count), 0);
+        pthread_barrier_destroy(&ending.used);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +354,7 @@ int main(void)
         cmocka_unit_test(one_that_gets_and_one_that_puts_need_no_new_memory),
         cmocka_unit_test(a_thread_may_use_hundreds_of_pools),
         cmocka_unit_test(pools_come_and_go_beside_threads_that_use_others),
+        cmocka_unit_test(a_flush_may_run_beside_the_end_of_a_pool),
     };
     return cmocka_run_group_tests_name("thread_cache", tests, NULL, NULL);
 }

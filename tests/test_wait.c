@@ -54,6 +54,7 @@ struct waiter_thread {
     bufferpool_buf_t *buf;
     int error;
     atomic_bool served;
+    atomic_bool stays; /* the thread, for the end of a thread serves others */
     pthread_t thread;
 };
 
@@ -64,6 +65,8 @@ static void *wait_once(void *arg)
     w->buf = bufferpool_get_timed(w->pool, w->timeout_ms);
     w->error = errno;
     atomic_store(&w->served, true);
+    while (atomic_load(&w->stays))
+        sched_yield();
     return NULL;
 }
 
@@ -227,8 +230,13 @@ static void it_waits_also_while_a_cache_cannot_be_looked_into(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
-    bufferpool_t *pool = pool_with_cap(&blocks, 2);
+    bufferpool_config_t config = config_of(&blocks, 2);
+    config.max_idle_bytes = 4 * CAPACITY;
+    bufferpool_t *pool = bufferpool_create(&config);
     bufferpool_buf_t *bufs[2] = {bufferpool_get(pool), bufferpool_get(pool)};
+    assert_int_equal(bufferpool_buf_reserve(bufs[1], 3 * CAPACITY), 0);
+    const size_t cap = bufs[1]->cap;
+    bufs[1]->len = cap;
     pthread_barrier_t barrier;
     assert_int_equal(pthread_barrier_init(&barrier, NULL, 2), 0);
     void *arg[2] = {bufs[1], &barrier};
@@ -253,7 +261,12 @@ static void it_waits_also_while_a_cache_cannot_be_looked_into(void **state)
     assert_int_equal(error, ETIMEDOUT);
     assert_true(took >= 9);
     assert_ptr_equal(found, bufs[1]);
+    /* it came by way of the depot, which keeps none of its bytes on account */
+    assert_int_equal(stats_of(pool).idle_bytes, 0);
+    assert_int_equal(stats_of(pool).live_bytes, cap + CAPACITY);
+    bufs[1]->len = cap;
     bufferpool_put_bulk(bufs, 2);
+    assert_int_equal(stats_of(pool).drops_idle_limit, cap <= 3 * CAPACITY ? 0 : 1);
     destroy_whole(pool, &blocks);
     pthread_barrier_destroy(&barrier);
 }
@@ -531,6 +544,8 @@ static void several_at_once_go_to_as_many(void **state)
     bufs[3] = served(&w[2]);
     assert_int_equal(waiting(pool), 2);
     check_still_waiting(w, 3, QUEUE);
+    assert_int_equal(stats_of(pool).gets_depot, 2); /* handed over */
+    assert_int_equal(stats_of(pool).gets_fresh, 4);
     bufferpool_put_bulk(bufs, 4);
     bufferpool_put(served(&w[3]));
     bufferpool_put(served(&w[4]));
@@ -586,6 +601,26 @@ static void nor_while_the_room_is_on_its_way(void **state)
     destroy_empty(pool, &blocks);
 }
 
+/* Nor does the pressure end while somebody waits, though who wants to end it did not see that yet. */
+static void the_pressure_lasts_while_somebody_waits(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_cap(&blocks, 1);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    struct waiter_thread w;
+    start_waiting(&w, pool, BUFFERPOOL_NEVER);
+    assert_true(depot_counts(&pool->depot).pressure);
+    assert_false(depot_end_pressure(&pool->depot));
+    assert_true(depot_counts(&pool->depot).pressure);
+    bufferpool_put(buf);
+    bufferpool_put(served(&w));
+    assert_true(depot_end_pressure(&pool->depot));
+    assert_false(depot_counts(&pool->depot).pressure);
+    depot_begin_pressure(&pool->depot); /* as it was */
+    destroy_whole(pool, &blocks);
+}
+
 /* ---- what a waiter gets ---- */
 
 static void a_reservation_that_comes_to_nothing_is_the_next_ones(void **state)
@@ -595,11 +630,19 @@ static void a_reservation_that_comes_to_nothing_is_the_next_ones(void **state)
     struct waiter_thread w[3];
     bufferpool_t *pool = pool_with_cap(&blocks, 1);
     bufferpool_buf_t *buf = bufferpool_get(pool);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 3; i++) {
         start_waiting(&w[i], pool, BUFFERPOOL_NEVER);
+        atomic_store(&w[i].stays, true);
+    }
     assert_int_equal(bufferpool_buf_reserve(buf, 9 * CAPACITY), 0);
     test_blocks_fail(&blocks, 0, 2);
     bufferpool_put(buf); /* freed: the room goes to the first, to the second, to the third */
+    for (size_t i = 0; i < 3; i++) {
+        while (!atomic_load(&w[i].served))
+            sched_yield();
+    }
+    for (size_t i = 0; i < 3; i++)
+        atomic_store(&w[i].stays, false);
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(pthread_join(w[i].thread, NULL), 0);
         assert_null(w[i].buf);
@@ -678,6 +721,26 @@ static void a_handed_buffer_keeps_its_bytes(void **state)
     }
     bufferpool_put_bulk(bufs, 2);
     assert_int_equal(stats_of(pool).idle_bytes, cap + CAPACITY);
+    destroy_whole(pool, &blocks);
+}
+
+/* What is handed over does not idle, so no limit on that has it freed. */
+static void a_handed_buffer_needs_no_room_to_idle(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_config_t config = config_of(&blocks, 1);
+    config.max_idle_bytes = CAPACITY - 1;
+    bufferpool_t *pool = bufferpool_create(&config);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    struct waiter_thread w;
+    start_waiting(&w, pool, BUFFERPOOL_NEVER);
+    bufferpool_put(buf);
+    assert_ptr_equal(served(&w), buf);
+    assert_int_equal(stats_of(pool).drops_idle_limit, 0);
+    assert_int_equal(atomic_load(&blocks.allocs), 1);
+    bufferpool_put(buf);
+    assert_int_equal(stats_of(pool).drops_idle_limit, 1);
     destroy_whole(pool, &blocks);
 }
 
@@ -955,10 +1018,12 @@ int main(void)
         cmocka_unit_test(several_at_once_go_to_as_many),
         cmocka_unit_test(those_who_do_not_wait_take_nothing_away),
         cmocka_unit_test(nor_while_the_room_is_on_its_way),
+        cmocka_unit_test(the_pressure_lasts_while_somebody_waits),
         cmocka_unit_test(a_reservation_that_comes_to_nothing_is_the_next_ones),
         cmocka_unit_test(a_get_that_fails_does_not_keep_the_room),
         cmocka_unit_test(a_handed_buffer_is_wiped),
         cmocka_unit_test(a_handed_buffer_keeps_its_bytes),
+        cmocka_unit_test(a_handed_buffer_needs_no_room_to_idle),
         cmocka_unit_test(pools_do_not_mix),
         cmocka_unit_test(a_signal_handler_does_not_end_the_wait),
         cmocka_unit_test(waiting_is_no_cancellation_point),
