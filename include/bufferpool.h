@@ -64,8 +64,8 @@
  * Other threads' caches, and where they cannot be reached
  *
  *     Taking them over needs membarrier(2), private expedited: Linux 4.14 or later, and no seccomp filter against it.
- *     The first call of the process that makes a cache registers for it, which takes some milliseconds if threads run
- *     already. Without it everything works, but what idles in another thread's cache stays there until that thread's
+ *     The first create of the process, or else the first get, registers for it, which takes some milliseconds if threads
+ *     run already. Without it everything works, but what idles in another thread's cache stays there until that thread's
  *     next call on the pool (at the cap it then moves its cache to the depot), thread_flush, or end: see get, trim,
  *     set_max_live. The same holds for a moment where a thread was preempted in the middle of a call, which is
  *     waited for only a bounded time.

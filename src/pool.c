@@ -82,6 +82,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
 bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
 {
     int saved_errno = errno;
+    takeover_init();
     bufferpool_config_t resolved;
     int error = config_resolve(config, &resolved);
     bufferpool_t *pool = error == 0 ? aligned_alloc(CACHE_LINE, sizeof(*pool)) : NULL;

@@ -75,10 +75,9 @@ static bool membarrier(int command)
 
 void takeover_init(void)
 {
-    static bool done; /* under the registry's lock */
-    if (done)
+    static atomic_flag begun = ATOMIC_FLAG_INIT;
+    if (atomic_flag_test_and_set_explicit(&begun, memory_order_relaxed)) /* who comes meanwhile goes on without */
         return;
-    done = true;
     int saved_errno = errno;
     store_relaxed(&possible, membarrier(REGISTER_PRIVATE_EXPEDITED));
     errno = saved_errno;

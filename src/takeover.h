@@ -29,8 +29,9 @@ struct takeover {
  * all the same, and each owner flushes its cache at its next call. */
 struct takeover takeover_caches(bufferpool_t *pool, enum takeover_kind kind, bool patient);
 
-/* Registers the process for membarrier(2), once; the registry's lock is held. Takes some milliseconds where threads run
- * already, which is why it is done for the first cache and not for the first take-over. */
+/* Registers the process for membarrier(2), if nobody has: without any lock, since it takes some milliseconds where threads
+ * run already. So it is done when a pool is created, which is early as a rule, or else for the first cache, and not for the
+ * first take-over. */
 void takeover_init(void);
 
 /* Whether caches of other threads can be taken over. Any thread, no lock. */

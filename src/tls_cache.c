@@ -167,8 +167,8 @@ struct cache *tls_cache_own(bufferpool_t *pool)
     if (tls_self == &gone_thread)
         return &pool->shared;
 
-    registry_lock();
     takeover_init();
+    registry_lock();
     bool ready = fork_handlers_install();
     struct thread *self = ready ? thread_with(pool->slot) : NULL;
     c = self != NULL ? cache_acquire(pool) : NULL;
