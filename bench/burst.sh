@@ -3,7 +3,7 @@
 #
 # burst.sh BURST: runs the benchmark and prints its table. BURST is the program made from burst.c. Each sample is a
 # process of its own. Contestants take turns, in another order each round, so that whatever else the machine does hits
-# all alike. Each turn is taken twice, and the second time counts: a virtual machine may have given free pages back to
+# all alike. Each turn is taken four times, and the last counts: a virtual machine may have given free pages back to
 # its host, and the first process to touch them again would pay for that.
 #
 # Environment: ROUNDS (15), WRITTEN (32768: bytes written into each buffer).
@@ -49,7 +49,9 @@ done
 for ((round = 1; round <= rounds; round++)); do
     for i in $(shuf -e "${!present[@]}"); do
         IFS='|' read -r name kind library <<<"${present[i]}"
-        sample "$kind" "$library" >"$work/warm-up"
+        for _ in 1 2 3; do
+            sample "$kind" "$library" >"$work/warm-up"
+        done
         sample "$kind" "$library" >>"$work/$i"
     done
 done
