@@ -225,7 +225,8 @@ static void steady_state(bool grow)
     pthread_barrier_destroy(&steady.barrier);
     const bufferpool_stats_t stats = stats_of(steady.pool);
     assert_true(stats.gets_bypass >= CROWD * steady.turns / 4); /* it is these that cost nothing */
-    assert_in_range(atomic_load(&steady.faults), 0, CROWD * steady.turns / 50);
+    /* each would be eight faults or more without memory at hand; a thread that loses its processor costs some */
+    assert_in_range(atomic_load(&steady.faults), 0, CROWD * steady.turns / 8);
     check_laws(steady.pool, NULL, 0);
     assert_int_equal(bufferpool_destroy(steady.pool), 0);
 }
