@@ -18,6 +18,8 @@
 
 #include <string.h>
 
+struct desc cache_bottom; /* its word is 0 */
+
 /* ---- inside ---- */
 
 /* The cache that the calling thread is inside of now: c, or the shared one. */

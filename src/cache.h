@@ -60,13 +60,13 @@ enum counter {
 
 struct cache {
     /* every call */
-    _Alignas(CACHE_LINE) _Atomic(uint64_t) level; /* moved << 32 | n: pooled buffers that came to this thread less
-                                                     those that left it, modulo 2^32; and the idle ones of them */
+    _Alignas(CACHE_LINE) _Atomic(bool) busy; /* the owner is inside; first: its address is the cache's */
+    bool shared;             /* the pool's cache for threads without one: holds nothing, and any thread counts in it */
+    uint32_t limit;          /* n may grow to */
+    _Atomic(uint64_t) level; /* moved << 32 | n: pooled buffers that came to this thread less those that left it, modulo
+                                2^32; and the idle ones of them */
     _Atomic(uintptr_t) gate;
-    struct desc **slots;
-    uint32_t limit;
-    bool shared;        /* the pool's cache for threads without one: holds nothing, and any thread counts in it */
-    _Atomic(bool) busy; /* the owner is inside */
+    struct desc **slots; /* slots[-1] is &cache_bottom */
     _Atomic(uint64_t) counters[COUNTERS];
     /* now and then, from inside */
     _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
@@ -78,6 +78,10 @@ struct cache {
     struct cache *next_unowned;
     _Atomic(bool) owned; /* a thread has it */
 };
+
+/* What lies beneath the coldest buffer: a descriptor with a word that matches no gate, so that get need not ask whether
+ * the cache is empty. Never handed out. */
+extern struct desc cache_bottom;
 
 static inline uint32_t cache_idle(const struct cache *c)
 {
@@ -125,13 +129,9 @@ static inline struct desc *cache_pop_plain(struct cache *c)
     cache_enter(c);
     uintptr_t gate = gate_load(&c->gate);
     uint64_t level = load_relaxed(&c->level);
-    if (unlikely((uint32_t)level == 0)) {
-        cache_leave(c);
-        return NULL;
-    }
-    struct desc *d = c->slots[(uint32_t)level - 1];
+    struct desc *d = (c->slots - 1)[(uint32_t)level];
     uintptr_t word = load_relaxed(&d->word) + (STATE_LIVE - STATE_IDLE);
-    if (unlikely(word != gate)) { /* grown, or the gate is closed */
+    if (unlikely(word != gate)) { /* nothing there, a grown one, or the gate is closed */
         cache_leave(c);
         return NULL;
     }

@@ -82,6 +82,17 @@ static inline size_t desc_slot(uintptr_t word)
     return (size_t)((word >> STATE_BITS) & SLOT_MASK);
 }
 
+/* The place of a slot in an array of pointers, in bytes; and, with fewer instructions, of that which a word names. */
+static inline size_t desc_offset_of_slot(size_t slot)
+{
+    return slot * sizeof(void *);
+}
+
+static inline size_t desc_offset(uintptr_t word)
+{
+    return (size_t)(word & (SLOT_MASK << STATE_BITS)) / ((1u << STATE_BITS) / sizeof(void *));
+}
+
 static inline uintptr_t desc_word(uintptr_t tag, enum desc_state state)
 {
     return (tag << STATE_BITS) | (uintptr_t)state;

@@ -279,7 +279,7 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
 
 static inline struct desc *get_fast(const bufferpool_t *pool)
 {
-    struct cache *c = tls_cache_find(pool->slot);
+    struct cache *c = tls_cache_at(pool->slot_offset);
     struct desc *d = cache_pop_plain(c);
     if (likely(d != NULL))
         bump_relaxed(&c->counters[GETS_THREAD], 1);
@@ -288,7 +288,7 @@ static inline struct desc *get_fast(const bufferpool_t *pool)
 
 bufferpool_buf_t *bufferpool_get(bufferpool_t *pool)
 {
-    if (pool == NULL)
+    if (unlikely(pool == NULL))
         pool = &pool_default;
     struct desc *d = get_fast(pool);
     return likely(d != NULL) ? &d->pub : get_slow(pool, BYPASS, "bufferpool_get");
@@ -487,7 +487,7 @@ static inline void put(bufferpool_buf_t *buf, const char *caller)
         misuse_unknown(caller, buf);
     struct desc *d = desc_of(buf);
     uintptr_t word = load_relaxed(&d->word);
-    if (unlikely(!cache_push_plain(tls_cache_find(desc_slot(word)), d, word)))
+    if (unlikely(!cache_push_plain(tls_cache_at(desc_offset(word)), d, word)))
         put_slow(d, caller);
 }
 

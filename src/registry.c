@@ -112,6 +112,7 @@ bool registry_add(bufferpool_t *pool, const char *name)
     if (pool->name == NULL)
         return false;
     pool->slot = slot;
+    pool->slot_offset = desc_offset_of_slot(slot);
     /* an odd multiplier: consecutive salts look nothing alike, and none repeats before all were used */
     pool->tag = (uintptr_t)(next_salt++ * (uint32_t)0x9e3779b1u) << SLOT_BITS | slot;
     pool->tag = pool->tag << STATE_BITS >> STATE_BITS;

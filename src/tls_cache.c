@@ -22,7 +22,8 @@ static struct thread no_thread;
 static struct thread gone_thread;
 
 _Thread_local struct thread *tls_self = &no_thread;
-struct cache tls_cache_none = {.gate = GATE_CLOSED};
+static struct desc *no_slots[] = {&cache_bottom};
+struct cache tls_cache_none = {.gate = GATE_CLOSED, .slots = no_slots + 1};
 
 static struct thread *threads; /* linked by next; under the registry's lock */
 static pthread_key_t key;      /* its value is tls_self; there once key_made; under the registry's lock */
@@ -85,11 +86,13 @@ static struct cache *cache_make(const bufferpool_t *pool)
         return NULL;
     memset(c, 0, sizeof(*c));
     c->gate = GATE_CLOSED;
-    c->slots = malloc(pool->cache_slots * sizeof(struct desc *));
-    if (c->slots == NULL) {
+    struct desc **slots = malloc((pool->cache_slots + 1) * sizeof(struct desc *));
+    if (slots == NULL) {
         free(c);
         return NULL;
     }
+    slots[0] = &cache_bottom;
+    c->slots = slots + 1;
     return c;
 }
 
@@ -138,6 +141,7 @@ static struct thread *thread_with(size_t slot)
         return NULL;
     }
     thread->size = size;
+    thread->bytes = size * sizeof(thread->table[0]);
     for (size_t i = 0; i < size; i++)
         store_relaxed(&thread->table[i], i < old->size ? load_relaxed(&old->table[i]) : &tls_cache_none);
     thread->link = &threads;
@@ -193,7 +197,7 @@ void tls_cache_free_all(bufferpool_t *pool)
 {
     for (struct cache *c = load_relaxed(&pool->caches); c != NULL;) {
         struct cache *next = c->next;
-        free(c->slots);
+        free(c->slots - 1);
         free(c);
         c = next;
     }

@@ -19,7 +19,8 @@
 #include "cache.h"
 
 struct thread {
-    size_t size; /* of the table */
+    size_t bytes; /* of the table */
+    size_t size;  /* its entries */
     struct thread *next;
     struct thread **link;            /* what points to it in the list of threads */
     _Atomic(struct cache *) table[]; /* by slot; tls_cache_none where the thread has none */
@@ -31,10 +32,18 @@ extern struct cache tls_cache_none;
 /* The calling thread's table. Initial-exec: in a shared library the default model costs a call. */
 extern _Thread_local struct thread *tls_self __attribute__((tls_model("initial-exec")));
 
+/* By the slot's place in the table, in bytes. */
+static inline struct cache *tls_cache_at(size_t offset)
+{
+    struct thread *self = tls_self;
+    if (unlikely(offset >= self->bytes))
+        return &tls_cache_none;
+    return load_relaxed((_Atomic(struct cache *) *)(void *)((char *)self->table + offset));
+}
+
 static inline struct cache *tls_cache_find(size_t slot)
 {
-    const struct thread *self = tls_self;
-    return likely(slot < self->size) ? load_relaxed(&self->table[slot]) : &tls_cache_none;
+    return tls_cache_at(desc_offset_of_slot(slot));
 }
 
 /* The calling thread's cache of the pool, made if need be; pool->shared where that is impossible. NULL: no memory for
