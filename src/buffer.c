@@ -34,7 +34,7 @@ static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf, const char *calle
     }
 }
 
-/* The buffer is to have `need` bytes in all, which it has already: for strikes (pool.c). Plain ones have no need of it. */
+/* The buffer is to have `need` bytes in all, which it has already: (strikes.c). Plain ones have no need of it. */
 static void note_use(const bufferpool_t *pool, bufferpool_buf_t *buf, size_t need)
 {
     struct desc *d = desc_of(buf);
@@ -47,7 +47,7 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
 {
     struct desc *d = desc_of(buf);
     if (!heap_intact(&pool->heap, d))
-        misuse(caller, buf, pool, "the bytes in front of data were overwritten");
+        misuse(caller, buf, pool, POOL_OVERWRITTEN);
     int saved_errno = errno;
     size_t old_cap = buf->cap;
     uintptr_t word = load_relaxed(&d->word);

@@ -56,7 +56,7 @@ struct desc {
     _Atomic(uint32_t) below; /* head of a magazine in the depot: index of the magazine beneath it, 0 at the bottom */
     _Atomic(uint32_t) count; /* head of a magazine: its buffers */
     uint32_t index;          /* its own number, from 1 */
-    uint8_t strikes;         /* grown: puts in a row after little use (pool.c) */
+    uint8_t strikes;         /* grown: puts in a row after little use (strikes.c) */
 };
 
 _Static_assert(sizeof(struct desc) == CACHE_LINE, "a descriptor is one cache line");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * pool.c - create, destroy, get, put
+ * pool.c - get and put
  *
  * The fast paths are cache_pop_plain and cache_push_plain (cache.h): a few plain loads and stores. All else is in
  * get_slow and put_slow, which may lock and count with atomic read-modify-writes. The cap's argument stands in
@@ -19,123 +19,16 @@
 #include "pool.h"
 
 #include "background.h"
-#include "config.h"
 #include "debug.h"
 #include "pressure.h"
 #include "reclaim.h"
 #include "registry.h"
 #include "stats.h"
+#include "strikes.h"
 #include "takeover.h"
 #include "tls_cache.h"
 
 #include <errno.h>
-#include <stdlib.h>
-
-struct bufferpool pool_default = {
-    .slot = REGISTRY_DEFAULT_SLOT,
-    .tag = REGISTRY_DEFAULT_TAG | REGISTRY_DEFAULT_SLOT,
-    .name = (char[]){"default"},
-    .max_capacity = CONFIG_MAX_CAPACITY,
-    .cache_bytes = CONFIG_THREAD_CACHE_BYTES,
-    .cache_slots = CONFIG_THREAD_CACHE_BYTES / CONFIG_BUFFER_CAPACITY,
-    .reclaim_interval_ms = CONFIG_RECLAIM_INTERVAL_MS,
-    .caches_lock = PTHREAD_MUTEX_INITIALIZER,
-    .waiters = {.lock = PTHREAD_MUTEX_INITIALIZER},
-    .reclaim = {.busy = ATOMIC_FLAG_INIT},
-    .heap = {.base = CONFIG_BUFFER_CAPACITY,
-             .alignment = CONFIG_ALIGNMENT,
-             .slabs = {.lock = PTHREAD_MUTEX_INITIALIZER}},
-    .shared = {.shared = true},
-};
-
-/* ---- create and destroy ---- */
-
-static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config)
-{
-    size_t base = config->buffer_capacity;
-    size_t cache_bytes = config->thread_cache_bytes > base ? config->thread_cache_bytes : base;
-    size_t slots = cache_bytes / base;
-    pool->max_capacity = config->max_capacity;
-    pool->max_idle_bytes = config->max_idle_bytes;
-    pool->cache_bytes = cache_bytes;
-    pool->cache_slots = slots < CACHE_SLOTS_MAX ? (uint32_t)slots : CACHE_SLOTS_MAX;
-    pool->reclaim_interval_ms = config->reclaim_interval_ms;
-    pool->background.wanted =
-        (config->flags & BUFFERPOOL_BACKGROUND) != 0 && config->reclaim_interval_ms != BUFFERPOOL_NEVER;
-    pool->shared.shared = true;
-    pthread_mutex_init(&pool->caches_lock, NULL);
-    pthread_mutex_init(&pool->waiters.lock, NULL);
-    atomic_flag_clear(&pool->reclaim.busy);
-
-    struct heap *heap = &pool->heap;
-    heap->base = base;
-    heap->alignment = config->alignment > HEAP_ALIGNMENT_MIN ? config->alignment : HEAP_ALIGNMENT_MIN;
-    heap->wipe = (config->flags & BUFFERPOOL_ZERO) != 0;
-    heap->alloc = config->alloc;
-    heap->free = config->free;
-    heap->ctx = config->ctx;
-    heap->slabs.huge = (config->flags & BUFFERPOOL_HUGEPAGES) != 0;
-    pthread_mutex_init(&heap->slabs.lock, NULL);
-    store_relaxed(&pool->max_live, depot_cap(config->max_live));
-}
-
-bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
-{
-    int saved_errno = errno;
-    takeover_init();
-    bufferpool_config_t resolved;
-    int error = config_resolve(config, &resolved);
-    bufferpool_t *pool = error == 0 ? aligned_alloc(CACHE_LINE, sizeof(*pool)) : NULL;
-    if (pool == NULL) {
-        errno = error != 0 ? error : ENOMEM;
-        return NULL;
-    }
-    *pool = (bufferpool_t){0};
-    pool_configure(pool, &resolved);
-
-    registry_lock();
-    bool added = registry_add(pool, resolved.name);
-    registry_unlock();
-    if (!added) {
-        free(pool);
-        errno = ENOMEM;
-        return NULL;
-    }
-    errno = saved_errno;
-    return pool;
-}
-
-static bool is_busy(const bufferpool_t *pool)
-{
-    bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
-    registry_lock(); /* a thread that exits is moving its cache under it */
-    bufferpool_stats(pool, &stats);
-    registry_unlock();
-    return stats.live > 0 || stats.bypass_live > 0;
-}
-
-int bufferpool_destroy(bufferpool_t *pool)
-{
-    if (pool == NULL || pool == &pool_default)
-        return EINVAL;
-    int saved_errno = errno;
-    if (is_busy(pool))
-        return EBUSY;
-    background_end(pool);
-    registry_lock();
-    tls_cache_forget(pool);
-    registry_remove(pool);
-    registry_unlock();
-
-    heap_destroy(&pool->heap);
-    tls_cache_free_all(pool);
-    pthread_mutex_destroy(&pool->caches_lock);
-    pthread_mutex_destroy(&pool->waiters.lock);
-    free(pool->name);
-    free(pool);
-    errno = saved_errno;
-    return 0;
-}
 
 /* ---- making and freeing ---- */
 
@@ -147,13 +40,11 @@ bufferpool_t *pool_of(const struct desc *d, uintptr_t word)
     return pool;
 }
 
-static const char overwritten[] = "the bytes in front of data were overwritten";
-
 /* Frees block and descriptor of any buffer. */
 static void free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char *caller)
 {
     if (!heap_intact(&pool->heap, d))
-        misuse(caller, &d->pub, pool, overwritten);
+        misuse(caller, &d->pub, pool, POOL_OVERWRITTEN);
     store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));
     heap_free(&pool->heap, d, defer);
 }
@@ -379,47 +270,6 @@ static enum counter drop(bufferpool_t *pool, struct cache *c, struct desc *d, en
 
 #define KEPT COUNTERS /* not counted: puts_kept follows from the rest */
 
-/* ---- strikes: a buffer that was grown once and is little used since does not keep its size ---- */
-
-#define STRIKES 5u
-
-static size_t power_of_two_for(size_t n)
-{
-    size_t power = 64; /* the smallest of slabs */
-    while (power < n)
-        power *= 2;
-    return power;
-}
-
-/* A claimed, grown buffer: counts little use, and replaces the block at the last strike by one that fits the last use.
- * Where there is no memory for that the buffer stays as it is, and the next put tries again. */
-static void judge_size(bufferpool_t *pool, struct cache *c, struct desc *d, const char *caller)
-{
-    size_t cap = d->pub.cap;
-    size_t len = d->pub.len < cap ? d->pub.len : cap;
-    size_t used = len > d->asked ? len : d->asked;
-    if (used >= cap / 4) {
-        d->strikes = 0;
-        return;
-    }
-    if (++d->strikes < STRIKES)
-        return;
-    d->strikes = STRIKES - 1;
-    size_t base = pool->heap.base;
-    size_t fit = used <= base ? base : power_of_two_for(used);
-    if (fit >= cap)
-        return;
-    if (!heap_intact(&pool->heap, d))
-        misuse(caller, &d->pub, pool, overwritten);
-    if (!heap_shrink(&pool->heap, d, fit))
-        return;
-    d->strikes = 0;
-    sub_relaxed(&pool->grown_extra, cap - d->pub.cap);
-    if (d->pub.cap == base)
-        store_relaxed(&d->word, desc_word(pool->tag, STATE_IDLE));
-    cache_count(c, SHRINKS, 1);
-}
-
 /* ---- taking back ---- */
 
 /* Caches set bytes of max_idle_bytes aside. If what is really idle leaves room, has them give back what they do not use;
@@ -472,7 +322,7 @@ static __attribute__((noinline)) void put_slow(struct desc *d, const char *calle
         c = &pool->shared;
     claim(pool, d, word, caller);
     if (desc_state(word) == STATE_LIVE_GROWN && d->pub.cap <= pool->max_capacity)
-        judge_size(pool, c, d, caller);
+        strikes_judge(pool, c, d, caller);
     enum counter reason = give_back(pool, c, d, desc_state(word), caller);
     if (reason != KEPT)
         cache_count(c, reason, 1);

@@ -81,6 +81,8 @@ static inline uintptr_t pool_live_word(const bufferpool_t *pool)
  * overwritten one. Any thread. */
 bufferpool_t *pool_of(const struct desc *d, uintptr_t word);
 
+#define POOL_OVERWRITTEN "the bytes in front of data were overwritten" /* for misuse() */
+
 /* Frees a pooled buffer that no caller holds and no cache counts: state, block, descriptor; its place in the counts the
  * caller gives up afterwards. `caller` for the report if its block was overwritten. With `defer` memory may stay resident
  * until heap_purge. */
