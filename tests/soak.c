@@ -445,7 +445,7 @@ int main(int argc, char **argv)
     plot(directory);
     printf(
         "%.0f s, %llu operations; resident KiB: %zu at the start, %zu at the peak, %zu after the last trim, of which "
-        "%zu in the malloc behind the hooks\n",
+        "at least %zu in the malloc behind the hooks\n",
         now() - began, (unsigned long long)done, resident_before >> 10, resident_peak >> 10, resident_after >> 10,
         mallinfo2().arena >> 10);
     free(samples);
