@@ -19,6 +19,7 @@
 #include "background.h"
 #include "pool.h"
 #include "registry.h"
+#include "takeover.h"
 #include "tls_cache.h"
 
 #include <pthread.h>
@@ -177,6 +178,7 @@ static void after_fork_in_child(void)
 {
     tls_cache_forget_others();
     background_after_fork_in_child();
+    takeover_after_fork_in_child();
     for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
         pool_repair(pool);
     unlock_all();

@@ -3,8 +3,8 @@
  * heap.c - blocks and their descriptors
  *
  * Invariant, whenever the lock is free: a descriptor on the free list has data == NULL. Descriptor and slot are taken
- * and given back in one critical section. Hooks, wiping, copying and system calls for large blocks run without the
- * lock.
+ * and given back in one critical section. Hooks, wiping and copying run without the lock, and of system calls all but those
+ * that map memory or move a mapping.
  */
 #include "heap.h"
 
@@ -197,18 +197,23 @@ void heap_free(struct heap *heap, struct desc *d, bool defer)
 
 /* What a buffer's block is changes under the lock, in one step for the child of fork. */
 
-/* A mapping of its own moves by its page tables: nothing is copied, and nothing is left behind. */
+/* A mapping of its own moves by its page tables: nothing is copied, and nothing is left behind. False: the system will not,
+ * for want of memory or since the caller has locked a part of it, say. */
 static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
 {
-    pthread_mutex_lock(&heap->slabs.lock);
+    size_t old_bytes = mapped_bytes(heap, d->pub.cap), bytes = mapped_bytes(heap, cap);
     unsigned char *memory = d->pub.data - heap->alignment;
-    memory = region_resize(memory, mapped_bytes(heap, d->pub.cap), mapped_bytes(heap, cap));
+    pthread_mutex_lock(&heap->slabs.lock);
+    if (bytes > old_bytes)
+        memory = region_grow(memory, old_bytes, bytes);
     if (memory != NULL) {
         d->pub.data = memory + heap->alignment;
         d->pub.cap = cap;
         prefix_write(d, d->pub.data);
     }
     pthread_mutex_unlock(&heap->slabs.lock);
+    if (bytes < old_bytes)
+        region_unmap(memory + bytes, old_bytes - bytes);
     return memory != NULL;
 }
 
@@ -224,8 +229,8 @@ static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
         bool brief = old.slab != NULL && slab_is_brief(old.slab, old.data - heap->alignment);
         made = block_take(heap, &request, brief, &block);
         pthread_mutex_unlock(&heap->slabs.lock);
-    } else if (heap->alloc == NULL && old.slab == NULL) {
-        return resize_mapping(heap, d, cap);
+    } else if (heap->alloc == NULL && old.slab == NULL && resize_mapping(heap, d, cap)) {
+        return true;
     } else {
         made = block_make_large(heap, cap, &block);
     }
@@ -266,7 +271,11 @@ bool heap_shrink(struct heap *heap, struct desc *d, size_t cap)
 {
     if (heap->wipe)
         heap_wipe(d->pub.data + cap, d->pub.cap - cap); /* a mapping gives its end away as it is */
-    return resize(heap, d, cap, 0);
+    if (!resize(heap, d, cap, 0))
+        return false;
+    if (heap->wipe)
+        heap_wipe(d->pub.data, cap); /* a hook's block has whatever it has */
+    return true;
 }
 
 void heap_purge(struct heap *heap)
@@ -291,7 +300,7 @@ void heap_repair(struct heap *heap)
             slab_repair_claim(d->slab, d->pub.data - heap->alignment);
         }
     }
-    slab_repair_end(&heap->slabs);
+    slab_repair_end(&heap->slabs, heap->wipe);
 }
 
 void heap_destroy(struct heap *heap)

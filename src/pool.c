@@ -233,7 +233,8 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
 
 /* ---- put ---- */
 
-/* Moves a held buffer to the state in which it leaves the caller. Of two puts at once only one gets through. */
+/* Moves a held buffer to the state in which it leaves the caller. Of two puts at once only one gets through. Where blocks
+ * are wiped it is wiped before: what is not held any more a child of fork may hand out. */
 static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char *caller)
 {
     enum desc_state to;
@@ -254,6 +255,8 @@ static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char
     default:
         misuse(caller, &d->pub, pool, "handed out twice, after it was put twice at the same time");
     }
+    if (pool->heap.wipe)
+        heap_wipe(d->pub.data, d->pub.cap);
     if (!atomic_compare_exchange_strong_explicit(&d->word, &word, desc_word(pool->tag, to), memory_order_relaxed,
                                                  memory_order_relaxed))
         misuse(caller, &d->pub, pool, "put twice at the same time");
@@ -298,8 +301,6 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
     serve_gate(pool, c, caller);
     if (depot_over_cap(&pool->depot, &pool->max_live))
         return drop(pool, c, d, DROPS_OVER_CAP, caller);
-    if (pool->heap.wipe)
-        heap_wipe(d->pub.data, d->pub.cap);
     if (wait_hand_over(pool, d)) {
         cache_moved(pool, c, -1);
         return KEPT;

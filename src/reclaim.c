@@ -64,13 +64,19 @@ static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer, const 
     return bytes;
 }
 
-void reclaim_surplus(bufferpool_t *pool, struct cache *c, const char *caller)
+static void free_surplus(bufferpool_t *pool, struct cache *c, uint32_t most, bool defer, const char *caller)
 {
     size_t bytes = 0;
-    while (depot_over_cap(&pool->depot, &pool->max_live) && free_magazine(pool, 1, false, &bytes, caller) > 0)
+    while (most-- > 0 && depot_over_cap(&pool->depot, &pool->max_live) &&
+           free_magazine(pool, 1, defer, &bytes, caller) > 0)
         ;
     if (bytes > 0)
         cache_count(c, RECLAIMED_BYTES, bytes);
+}
+
+void reclaim_surplus(bufferpool_t *pool, struct cache *c, const char *caller)
+{
+    free_surplus(pool, c, STEP, false, caller);
 }
 
 /* ---- by working set ---- */
@@ -89,14 +95,14 @@ static void end_period(bufferpool_t *pool)
 }
 
 /* Frees at most `most` of what is due. */
-static size_t free_due(bufferpool_t *pool, uint32_t most, const char *caller)
+static size_t free_due(bufferpool_t *pool, uint32_t most, bool defer, const char *caller)
 {
     uint32_t due = load_relaxed(&pool->reclaim.due);
     if (due == 0)
         return 0;
     if (most > due)
         most = due;
-    size_t bytes = free_buffers(pool, most, false, caller);
+    size_t bytes = free_buffers(pool, most, defer, caller);
     /* the depot held less than that: then it was needed after all */
     store_relaxed(&pool->reclaim.due, bytes > 0 ? due - most : 0);
     return bytes;
@@ -141,21 +147,21 @@ void reclaim_tick(bufferpool_t *pool, struct cache *c, const char *caller)
         return;
     if (period_is_over(pool))
         end_period(pool);
-    end_reclaiming(pool, c, free_due(pool, STEP, caller));
+    end_reclaiming(pool, c, free_due(pool, STEP, false, caller));
 }
 
 uint64_t reclaim_in_background(bufferpool_t *pool)
 {
     static const char caller[] = "background";
     if (begin_reclaiming(pool)) {
-        size_t bytes = free_due(pool, UINT32_MAX, caller); /* what the ticks of the last period left */
+        size_t bytes = free_due(pool, UINT32_MAX, true, caller); /* what the ticks of the last period left */
         bool over = period_is_over(pool);
         if (over) {
             end_period(pool);
-            bytes += free_due(pool, UINT32_MAX, caller);
+            bytes += free_due(pool, UINT32_MAX, true, caller);
         }
         end_reclaiming(pool, &pool->shared, bytes);
-        if (over)
+        if (over || bytes > 0)
             heap_purge(&pool->heap);
     }
     return load_relaxed(&pool->reclaim.period_end_ms);
@@ -169,9 +175,9 @@ size_t bufferpool_reclaim(bufferpool_t *pool)
     pool = pool_or_default(pool);
     size_t bytes = 0;
     if (begin_reclaiming(pool)) {
-        bytes = free_due(pool, UINT32_MAX, "bufferpool_reclaim");
+        bytes = free_due(pool, UINT32_MAX, true, "bufferpool_reclaim");
         end_period(pool);
-        bytes += free_due(pool, UINT32_MAX, "bufferpool_reclaim");
+        bytes += free_due(pool, UINT32_MAX, true, "bufferpool_reclaim");
         end_reclaiming(pool, tls_cache_own_or_shared(pool), bytes);
         heap_purge(&pool->heap);
     }
@@ -217,7 +223,8 @@ void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
     store_seq_cst(&pool->max_live, depot_cap(n)); /* with depot_reserve: depot.c (6) */
     if (depot_over_cap(&pool->depot, &pool->max_live)) {
         pressure_enter(pool); /* what idles in thread caches comes to the depot, and puts drop what is too much */
-        reclaim_surplus(pool, tls_cache_own_or_shared(pool), "bufferpool_set_max_live");
+        free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, true, "bufferpool_set_max_live");
+        heap_purge(&pool->heap);
     }
     pressure_relax(pool);
     wait_check(pool);

@@ -11,7 +11,7 @@
  * of what was not needed in the last period. */
 void reclaim_tick(bufferpool_t *pool, struct cache *c, const char *caller);
 
-/* Frees idle buffers of the depot until no more than the cap exist, or none is left there. */
+/* Frees idle buffers of the depot until no more than the cap exist, or none is left there: a bounded number. */
 void reclaim_surplus(bufferpool_t *pool, struct cache *c, const char *caller);
 
 /* All that ticks do in a period, at its end. For a thread that has nothing else to do. Returns when the next period ends,

@@ -8,6 +8,7 @@
 
 #include "atomic.h"
 
+#include <errno.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -65,7 +66,7 @@ void region_unmap(void *region, size_t bytes)
         (void)madvise(region, bytes, MADV_DONTNEED);
 }
 
-void *region_resize(void *region, size_t bytes, size_t new_bytes)
+void *region_grow(void *region, size_t bytes, size_t new_bytes)
 {
     void *moved = mremap(region, bytes, new_bytes, MREMAP_MAYMOVE);
     return moved == MAP_FAILED ? NULL : moved;
@@ -73,7 +74,7 @@ void *region_resize(void *region, size_t bytes, size_t new_bytes)
 
 /* ---- purging ---- */
 
-/* What stands for the calling process in place of a pidfd, from Linux 6.14 on; before it is a bad descriptor. */
+/* What stands for the calling process in place of a pidfd, from Linux 6.15 on; before it is a bad descriptor. */
 #define OWN_PIDFD (-10000)
 
 /* One call, and one round of telling the other CPUs, for all. False: not all was done. */
@@ -85,10 +86,16 @@ static bool purge_together(const struct iovec *iov, unsigned n)
     size_t bytes = 0;
     for (unsigned i = 0; i < n; i++)
         bytes += iov[i].iov_len;
+#ifdef SYS_process_madvise
     long done = syscall(SYS_process_madvise, OWN_PIDFD, iov, (size_t)n, MADV_DONTNEED, 0);
-    if (done < 0)
+    if (done < 0 && (errno == ENOSYS || errno == EBADF || errno == EPERM || errno == EACCES))
         store_relaxed(&refused, true);
     return done >= 0 && (size_t)done == bytes;
+#else
+    (void)iov, (void)bytes;
+    store_relaxed(&refused, true);
+    return false;
+#endif
 }
 
 void region_purge(const struct region_range *ranges, unsigned n, bool huge)

@@ -19,8 +19,8 @@ void *region_map(size_t n, bool huge);
 
 void region_unmap(void *region, size_t bytes);
 
-/* Gives a region another size; it may move; NULL: no memory, and nothing changed. Both sizes are whole pages. */
-void *region_resize(void *region, size_t bytes, size_t new_bytes);
+/* Grows a region, which may move; NULL: no memory, and nothing changed. Both sizes are whole pages. */
+void *region_grow(void *region, size_t bytes, size_t new_bytes);
 
 struct region_range {
     unsigned char *from, *to;

@@ -13,7 +13,7 @@
  * back, up to 8 MiB each; besides, the pages at the edges of taken slots. With huge pages, take "pages" for what they
  * are: one is resident until all slots in it are free and purged.
  *
- * A give beyond the limit purges down to half of it. A purge takes every run of free slots with a dirty one among them,
+ * A give beyond the limit purges down to half of it, but at most two steps of some 8 MiB. A purge takes every run of free slots with a dirty one among them,
  * those with clean ones around it whole, so that the page between two slots goes with whichever was freed last. The
  * system gives up their pages without the lock, many runs in one call, since each call interrupts all CPUs; then they
  * are free again and clean. Empty slabs are purged first, then the one that has had dirty slots for longest, always of
@@ -36,6 +36,7 @@
 #include "slots.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define DIRTY_MIN ((size_t)1 << 20)
 
@@ -328,6 +329,14 @@ static size_t dirty_limit(const struct slabs *slabs)
     return slabs->brief_bytes > DIRTY_MIN ? slabs->brief_bytes : DIRTY_MIN;
 }
 
+/* Two steps take more than one give can add. More would have one call do the work of another that deferred its gives. */
+static void purge_excess(struct slabs *slabs)
+{
+    for (int step = 0; step < 2 && slabs->dirty_bytes > dirty_limit(slabs); step++)
+        if (purge_step(slabs, dirty_limit(slabs) / 2) == 0)
+            break;
+}
+
 void slab_purge_all(struct slabs *slabs)
 {
     /* no more than there is now: others may go on freeing */
@@ -336,6 +345,7 @@ void slab_purge_all(struct slabs *slabs)
         purged = purge_step(slabs, 0);
         left -= purged < left ? purged : left;
     }
+    purge_excess(slabs); /* what others gave meanwhile, and could not purge beside this */
 }
 
 /* ---- taking and giving ---- */
@@ -397,8 +407,7 @@ void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot
     }
     list_update(slab);
     if (!defer)
-        while (slabs->dirty_bytes > dirty_limit(slabs) && purge_step(slabs, dirty_limit(slabs) / 2) > 0)
-            ;
+        purge_excess(slabs);
 }
 
 /* ---- fork and the end ---- */
@@ -423,6 +432,7 @@ void slab_repair_begin(struct slabs *slabs)
             if (!slots_has(slab->avail, slot)) {
                 slots_add(slab->avail, slot);
                 slots_add(slab->dirty, slot);
+                slots_add(slab->lost, slot);
             }
     }
 }
@@ -433,9 +443,10 @@ void slab_repair_claim(struct slab *slab, const unsigned char *slot)
         return;
     slots_remove(slab->avail, slot_number(slab, slot));
     slots_remove(slab->dirty, slot_number(slab, slot));
+    slots_remove(slab->lost, slot_number(slab, slot));
 }
 
-void slab_repair_end(struct slabs *slabs)
+void slab_repair_end(struct slabs *slabs, bool wipe)
 {
     slabs->dirty_bytes = slabs->brief_bytes = 0;
     for (unsigned i = 0; i < SLAB_CLASSES; i++)
@@ -443,6 +454,11 @@ void slab_repair_end(struct slabs *slabs)
     for (struct slab *slab = NULL; (slab = slab_after(slabs, slab)) != NULL;) {
         for (int i = 0; i < 2; i++)
             slab->brief[i] &= ~slab->avail[i];
+        if (wipe) /* what a thread of the parent had yet to wipe */
+            for (unsigned slot = 0; slot < slab->slots; slot++)
+                if (slots_has(slab->lost, slot))
+                    explicit_bzero(slab->base + slot * slab->stride, slab->stride);
+        slab->lost[0] = slab->lost[1] = 0;
         count_dirty(slabs, slab->cls, slots_count(slab->dirty) * slab->stride);
         slabs->brief_bytes += slots_count(slab->brief) * slab->stride;
         list_update(slab);

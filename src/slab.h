@@ -2,8 +2,8 @@
  *
  * slab.h - slabs: where blocks of up to a megabyte lie, and how their memory returns to the system
  *
- * All functions are called with the lock held. The only system call made under it is the one that maps a span;
- * functions that let it go for others say so.
+ * All functions are called with the lock held. Under it a span may be mapped; for other system calls functions let it go,
+ * and say so.
  */
 #ifndef BUFFERPOOL_SLAB_H
 #define BUFFERPOOL_SLAB_H
@@ -34,6 +34,7 @@ struct slab {
     struct slab *prev, *next;
     uint64_t avail[SLAB_SLOTS_MAX / 64]; /* free slots */
     uint64_t dirty[SLAB_SLOTS_MAX / 64]; /* those of them that may have memory behind them */
+    uint64_t lost[SLAB_SLOTS_MAX / 64];  /* during a repair: slots that were taken and that nobody has claimed */
     uint64_t brief[SLAB_SLOTS_MAX / 64]; /* taken slots that are soon given back, and then soon taken again */
 };
 
@@ -108,10 +109,11 @@ bool slab_has(const struct slab *slab, const unsigned char *slot);
 /* Gives the memory of all free slots back. Lets the lock go meanwhile. */
 void slab_purge_all(struct slabs *slabs);
 
-/* After fork, in three steps: every slot is free, but those that are claimed, and the lists follow. */
+/* After fork, in three steps: every slot is free, but those that are claimed, and the lists follow. With `wipe` the bytes of
+ * slots that were taken and are not claimed are zeroed. */
 void slab_repair_begin(struct slabs *slabs);
 void slab_repair_claim(struct slab *slab, const unsigned char *slot);
-void slab_repair_end(struct slabs *slabs);
+void slab_repair_end(struct slabs *slabs, bool wipe);
 
 /* Unmaps every slab, used or not. */
 void slab_destroy_all(struct slabs *slabs);

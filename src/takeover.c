@@ -44,11 +44,13 @@
 /* ---- the barrier ---- */
 
 static _Atomic(bool) possible;
+static atomic_flag begun = ATOMIC_FLAG_INIT; /* takeover_init */
 
 #if BUFFERPOOL_REAL_FENCES
 
 void takeover_init(void)
 {
+    (void)atomic_flag_test_and_set_explicit(&begun, memory_order_relaxed);
     store_relaxed(&possible, true);
 }
 
@@ -75,7 +77,6 @@ static bool membarrier(int command)
 
 void takeover_init(void)
 {
-    static atomic_flag begun = ATOMIC_FLAG_INIT;
     if (atomic_flag_test_and_set_explicit(&begun, memory_order_relaxed)) /* who comes meanwhile goes on without */
         return;
     int saved_errno = errno;
@@ -93,6 +94,12 @@ static bool barrier_in_all_threads(void)
 }
 
 #endif
+
+void takeover_after_fork_in_child(void)
+{
+    if (!takeover_possible())
+        atomic_flag_clear_explicit(&begun, memory_order_relaxed);
+}
 
 bool takeover_possible(void)
 {

@@ -34,6 +34,9 @@ struct takeover takeover_caches(bufferpool_t *pool, enum takeover_kind kind, boo
  * first take-over. */
 void takeover_init(void);
 
+/* In the child after fork: if another thread was at it, the next call is. */
+void takeover_after_fork_in_child(void);
+
 /* Whether caches of other threads can be taken over. Any thread, no lock. */
 bool takeover_possible(void);
 

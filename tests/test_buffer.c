@@ -8,6 +8,8 @@
  */
 #include "support/laws.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
 #include <wchar.h>
 
 static test_blocks_t blocks;
@@ -337,6 +339,27 @@ static void from_data_refuses_the_block_that_growth_replaced(void **state)
     assert_int_equal(bufferpool_destroy(slabs), 0);
 }
 
+/* As one that holds secrets may be: the system does not move a mapping of which a part is unlike the rest. */
+static void a_block_that_cannot_be_moved_grows_by_copying(void **state)
+{
+    (void)state;
+    bufferpool_t *mapped = bufferpool_create(NULL);
+    assert_non_null(mapped);
+    bufferpool_buf_t *buf = bufferpool_get(mapped);
+    assert_int_equal(bufferpool_buf_reserve(buf, 2 << 20), 0);
+    test_fill(buf->data, buf->cap, 1);
+    buf->len = buf->cap;
+    const size_t len = buf->len;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *second_page = (void *)(((uintptr_t)buf->data + page - 1) & ~(page - 1));
+    assert_int_equal(madvise(second_page, page, MADV_DONTDUMP), 0);
+    assert_int_equal(bufferpool_buf_reserve(buf, 8 << 20), 0);
+    assert_true(buf->cap >= 8 << 20 && buf->len == len);
+    assert_true(test_filled(buf->data, len, 1));
+    bufferpool_put(buf);
+    assert_int_equal(bufferpool_destroy(mapped), 0);
+}
+
 int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, make_pool, drop_pool)
@@ -352,6 +375,7 @@ int main(void)
         test(printf_fills_to_the_last_byte),
         test(texts_append_one_after_the_other),
         test(bypass_buffers_grow_too),
+        test(a_block_that_cannot_be_moved_grows_by_copying),
         test(from_data_finds_buffers_and_nothing_else),
         test(from_data_refuses_the_block_that_growth_replaced),
     };

@@ -368,7 +368,7 @@ static void repair(struct slabs *slabs)
     for (unsigned i = 0; i < 12; i++)
         if (i < 3 || i > 5)
             slab_repair_claim(dozen.slots[i].slab, dozen.slots[i].at);
-    slab_repair_end(slabs);
+    slab_repair_end(slabs, false);
     check_invariants(slabs);
     assert_int_equal(slabs->dirty_bytes, 3 * STRIDE); /* dirty again: the purge may not have got to them */
 }
@@ -394,7 +394,7 @@ static void repair_finds_what_is_claimed(void **state)
     slab_repair_begin(&slabs);
     for (unsigned i = 0; i < MANY; i += 2)
         slab_repair_claim(slots[i].slab, slots[i].at);
-    slab_repair_end(&slabs);
+    slab_repair_end(&slabs, false);
     check_invariants(&slabs);
     for (unsigned i = 1; i < MANY; i += 2) { /* the others may be had again */
         struct slot slot = take(&slabs);

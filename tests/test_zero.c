@@ -212,6 +212,62 @@ static void secrets_do_not_leak_from_many_threads(void **state)
     destroy_clean(pool, &witness, 10);
 }
 
+/* ---- fork ---- */
+
+struct secretive {
+    bufferpool_t *pool;
+    atomic_bool over;
+};
+
+/* Gets, writes and puts, so that a fork finds it in the middle of a wipe as a rule. */
+static void write_and_put(void *arg, unsigned index)
+{
+    struct secretive *secretive = arg;
+    (void)index;
+    while (!atomic_load(&secretive->over)) {
+        bufferpool_buf_t *buf = bufferpool_get(secretive->pool);
+        if (!thread_check(buf != NULL))
+            return;
+        if (index == 1)
+            thread_check(bufferpool_buf_reserve(buf, 2 * buf->cap) == 0);
+        memset(buf->data, 0xaa, buf->cap);
+        bufferpool_put(buf);
+    }
+}
+
+static int look_for_secrets(void *arg)
+{
+    const struct secretive *secretive = arg;
+    bufferpool_buf_t *bufs[6];
+    for (int i = 0; i < 6; i++) {
+        bufs[i] = bufferpool_get(secretive->pool);
+        if (bufs[i] == NULL)
+            end_child(2);
+        for (size_t at = 0; at < bufs[i]->cap; at++)
+            if (bufs[i]->data[at] == 0xaa)
+                end_child(1);
+    }
+    end_child(0);
+}
+
+static void a_child_of_fork_is_handed_no_secret(void **state)
+{
+    (void)state;
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.flags = BUFFERPOOL_ZERO;
+    config.buffer_capacity = 256 * 1024;
+    struct secretive secretive = {.pool = bufferpool_create(&config)};
+    assert_non_null(secretive.pool);
+    test_crew_t *crew = start_threads(2, write_and_put, &secretive);
+    int worst = 0;
+    for (size_t i = 0; i < test_scale(100, 5) && worst == 0; i++)
+        worst = run_in_child(look_for_secrets, &secretive, 60);
+    atomic_store(&secretive.over, true);
+    join_threads(crew);
+    assert_int_equal(worst, 0);
+    assert_int_equal(bufferpool_destroy(secretive.pool), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +277,7 @@ int main(void)
         cmocka_unit_test(blocks_freed_by_put_are_zero),
         cmocka_unit_test(idle_buffers_come_out_zero),
         cmocka_unit_test(secrets_do_not_leak_from_many_threads),
+        cmocka_unit_test(a_child_of_fork_is_handed_no_secret),
     };
     return cmocka_run_group_tests_name("zero", tests, NULL, NULL);
 }
