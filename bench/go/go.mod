@@ -1,0 +1,3 @@
+module bufferpool/bench
+
+go 1.18
