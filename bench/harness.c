@@ -7,7 +7,8 @@
  *     bench-PEER WORKLOAD -n STEPS  does so much in one thread and measures nothing: for callgrind
  *     bench-PEER --list             the workloads
  *
- * Prints lines of "what value unit"; what is "-" for the figure itself. Exits with 77 where the contestant cannot do it.
+ * Prints lines of "what value unit"; what is "-" for the figure itself. Exits with 77 where the contestant cannot
+ * do it, with 75 where nothing got done in the time.
  *
  * Threads work in steps and look at the clock's phase between them; each is pinned, the i-th to the i-th of the
  * processors that the process may use, in turn. A figure is processor time per operation: threads / (operations in a
@@ -24,7 +25,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { WARMING_UP, MEASURING, STOPPED, UNSUITED = 77, THREADS_MAX = 256 };
+enum { WARMING_UP, MEASURING, STOPPED, UNSUITED = 77, NOTHING_DONE = 75, THREADS_MAX = 256 };
 
 static _Alignas(128) _Atomic(int) phase;
 static struct worker workers[THREADS_MAX];
@@ -83,6 +84,13 @@ static void note(struct worker *w, int now)
     }
 }
 
+/* Threads that have a processor each are timed by their own clocks, from step to step, since a step may take longer than
+ * all the time that is measured. */
+static bool timed_by_itself(void)
+{
+    return workload.threads <= processor_count;
+}
+
 /* Until the end, or that of the generation: then true. */
 static bool work(struct worker *w)
 {
@@ -90,8 +98,11 @@ static bool work(struct worker *w)
     while (w->done < until) {
         int now = atomic_load_explicit(&phase, memory_order_relaxed);
         if (now != w->seen) {
-            if (now == STOPPED && w->seen == WARMING_UP) /* it saw nothing of the time that was measured */
+            if (now == STOPPED && w->seen == WARMING_UP) { /* it saw nothing of the time that is measured */
                 note(w, MEASURING);
+                if (timed_by_itself())
+                    w->done += workload.step(w);
+            }
             note(w, now);
             if (now == STOPPED)
                 return false;
@@ -136,7 +147,6 @@ static void start_thread(struct worker *w)
     pthread_attr_destroy(&attributes);
 }
 
-/* Threads that have a processor each are timed by their own clocks, from step to step, since a step may be long. */
 static double operations_per_ns(uint64_t ns)
 {
     double rate = 0, done = 0;
@@ -146,7 +156,7 @@ static double operations_per_ns(uint64_t ns)
         if (workers[i].to_ns > workers[i].from_ns)
             rate += own / (double)(workers[i].to_ns - workers[i].from_ns);
     }
-    return workload.threads <= processor_count ? rate : done / (double)ns;
+    return timed_by_itself() ? rate : done / (double)ns;
 }
 
 static void measure(unsigned ms)
@@ -178,7 +188,7 @@ static void measure(unsigned ms)
     if (counting > processor_count)
         counting = processor_count;
     if (rate <= 0)
-        exit(EXIT_FAILURE);
+        exit(NOTHING_DONE);
     printf("- %.3f ns\n", counting / rate);
     if (workload.max_live < 1000000)
         printf("bypassed %.4f share\n", (double)bypassed / (rate * (double)(to - from)));

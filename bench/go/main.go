@@ -16,10 +16,11 @@ import (
 )
 
 const (
-	step     = 256
-	ring     = 256
-	unsuited = 77
-	capLow   = 512
+	step        = 256
+	ring        = 256
+	unsuited    = 77
+	nothingDone = 75
+	capLow      = 512
 )
 
 const (
@@ -225,6 +226,9 @@ func (w *worker) work(ended *sync.WaitGroup) {
 		if now := atomic.LoadInt32(&phase); now != w.seen {
 			if now == stopped && w.seen == warmingUp {
 				w.note(measuring)
+				if load.threads <= runtime.GOMAXPROCS(0) {
+					w.done += load.step(w)
+				}
 			}
 			w.note(now)
 			if now == stopped {
@@ -297,7 +301,7 @@ func measure(duration time.Duration) {
 		rate = done / float64(took)
 	}
 	if rate <= 0 {
-		os.Exit(1)
+		os.Exit(nothingDone)
 	}
 	fmt.Printf("- %.3f ns\n", float64(counting)/rate)
 }

@@ -18,10 +18,10 @@ static inline void peer_start(const struct peer_config *config)
 {
     size_t objects = config->held + (config->threads + 1) * (size_t)(DPDK_CACHE + DPDK_CACHE / 2) + DPDK_CACHE;
     size_t megabytes = objects * (config->size + 256) / (KIB * KIB) + 64;
-    char memory[32], program[] = "bench", no_huge[] = "--no-huge", in_memory[] = "--in-memory", no_pci[] = "--no-pci",
+    char memory[32], program[] = "bench", no_huge[] = "--no-huge", no_shconf[] = "--no-shconf", no_pci[] = "--no-pci",
                      no_telemetry[] = "--no-telemetry", log_level[] = "--log-level=error", option[] = "-m";
     snprintf(memory, sizeof(memory), "%zu", megabytes);
-    char *argv[] = {program, no_huge, in_memory, no_pci, no_telemetry, log_level, option, memory, NULL};
+    char *argv[] = {program, no_huge, no_shconf, no_pci, no_telemetry, log_level, option, memory, NULL};
     if (config->threads > DPDK_THREADS_MAX || rte_eal_init(8, argv) < 0)
         exit(77);
     dpdk_mempool = rte_mempool_create("bench", (unsigned)objects, (unsigned)config->size, DPDK_CACHE, 0, NULL, NULL,

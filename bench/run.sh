@@ -1,0 +1,155 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# run.sh [-w WORKLOADS] [-p PEERS] PEERS.tsv RESULT.tsv: every contestant on every workload
+# run.sh --check PEERS.tsv: each of them once, for a moment; fails if one cannot do what it could
+#
+# PEERS.tsv is what the build writes. WORKLOADS and PEERS are extended regular expressions for whole names; the
+# environment may give them, too, under these names, and ROUNDS (5).
+#
+# A sample is a process of its own. In each round every workload comes once, and for it all contestants take turns in an
+# order of their own, so that whatever else the machine does hits all alike. Larger writes and a million buffers come
+# every second round, in which the median hides less.
+set -eu
+export LC_ALL=C
+rounds=${ROUNDS:-5}
+workloads=${WORKLOADS:-.*}
+peers=${PEERS:-.*}
+check=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --check) check=yes rounds=1 ;;
+    -w) workloads=$2 && shift ;;
+    -p) peers=$2 && shift ;;
+    *) break ;;
+    esac
+    shift
+done
+list=$1
+result=${2:-/dev/null}
+if [ -z "$check" ]; then
+    mkdir -p "$(dirname "$result")"
+fi
+
+columns="pairs-1 pairs-2 pairs-64 hold-64 hold-1024 hold-1024-2t fifo-1024 fifo-1024-2t handoff larson"
+others="threads grow-64k grow-256k grow-2m bulk-32 cap-at cap-twice cap-twice-pooled cap-twice-bypass
+        pairs-4 pairs-16 pairs-256 live-1 live-1000 live-100000 replace-1000 replace-100000
+        pools-1 pools-4 pools-16 pools-64"
+million="live-1000000 replace-1000000"
+
+# Who cannot be measured so: a list that waits at its maximum has no bypass; and so many live buffers are for whole allocators.
+unfit() { # WORKLOAD PEER
+    case $1 in
+    cap-*) [[ ! $2 =~ ^(null|libbufferpool|go-.*|glibc.*|jemalloc.*|tcmalloc.*|mimalloc)$ ]] ;;
+    *-1000000 | *-100000) [[ ! $2 =~ ^(null|libbufferpool|glibc|jemalloc|tcmalloc|mimalloc)$ ]] ;;
+    *) false ;;
+    esac
+}
+
+names=() && declare -A program environment version
+while IFS=$'\t' read -r name env_of version_of program_of; do
+    [[ $name == \#* || ! $name =~ ^($peers)$ ]] && continue
+    names+=("$name")
+    program[$name]=$program_of
+    version[$name]=$version_of
+    environment[$name]=${env_of/#-/}
+done <"$list"
+
+# sample PEER ARGUMENT...: one process; 77 if the contestant cannot do it
+sample() {
+    local peer=$1
+    shift
+    # shellcheck disable=SC2086 # words
+    timeout 120 env ${environment[$peer]} "${program[$peer]}" "$@"
+}
+
+head_lines() {
+    echo "# date: $(date -u +%Y-%m-%dT%H:%MZ)"
+    grep '^#' "$list" | sed 's/^#\([^\t]*\)\t/# \1: /'
+    echo "# kernel: $(uname -sr)"
+    echo "# processor: $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) of them"
+    echo "# huge pages: $(cat /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null || echo none)"
+    echo "# rounds: $rounds"
+    for name in "${names[@]}"; do
+        # of a path only the file, which is what tells
+        printf '# peer: %s %s %s\n' "$name" "${version[$name]}" "${environment[$name]/=\/*\//=}"
+    done
+    printf 'workload\tpeer\tround\tvalue\tunit\n'
+}
+
+list_workloads() { # ROUND
+    echo "$columns" "$others"
+    if [ -z "$check" ] && (($1 % 2 == 1)); then
+        echo "$million"
+    fi
+    if (($1 % 2 == 1)); then
+        for column in $columns; do
+            echo "$column+4k" "$column+all"
+        done
+    fi
+}
+
+declare -A cannot
+failures=0
+measure() { # WORKLOAD PEER ROUND
+    local output status=0 what value unit
+    [ -n "${cannot[$1 $2]:-}" ] && return
+    # shellcheck disable=SC2086 # nothing, or a millisecond
+    output=$(sample "$2" "$1" ${check:+1} 2>&1) || status=$?
+    if [ "$status" = 75 ]; then
+        return # nothing got done in the time, on a busy machine
+    elif [ "$status" != 0 ]; then
+        cannot[$1 $2]=yes
+        if [ "$status" != 77 ]; then
+            failures=$((failures + 1))
+            printf '\n%s on %s: status %s\n%s\n' "$2" "$1" "$status" "$output" >&2
+        fi
+        return
+    fi
+    while read -r what value unit; do
+        [ "$what" = - ] && what="" || what=":$what"
+        printf '%s\t%s\t%s\t%s\t%s\n' "$1$what" "$2" "$3" "$value" "$unit" >>"$result"
+    done <<<"$output"
+}
+
+# Instructions per pair, exact: the difference of two lengths, so that starting and ending cancel out.
+instructions() { # PEER
+    local n short=200 long=400 directory count=()
+    directory=$(mktemp -d)
+    for n in $short $long; do
+        # shellcheck disable=SC2086 # words
+        env ${environment[$1]} timeout 120 valgrind --tool=callgrind --callgrind-out-file="$directory/$n" \
+            "${program[$1]}" pairs-1 -n "$n" >"$directory/log" 2>&1 || break
+        count+=("$(sed -n 's/^summary: //p' "$directory/$n")")
+    done
+    if [ "${#count[@]}" = 2 ]; then
+        awk -v a="${count[0]}" -v b="${count[1]}" -v n=$(((long - short) * 256)) -v peer="$1" \
+            'BEGIN { printf "instructions\t%s\t1\t%.1f\tinstructions\n", peer, (b - a) / n }' >>"$result"
+    fi
+    rm -rf "$directory"
+}
+
+[ -n "$check" ] || head_lines >"$result"
+begun=$SECONDS
+for ((round = 1; round <= rounds; round++)); do
+    for workload in $(list_workloads "$round"); do
+        [[ $workload =~ ^($workloads)$ ]] || continue
+        printf '\rround %d of %d, %d s: %-24s' "$round" "$rounds" $((SECONDS - begun)) "$workload" >&2
+        for i in $(shuf -e "${!names[@]}"); do
+            unfit "$workload" "${names[i]}" || measure "$workload" "${names[i]}" "$round"
+        done
+    done
+done
+if [ -z "$check" ] && [[ instructions =~ ^($workloads)$ ]]; then
+    if command -v valgrind >/dev/null; then
+        for name in "${names[@]}"; do
+            printf '\rinstructions, %d s: %-24s' $((SECONDS - begun)) "$name" >&2
+            instructions "$name"
+        done
+    else
+        echo "run.sh: no valgrind here, so instructions are not counted" >&2
+    fi
+fi
+printf '\r%-60s\r' '' >&2
+[ -n "$check" ] || echo "run.sh: $result, $((SECONDS - begun)) s" >&2
+[ "$failures" = 0 ]

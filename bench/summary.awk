@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+#
+# summary.awk - reads summary.tsv into median[], low[], high[], samples[], each by workload and peer; the peers in the
+# order of `order` are peer[1 .. peers]
+
+BEGIN {
+    peers = split(order, peer, " ")
+    # What has no cap, no count and no checks is there to compare with, not to win.
+    split("null floor floor-counter magazines", names, " ")
+    for (i in names)
+        reference[names[i]] = 1
+}
+
+{
+    samples[$1, $2] = $3
+    low[$1, $2] = $4
+    median[$1, $2] = $5
+    high[$1, $2] = $6
+}
+
+function has(workload, name) {
+    return (workload, name) in median
+}
+
+# Three digits, or what is before the point; "–" where there is none.
+function figure(workload, name,    value) {
+    if (!has(workload, name))
+        return "–"
+    return digits(median[workload, name])
+}
+
+function digits(value,    text, sign) {
+    if (value < 10)
+        return sprintf("%.1f", value)
+    text = sprintf("%.0f", value)
+    while (text ~ /[0-9][0-9][0-9][0-9]/)
+        sub(/[0-9][0-9][0-9]($|,)/, ",&", text)
+    return text
+}
+
+# The least median of those that count as peers (and are named by the pattern); its name is in `best_name`.
+function best_of(workload, pattern,    i, name, least) {
+    least = ""
+    best_name = ""
+    for (i = 1; i <= peers; i++) {
+        name = peer[i]
+        if (!has(workload, name) || name in reference || name !~ pattern)
+            continue
+        if (least == "" || median[workload, name] < least) {
+            least = median[workload, name]
+            best_name = name
+        }
+    }
+    return least
+}

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+#
+# tables.awk - the tables of medians, from what summary.awk read
+
+# A table of the workloads in `list`, each as "workload=heading"; rows are the peers that have any of them.
+function table(title, list,    n, column, part, i, k, line, any, best, value) {
+    n = split(list, column, ";")
+    print "**" title "**\n"
+    line = "| |"
+    for (k = 1; k <= n; k++) {
+        split(column[k], part, "=")
+        workload[k] = part[1]
+        line = line " " part[2] " |"
+        best_of(part[1], ".")
+        best[k] = best_name
+    }
+    print line
+    line = "|---|"
+    for (k = 1; k <= n; k++)
+        line = line "---:|"
+    print line
+    for (i = 1; i <= peers; i++) {
+        any = 0
+        line = "| " (peer[i] in reference ? "*" peer[i] "*" : peer[i]) " |"
+        for (k = 1; k <= n; k++) {
+            any = any || has(workload[k], peer[i])
+            value = figure(workload[k], peer[i])
+            line = line " " (best[k] == peer[i] ? "**" value "**" : value) " |"
+        }
+        if (any)
+            print line
+    }
+    print ""
+}
+
+function columns(suffix) {
+    return "pairs-1" suffix "=1 thread;pairs-2" suffix "=2 threads;pairs-64" suffix "=64 threads;hold-64" suffix \
+        "=hold 64;hold-1024" suffix "=hold 1024;hold-1024-2t" suffix "=the same, 2 threads;fifo-1024" suffix \
+        "=FIFO 1024;fifo-1024-2t" suffix "=the same, 2 threads;handoff" suffix "=get here, put there;larson" suffix \
+        "=Larson-like, 8 threads"
+}
+
+END {
+    table("ns per get and put of 32 KiB, 64 bytes written", columns("") ";instructions=instructions per pair")
+    table("The same, 4 KiB written", columns("+4k"))
+    table("The same, 32 KiB written", columns("+all"))
+    table("ns per operation: a thread that gets and puts once; appending 1 KiB at a time; 32 at once, per buffer",
+        "threads=thread;grow-64k=to 64 KiB;grow-256k=to 256 KiB;grow-2m=to 2 MiB;bulk-32=bulk of 32")
+    table("ns per get and put, 8 threads, at a cap of 512", "cap-at=512 out;cap-twice=1024 out, any;" \
+        "cap-twice-pooled=1024 out, the pooled;cap-twice-bypass=1024 out, the bypass")
+    table("ns per get and put by threads", "pairs-1=1;pairs-2=2;pairs-4=4;pairs-16=16;pairs-64=64;pairs-256=256")
+    table("ns per get and put of 4 KiB, unwritten, by live buffers: of one that was just put; of any of them",
+        "live-1=1;live-1000=1,000;live-100000=100,000;live-1000000=1,000,000;" \
+        "replace-1000=any of 1,000;replace-100000=any of 100,000;replace-1000000=any of 1,000,000")
+    table("ns per get and put from pools in turn", "pools-1=1;pools-4=4;pools-16=16;pools-64=64")
+}
