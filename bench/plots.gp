@@ -8,7 +8,7 @@ set logscale y
 set ylabel "ns per get and put"
 shown = "null floor magazines libbufferpool glibc jemalloc mimalloc tcmalloc dpdk-mempool ck-stack avbuffer go-original"
 pick(workload, peer) = sprintf("< awk -F '\\t' -v OFS='\\t' '$2 == \"%s\" && $1 ~ /%s/ { sub(/.*-/, \"\", $1); print }' '%s' | sort -g", peer, workload, summary)
-column(peer) = sprintf("< awk -F '\\t' -v OFS='\\t' 'BEGIN { n = split(\"pairs-1 pairs-2 pairs-64 hold-64 hold-1024 hold-1024-2t fifo-1024 fifo-1024-2t handoff larson\", w, \" \") } $2 == \"%s\" { m[$1] = $5; l[$1] = $4; h[$1] = $6 } END { for (i = 1; i <= n; i++) if (w[i] in m) print i, w[i], m[w[i]], l[w[i]], h[w[i]] }' '%s'", peer, summary)
+bars(peer) = sprintf("< awk -F '\\t' -v OFS='\\t' 'BEGIN { n = split(\"pairs-1 pairs-2 pairs-64 hold-64 hold-1024 hold-1024-2t fifo-1024 fifo-1024-2t handoff larson\", w, \" \") } $2 == \"%s\" { m[$1] = $5; l[$1] = $4; h[$1] = $6 } END { for (i = 1; i <= n; i++) if (w[i] in m) print i, w[i], m[w[i]], l[w[i]], h[w[i]] }' '%s'", peer, summary)
 
 set key outside right
 set style line 100 lw 3
@@ -17,7 +17,7 @@ set output out."/columns.svg"
 set xrange [0.5:10.5]
 set xtics rotate by 30 right
 set title "Median and quartiles by workload, 32 KiB, 64 bytes written"
-plot for [i=1:words(shown)] column(word(shown, i)) using ($1 + (i - 6) * 0.05):3:4:5:xtic(2) \
+plot for [i=1:words(shown)] bars(word(shown, i)) using ($1 + (i - 6) * 0.05):3:4:5:xtic(2) \
     with yerrorbars pointtype i pointsize 0.7 title word(shown, i)
 
 set xtics norotate autofreq
