@@ -3,9 +3,8 @@
 # tables.awk - the tables of medians, from what summary.awk read
 
 # A table of the workloads in `list`, each as "workload=heading"; rows are the peers that have any of them.
-function table(title, list,    n, column, part, i, k, line, any, best, value) {
+function table(title, list,    n, column, part, i, k, line, lines, any, workload, best, value, rows) {
     n = split(list, column, ";")
-    print "**" title "**\n"
     line = "| |"
     for (k = 1; k <= n; k++) {
         split(column[k], part, "=")
@@ -14,11 +13,10 @@ function table(title, list,    n, column, part, i, k, line, any, best, value) {
         best_of(part[1], ".")
         best[k] = best_name
     }
-    print line
-    line = "|---|"
+    lines = line "\n|---|"
     for (k = 1; k <= n; k++)
-        line = line "---:|"
-    print line
+        lines = lines "---:|"
+    line = ""
     for (i = 1; i <= peers; i++) {
         any = 0
         line = "| " (peer[i] in reference ? "*" peer[i] "*" : peer[i]) " |"
@@ -27,10 +25,13 @@ function table(title, list,    n, column, part, i, k, line, any, best, value) {
             value = figure(workload[k], peer[i])
             line = line " " (best[k] == peer[i] ? "**" value "**" : value) " |"
         }
-        if (any)
-            print line
+        if (any) {
+            lines = lines "\n" line
+            rows++
+        }
     }
-    print ""
+    if (rows > 0) # what was not measured has no table
+        print "**" title "**\n\n" lines "\n"
 }
 
 function columns(suffix) {

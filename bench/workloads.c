@@ -203,7 +203,8 @@ static uint64_t grow(struct worker *w)
 static uint64_t pools_in_turn(struct worker *w)
 {
     for (int i = 0; i < STEP; i++) {
-        void *handle = peer_get_from(w->at++ % workload.pools);
+        void *handle = peer_get_from(w->at);
+        w->at = w->at + 1 < workload.pools ? w->at + 1 : 0; /* a division would cost more than the pool */
         if (handle == NULL)
             peer_die("get");
         write_some(peer_data(handle));
