@@ -11,26 +11,31 @@ pick(workload, peer) = sprintf("< awk -F '\\t' -v OFS='\\t' '$2 == \"%s\" && $1 
 bars(peer) = sprintf("< awk -F '\\t' -v OFS='\\t' 'BEGIN { n = split(\"pairs-1 pairs-2 pairs-64 hold-64 hold-1024 hold-1024-2t fifo-1024 fifo-1024-2t handoff larson\", w, \" \") } $2 == \"%s\" { m[$1] = $5; l[$1] = $4; h[$1] = $6 } END { for (i = 1; i <= n; i++) if (w[i] in m) print i, w[i], m[w[i]], l[w[i]], h[w[i]] }' '%s'", peer, summary)
 
 set key outside right
-set style line 100 lw 3
+ours(peer) = peer eq "libbufferpool"
+color(i) = ours(word(shown, i)) ? 0x000000 : word("0xbbbbbb 0x888888 0x4477aa 0 0x66ccee 0x228833 0xccbb44 0xee6677 0xaa3377 0xee8866 0x44bb99 0x99ddff", i) + 0
+width(i) = ours(word(shown, i)) ? 3 : 1
 
 set output out."/columns.svg"
-set xrange [0.5:10.5]
-set xtics rotate by 30 right
+set xrange [0.5:10.7]
+set xtics rotate by 30 right ("pairs-1" 1, "pairs-2" 2, "pairs-64" 3, "hold-64" 4, "hold-1024" 5, "hold-1024-2t" 6, \
+    "fifo-1024" 7, "fifo-1024-2t" 8, "handoff" 9, "larson" 10)
 set title "Median and quartiles by workload, 32 KiB, 64 bytes written"
-plot for [i=1:words(shown)] bars(word(shown, i)) using ($1 + (i - 6) * 0.05):3:4:5:xtic(2) \
-    with yerrorbars pointtype i pointsize 0.7 title word(shown, i)
+plot for [i=1:words(shown)] bars(word(shown, i)) using ($1 + (i - 6) * 0.06):3:4:5 with yerrorbars \
+    pointtype i pointsize 0.7 linecolor rgb color(i) linewidth width(i) title word(shown, i)
 
-set xtics norotate autofreq
+unset xtics
+set xtics autofreq
 set logscale x
 set output out."/threads.svg"
 set title "By threads"
 set xlabel "threads"
 set xrange [0.8:320]
-plot for [peer in shown] pick("^pairs-[0-9]+$", peer) using 1:5 with linespoints title peer
+plot for [i=1:words(shown)] pick("^pairs-[0-9]+$", word(shown, i)) using 1:5 with linespoints \
+    pointtype i linecolor rgb color(i) linewidth width(i) title word(shown, i)
 
 set output out."/live.svg"
-set title "By live buffers of 4 KiB, one got and put beside them, unwritten"
+set title "By live buffers of 4 KiB: one got and put beside them, unwritten"
 set xlabel "live buffers"
 set xrange [0.8:1.5e6]
-plot for [peer in "null libbufferpool glibc jemalloc mimalloc tcmalloc"] \
-    pick("^live-[0-9]+$", peer) using 1:5 with linespoints title peer
+plot for [i=1:words(shown)] pick("^live-[0-9]+$", word(shown, i)) using 1:5 with linespoints \
+    pointtype i linecolor rgb color(i) linewidth width(i) title word(shown, i)
