@@ -19,8 +19,6 @@
 #define store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
 #define store_seq_cst(p, v) atomic_store_explicit((p), (v), memory_order_seq_cst)
 
-#define exchange_relaxed(p, v) atomic_exchange_explicit((p), (v), memory_order_relaxed)
-
 #define add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
 #define sub_release(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_release)
@@ -32,8 +30,6 @@
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed, memory_order_relaxed)
 #define cas_acquire(p, expected, v)                                                                                    \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acquire, memory_order_acquire)
-#define cas_release(p, expected, v)                                                                                    \
-    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release, memory_order_relaxed)
 #define cas_seq_cst(p, expected, v)                                                                                    \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_seq_cst, memory_order_relaxed)
 

@@ -8,6 +8,8 @@
  */
 #include "support/laws.h"
 
+#include "pool.h"
+
 #include <time.h>
 
 enum { CAPACITY = 1024, BURST = 20, INTERVAL_MS = 1000 };
@@ -460,6 +462,23 @@ static void the_memory_of_free_blocks_goes_back_too(void **state)
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
+/* A cap is lowered by a thread that has yet to free the surplus: others help with a bounded part of it. */
+static void a_get_frees_no_more_than_its_part_of_a_surplus(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with(&blocks, BUFFERPOOL_NEVER);
+    use_many(pool, PEAK);
+    store_seq_cst(&pool->max_live, 1);
+    bufferpool_buf_t *bufs[2] = {bufferpool_get(pool), bufferpool_get(pool)}; /* the second from the depot */
+    assert_in_range(atomic_load(&blocks.count), PEAK - 100, PEAK - 1);
+    bufferpool_set_max_live(pool, 1); /* but this call frees all of it */
+    assert_int_equal(atomic_load(&blocks.count), 2);
+    bufferpool_put_bulk(bufs, 2);
+    check_laws(pool, &blocks, 0);
+    destroy_empty(pool, &blocks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -476,6 +495,7 @@ int main(void)
         cmocka_unit_test(it_counts_grown_buffers_with_their_bytes),
         cmocka_unit_test(one_at_a_time_reclaims),
         cmocka_unit_test(the_memory_of_free_blocks_goes_back_too),
+        cmocka_unit_test(a_get_frees_no_more_than_its_part_of_a_surplus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

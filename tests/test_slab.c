@@ -25,6 +25,8 @@ static struct slabs *purged;
 static void (*meanwhile)(struct slabs *slabs);
 
 void __real_region_purge(const struct region_range *ranges, unsigned n, bool huge);
+static unsigned purges; /* how often */
+
 void __wrap_region_purge(const struct region_range *ranges, unsigned n, bool huge);
 void __wrap_region_purge(const struct region_range *ranges, unsigned n, bool huge)
 {
@@ -35,6 +37,7 @@ void __wrap_region_purge(const struct region_range *ranges, unsigned n, bool hug
         step(purged);
         pthread_mutex_unlock(&purged->lock);
     }
+    purges++;
     __real_region_purge(ranges, n, huge);
 }
 
@@ -508,6 +511,30 @@ static void threads_share_slabs(void **state)
     heap_destroy(&load.heap);
 }
 
+/* What a trim has given and not purged yet is not for others to purge. */
+static void a_give_does_not_do_the_work_of_another(void **state)
+{
+    enum { HEAP = 2000 };
+    static struct slot slots[HEAP];
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    for (unsigned i = 0; i < HEAP; i++)
+        slots[i] = take(&slabs);
+    for (unsigned i = 1; i < HEAP; i++)
+        slab_give(&slabs, slots[i].slab, slots[i].at, true);
+    const size_t dirty = slabs.dirty_bytes;
+    purges = 0;
+    slab_give(&slabs, slots[0].slab, slots[0].at, false);
+    assert_in_range(purges, 1, 2);
+    assert_true(slabs.dirty_bytes >= dirty / 2);
+    check_invariants(&slabs);
+    slab_purge_all(&slabs);
+    assert_int_equal(slabs.dirty_bytes, 0);
+    check_invariants(&slabs);
+    slabs_end(&slabs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -526,6 +553,7 @@ int main(void)
         cmocka_unit_test(blocks_grow_through_classes_and_mappings),
         cmocka_unit_test(huge_pages_are_asked_for_in_whole),
         cmocka_unit_test(threads_share_slabs),
+        cmocka_unit_test(a_give_does_not_do_the_work_of_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -601,6 +601,35 @@ static void nor_while_the_room_is_on_its_way(void **state)
     destroy_empty(pool, &blocks);
 }
 
+static void a_magazine_serves_one_and_its_rest_stays_in_the_depot(void **state)
+{
+    enum { N = 3 };
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_cap(&blocks, N);
+    bufferpool_buf_t *bufs[N];
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
+    struct waiter_thread w;
+    start_waiting(&w, pool, BUFFERPOOL_NEVER);
+    struct desc *first = NULL; /* as an owner that was inside when the pressure began flushes them */
+    for (size_t i = 0; i < N; i++) {
+        struct desc *d = desc_of(bufs[i]);
+        store_relaxed(&d->word, desc_word(pool->tag, STATE_IDLE));
+        d->chain = first;
+        first = d;
+    }
+    cache_moved(pool, tls_cache_own(pool), -N);
+    depot_push(&pool->depot, first, N);
+    wait_check(pool);
+    bufs[0] = served(&w);
+    assert_int_equal(stats_of(pool).idle_depot, N - 1);
+    for (size_t i = 1; i < N; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(pool));
+    assert_null(bufferpool_try_get(pool));
+    bufferpool_put_bulk(bufs, N);
+    destroy_whole(pool, &blocks);
+}
+
 /* Nor does the pressure end while somebody waits, though who wants to end it did not see that yet. */
 static void the_pressure_lasts_while_somebody_waits(void **state)
 {
@@ -1018,6 +1047,7 @@ int main(void)
         cmocka_unit_test(several_at_once_go_to_as_many),
         cmocka_unit_test(those_who_do_not_wait_take_nothing_away),
         cmocka_unit_test(nor_while_the_room_is_on_its_way),
+        cmocka_unit_test(a_magazine_serves_one_and_its_rest_stays_in_the_depot),
         cmocka_unit_test(the_pressure_lasts_while_somebody_waits),
         cmocka_unit_test(a_reservation_that_comes_to_nothing_is_the_next_ones),
         cmocka_unit_test(a_get_that_fails_does_not_keep_the_room),
