@@ -91,6 +91,16 @@
 #define BUFFERPOOL_API __attribute__((visibility("default")))
 #endif
 
+/* For what is called all the time: straight through the address that the loader filled in, without a jump in between. */
+#if defined(__has_attribute)
+#if __has_attribute(noplt)
+#define BUFFERPOOL_NOPLT __attribute__((noplt))
+#endif
+#endif
+#ifndef BUFFERPOOL_NOPLT
+#define BUFFERPOOL_NOPLT
+#endif
+
 #if defined(__GNUC__)
 #define BUFFERPOOL_PRINTF(format_index, first_arg) __attribute__((format(printf, format_index, first_arg)))
 #else
@@ -231,7 +241,7 @@ typedef struct bufferpool_stats {
  * thread_cache_bytes / buffer_capacity (at least one) for each such thread.
  *
  * Returns NULL with errno ENOMEM, and for no other reason. The caller owns the buffer until put. */
-BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool);
+BUFFERPOOL_API BUFFERPOOL_NOPLT bufferpool_buf_t *bufferpool_get(bufferpool_t *pool);
 
 /* As get, but where get would bypass it returns NULL with errno EAGAIN. */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
@@ -253,7 +263,7 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsign
  * A grown buffer does not keep its size for ever. The use of a turn, from get to put, is the larger of len at put and of
  * what was asked for in all by reserve, append and printf. At the fifth put in a row after which that was below cap / 4,
  * the block is replaced by one of buffer_capacity or, if that is too small for the last use, of the next power of two. */
-BUFFERPOOL_API void bufferpool_put(bufferpool_buf_t *buf);
+BUFFERPOOL_API BUFFERPOOL_NOPLT void bufferpool_put(bufferpool_buf_t *buf);
 
 /* n buffers at once into bufs[0 .. n), all or none, each as from get: at the cap the rest are bypass buffers.
  * Returns 0; ENOMEM, and then nothing was taken and bufs is unspecified; EINVAL if bufs is NULL and n is not 0. */

@@ -50,14 +50,51 @@ void cache_count(struct cache *c, enum counter counter, uint64_t n)
         bump_relaxed(&c->counters[counter], n);
 }
 
-/* moved += m, n += n: both in one store, so that whoever sums up (moved - n) never sees half of it. */
+static unsigned side_of(uint64_t level)
+{
+    return (level & LEVEL_SIDE) != 0;
+}
+
+/* moved and n change in one store, so that whoever sums up (moved - n) never sees half of it. */
+static void level_set(struct cache *c, uint32_t moved, uint32_t n)
+{
+    const uint64_t level = load_relaxed(&c->level);
+    const unsigned side = side_of(level);
+    store_relaxed(&c->base[!side].gets, load_relaxed(&c->base[side].gets) + level / LEVEL_GET);
+    store_relaxed(&c->base[!side].moved, moved);
+    store_release(&c->level, (side ? 0 : LEVEL_SIDE) | n); /* with the acquires in cache_read */
+}
+
 static void level_add(struct cache *c, int32_t moved, int32_t n)
 {
-    uint64_t delta = ((uint64_t)(uint32_t)moved << 32) + (uint64_t)(int64_t)n;
     if (c->shared)
-        add_relaxed(&c->level, delta);
+        add_relaxed(&c->base[0].moved, (uint32_t)moved);
+    else if (moved == 0)
+        store_relaxed(&c->level, load_relaxed(&c->level) + (uint64_t)(int64_t)n);
     else
-        bump_relaxed(&c->level, delta);
+        level_set(c, load_relaxed(&c->base[side_of(load_relaxed(&c->level))].moved) + (uint32_t)moved,
+                  cache_idle(c) + (uint32_t)n);
+}
+
+void cache_reset(struct cache *c, uint32_t moved, uint32_t n)
+{
+    if (c->shared)
+        store_relaxed(&c->base[0].moved, moved);
+    else
+        level_set(c, moved, n);
+}
+
+struct cache_counts cache_read(const struct cache *c)
+{
+    for (;;) {
+        const uint64_t before = load_acquire(&c->level); /* with the release in level_set */
+        const struct cache_base *base = &c->base[side_of(before)];
+        const uint64_t gets = load_acquire(&base->gets);   /* so that these come before */
+        const uint32_t moved = load_acquire(&base->moved); /* the second reading */
+        const uint64_t level = load_relaxed(&c->level);
+        if (side_of(level) == side_of(before))
+            return (struct cache_counts){gets + level / LEVEL_GET, moved, level_n(level)};
+    }
 }
 
 void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n)
@@ -196,13 +233,13 @@ static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
     size_t extra = 0;
     struct desc *first = NULL;
     for (uint32_t i = 0; i < count; i++) { /* the last of them, the warmest, comes first */
-        struct desc *d = c->slots[i];
+        struct desc *d = cache_slots(c)[i];
         d->chain = first;
         first = d;
         extra += beyond_base(pool, d);
     }
     if (count < n)
-        memmove(c->slots, c->slots + count, (n - count) * sizeof(struct desc *));
+        memmove(cache_slots(c), cache_slots(c) + count, (n - count) * sizeof(struct desc *));
     budget_to_depot(pool, c, count * pool->heap.base + extra);
     store_relaxed(&c->extra, load_relaxed(&c->extra) - extra);
     level_add(c, -(int32_t)count, -(int32_t)count);
@@ -228,7 +265,7 @@ static bool has_room(const bufferpool_t *pool, const struct cache *c, size_t cap
 
 static void store_warmest(const bufferpool_t *pool, struct cache *c, struct desc *d)
 {
-    c->slots[cache_idle(c)] = d;
+    cache_slots(c)[cache_idle(c)] = d;
     store_relaxed(&c->extra, load_relaxed(&c->extra) + beyond_base(pool, d));
     level_add(c, 0, 1);
     limit_update(pool, c);
@@ -251,7 +288,7 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller)
     struct cache *in = enter(pool, c);
     uint32_t n = cache_idle(in);
     if (n > 0 && !in->shared) {
-        d = in->slots[n - 1];
+        d = cache_slots(in)[n - 1];
         level_add(in, 0, -1);
         store_relaxed(&in->extra, load_relaxed(&in->extra) - beyond_base(pool, d));
         limit_update(pool, in);
@@ -264,16 +301,17 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller)
  * the cap of those stored, *count their number. */
 static struct desc *fill(const bufferpool_t *pool, struct cache *c, struct desc *d, size_t *bytes, uint32_t *count)
 {
+    struct desc **slots = cache_slots(c);
     size_t cached = 0;
     uint32_t fit = 0;
     for (; d != NULL && fit < pool->cache_slots && cached + d->pub.cap <= pool->cache_bytes; d = d->chain, fit++) {
-        c->slots[fit] = d;
+        slots[fit] = d;
         cached += d->pub.cap;
     }
     for (uint32_t i = 0; i < fit / 2; i++) {
-        struct desc *swap = c->slots[i];
-        c->slots[i] = c->slots[fit - 1 - i];
-        c->slots[fit - 1 - i] = swap;
+        struct desc *swap = slots[i];
+        slots[i] = slots[fit - 1 - i];
+        slots[fit - 1 - i] = swap;
     }
     store_relaxed(&c->extra, cached - fit * pool->heap.base);
     *bytes = cached;
@@ -349,8 +387,8 @@ void cache_close(struct cache *c)
 
 bool cache_unused(struct cache *c)
 {
-    uint64_t level = load_relaxed(&c->level);
-    uint64_t gets = load_relaxed(&c->counters[GETS_THREAD]);
+    const uint64_t level = load_relaxed(&c->level) & (LEVEL_GET - 1);
+    const uint64_t gets = cache_read(c).gets + load_relaxed(&c->counters[GETS_THREAD]);
     bool unused = level == c->seen_level && gets == c->seen_gets;
     c->seen_level = level;
     c->seen_gets = gets;

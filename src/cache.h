@@ -18,6 +18,13 @@
  * may take the fast path. In pools that wipe, where every put has more to do, it is GATE_SLOW. That and GATE_CLOSED equal
  * no buffer's word.
  *
+ * The level is one word, so that a fast call counts and moves with one store, and another thread reads all of it at once:
+ *
+ *     level = gets << 17 | side << 16 | n        gets served here since base[side] was written
+ *
+ * What the fast calls leave alone stands beside it, twice: a slow call writes the base that `side` does not name, and then
+ * the level that names it (cache_read).
+ *
  * Invariants, for each cache when nobody is inside:
  *     n <= limit
  *     held bytes = n * buffer_capacity + extra <= thread_cache_bytes
@@ -58,26 +65,52 @@ enum counter {
 /* No cache holds more buffers than this, whatever their size. */
 #define CACHE_SLOTS_MAX 4096u
 
+struct cache_base {
+    _Atomic(uint64_t) gets;  /* served here before */
+    _Atomic(uint32_t) moved; /* pooled buffers that came to this thread less those that left it, modulo 2^32 */
+};
+
 struct cache {
-    /* every call */
-    _Alignas(CACHE_LINE) _Atomic(bool) busy; /* the owner is inside; first: its address is the cache's */
-    bool shared;             /* the pool's cache for threads without one: holds nothing, and any thread counts in it */
-    uint32_t limit;          /* n may grow to */
-    _Atomic(uint64_t) level; /* moved << 32 | n: pooled buffers that came to this thread less those that left it, modulo
-                                2^32; and the idle ones of them */
-    _Atomic(uintptr_t) gate;
-    struct desc **slots; /* slots[-1] is &cache_bottom */
-    _Atomic(uint64_t) counters[COUNTERS];
+    /* under the pool's caches_lock, but for `next`, which never changes */
+    _Alignas(CACHE_LINE) struct cache *next; /* of the pool's caches */
+    struct cache *next_unowned;
+    uint64_t seen_gets, seen_level; /* when cache_unused was last asked */
+    _Atomic(bool) owned;            /* a thread has it */
+    bool pending;                   /* to be taken over, once the owner is out */
+    bool shared; /* the pool's cache for threads without one: holds nothing, and any thread counts in it */
     /* now and then, from inside */
     _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
     size_t budget;         /* bytes of max_idle_bytes set aside for it */
-    /* under the pool's caches_lock, but for `next`, which never changes */
-    bool pending;                   /* to be taken over, once the owner is out */
-    uint64_t seen_level, seen_gets; /* level and GETS_THREAD when cache_unused was last asked */
-    struct cache *next;             /* of the pool's caches */
-    struct cache *next_unowned;
-    _Atomic(bool) owned; /* a thread has it */
+    struct cache_base base[2];
+    _Atomic(uint64_t) counters[COUNTERS];
+    /* every call; and in the rest of the line the first of the slots */
+    _Alignas(CACHE_LINE) _Atomic(uint64_t) level;
+    _Atomic(uintptr_t) gate;
+    uint32_t limit;      /* n may grow to */
+    _Atomic(bool) busy;  /* the owner is inside */
+    struct desc *bottom; /* &cache_bottom; behind it, beyond the end of the struct, are the slots */
 };
+
+#define LEVEL_SIDE ((uint64_t)1 << 16)
+#define LEVEL_GET  (LEVEL_SIDE << 1)
+
+static inline uint32_t level_n(uint64_t level)
+{
+    return (uint16_t)level;
+}
+
+/* The slots of a cache, slots[-1] being its bottom. */
+static inline struct desc **cache_slots(struct cache *c)
+{
+    return &c->bottom + 1;
+}
+
+/* The size of a cache with so many slots. */
+static inline size_t cache_size(uint32_t slots)
+{
+    size_t line = CACHE_LINE;
+    return (offsetof(struct cache, bottom) + ((size_t)slots + 1) * sizeof(struct desc *) + line - 1) / line * line;
+}
 
 /* What lies beneath the coldest buffer: a descriptor with a word that matches no gate, so that get need not ask whether
  * the cache is empty. Never handed out. */
@@ -85,8 +118,16 @@ extern struct desc cache_bottom;
 
 static inline uint32_t cache_idle(const struct cache *c)
 {
-    return (uint32_t)load_relaxed(&c->level);
+    return level_n(load_relaxed(&c->level));
 }
+
+/* Together as they were at one moment, but for calls that meet the reader more than once. Any thread. */
+struct cache_counts {
+    uint64_t gets; /* served here */
+    uint32_t moved, n;
+};
+
+struct cache_counts cache_read(const struct cache *c);
 
 /* ThreadSanitizer does not know membarrier(2); for it the owner's half is a real barrier. So it may be elsewhere. */
 #ifndef BUFFERPOOL_REAL_FENCES
@@ -123,19 +164,19 @@ static inline void cache_leave(struct cache *c)
     store_release(&c->busy, false); /* with cache_owner_is_out */
 }
 
-/* The fast get: the warmest buffer, now live, with len 0 and not yet counted; NULL if the slow path must see to it. */
+/* The fast get: the warmest buffer, now live, with len 0; NULL if the slow path must see to it. */
 static inline struct desc *cache_pop_plain(struct cache *c)
 {
     cache_enter(c);
     uintptr_t gate = gate_load(&c->gate);
     uint64_t level = load_relaxed(&c->level);
-    struct desc *d = (c->slots - 1)[(uint32_t)level];
+    struct desc *d = (&c->bottom)[level_n(level)];
     uintptr_t word = load_relaxed(&d->word) + (STATE_LIVE - STATE_IDLE);
     if (unlikely(word != gate)) { /* nothing there, a grown one, or the gate is closed */
         cache_leave(c);
         return NULL;
     }
-    store_relaxed(&c->level, level - 1);
+    store_relaxed(&c->level, level + LEVEL_GET - 1);
     cache_leave(c);
     store_relaxed(&d->word, word);
     d->pub.len = 0;
@@ -148,11 +189,12 @@ static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t w
     cache_enter(c);
     uintptr_t gate = gate_load(&c->gate);
     uint64_t level = load_relaxed(&c->level);
-    if (unlikely(word != gate || (uint32_t)level >= c->limit)) {
+    uint32_t n = level_n(level);
+    if (unlikely(word != gate || n >= c->limit)) {
         cache_leave(c);
         return false;
     }
-    c->slots[(uint32_t)level] = d;
+    cache_slots(c)[n] = d;
     store_relaxed(&d->word, word - (STATE_LIVE - STATE_IDLE));
     store_relaxed(&c->level, level + 1);
     cache_leave(c);
@@ -213,5 +255,8 @@ void cache_give_budget_back(bufferpool_t *pool, struct cache *c);
 
 /* Whether nothing went in or out since this was last asked. */
 bool cache_unused(struct cache *c);
+
+/* In the child after fork: what moved and n are. */
+void cache_reset(struct cache *c, uint32_t moved, uint32_t n);
 
 #endif

@@ -14,7 +14,7 @@
 
 struct bufferpool pool_default = {
     .slot = REGISTRY_DEFAULT_SLOT,
-    .tag = REGISTRY_DEFAULT_TAG | REGISTRY_DEFAULT_SLOT,
+    .tag = REGISTRY_DEFAULT_TAG,
     .name = (char[]){"default"},
     .max_capacity = CONFIG_MAX_CAPACITY,
     .cache_bytes = CONFIG_THREAD_CACHE_BYTES,

@@ -8,10 +8,11 @@
  *
  * The word says whose the descriptor is and in which state:
  *
- *     word = tag << 3 | state        tag = salt << 16 | slot
+ *     word = tag << 3 | state        tag = salt << 23 | slot << 7 | place
  *
  * `slot` is the pool's place in the registry, `salt` differs between pools that used the same slot one after the
- * other. One load of the word thus leads put to the pool and tells a held buffer from any other.
+ * other, and `place` is where a thread's table has its cache (tls_cache.h). One load of the word thus leads put to the
+ * cache and the pool, and tells a held buffer from any other.
  *
  *     FREE <-- drop, trim -- IDLE <-- put -- LIVE          each put is word - 1, each get word + 1,
  *      |                      +----- get --->  ^           so a buffer that was handed out twice stands
@@ -40,6 +41,8 @@ enum desc_state {
 
 #define STATE_BITS 3
 #define STATE_MASK ((uintptr_t)7)
+#define PLACE_BITS 7
+#define PLACE_MASK (((uintptr_t)1 << PLACE_BITS) - 1)
 #define SLOT_BITS  16
 #define SLOT_MASK  (((uintptr_t)1 << SLOT_BITS) - 1)
 
@@ -79,18 +82,33 @@ static inline enum desc_state desc_state(uintptr_t word)
 
 static inline size_t desc_slot(uintptr_t word)
 {
-    return (size_t)((word >> STATE_BITS) & SLOT_MASK);
+    return (size_t)((word >> (STATE_BITS + PLACE_BITS)) & SLOT_MASK);
 }
 
-/* The place of a slot in an array of pointers, in bytes; and, with fewer instructions, of that which a word names. */
-static inline size_t desc_offset_of_slot(size_t slot)
+/* The first slots have a place each; the others share the last one, where no table has anything. */
+#define PLACES     ((size_t)PLACE_MASK + 1)
+#define PLACE_NONE ((size_t)PLACE_MASK)
+
+static inline size_t desc_place(size_t slot)
 {
-    return slot * sizeof(void *);
+    return slot < PLACE_NONE ? slot : PLACE_NONE;
+}
+
+static inline uintptr_t desc_tag(uint32_t salt, size_t slot)
+{
+    uintptr_t tag = ((uintptr_t)salt << SLOT_BITS | slot) << PLACE_BITS | desc_place(slot);
+    return tag << STATE_BITS >> STATE_BITS; /* it is to fit into a word */
+}
+
+/* A place in an array of pointers, in bytes; and, with fewer instructions, that which a word names. */
+static inline size_t desc_offset_of_place(size_t place)
+{
+    return place * sizeof(void *);
 }
 
 static inline size_t desc_offset(uintptr_t word)
 {
-    return (size_t)(word & (SLOT_MASK << STATE_BITS)) / ((1u << STATE_BITS) / sizeof(void *));
+    return (size_t)(word & (PLACE_MASK << STATE_BITS)) / ((1u << STATE_BITS) / sizeof(void *));
 }
 
 static inline uintptr_t desc_word(uintptr_t tag, enum desc_state state)

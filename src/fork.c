@@ -87,10 +87,10 @@ static struct census take_census(bufferpool_t *pool)
 }
 
 /* So that the walks tell the calling thread's idle buffers from the rest. */
-static void mark_cached(const struct cache *own, uint32_t mark)
+static void mark_cached(struct cache *own, uint32_t mark)
 {
     for (uint32_t i = 0; own != NULL && i < cache_idle(own); i++)
-        store_relaxed(&own->slots[i]->below, mark);
+        store_relaxed(&cache_slots(own)[i]->below, mark);
 }
 
 /* Fills the depot, whose in_flight counts every pooled buffer at first. */
@@ -134,8 +134,8 @@ static void pool_repair(bufferpool_t *pool)
         store_relaxed(&pool->idle_reserved, depot.bytes + (own != NULL ? own->budget : 0));
     /* the calling thread's cache counts what it holds, the shared one what is live */
     if (own != NULL)
-        store_relaxed(&own->level, ((uint64_t)census.cached << 32) | census.cached);
-    store_relaxed(&pool->shared.level, (uint64_t)census.live << 32);
+        cache_reset(own, census.cached, census.cached);
+    cache_reset(&pool->shared, census.live, 0);
     settle_bypass(pool, census.bypass);
     atomic_flag_clear(&pool->reclaim.busy);
     pool->waiters.first = pool->waiters.last = NULL;

@@ -147,6 +147,12 @@ static struct cache *cache_for_slow_path(bufferpool_t *pool)
     return tls_cache_own(pool);
 }
 
+/* Whether the fast path could not find the cache, for want of a place in the thread's table. */
+static bool is_placeless(const bufferpool_t *pool, const struct cache *c)
+{
+    return unlikely(pool->slot >= PLACE_NONE) && !c->shared;
+}
+
 static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, enum at_cap at_cap, const char *caller)
 {
     int saved_errno = errno;
@@ -155,8 +161,11 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
         errno = ENOMEM;
         return NULL;
     }
+    struct desc *d = is_placeless(pool, c) ? cache_pop_plain(c) : NULL;
+    if (d != NULL)
+        return &d->pub;
     enum counter source;
-    struct desc *d = take_slow(pool, c, at_cap, &source, caller);
+    d = take_slow(pool, c, at_cap, &source, caller);
     wait_check(pool);
     if (d == NULL) {
         if (at_cap == REFUSE && errno == EAGAIN)
@@ -170,11 +179,7 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
 
 static inline struct desc *get_fast(const bufferpool_t *pool)
 {
-    struct cache *c = tls_cache_at(pool->slot_offset);
-    struct desc *d = cache_pop_plain(c);
-    if (likely(d != NULL))
-        bump_relaxed(&c->counters[GETS_THREAD], 1);
-    return d;
+    return cache_pop_plain(tls_cache_at(pool->place_offset));
 }
 
 bufferpool_buf_t *bufferpool_get(bufferpool_t *pool)
@@ -321,6 +326,8 @@ static __attribute__((noinline)) void put_slow(struct desc *d, const char *calle
     struct cache *c = cache_for_slow_path(pool);
     if (c == NULL)
         c = &pool->shared;
+    if (is_placeless(pool, c) && cache_push_plain(c, d, word))
+        return;
     claim(pool, d, word, caller);
     if (desc_state(word) == STATE_LIVE_GROWN && d->pub.cap <= pool->max_capacity)
         strikes_judge(pool, c, d, caller);
@@ -375,20 +382,24 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
         errno = saved_errno;
         return ENOMEM;
     }
-    uint64_t taken[COUNTERS] = {0};
+    uint64_t taken[COUNTERS] = {0}, counted = 0;
     for (size_t i = 0; i < n; i++) {
-        enum counter source = GETS_THREAD;
         struct desc *d = c->shared ? NULL : cache_pop_plain(c);
-        if (d == NULL)
+        if (d != NULL) {
+            counted++;
+        } else {
+            enum counter source;
             d = take_slow(pool, c, BYPASS, &source, "bufferpool_get_bulk");
-        if (d == NULL) {
-            return_uncounted(pool, c, bufs, i);
-            wait_check(pool);
-            errno = saved_errno;
-            return ENOMEM;
+            if (d == NULL) {
+                cache_count(c, GETS_THREAD, -counted);
+                return_uncounted(pool, c, bufs, i);
+                wait_check(pool);
+                errno = saved_errno;
+                return ENOMEM;
+            }
+            taken[source]++;
         }
         bufs[i] = &d->pub;
-        taken[source]++;
     }
     for (int source = GETS_THREAD; source <= GETS_BYPASS; source++)
         if (taken[source] != 0)

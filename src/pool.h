@@ -36,7 +36,7 @@ struct reclaim {
 struct bufferpool {
     /* read-only after creation */
     size_t slot;
-    size_t slot_offset; /* desc_offset_of_slot */
+    size_t place_offset; /* desc_offset_of_place */
     uintptr_t tag;
     char *name;
     size_t max_capacity;

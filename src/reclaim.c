@@ -205,12 +205,11 @@ size_t bufferpool_trim(bufferpool_t *pool)
 void bufferpool_thread_flush(void)
 {
     int saved_errno = errno;
-    struct thread *self = tls_self;
     registry_lock();
-    for (size_t slot = 0; slot < self->size; slot++) {
-        struct cache *c = load_relaxed(&self->table[slot]);
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
+        struct cache *c = tls_cache_find(pool->slot);
         if (c != &tls_cache_none)
-            pressure_flush(registry_find(slot), c);
+            pressure_flush(pool, c);
     }
     registry_unlock();
     errno = saved_errno;

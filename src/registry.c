@@ -112,10 +112,9 @@ bool registry_add(bufferpool_t *pool, const char *name)
     if (pool->name == NULL)
         return false;
     pool->slot = slot;
-    pool->slot_offset = desc_offset_of_slot(slot);
+    pool->place_offset = desc_offset_of_place(desc_place(slot));
     /* an odd multiplier: consecutive salts look nothing alike, and none repeats before all were used */
-    pool->tag = (uintptr_t)(next_salt++ * (uint32_t)0x9e3779b1u) << SLOT_BITS | slot;
-    pool->tag = pool->tag << STATE_BITS >> STATE_BITS;
+    pool->tag = desc_tag(next_salt++ * (uint32_t)0x9e3779b1u, slot);
     if (slot >= end)
         end = slot + 1;
     store_release(e, pool); /* with the acquire in registry_find */

@@ -5,7 +5,7 @@
 #ifndef BUFFERPOOL_REGISTRY_H
 #define BUFFERPOOL_REGISTRY_H
 
-#include "bufferpool.h"
+#include "desc.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 
 /* The default pool's slot and tag, and its place there from the start. */
 #define REGISTRY_DEFAULT_SLOT 0u
-#define REGISTRY_DEFAULT_TAG  ((uintptr_t)0x1b0u << 16)
+#define REGISTRY_DEFAULT_TAG  ((uintptr_t)0x1b0u << (SLOT_BITS + PLACE_BITS)) /* desc_tag(0x1b0, 0) */
 
 /* The lock: taken to create and destroy pools, to give a thread a cache, to flush a thread's caches, when a thread exits,
  * and across fork. Before it no other lock of the library is held, but the background thread's across fork; under it the

@@ -29,9 +29,10 @@ struct totals {
 
 static void add_cache(struct totals *totals, const struct cache *c)
 {
-    uint64_t level = load_relaxed(&c->level);
-    totals->outside += (uint32_t)(level >> 32);
-    totals->idle += (uint32_t)level;
+    const struct cache_counts counts = cache_read(c);
+    totals->outside += counts.moved;
+    totals->idle += counts.n;
+    totals->counters[GETS_THREAD] += counts.gets;
     totals->extra += load_relaxed(&c->extra);
     totals->owned += load_relaxed(&c->owned);
     for (int i = 0; i < COUNTERS; i++)

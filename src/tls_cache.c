@@ -18,12 +18,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct thread no_thread;
-static struct thread gone_thread;
+#define FOUR(x) x, x, x, x
+#define EMPTY_TABLE                                                                                                    \
+    {                                                                                                                  \
+        FOUR(FOUR(FOUR(&tls_cache_none))), FOUR(FOUR(FOUR(&tls_cache_none)))                                           \
+    }
+_Static_assert(PLACES == 128, "an empty table has that many places");
+
+struct cache tls_cache_none = {.gate = GATE_CLOSED, .bottom = &cache_bottom};
+static struct thread no_thread = {.table = EMPTY_TABLE};
+static struct thread gone_thread = {.table = EMPTY_TABLE};
 
 _Thread_local struct thread *tls_self = &no_thread;
-static struct desc *no_slots[] = {&cache_bottom};
-struct cache tls_cache_none = {.gate = GATE_CLOSED, .slots = no_slots + 1};
 
 static struct thread *threads; /* linked by next; under the registry's lock */
 static pthread_key_t key;      /* its value is tls_self; there once key_made; under the registry's lock */
@@ -44,6 +50,12 @@ static void cache_disown(bufferpool_t *pool, struct cache *c)
     wait_check(pool);
 }
 
+static void thread_free(struct thread *thread)
+{
+    free(thread->more);
+    free(thread);
+}
+
 static void thread_unlink(struct thread *thread)
 {
     *thread->link = thread->next;
@@ -55,15 +67,15 @@ static void thread_end(void *value)
 {
     struct thread *thread = value;
     registry_lock();
-    for (size_t slot = 0; slot < thread->size; slot++) {
-        struct cache *c = load_relaxed(&thread->table[slot]);
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
+        struct cache *c = tls_cache_find(pool->slot);
         if (c != &tls_cache_none)
-            cache_disown(registry_find(slot), c);
+            cache_disown(pool, c);
     }
     thread_unlink(thread);
     tls_self = &gone_thread;
     registry_unlock();
-    free(thread);
+    thread_free(thread);
 }
 
 /* The shared library is never unmapped. A plug-in that contains the static one may be, and its key must go with it. */
@@ -81,18 +93,12 @@ __attribute__((destructor)) static void library_end(void)
 
 static struct cache *cache_make(const bufferpool_t *pool)
 {
-    struct cache *c = aligned_alloc(CACHE_LINE, sizeof(*c));
+    struct cache *c = aligned_alloc(CACHE_LINE, cache_size(pool->cache_slots));
     if (c == NULL)
         return NULL;
     memset(c, 0, sizeof(*c));
     c->gate = GATE_CLOSED;
-    struct desc **slots = malloc((pool->cache_slots + 1) * sizeof(struct desc *));
-    if (slots == NULL) {
-        free(c);
-        return NULL;
-    }
-    slots[0] = &cache_bottom;
-    c->slots = slots + 1;
+    c->bottom = &cache_bottom;
     return c;
 }
 
@@ -120,41 +126,59 @@ static struct cache *cache_acquire(bufferpool_t *pool)
     return c;
 }
 
-/* The calling thread's table, large enough for the slot; NULL: no memory, or no key. */
-static struct thread *thread_with(size_t slot)
+static void clear(tls_entry *entries, size_t n)
 {
-    struct thread *old = tls_self;
-    if (slot < old->size)
-        return old;
+    for (size_t i = 0; i < n; i++)
+        store_relaxed(&entries[i], &tls_cache_none);
+}
+
+/* The calling thread's struct, made if need be; NULL: no memory, or no key. */
+static struct thread *thread_own(void)
+{
+    if (tls_self != &no_thread)
+        return tls_self;
     if (!key_made && pthread_key_create(&key, thread_end) != 0)
         return NULL;
     key_made = true;
 
-    size_t size = 8;
-    while (size <= slot)
-        size *= 2;
-    struct thread *thread = malloc(sizeof(*thread) + size * sizeof(thread->table[0]));
+    struct thread *thread = malloc(sizeof(*thread));
     if (thread == NULL)
         return NULL;
     if (pthread_setspecific(key, thread) != 0) {
         free(thread);
         return NULL;
     }
-    thread->size = size;
-    thread->bytes = size * sizeof(thread->table[0]);
-    for (size_t i = 0; i < size; i++)
-        store_relaxed(&thread->table[i], i < old->size ? load_relaxed(&old->table[i]) : &tls_cache_none);
+    clear(thread->table, PLACES);
+    thread->more = NULL;
+    thread->more_size = 0;
     thread->link = &threads;
     thread->next = threads;
     if (threads != NULL)
         threads->link = &thread->next;
     threads = thread;
-    if (old != &no_thread) {
-        thread_unlink(old);
-        free(old);
-    }
     tls_self = thread;
     return thread;
+}
+
+/* Where the calling thread has the slot's cache, once it has one; NULL: no memory. */
+static tls_entry *entry_make(size_t slot)
+{
+    struct thread *thread = thread_own();
+    if (thread == NULL)
+        return NULL;
+    tls_entry *entry = tls_entry_of(thread, slot);
+    if (entry != NULL)
+        return entry;
+    size_t size = PLACES;
+    while (size <= slot - PLACE_NONE)
+        size *= 2;
+    tls_entry *more = realloc(thread->more, size * sizeof(*more)); /* others look at it under the lock only */
+    if (more == NULL)
+        return NULL;
+    clear(more + thread->more_size, size - thread->more_size);
+    thread->more = more;
+    thread->more_size = size;
+    return tls_entry_of(thread, slot);
 }
 
 struct cache *tls_cache_own_or_shared(bufferpool_t *pool)
@@ -174,10 +198,10 @@ struct cache *tls_cache_own(bufferpool_t *pool)
     takeover_init();
     registry_lock();
     bool ready = fork_handlers_install();
-    struct thread *self = ready ? thread_with(pool->slot) : NULL;
-    c = self != NULL ? cache_acquire(pool) : NULL;
+    tls_entry *entry = ready ? entry_make(pool->slot) : NULL;
+    c = entry != NULL ? cache_acquire(pool) : NULL;
     if (c != NULL)
-        store_relaxed(&self->table[pool->slot], c);
+        store_relaxed(entry, c);
     registry_unlock();
     if (!ready)
         return NULL;
@@ -188,16 +212,17 @@ struct cache *tls_cache_own(bufferpool_t *pool)
 
 void tls_cache_forget(const bufferpool_t *pool)
 {
-    for (struct thread *thread = threads; thread != NULL; thread = thread->next)
-        if (pool->slot < thread->size)
-            store_relaxed(&thread->table[pool->slot], &tls_cache_none);
+    for (struct thread *thread = threads; thread != NULL; thread = thread->next) {
+        tls_entry *entry = tls_entry_of(thread, pool->slot);
+        if (entry != NULL)
+            store_relaxed(entry, &tls_cache_none);
+    }
 }
 
 void tls_cache_free_all(bufferpool_t *pool)
 {
     for (struct cache *c = load_relaxed(&pool->caches); c != NULL;) {
         struct cache *next = c->next;
-        free(c->slots - 1);
         free(c);
         c = next;
     }
@@ -211,7 +236,7 @@ void tls_cache_forget_others(void)
         struct thread *next = thread->next;
         if (thread != tls_self) {
             thread_unlink(thread);
-            free(thread);
+            thread_free(thread);
         }
         thread = next;
     }
@@ -227,7 +252,7 @@ struct cache *tls_cache_adopt(bufferpool_t *pool)
         if (c == own)
             continue;
         cache_close(c);
-        store_relaxed(&c->level, 0);
+        cache_reset(c, 0, 0);
         store_relaxed(&c->extra, 0);
         store_relaxed(&c->busy, false);
         c->budget = 0;

@@ -8,22 +8,27 @@
  *
  * tls_self is one of
  *
- *     &no_thread      the thread has no cache yet: a table of size 0
+ *     &no_thread      the thread has no cache yet: an empty table
  *     a struct        linked into the list of threads, and the value of the library's pthread key
- *     &gone_thread    the key's destructor has run: a table of size 0, and nothing makes another. From then on the
- *                     thread uses pool->shared, which goes to the depot with every buffer
+ *     &gone_thread    the key's destructor has run: an empty table, and nothing fills it. From then on the thread uses
+ *                     pool->shared, which goes to the depot with every buffer
+ *
+ * The table has a place for each of the first slots, so that the fast path need not ask how large it is; pools beyond
+ * these are found in the second table, by the slow path.
  */
 #ifndef BUFFERPOOL_TLS_CACHE_H
 #define BUFFERPOOL_TLS_CACHE_H
 
 #include "cache.h"
 
+typedef _Atomic(struct cache *) tls_entry; /* &tls_cache_none where the thread has none */
+
 struct thread {
-    size_t bytes; /* of the table */
-    size_t size;  /* its entries */
+    tls_entry table[PLACES]; /* by place; the last is always empty */
+    tls_entry *more;         /* by slot, from PLACE_NONE on */
+    size_t more_size;        /* its entries */
     struct thread *next;
-    struct thread **link;            /* what points to it in the list of threads */
-    _Atomic(struct cache *) table[]; /* by slot; tls_cache_none where the thread has none */
+    struct thread **link; /* what points to it in the list of threads */
 };
 
 /* What table entries without a cache point to: empty, and its gate is closed. Nothing but `busy` is written to, in vain. */
@@ -32,18 +37,24 @@ extern struct cache tls_cache_none;
 /* The calling thread's table. Initial-exec: in a shared library the default model costs a call. */
 extern _Thread_local struct thread *tls_self __attribute__((tls_model("initial-exec")));
 
-/* By the slot's place in the table, in bytes. */
+/* By place, in bytes. */
 static inline struct cache *tls_cache_at(size_t offset)
 {
-    struct thread *self = tls_self;
-    if (unlikely(offset >= self->bytes))
-        return &tls_cache_none;
-    return load_relaxed((_Atomic(struct cache *) *)(void *)((char *)self->table + offset));
+    return load_relaxed((tls_entry *)(void *)((char *)tls_self->table + offset));
+}
+
+/* Where the thread has the slot's cache; NULL: its tables are too small for that. */
+static inline tls_entry *tls_entry_of(struct thread *thread, size_t slot)
+{
+    if (slot < PLACE_NONE)
+        return &thread->table[slot];
+    return slot - PLACE_NONE < thread->more_size ? &thread->more[slot - PLACE_NONE] : NULL;
 }
 
 static inline struct cache *tls_cache_find(size_t slot)
 {
-    return tls_cache_at(desc_offset_of_slot(slot));
+    tls_entry *entry = tls_entry_of(tls_self, slot);
+    return entry != NULL ? load_relaxed(entry) : &tls_cache_none;
 }
 
 /* The calling thread's cache of the pool, made if need be; pool->shared where that is impossible. NULL: no memory for

@@ -67,8 +67,14 @@ static void strangers_are_told_apart(void **state)
 static void a_word_keeps_slot_and_state(void **state)
 {
     (void)state;
-    uintptr_t word = desc_word((uintptr_t)0x1234 << SLOT_BITS | 0xabcd, STATE_LIVE_GROWN);
-    assert_int_equal(desc_slot(word), 0xabcd);
+    const size_t slots[] = {0, 1, PLACE_NONE - 1, PLACE_NONE, PLACES, 2 * PLACES + 5, 0xabcd};
+    for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
+        const uintptr_t of_slot = desc_word(desc_tag(0x1234, slots[i]), STATE_LIVE);
+        assert_int_equal(desc_slot(of_slot), slots[i]);
+        assert_int_equal(desc_offset(of_slot), desc_offset_of_place(desc_place(slots[i])));
+        assert_int_equal(desc_place(slots[i]), slots[i] < PLACE_NONE ? slots[i] : PLACE_NONE);
+    }
+    uintptr_t word = desc_word(desc_tag(0x1234, 0xabcd), STATE_LIVE_GROWN);
     assert_int_equal(desc_state(word), STATE_LIVE_GROWN);
     /* what get and put rely on */
     assert_int_equal(STATE_LIVE - STATE_IDLE, 1);

@@ -166,7 +166,7 @@ static void hand_put_second_half(struct hand *hand)
 {
     struct desc *d = desc_of(hand->bufs[--hand->n]);
     const uint64_t level = load_relaxed(&hand->cache->level);
-    hand->cache->slots[(uint32_t)level] = d;
+    cache_slots(hand->cache)[level_n(level)] = d;
     store_relaxed(&d->word, desc_word(hand->pool->tag, STATE_IDLE));
     store_relaxed(&hand->cache->level, level + 1);
     cache_leave(hand->cache);
@@ -206,10 +206,10 @@ static void a_put_on_its_way_for_long_is_not_disturbed(void **state)
     interrupted->want = 1;
     hand_do(interrupted, hand_get);
     hand_do(interrupted, hand_put_first_half);
-    const struct desc *coldest = interrupted->cache->slots[0];
+    const struct desc *coldest = cache_slots(interrupted->cache)[0];
     assert_int_equal(bufferpool_trim(scene.pool), (scene.cap - 4) * CAPACITY);
     assert_int_equal(cache_idle(interrupted->cache), 3);
-    assert_ptr_equal(interrupted->cache->slots[0], coldest);
+    assert_ptr_equal(cache_slots(interrupted->cache)[0], coldest);
     check_laws(scene.pool, &scene.blocks, 1);
     hand_do(interrupted, hand_put_second_half);
     assert_int_equal(stats_of(scene.pool).idle_thread, 4);
