@@ -124,6 +124,7 @@ void background_begin(bufferpool_t *pool)
 {
     if (likely(!pool->background.wanted) || load_relaxed(&pool->background.begun))
         return;
+    int saved_errno = errno;
     pthread_mutex_lock(&lock);
     if (!load_relaxed(&pool->background.begun)) {
         store_relaxed(&pool->background.begun, true); /* also if there is no thread: it is not tried again and again */
@@ -134,6 +135,7 @@ void background_begin(bufferpool_t *pool)
             pthread_cond_broadcast(&changed);
     }
     pthread_mutex_unlock(&lock);
+    errno = saved_errno;
 }
 
 /* Tells the worker to end; the lock is held. */

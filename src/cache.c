@@ -56,7 +56,7 @@ static unsigned side_of(uint64_t level)
 }
 
 /* moved and n change in one store, so that whoever sums up (moved - n) never sees half of it. */
-static void level_set(struct cache *c, uint32_t moved, uint32_t n)
+static inline void level_set(struct cache *c, uint32_t moved, uint32_t n)
 {
     const uint64_t level = load_relaxed(&c->level);
     const unsigned side = side_of(level);
@@ -65,7 +65,7 @@ static void level_set(struct cache *c, uint32_t moved, uint32_t n)
     store_release(&c->level, (side ? 0 : LEVEL_SIDE) | n); /* with the acquires in cache_read */
 }
 
-static void level_add(struct cache *c, int32_t moved, int32_t n)
+static inline void level_add(struct cache *c, int32_t moved, int32_t n)
 {
     if (c->shared)
         add_relaxed(&c->base[0].moved, (uint32_t)moved);
@@ -114,6 +114,13 @@ static size_t held_bytes(const bufferpool_t *pool, const struct cache *c)
     return cache_idle(c) * pool->heap.base + load_relaxed(&c->extra);
 }
 
+/* Whether neither budget nor grown buffers matter, so that plain ones come and go by number alone and limit is the number
+ * of slots. */
+static bool is_plain(const bufferpool_t *pool, const struct cache *c)
+{
+    return pool->max_idle_bytes == 0 && load_relaxed(&c->extra) == 0;
+}
+
 /* How many buffers the cache may hold if the next ones are plain. */
 static void limit_update(const bufferpool_t *pool, struct cache *c)
 {
@@ -121,7 +128,7 @@ static void limit_update(const bufferpool_t *pool, struct cache *c)
     if (pool->max_idle_bytes != 0 && c->budget < bytes)
         bytes = c->budget;
     size_t limit = (bytes - load_relaxed(&c->extra)) / pool->heap.base;
-    c->limit = limit < pool->cache_slots ? (uint32_t)limit : pool->cache_slots;
+    c->limit = limit < pool->cache_slots ? limit : pool->cache_slots;
 }
 
 /* ---- max_idle_bytes ---- */
@@ -208,43 +215,40 @@ void cache_give_budget_back(bufferpool_t *pool, struct cache *c)
 
 /* ---- to and from the depot ---- */
 
-/* Pushes the chain, of which `extra` bytes are beyond buffer_capacity, as one magazine; under pressure each buffer as
- * one of its own, so that a get that takes one leaves the others where the next finds them. */
-static void push_chain(bufferpool_t *pool, struct desc *first, uint32_t count, size_t extra)
+/* Pushes the buffers, of which `extra` bytes are beyond buffer_capacity, in magazines; under pressure each by itself, so
+ * that a get that takes one leaves the others where the next finds them. The last are on top. */
+static void push(bufferpool_t *pool, struct desc *const *bufs, uint32_t count, size_t extra)
 {
     if (extra != 0)
         add_relaxed(&pool->depot.extra, extra);
-    if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF) {
-        depot_push(&pool->depot, first, count);
-        return;
-    }
-    while (first != NULL) {
-        struct desc *next = first->chain;
-        first->chain = NULL;
-        depot_push(&pool->depot, first, 1);
-        first = next;
+    const uint32_t most = load_relaxed(&pool->pressure.state) == PRESSURE_OFF ? MAGAZINE_MAX : 1;
+    while (count > 0) {
+        const uint32_t n = count < most ? count : most;
+        depot_push(&pool->depot, bufs, n, extra != 0);
+        bufs += n;
+        count -= n;
     }
 }
 
 /* From inside: moves the `count` coldest buffers to the depot. */
 static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
 {
-    uint32_t n = cache_idle(c);
+    struct desc **slots = cache_slots(c);
+    const uint32_t n = cache_idle(c);
+    const bool plain = is_plain(pool, c);
     size_t extra = 0;
-    struct desc *first = NULL;
-    for (uint32_t i = 0; i < count; i++) { /* the last of them, the warmest, comes first */
-        struct desc *d = cache_slots(c)[i];
-        d->chain = first;
-        first = d;
-        extra += beyond_base(pool, d);
+    if (!plain) {
+        for (uint32_t i = 0; i < count; i++)
+            extra += beyond_base(pool, slots[i]);
+        budget_to_depot(pool, c, count * pool->heap.base + extra);
+        store_relaxed(&c->extra, load_relaxed(&c->extra) - extra);
     }
-    if (count < n)
-        memmove(cache_slots(c), cache_slots(c) + count, (n - count) * sizeof(struct desc *));
-    budget_to_depot(pool, c, count * pool->heap.base + extra);
-    store_relaxed(&c->extra, load_relaxed(&c->extra) - extra);
     level_add(c, -(int32_t)count, -(int32_t)count);
-    limit_update(pool, c);
-    push_chain(pool, first, count, extra);
+    push(pool, slots, count, extra);
+    if (count < n) /* no more than were flushed, so they do not overlap */
+        memcpy(slots, slots + count, (n - count) * sizeof(struct desc *));
+    if (!plain)
+        limit_update(pool, c);
 }
 
 uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
@@ -297,56 +301,73 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller)
     return d != NULL ? cache_hand_out(pool, d, caller) : NULL;
 }
 
-/* From inside: stores as many of the chain as fit into the empty cache, the first on top. Returns the rest; *bytes is
- * the cap of those stored, *count their number. */
-static struct desc *fill(const bufferpool_t *pool, struct cache *c, struct desc *d, size_t *bytes, uint32_t *count)
+/* From inside: how many of the n buffers, the last ones, fit into the empty cache; *bytes is their cap. */
+static uint32_t fitting(const bufferpool_t *pool, struct desc *const *bufs, uint32_t n, bool grown, size_t *bytes)
 {
-    struct desc **slots = cache_slots(c);
-    size_t cached = 0;
     uint32_t fit = 0;
-    for (; d != NULL && fit < pool->cache_slots && cached + d->pub.cap <= pool->cache_bytes; d = d->chain, fit++) {
-        slots[fit] = d;
-        cached += d->pub.cap;
+    *bytes = 0;
+    for (; fit < n && fit < pool->cache_slots; fit++) {
+        const size_t cap = grown ? bufs[n - 1 - fit]->pub.cap : pool->heap.base;
+        if (*bytes + cap > pool->cache_bytes)
+            break;
+        *bytes += cap;
     }
-    for (uint32_t i = 0; i < fit / 2; i++) {
-        struct desc *swap = slots[i];
-        slots[i] = slots[fit - 1 - i];
-        slots[fit - 1 - i] = swap;
-    }
-    store_relaxed(&c->extra, cached - fit * pool->heap.base);
-    *bytes = cached;
-    *count = fit;
-    return d;
+    return fit;
 }
 
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *caller)
 {
     /* inside from before the pop on: what is in transit here would else be missed by who takes the cache over */
     struct cache *in = enter(pool, c);
-    uint32_t count;
-    struct desc *first = depot_pop(&pool->depot, &pool->heap.table, &count);
-    if (first == NULL) {
+    const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
+    if (magazine.head == NULL) {
         leave(in);
         return NULL;
     }
-    /* the first is for the caller; as many of the others as fit are for the cache, which is empty unless its gate was
+    if (!in->shared && cache_idle(in) == 0 && is_plain(pool, in) && !magazine.grown &&
+        magazine.n <= pool->cache_slots) {
+        magazine_open(&magazine, &pool->heap.table, cache_slots(in));
+        depot_take(&pool->depot, magazine.n);
+        level_add(in, (int32_t)magazine.n, (int32_t)magazine.n - 1);
+        leave(in);
+        return cache_hand_out(pool, magazine.head, caller);
+    }
+    struct desc *bufs[MAGAZINE_MAX];
+    magazine_open(&magazine, &pool->heap.table, bufs);
+    /* the head is for the caller; as many of the others as fit are for the cache, which is empty unless its gate was
      * closed a moment ago */
+    const uint32_t others = magazine.n - 1;
     size_t bytes = 0;
     uint32_t fit = 0;
-    struct desc *rest = first->chain;
-    if (!in->shared && cache_idle(in) == 0)
-        rest = fill(pool, in, rest, &bytes, &fit);
-    bytes += first->pub.cap;
+    if (!in->shared && cache_idle(in) == 0) {
+        fit = fitting(pool, bufs, others, magazine.grown, &bytes);
+        memcpy(cache_slots(in), bufs + others - fit, fit * sizeof(struct desc *));
+        store_relaxed(&in->extra, bytes - fit * pool->heap.base);
+    }
+    bytes += magazine.grown ? magazine.head->pub.cap : pool->heap.base;
     leave_account(pool, fit + 1, bytes);
     depot_take(&pool->depot, fit + 1);
     level_add(in, (int32_t)fit + 1, (int32_t)fit);
     budget_from_depot(pool, in, bytes);
     if (!in->shared)
         limit_update(pool, in);
-    if (rest != NULL)
-        depot_restore(&pool->depot, rest, count - 1 - fit); /* its bytes never left the depot's account */
+    if (fit < others) /* their bytes never left the depot's account */
+        depot_restore(&pool->depot, bufs, others - fit, magazine.grown);
     leave(in);
-    return cache_hand_out(pool, first, caller);
+    return cache_hand_out(pool, magazine.head, caller);
+}
+
+bool cache_halve(bufferpool_t *pool, struct cache *c)
+{
+    if (pool->max_idle_bytes != 0) /* the limit may be lower because of others */
+        return false;
+    struct cache *in = enter(pool, c);
+    const uint32_t n = cache_idle(in);
+    const bool full = !in->shared && n > 0 && n >= in->limit;
+    if (full)
+        flush_coldest(pool, in, (n + 1) / 2);
+    leave(in);
+    return full;
 }
 
 bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
@@ -357,12 +378,11 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
     if (!kept) {
         /* nothing happens */
     } else if (in->shared || cap > pool->cache_bytes) {
-        d->chain = NULL;
         budget_to_depot(pool, in, cap);
         if (!in->shared)
             limit_update(pool, in);
         level_add(in, -1, 0);
-        push_chain(pool, d, 1, cap - pool->heap.base);
+        push(pool, &d, 1, cap - pool->heap.base);
     } else {
         while (!has_room(pool, in, cap))
             flush_coldest(pool, in, (cache_idle(in) + 1) / 2);

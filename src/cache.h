@@ -71,8 +71,9 @@ struct cache_base {
 };
 
 struct cache {
-    /* under the pool's caches_lock, but for `next`, which never changes */
+    /* under the pool's caches_lock, but for the first two, which never change */
     _Alignas(CACHE_LINE) struct cache *next; /* of the pool's caches */
+    bufferpool_t *pool;                      /* never changes; NULL: pool->shared, or nobody's */
     struct cache *next_unowned;
     uint64_t seen_gets, seen_level; /* when cache_unused was last asked */
     _Atomic(bool) owned;            /* a thread has it */
@@ -86,7 +87,7 @@ struct cache {
     /* every call; and in the rest of the line the first of the slots */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) level;
     _Atomic(uintptr_t) gate;
-    uint32_t limit;      /* n may grow to */
+    size_t limit;        /* n may grow to */
     _Atomic(bool) busy;  /* the owner is inside */
     struct desc *bottom; /* &cache_bottom; behind it, beyond the end of the struct, are the slots */
 };
@@ -189,7 +190,7 @@ static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t w
     cache_enter(c);
     uintptr_t gate = gate_load(&c->gate);
     uint64_t level = load_relaxed(&c->level);
-    uint32_t n = level_n(level);
+    size_t n = level_n(level);
     if (unlikely(word != gate || n >= c->limit)) {
         cache_leave(c);
         return false;
@@ -216,6 +217,9 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller)
 /* Takes a magazine from the depot, for the cache if that is empty; its first buffer, now live; NULL: the depot is
  * empty. */
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *caller);
+
+/* Moves the colder half of a full cache to the depot. False: it is not full, or not for want of slots, or not open. */
+bool cache_halve(bufferpool_t *pool, struct cache *c);
 
 /* Puts a buffer that is in an idle state already into the cache, or else the depot. Returns false, and does nothing,
  * if that would exceed max_idle_bytes. */

@@ -4,8 +4,12 @@
  *
  * The stack
  *
- *     head = {tag, index}, 64 bits. The descriptor of that index is the first buffer of the top magazine; its `below`
- *     is the index of the magazine beneath, its `count` the number of buffers, its `chain` the next of them.
+ *     head = {tag, index}, 64 bits. The descriptor of that index is the head of the top magazine; its `below` is the
+ *     index of the magazine beneath, its `count` the number of buffers.
+ *
+ *     The buffers of a magazine form a tree, the last of the array first. The head is node 0 and names nodes 1 and 2 in
+ *     its `link`; node i names 4i - 1 to 4i + 2 in its `link`, `below` and `count`. So whoever opens a magazine of eight
+ *     reads three descriptors, two of them at once, and not eight one after the other, which other processors wrote last.
  *
  *     1. A pop reads head, then `below` of that descriptor, then swaps head for {tag + 1, below}. Between the two
  *        another thread may have popped that magazine, and its descriptor may have been handed out, put, pushed again,
@@ -15,7 +19,7 @@
  *        never off the stack, and `below`, which only its pusher writes, before the push, is what it was. (A thread
  *        would have to sleep between the two for exactly a multiple of 2^32 pops to be fooled.) Pushes need not move
  *        the tag: a push that finds the same top, whatever happened to it, links to it rightly.
- *     3. A push writes chain, count, below and the buffers' words and bytes, and then swaps head, a release. A pop
+ *     3. A push writes the links, count, below and the buffers' words and bytes, and then swaps head, a release. A pop
  *        swaps with acquire. Pushes and pops by others in between are read-modify-writes of head, so they continue
  *        the release sequence of each push beneath: a pop synchronises with the push of the very magazine that it
  *        takes, and everything written before a buffer was put is seen by whoever gets it.
@@ -65,6 +69,7 @@
 #define PRESSURE         ((uint64_t)1 << 62)
 #define WANTED           ((uint64_t)1 << 63)
 #define HEAD_TAG         ((uint64_t)1 << 32)
+#define GROWN            ((uint32_t)1 << 31) /* in a head's count */
 #define HEAD_INDEX(head) ((uint32_t)(head))
 
 static struct depot_counts counts_of(uint64_t word)
@@ -106,9 +111,68 @@ static void note_in_flight(struct depot *depot, struct depot_counts counts)
 
 /* ---- the stack ---- */
 
-void depot_restore(struct depot *depot, struct desc *first, uint32_t count)
+/* Both go through the nodes from the last of the array to the first: `at` is the last of those that have a parent yet. */
+
+static void magazine_close(struct desc *const *bufs, uint32_t n, bool grown)
 {
-    store_relaxed(&first->count, count);
+    struct desc *const *at = bufs + n - 1, *const *parent = at;
+    struct desc *node = *parent;
+    store_relaxed(&node->count, n | (grown ? GROWN : 0));
+    if (at > bufs)
+        node->link[0] = (*--at)->index;
+    if (at > bufs)
+        node->link[1] = (*--at)->index;
+    while (at - bufs >= 4) {
+        node = *--parent;
+        node->link[0] = at[-1]->index;
+        node->link[1] = at[-2]->index;
+        store_relaxed(&node->below, at[-3]->index);
+        store_relaxed(&node->count, at[-4]->index);
+        at -= 4;
+    }
+    if (at > bufs) {
+        node = *--parent;
+        node->link[0] = (*--at)->index;
+        if (at > bufs)
+            node->link[1] = (*--at)->index;
+        if (at > bufs)
+            store_relaxed(&node->below, (*--at)->index);
+    }
+}
+
+void magazine_open(const struct magazine *magazine, const struct desc_table *table, struct desc **bufs)
+{
+    struct desc **at = bufs + magazine->n - 1, **parent = at;
+    const struct desc *node = *at = magazine->head;
+    struct desc_chunk chunk = desc_chunk_of(table, node->index);
+    if (at > bufs)
+        *--at = desc_near(table, &chunk, node->link[0]);
+    if (at > bufs)
+        *--at = desc_near(table, &chunk, node->link[1]);
+    while (at - bufs >= 4) {
+        node = *--parent;
+        at[-1] = desc_near(table, &chunk, node->link[0]);
+        at[-2] = desc_near(table, &chunk, node->link[1]);
+        at[-3] = desc_near(table, &chunk, load_relaxed(&node->below));
+        at[-4] = desc_near(table, &chunk, load_relaxed(&node->count));
+        for (int i = 1; i <= 4; i++)
+            __builtin_prefetch(at[-i], 1);
+        at -= 4;
+    }
+    if (at > bufs) {
+        node = *--parent;
+        *--at = desc_near(table, &chunk, node->link[0]);
+        if (at > bufs)
+            *--at = desc_near(table, &chunk, node->link[1]);
+        if (at > bufs)
+            *--at = desc_near(table, &chunk, load_relaxed(&node->below));
+    }
+}
+
+void depot_restore(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown)
+{
+    magazine_close(bufs, n, grown);
+    struct desc *first = bufs[n - 1];
     uint64_t head = load_relaxed(&depot->head);
     do {
         store_relaxed(&first->below, HEAD_INDEX(head));
@@ -116,10 +180,10 @@ void depot_restore(struct depot *depot, struct desc *first, uint32_t count)
     } while (!cas_seq_cst(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));
 }
 
-void depot_push(struct depot *depot, struct desc *first, uint32_t count)
+void depot_push(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown)
 {
-    sub_release(&depot->counts, IN_FLIGHT(count)); /* before the swap (8); release: as every change but a flag's */
-    depot_restore(depot, first, count);
+    sub_release(&depot->counts, IN_FLIGHT(n)); /* before the swap (8); release: as every change but a flag's */
+    depot_restore(depot, bufs, n, grown);
 }
 
 struct desc *depot_peek(struct depot *depot, const struct desc_table *table, uint64_t *head, uint64_t *below)
@@ -139,17 +203,17 @@ bool depot_swap(struct depot *depot, uint64_t head, uint64_t below)
     return cas_acquire(&depot->head, &head, next); /* with the release in depot_restore (3) */
 }
 
-struct desc *depot_pop(struct depot *depot, const struct desc_table *table, uint32_t *count)
+struct magazine depot_pop(struct depot *depot, const struct desc_table *table)
 {
     struct desc *first;
     uint64_t head, below;
     do {
         first = depot_peek(depot, table, &head, &below);
         if (first == NULL)
-            return NULL;
+            return (struct magazine){NULL, 0, false};
     } while (!depot_swap(depot, head, below));
-    *count = load_relaxed(&first->count);
-    return first;
+    const uint32_t count = load_relaxed(&first->count);
+    return (struct magazine){first, count & ~GROWN, (count & GROWN) != 0};
 }
 
 void depot_take(struct depot *depot, uint32_t n)
@@ -194,6 +258,13 @@ void depot_unreserve(struct depot *depot, uint32_t n)
 {
     /* release: with the swap in depot_reserve; the block was freed before its place is taken (5) */
     sub_release(&depot->counts, POOLED(n) + IN_FLIGHT(n));
+}
+
+bool depot_is_calm(const struct depot *depot, const _Atomic(size_t) *max_live)
+{
+    size_t n = cap_of(max_live);
+    struct depot_counts counts = counts_of(load_seq_cst(&depot->counts)); /* as below, and as in depot_wanted */
+    return !counts.wanted && counts.pooled <= n;
 }
 
 bool depot_over_cap(const struct depot *depot, const _Atomic(size_t) *max_live)

@@ -2,7 +2,7 @@
  *
  * depot.h - the shared stack of magazines, and the counts that enforce the cap
  *
- * A magazine is one or more idle buffers linked by `chain`. It is pushed and popped whole, with one compare-and-swap.
+ * A magazine is one or more idle buffers. It is pushed and popped whole, with one compare-and-swap.
  *
  * A pooled buffer is in flight (a caller or a thread cache has it), in the depot, or in transit: popped by somebody who
  * will free it, push it back, or only then count it in flight.
@@ -49,13 +49,25 @@ uint32_t depot_idle(struct depot_counts counts);
 /* Magazines popped so far, modulo 2^32. */
 uint32_t depot_pops(const struct depot *depot);
 
-/* Puts a magazine of `count` buffers, all in an idle state, on top: from in flight, or, restore, from transit. */
-void depot_push(struct depot *depot, struct desc *first, uint32_t count);
-void depot_restore(struct depot *depot, struct desc *first, uint32_t count);
+#define MAGAZINE_MAX 32u
 
-/* Takes the top magazine: its first buffer, linked to the others, and their number; NULL: the depot was empty. They are
- * the caller's now, in transit until it calls take, restore or discard for each. */
-struct desc *depot_pop(struct depot *depot, const struct desc_table *table, uint32_t *count);
+/* Puts a magazine of n buffers (1 to MAGAZINE_MAX), all in an idle state, on top: from in flight, or, restore, from transit.
+ * The last of the array is the first to be handed out. `grown`: whether some are of another cap than buffer_capacity. */
+void depot_push(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown);
+void depot_restore(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown);
+
+struct magazine {
+    struct desc *head; /* the last of its buffers; NULL: there was none */
+    uint32_t n;
+    bool grown;
+};
+
+/* Takes the top magazine. Its buffers are the caller's now, in transit until it calls take, restore or discard for each. */
+struct magazine depot_pop(struct depot *depot, const struct desc_table *table);
+
+/* What is in it, as it was pushed. */
+void magazine_open(const struct magazine *magazine, const struct desc_table *table, struct desc **bufs);
+
 void depot_take(struct depot *depot, uint32_t n);
 void depot_discard(struct depot *depot, uint32_t n); /* after their blocks were freed */
 
@@ -70,6 +82,9 @@ bool depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live);
 
 /* The end of n pooled buffers in flight: after their blocks were freed, or in place of making them. */
 void depot_unreserve(struct depot *depot, uint32_t n);
+
+/* Whether nobody waits, and no more than max_live pooled buffers exist. */
+bool depot_is_calm(const struct depot *depot, const _Atomic(size_t) *max_live);
 
 /* Whether more than max_live pooled buffers exist. */
 bool depot_over_cap(const struct depot *depot, const _Atomic(size_t) *max_live);

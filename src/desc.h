@@ -8,7 +8,7 @@
  *
  * The word says whose the descriptor is and in which state:
  *
- *     word = tag << 3 | state        tag = salt << 23 | slot << 7 | place
+ *     word = tag << STATE_BITS | state        tag = salt | slot | place, from the highest bits to the lowest
  *
  * `slot` is the pool's place in the registry, `salt` differs between pools that used the same slot one after the
  * other, and `place` is where a thread's table has its cache (tls_cache.h). One load of the word thus leads put to the
@@ -39,9 +39,10 @@ enum desc_state {
     STATE_LIVE_GROWN = 6
 };
 
-#define STATE_BITS 3
-#define STATE_MASK ((uintptr_t)7)
-#define PLACE_BITS 7
+/* With 64 bits, state and place are a byte each: many processors take one out of a word in one instruction. */
+#define STATE_BITS (UINTPTR_MAX > UINT32_MAX ? 8 : 3)
+#define STATE_MASK (((uintptr_t)1 << STATE_BITS) - 1)
+#define PLACE_BITS (UINTPTR_MAX > UINT32_MAX ? 8 : 5)
 #define PLACE_MASK (((uintptr_t)1 << PLACE_BITS) - 1)
 #define SLOT_BITS  16
 #define SLOT_MASK  (((uintptr_t)1 << SLOT_BITS) - 1)
@@ -52,12 +53,13 @@ struct desc {
     _Alignas(CACHE_LINE) bufferpool_buf_t pub;
     _Atomic(uintptr_t) word;
     union {
-        struct desc *chain; /* not held: the next buffer of the same magazine, or of the free list; NULL at the end */
+        uint32_t link[2];   /* in the depot: indexes of two more buffers of the magazine (depot.c) */
+        struct desc *chain; /* free: the next of the free list, NULL at the end */
         size_t asked;       /* held and grown: the most bytes that were asked for since get */
     };
     struct slab *slab;       /* where the block lies; NULL: mapped by itself, or from the hook */
     _Atomic(uint32_t) below; /* head of a magazine in the depot: index of the magazine beneath it, 0 at the bottom */
-    _Atomic(uint32_t) count; /* head of a magazine: its buffers */
+    _Atomic(uint32_t) count; /* head of a magazine: its buffers, and whether some are grown */
     uint32_t index;          /* its own number, from 1 */
     uint8_t strikes;         /* grown: puts in a row after little use (strikes.c) */
 };
@@ -100,15 +102,9 @@ static inline uintptr_t desc_tag(uint32_t salt, size_t slot)
     return tag << STATE_BITS >> STATE_BITS; /* it is to fit into a word */
 }
 
-/* A place in an array of pointers, in bytes; and, with fewer instructions, that which a word names. */
-static inline size_t desc_offset_of_place(size_t place)
+static inline size_t desc_place_of(uintptr_t word)
 {
-    return place * sizeof(void *);
-}
-
-static inline size_t desc_offset(uintptr_t word)
-{
-    return (size_t)(word & (PLACE_MASK << STATE_BITS)) / ((1u << STATE_BITS) / sizeof(void *));
+    return (size_t)((word >> STATE_BITS) & PLACE_MASK);
 }
 
 static inline uintptr_t desc_word(uintptr_t tag, enum desc_state state)
@@ -127,14 +123,33 @@ static inline struct desc *desc_of(bufferpool_buf_t *buf)
     return (struct desc *)(void *)buf; /* pub is the first member */
 }
 
+/* Where a descriptor lies, and its neighbours: numbers first to first + size - 1. */
+struct desc_chunk {
+    struct desc *base;
+    uint32_t first, size;
+};
+
+static inline struct desc_chunk desc_chunk_of(const struct desc_table *table, uint32_t index)
+{
+    uint32_t chunk = 31u - (uint32_t)__builtin_clz((index - 1) / DESC_FIRST_CHUNK + 1);
+    /* relaxed: whoever has the number got it, through the depot's head or the heap's lock, after the chunk was there */
+    return (struct desc_chunk){load_relaxed(&table->chunks[chunk]), 1 + DESC_FIRST_CHUNK * ((1u << chunk) - 1),
+                               DESC_FIRST_CHUNK << chunk};
+}
+
 /* The descriptor of that number, which must have been handed out: any thread, at any time. */
 static inline struct desc *desc_at(const struct desc_table *table, uint32_t index)
 {
-    uint32_t zero_based = index - 1;
-    uint32_t chunk = 31u - (uint32_t)__builtin_clz(zero_based / DESC_FIRST_CHUNK + 1);
-    /* relaxed: whoever has the number got it, through the depot's head or the heap's lock, after the chunk was there */
-    struct desc *base = load_relaxed(&table->chunks[chunk]);
-    return base + (zero_based - DESC_FIRST_CHUNK * ((1u << chunk) - 1));
+    const struct desc_chunk chunk = desc_chunk_of(table, index);
+    return chunk.base + (index - chunk.first);
+}
+
+/* The same, for many: most lie in the chunk of the one before. */
+static inline struct desc *desc_near(const struct desc_table *table, struct desc_chunk *chunk, uint32_t index)
+{
+    if (unlikely(index - chunk->first >= chunk->size))
+        *chunk = desc_chunk_of(table, index);
+    return chunk->base + (index - chunk->first);
 }
 
 /* Whether d is one of the table's descriptors, also if d is garbage that can be read. Any thread. */

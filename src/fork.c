@@ -34,26 +34,24 @@ struct census {
 
 /* Idle buffers that are in no cache, in magazines. */
 struct collection {
-    struct desc *first;
-    uint32_t count;
+    struct desc *bufs[MAGAZINE_MAX];
+    uint32_t n;
     size_t bytes, extra;
 };
 
 static void collection_push(bufferpool_t *pool, struct collection *all)
 {
-    if (all->count > 0)
-        depot_push(&pool->depot, all->first, all->count);
-    all->first = NULL;
-    all->count = 0;
+    if (all->n > 0)
+        depot_push(&pool->depot, all->bufs, all->n, all->extra != 0);
+    all->n = 0;
 }
 
 static void collection_add(bufferpool_t *pool, struct collection *all, struct desc *d)
 {
-    d->chain = all->first;
-    all->first = d;
+    all->bufs[all->n++] = d;
     all->bytes += d->pub.cap;
     all->extra += d->pub.cap - pool->heap.base;
-    if (++all->count >= (pool->cache_slots + 1) / 2)
+    if (all->n == MAGAZINE_MAX || all->n >= (pool->cache_slots + 1) / 2)
         collection_push(pool, all);
 }
 

@@ -2,9 +2,9 @@
  *
  * pool.c - get and put
  *
- * The fast paths are cache_pop_plain and cache_push_plain (cache.h): a few plain loads and stores. All else is in
- * get_slow and put_slow, which may lock and count with atomic read-modify-writes. The cap's argument stands in
- * depot.c.
+ * The fast paths are cache_pop_plain and cache_push_plain (cache.h): a few plain loads and stores. Where the cache is
+ * empty or full and nothing else is the matter, a magazine is exchanged with the depot: refill, make_room. All else is in
+ * get_slow and put_slow, which may lock. The cap's argument stands in depot.c.
  *
  * Where a get is served, first to last:
  *
@@ -153,16 +153,36 @@ static bool is_placeless(const bufferpool_t *pool, const struct cache *c)
     return unlikely(pool->slot >= PLACE_NONE) && !c->shared;
 }
 
-static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, enum at_cap at_cap, const char *caller)
+/* A buffer from the depot, counted, and others for the cache, if that is empty and nothing else is to be seen to; else
+ * NULL. */
+static struct desc *refill(bufferpool_t *pool, struct cache *c, const char *caller)
 {
+    if (!cache_is_open(c) || cache_idle(c) > 0 || !depot_is_calm(&pool->depot, &pool->max_live))
+        return NULL;
+    struct desc *d = cache_refill(pool, c, caller);
+    if (d != NULL) {
+        cache_count(c, GETS_DEPOT, 1);
+        background_begin(pool);
+        reclaim_on_time(pool, c, caller);
+        wait_check(pool);
+    }
+    return d;
+}
+
+/* `c` is what the thread's table has. */
+static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, struct cache *c, enum at_cap at_cap,
+                                                            const char *caller)
+{
+    struct desc *d = refill(pool, c, caller);
+    if (likely(d != NULL))
+        return &d->pub;
     int saved_errno = errno;
-    struct cache *c = cache_for_slow_path(pool);
+    c = cache_for_slow_path(pool);
     if (c == NULL) {
         errno = ENOMEM;
         return NULL;
     }
-    struct desc *d = is_placeless(pool, c) ? cache_pop_plain(c) : NULL;
-    if (d != NULL)
+    if (is_placeless(pool, c) && (d = cache_pop_plain(c)) != NULL)
         return &d->pub;
     enum counter source;
     d = take_slow(pool, c, at_cap, &source, caller);
@@ -177,25 +197,23 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
     return &d->pub;
 }
 
-static inline struct desc *get_fast(const bufferpool_t *pool)
+static inline bufferpool_buf_t *get(bufferpool_t *pool, enum at_cap at_cap, const char *caller)
 {
-    return cache_pop_plain(tls_cache_at(pool->place_offset));
+    if (unlikely(pool == NULL))
+        pool = &pool_default;
+    struct cache *c = tls_cache_at(pool->place);
+    struct desc *d = cache_pop_plain(c);
+    return likely(d != NULL) ? &d->pub : get_slow(pool, c, at_cap, caller);
 }
 
 bufferpool_buf_t *bufferpool_get(bufferpool_t *pool)
 {
-    if (unlikely(pool == NULL))
-        pool = &pool_default;
-    struct desc *d = get_fast(pool);
-    return likely(d != NULL) ? &d->pub : get_slow(pool, BYPASS, "bufferpool_get");
+    return get(pool, BYPASS, "bufferpool_get");
 }
 
 bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool)
 {
-    if (pool == NULL)
-        pool = &pool_default;
-    struct desc *d = get_fast(pool);
-    return likely(d != NULL) ? &d->pub : get_slow(pool, REFUSE, "bufferpool_try_get");
+    return get(pool, REFUSE, "bufferpool_try_get");
 }
 
 /* Who waits does not overtake those who wait already: it goes to the end of their queue. */
@@ -203,16 +221,17 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
 {
     static const char caller[] = "bufferpool_get_timed";
     pool = pool_or_default(pool);
-    struct desc *d = get_fast(pool);
+    struct cache *c = tls_cache_at(pool->place);
+    struct desc *d = cache_pop_plain(c);
     if (likely(d != NULL))
         return &d->pub;
     int saved_errno = errno;
     if (!depot_wanted(&pool->depot)) {
-        bufferpool_buf_t *buf = get_slow(pool, WAIT, caller);
+        bufferpool_buf_t *buf = get_slow(pool, c, WAIT, caller);
         if (buf != NULL || errno != EAGAIN)
             return buf;
     }
-    struct cache *c = cache_for_slow_path(pool);
+    c = cache_for_slow_path(pool);
     if (c == NULL) {
         errno = ENOMEM;
         return NULL;
@@ -316,14 +335,32 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
     return KEPT;
 }
 
-static __attribute__((noinline)) void put_slow(struct desc *d, const char *caller)
+/* Puts it into the cache after half of that went to the depot, if it is full and nothing else is to be seen to; else false,
+ * and nothing was put. */
+static bool make_room(struct cache *c, struct desc *d, uintptr_t word, const char *caller)
 {
-    int saved_errno = errno;
+    bufferpool_t *pool = c->pool;
+    if (pool == NULL || word != load_relaxed(&c->gate) || !depot_is_calm(&pool->depot, &pool->max_live) ||
+        !cache_halve(pool, c))
+        return false;
+    const bool put = cache_push_plain(c, d, word);
+    background_begin(pool);
+    reclaim_on_time(pool, c, caller);
+    wait_check(pool);
+    return put;
+}
+
+/* `c` is what the thread's table has. */
+static __attribute__((noinline)) void put_slow(struct desc *d, struct cache *c, const char *caller)
+{
     uintptr_t word = load_relaxed(&d->word);
+    if (likely(make_room(c, d, word, caller)))
+        return;
+    int saved_errno = errno;
     bufferpool_t *pool = pool_of(d, word);
     if (pool == NULL)
         misuse_unknown(caller, d);
-    struct cache *c = cache_for_slow_path(pool);
+    c = cache_for_slow_path(pool);
     if (c == NULL)
         c = &pool->shared;
     if (is_placeless(pool, c) && cache_push_plain(c, d, word))
@@ -345,8 +382,9 @@ static inline void put(bufferpool_buf_t *buf, const char *caller)
         misuse_unknown(caller, buf);
     struct desc *d = desc_of(buf);
     uintptr_t word = load_relaxed(&d->word);
-    if (unlikely(!cache_push_plain(tls_cache_at(desc_offset(word)), d, word)))
-        put_slow(d, caller);
+    struct cache *c = tls_cache_at(desc_place_of(word));
+    if (unlikely(!cache_push_plain(c, d, word)))
+        put_slow(d, c, caller);
 }
 
 void bufferpool_put(bufferpool_buf_t *buf)

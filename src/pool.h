@@ -36,7 +36,7 @@ struct reclaim {
 struct bufferpool {
     /* read-only after creation */
     size_t slot;
-    size_t place_offset; /* desc_offset_of_place */
+    size_t place; /* desc_place(slot) */
     uintptr_t tag;
     char *name;
     size_t max_capacity;

@@ -29,23 +29,21 @@
  * Returns how many; 0: the depot is empty. */
 static uint32_t free_magazine(bufferpool_t *pool, uint32_t most, bool defer, size_t *bytes, const char *caller)
 {
-    uint32_t count;
-    struct desc *d = depot_pop(&pool->depot, &pool->heap.table, &count);
-    if (d == NULL)
+    const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
+    if (magazine.head == NULL)
         return 0;
+    struct desc *bufs[MAGAZINE_MAX];
+    magazine_open(&magazine, &pool->heap.table, bufs);
     uint32_t freed = 0;
     size_t size = 0;
-    while (d != NULL && freed < most) {
-        struct desc *next = d->chain;
-        size += d->pub.cap;
-        pool_free_buffer(pool, d, defer, caller);
+    for (; freed < magazine.n && freed < most; freed++) {
+        size += bufs[freed]->pub.cap;
+        pool_free_buffer(pool, bufs[freed], defer, caller);
         depot_discard(&pool->depot, 1);
-        freed++;
-        d = next;
     }
     cache_left_depot(pool, freed, size);
-    if (d != NULL)
-        depot_restore(&pool->depot, d, count - freed);
+    if (freed < magazine.n)
+        depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);
     wait_check(pool);
     *bytes += size;
     return freed;
@@ -139,15 +137,22 @@ static bool is_time(const bufferpool_t *pool)
            (load_relaxed(&pool->reclaim.due) > 0 || clock_coarse_ms() >= load_relaxed(&pool->reclaim.period_end_ms));
 }
 
+void reclaim_on_time(bufferpool_t *pool, struct cache *c, const char *caller)
+{
+    if (likely(!is_time(pool)) || !begin_reclaiming(pool))
+        return;
+    int saved_errno = errno;
+    if (period_is_over(pool))
+        end_period(pool);
+    end_reclaiming(pool, c, free_due(pool, STEP, false, caller));
+    errno = saved_errno;
+}
+
 void reclaim_tick(bufferpool_t *pool, struct cache *c, const char *caller)
 {
     if (depot_over_cap(&pool->depot, &pool->max_live))
         reclaim_surplus(pool, c, caller);
-    if (likely(!is_time(pool)) || !begin_reclaiming(pool))
-        return;
-    if (period_is_over(pool))
-        end_period(pool);
-    end_reclaiming(pool, c, free_due(pool, STEP, false, caller));
+    reclaim_on_time(pool, c, caller);
 }
 
 uint64_t reclaim_in_background(bufferpool_t *pool)

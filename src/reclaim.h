@@ -7,8 +7,11 @@
 
 #include "cache.h"
 
-/* What a call that had business with the depot does at its end: frees what is beyond a lowered cap, and a bounded part
- * of what was not needed in the last period. */
+/* What a call that had business with the depot does at its end: frees a bounded part of what was not needed in the last
+ * period. errno is kept. */
+void reclaim_on_time(bufferpool_t *pool, struct cache *c, const char *caller);
+
+/* The same, and frees what is beyond a lowered cap. */
 void reclaim_tick(bufferpool_t *pool, struct cache *c, const char *caller);
 
 /* Frees idle buffers of the depot until no more than the cap exist, or none is left there: a bounded number. */

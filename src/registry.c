@@ -112,7 +112,7 @@ bool registry_add(bufferpool_t *pool, const char *name)
     if (pool->name == NULL)
         return false;
     pool->slot = slot;
-    pool->place_offset = desc_offset_of_place(desc_place(slot));
+    pool->place = desc_place(slot);
     /* an odd multiplier: consecutive salts look nothing alike, and none repeats before all were used */
     pool->tag = desc_tag(next_salt++ * (uint32_t)0x9e3779b1u, slot);
     if (slot >= end)

@@ -19,15 +19,17 @@
 #include <string.h>
 
 #define FOUR(x) x, x, x, x
-#define EMPTY_TABLE                                                                                                    \
-    {                                                                                                                  \
-        FOUR(FOUR(FOUR(&tls_cache_none))), FOUR(FOUR(FOUR(&tls_cache_none)))                                           \
-    }
-_Static_assert(PLACES == 128, "an empty table has that many places");
+#if UINTPTR_MAX > UINT32_MAX
+#define EMPTY_TABLE FOUR(FOUR(FOUR(FOUR(&tls_cache_none))))
+_Static_assert(PLACES == 256, "an empty table has that many places");
+#else
+#define EMPTY_TABLE FOUR(FOUR(&tls_cache_none)), FOUR(FOUR(&tls_cache_none))
+_Static_assert(PLACES == 32, "an empty table has that many places");
+#endif
 
 struct cache tls_cache_none = {.gate = GATE_CLOSED, .bottom = &cache_bottom};
-static struct thread no_thread = {.table = EMPTY_TABLE};
-static struct thread gone_thread = {.table = EMPTY_TABLE};
+static struct thread no_thread = {.table = {EMPTY_TABLE}};
+static struct thread gone_thread = {.table = {EMPTY_TABLE}};
 
 _Thread_local struct thread *tls_self = &no_thread;
 
@@ -91,12 +93,13 @@ __attribute__((destructor)) static void library_end(void)
 
 /* ---- the beginning ---- */
 
-static struct cache *cache_make(const bufferpool_t *pool)
+static struct cache *cache_make(bufferpool_t *pool)
 {
     struct cache *c = aligned_alloc(CACHE_LINE, cache_size(pool->cache_slots));
     if (c == NULL)
         return NULL;
     memset(c, 0, sizeof(*c));
+    c->pool = pool;
     c->gate = GATE_CLOSED;
     c->bottom = &cache_bottom;
     return c;

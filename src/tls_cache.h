@@ -37,10 +37,9 @@ extern struct cache tls_cache_none;
 /* The calling thread's table. Initial-exec: in a shared library the default model costs a call. */
 extern _Thread_local struct thread *tls_self __attribute__((tls_model("initial-exec")));
 
-/* By place, in bytes. */
-static inline struct cache *tls_cache_at(size_t offset)
+static inline struct cache *tls_cache_at(size_t place)
 {
-    return load_relaxed((tls_entry *)(void *)((char *)tls_self->table + offset));
+    return load_relaxed(&tls_self->table[place]);
 }
 
 /* Where the thread has the slot's cache; NULL: its tables are too small for that. */

@@ -62,16 +62,16 @@ static void serve_first(bufferpool_t *pool, struct wait_result result)
 /* Takes one buffer from the depot for somebody who waits; NULL: it is empty. */
 static struct desc *take_from_depot(bufferpool_t *pool)
 {
-    uint32_t count;
-    struct desc *d = depot_pop(&pool->depot, &pool->heap.table, &count);
-    if (d == NULL)
+    const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
+    if (magazine.head == NULL)
         return NULL;
-    struct desc *rest = d->chain;
+    struct desc *bufs[MAGAZINE_MAX];
+    magazine_open(&magazine, &pool->heap.table, bufs);
     depot_take(&pool->depot, 1);
-    cache_left_depot(pool, 1, d->pub.cap);
-    if (rest != NULL)
-        depot_restore(&pool->depot, rest, count - 1);
-    return d;
+    cache_left_depot(pool, 1, magazine.head->pub.cap);
+    if (magazine.n > 1)
+        depot_restore(&pool->depot, bufs, magazine.n - 1, magazine.grown);
+    return magazine.head;
 }
 
 static void serve_all(bufferpool_t *pool)

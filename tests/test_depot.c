@@ -13,23 +13,51 @@
 
 static struct desc_table table;
 
-static struct desc *magazine(uint32_t count)
+/* Buffers as an array, as they are pushed and come back. */
+struct batch {
+    uint32_t n;
+    struct desc *bufs[MAGAZINE_MAX];
+};
+
+static struct batch batch_of(uint32_t n)
 {
-    struct desc *first = NULL;
-    for (uint32_t i = 0; i < count; i++) {
-        struct desc *d = desc_take(&table);
-        d->chain = first;
-        first = d;
-    }
-    return first;
+    struct batch batch = {n, {NULL}};
+    for (uint32_t i = 0; i < n; i++)
+        batch.bufs[i] = desc_take(&table);
+    return batch;
 }
 
-static uint32_t chain_length(const struct desc *d)
+static struct desc *one(void)
 {
-    uint32_t n = 0;
-    for (; d != NULL; d = d->chain)
-        n++;
-    return n;
+    return desc_take(&table);
+}
+
+static void push(struct depot *depot, const struct batch *batch)
+{
+    depot_push(depot, batch->bufs, batch->n, false);
+}
+
+static void push_one(struct depot *depot, struct desc *d)
+{
+    depot_push(depot, &d, 1, false);
+}
+
+static struct batch pop(struct depot *depot)
+{
+    struct batch batch = {0};
+    const struct magazine magazine = depot_pop(depot, &table);
+    if (magazine.head == NULL)
+        return batch;
+    batch.n = magazine.n;
+    magazine_open(&magazine, &table, batch.bufs);
+    thread_check(batch.bufs[batch.n - 1] == magazine.head);
+    return batch;
+}
+
+static void check_same(const struct batch *a, const struct batch *b)
+{
+    assert_int_equal(a->n, b->n);
+    assert_memory_equal(a->bufs, b->bufs, a->n * sizeof(a->bufs[0]));
 }
 
 /* A depot whose count knows of n pooled buffers, all in flight. */
@@ -41,38 +69,58 @@ static void depot_with(struct depot *depot, uint32_t n)
 }
 
 /* From the depot into flight. */
-static struct desc *pop_and_take(struct depot *depot, uint32_t *count)
+static struct batch pop_and_take(struct depot *depot)
 {
-    struct desc *first = depot_pop(depot, &table, count);
-    if (first != NULL)
-        depot_take(depot, *count);
-    return first;
+    const struct batch batch = pop(depot);
+    if (batch.n > 0)
+        depot_take(depot, batch.n);
+    return batch;
+}
+
+static struct desc *pop_and_take_one(struct depot *depot)
+{
+    const struct batch batch = pop_and_take(depot);
+    assert_in_range(batch.n, 0, 1);
+    return batch.n == 1 ? batch.bufs[0] : NULL;
 }
 
 static void magazines_come_back_whole_last_in_first_out(void **state)
 {
     (void)state;
     struct depot depot;
-    uint32_t count;
-    depot_with(&depot, 6);
-    assert_null(pop_and_take(&depot, &count));
-    struct desc *a = magazine(1), *b = magazine(2), *c = magazine(3);
-    depot_push(&depot, a, 1);
-    depot_push(&depot, b, 2);
-    depot_push(&depot, c, 3);
+    depot_with(&depot, MAGAZINE_MAX * (MAGAZINE_MAX + 1) / 2);
+    assert_int_equal(pop_and_take(&depot).n, 0);
+    struct batch batches[MAGAZINE_MAX];
+    for (uint32_t n = 1; n <= MAGAZINE_MAX; n++) { /* each shape of tree */
+        batches[n - 1] = batch_of(n);
+        push(&depot, &batches[n - 1]);
+    }
     assert_int_equal(depot_counts(&depot).in_flight, 0);
-    assert_int_equal(depot_idle(depot_counts(&depot)), 6);
+    assert_int_equal(depot_idle(depot_counts(&depot)), MAGAZINE_MAX * (MAGAZINE_MAX + 1) / 2);
+    uint32_t taken = 0;
+    for (uint32_t n = MAGAZINE_MAX; n > 0; n--) {
+        const struct batch batch = pop_and_take(&depot);
+        check_same(&batch, &batches[n - 1]);
+        taken += n;
+        assert_int_equal(depot_counts(&depot).in_flight, taken);
+    }
+    assert_int_equal(pop_and_take(&depot).n, 0);
+    assert_int_equal(load_relaxed(&depot.peak_in_flight), taken);
+    desc_table_destroy(&table);
+}
 
-    assert_ptr_equal(pop_and_take(&depot, &count), c);
-    assert_int_equal(count, 3);
-    assert_int_equal(chain_length(c), 3);
-    assert_int_equal(depot_counts(&depot).in_flight, 3);
-    assert_ptr_equal(pop_and_take(&depot, &count), b);
-    assert_ptr_equal(pop_and_take(&depot, &count), a);
-    assert_int_equal(count, 1);
-    assert_null(pop_and_take(&depot, &count));
-    assert_int_equal(depot_counts(&depot).in_flight, 6);
-    assert_int_equal(load_relaxed(&depot.peak_in_flight), 6);
+static void a_magazine_says_whether_some_are_grown(void **state)
+{
+    (void)state;
+    struct depot depot;
+    depot_with(&depot, 6);
+    for (int grown = 0; grown < 2; grown++) {
+        const struct batch batch = batch_of(3);
+        depot_push(&depot, batch.bufs, 3, grown);
+        const struct magazine magazine = depot_pop(&depot, &table);
+        assert_int_equal(magazine.n, 3);
+        assert_int_equal(magazine.grown, grown);
+    }
     desc_table_destroy(&table);
 }
 
@@ -81,27 +129,26 @@ static void a_stalled_pop_is_not_fooled_by_the_same_top(void **state)
 {
     (void)state;
     struct depot depot;
-    uint32_t count;
     depot_with(&depot, 2);
-    struct desc *below = magazine(1), *top = magazine(1);
-    depot_push(&depot, below, 1);
-    depot_push(&depot, top, 1);
+    struct desc *below = one(), *top = one();
+    push_one(&depot, below);
+    push_one(&depot, top);
 
     uint64_t head, link;
     assert_ptr_equal(depot_peek(&depot, &table, &head, &link), top);
     assert_int_equal(link, below->index);
     /* the stalled thread sleeps here */
-    assert_ptr_equal(pop_and_take(&depot, &count), top);
-    assert_ptr_equal(pop_and_take(&depot, &count), below); /* someone holds this one now */
-    depot_push(&depot, top, 1);
+    assert_ptr_equal(pop_and_take_one(&depot), top);
+    assert_ptr_equal(pop_and_take_one(&depot), below); /* someone holds this one now */
+    push_one(&depot, top);
     uint64_t now = load_relaxed(&depot.head);
     assert_int_equal((uint32_t)now, (uint32_t)head); /* the same top: only the tag tells */
     /* and wakes here: success would put `below`, which is held, back on the stack */
     for (int i = 0; i < 100; i++) /* weak: it might fail for no reason */
         assert_false(depot_swap(&depot, head, link));
     assert_int_equal(load_relaxed(&depot.head), now);
-    assert_ptr_equal(pop_and_take(&depot, &count), top);
-    assert_null(pop_and_take(&depot, &count));
+    assert_ptr_equal(pop_and_take_one(&depot), top);
+    assert_null(pop_and_take_one(&depot));
     desc_table_destroy(&table);
 }
 
@@ -110,15 +157,14 @@ static void a_stalled_pop_may_read_what_was_freed(void **state)
 {
     (void)state;
     struct depot depot;
-    uint32_t count;
     depot_with(&depot, 2);
-    depot_push(&depot, magazine(1), 1);
-    struct desc *top = magazine(1);
-    depot_push(&depot, top, 1);
+    push_one(&depot, one());
+    struct desc *top = one();
+    push_one(&depot, top);
 
     uint64_t head, link;
     (void)depot_peek(&depot, &table, &head, &link);
-    (void)pop_and_take(&depot, &count);
+    (void)pop_and_take_one(&depot);
     desc_give(&table, top);
     assert_ptr_equal(desc_take(&table), top);
     store_relaxed(&top->below, 4711); /* whatever its new life writes there */
@@ -132,16 +178,15 @@ static void the_tag_wraps_without_touching_the_index(void **state)
 {
     (void)state;
     struct depot depot;
-    uint32_t count;
     depot_with(&depot, 1);
-    struct desc *only = magazine(1);
-    depot_push(&depot, only, 1);
+    struct desc *only = one();
+    push_one(&depot, only);
     store_relaxed(&depot.head, load_relaxed(&depot.head) | (uint64_t)UINT32_MAX << 32);
-    assert_ptr_equal(pop_and_take(&depot, &count), only);
+    assert_ptr_equal(pop_and_take_one(&depot), only);
     assert_int_equal(load_relaxed(&depot.head), 0);
-    depot_push(&depot, only, 1);
+    push_one(&depot, only);
     assert_int_equal(load_relaxed(&depot.head), only->index);
-    assert_ptr_equal(pop_and_take(&depot, &count), only);
+    assert_ptr_equal(pop_and_take_one(&depot), only);
     desc_table_destroy(&table);
 }
 
@@ -184,21 +229,19 @@ static void in_flight_is_never_more_than_the_truth(void **state)
     (void)state;
     struct depot depot;
     _Atomic(size_t) cap = 3;
-    uint32_t count;
     depot_with(&depot, 3);
-    depot_push(&depot, magazine(2), 2);
+    const struct batch two = batch_of(2);
+    push(&depot, &two);
     depot_begin_pressure(&depot);
     assert_false(depot_exhausted(&depot, &cap));
-    struct desc *first =
-        depot_pop(&depot, &table, &count); /* in transit: the depot is empty, but not all are in flight */
+    (void)pop(&depot); /* in transit: the depot is empty, but not all are in flight */
     assert_int_equal(depot_counts(&depot).in_flight, 1);
     assert_int_equal(depot_idle(depot_counts(&depot)), 2);
     assert_false(depot_exhausted(&depot, &cap));
-    struct desc *rest = first->chain;
     depot_take(&depot, 1);
-    depot_restore(&depot, rest, 1);
+    depot_restore(&depot, two.bufs, 1, false);
     assert_false(depot_exhausted(&depot, &cap));
-    assert_ptr_equal(depot_pop(&depot, &table, &count), rest);
+    assert_ptr_equal(pop(&depot).bufs[0], two.bufs[0]);
     depot_discard(&depot, 1); /* freed: there is room for another */
     assert_false(depot_exhausted(&depot, &cap));
     assert_int_equal(depot_counts(&depot).pooled, 2);
@@ -232,18 +275,19 @@ static void the_low_mark_is_the_least_that_the_depot_held(void **state)
 {
     (void)state;
     struct depot depot;
-    uint32_t count;
     depot_with(&depot, 10);
-    for (int i = 0; i < 4; i++)
-        depot_push(&depot, magazine(2), 2);
+    for (int i = 0; i < 4; i++) {
+        const struct batch two = batch_of(2);
+        push(&depot, &two);
+    }
     store_relaxed(&depot.low, depot_idle(depot_counts(&depot)));
-    struct desc *first = pop_and_take(&depot, &count);
+    const struct batch two = pop_and_take(&depot);
     assert_int_equal(load_relaxed(&depot.low), 6);
-    depot_push(&depot, first, 2);
+    push(&depot, &two);
     assert_int_equal(load_relaxed(&depot.low), 6);
-    (void)depot_pop(&depot, &table, &count);
+    (void)depot_pop(&depot, &table);
     depot_discard(&depot, 2);
-    (void)depot_pop(&depot, &table, &count);
+    (void)depot_pop(&depot, &table);
     depot_discard(&depot, 2);
     assert_int_equal(load_relaxed(&depot.low), 4); /* freed ones do not lie there either */
     desc_table_destroy(&table);
@@ -265,44 +309,36 @@ static void pop_and_push(void *arg, unsigned index)
     struct load *load = arg;
     test_random_t random = {index + 1};
     for (size_t turn = 0; turn < load->turns; turn++) {
-        uint32_t count;
-        struct desc *first = pop_and_take(&load->depot, &count);
-        if (first == NULL)
+        struct batch batch = pop_and_take(&load->depot);
+        if (batch.n == 0)
             continue;
-        thread_check(chain_length(first) == count);
-        for (struct desc *d = first; d != NULL; d = d->chain) {
-            thread_check(load->owner[d->index] == 0);
-            load->owner[d->index] = index + 1;
+        for (uint32_t i = 0; i < batch.n; i++) {
+            thread_check(load->owner[batch.bufs[i]->index] == 0);
+            load->owner[batch.bufs[i]->index] = index + 1;
         }
-        for (struct desc *d = first; d != NULL; d = d->chain) {
-            thread_check(load->owner[d->index] == index + 1);
-            load->owner[d->index] = 0;
+        for (uint32_t i = 0; i < batch.n; i++) {
+            thread_check(load->owner[batch.bufs[i]->index] == index + 1);
+            load->owner[batch.bufs[i]->index] = 0;
         }
-        uint32_t split = (uint32_t)test_random_below(&random, count);
-        struct desc *rest = first;
+        const uint32_t split = (uint32_t)test_random_below(&random, batch.n);
         if (split > 0) {
-            struct desc *last = first;
-            for (uint32_t i = 1; i < split; i++)
-                last = last->chain;
-            rest = last->chain;
-            last->chain = NULL;
-            depot_push(&load->depot, first, split);
+            depot_push(&load->depot, batch.bufs, split, false);
         } else if (turn % 8 == 0) { /* as one that took one of many does */
-            first = depot_pop(&load->depot, &table, &split);
-            if (first != NULL)
-                depot_restore(&load->depot, first, split);
-            split = 0;
+            const struct batch other = pop(&load->depot);
+            if (other.n > 0)
+                depot_restore(&load->depot, other.bufs, other.n, false);
         }
-        uint32_t more = 0;
-        struct desc *other = count - split < 4 ? pop_and_take(&load->depot, &more) : NULL;
-        if (other != NULL) {
-            struct desc *last = other;
-            while (last->chain != NULL)
-                last = last->chain;
-            last->chain = rest;
-            rest = other;
+        struct batch rest = {batch.n - split, {NULL}};
+        memcpy(rest.bufs, batch.bufs + split, rest.n * sizeof(rest.bufs[0]));
+        if (rest.n < 4) {
+            const struct batch other = pop_and_take(&load->depot);
+            const uint32_t joined = other.n < MAGAZINE_MAX - rest.n ? other.n : MAGAZINE_MAX - rest.n;
+            memcpy(rest.bufs + rest.n, other.bufs, joined * sizeof(rest.bufs[0]));
+            rest.n += joined;
+            if (joined < other.n)
+                depot_push(&load->depot, other.bufs + joined, other.n - joined, false);
         }
-        depot_push(&load->depot, rest, count - split + more);
+        push(&load->depot, &rest);
     }
 }
 
@@ -313,19 +349,22 @@ static void every_buffer_has_one_owner_and_none_is_lost(void **state)
     depot_with(&load.depot, MAGAZINES * 4);
     memset(load.owner, 0, sizeof(load.owner));
     load.turns = test_scale(200000, 4000);
-    for (unsigned i = 0; i < MAGAZINES; i++)
-        depot_push(&load.depot, magazine(4), 4);
+    for (unsigned i = 0; i < MAGAZINES; i++) {
+        const struct batch four = batch_of(4);
+        push(&load.depot, &four);
+    }
     run_threads(6, pop_and_push, &load);
 
-    uint32_t found = 0, count;
-    struct desc *first;
-    while ((first = pop_and_take(&load.depot, &count)) != NULL) {
-        assert_int_equal(chain_length(first), count);
-        for (struct desc *d = first; d != NULL; d = d->chain) {
-            assert_int_equal(load.owner[d->index], 0);
-            load.owner[d->index] = 1;
+    uint32_t found = 0;
+    for (;;) {
+        const struct batch batch = pop_and_take(&load.depot);
+        if (batch.n == 0)
+            break;
+        for (uint32_t i = 0; i < batch.n; i++) {
+            assert_int_equal(load.owner[batch.bufs[i]->index], 0);
+            load.owner[batch.bufs[i]->index] = 1;
         }
-        found += count;
+        found += batch.n;
     }
     assert_int_equal(found, MAGAZINES * 4);
     assert_int_equal(depot_counts(&load.depot).in_flight, MAGAZINES * 4);
@@ -362,6 +401,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(magazines_come_back_whole_last_in_first_out),
+        cmocka_unit_test(a_magazine_says_whether_some_are_grown),
         cmocka_unit_test(a_stalled_pop_is_not_fooled_by_the_same_top),
         cmocka_unit_test(a_stalled_pop_may_read_what_was_freed),
         cmocka_unit_test(the_tag_wraps_without_touching_the_index),

@@ -71,7 +71,7 @@ static void a_word_keeps_slot_and_state(void **state)
     for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
         const uintptr_t of_slot = desc_word(desc_tag(0x1234, slots[i]), STATE_LIVE);
         assert_int_equal(desc_slot(of_slot), slots[i]);
-        assert_int_equal(desc_offset(of_slot), desc_offset_of_place(desc_place(slots[i])));
+        assert_int_equal(desc_place_of(of_slot), desc_place(slots[i]));
         assert_int_equal(desc_place(slots[i]), slots[i] < PLACE_NONE ? slots[i] : PLACE_NONE);
     }
     uintptr_t word = desc_word(desc_tag(0x1234, 0xabcd), STATE_LIVE_GROWN);

@@ -611,15 +611,13 @@ static void a_magazine_serves_one_and_its_rest_stays_in_the_depot(void **state)
     assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
     struct waiter_thread w;
     start_waiting(&w, pool, BUFFERPOOL_NEVER);
-    struct desc *first = NULL; /* as an owner that was inside when the pressure began flushes them */
+    struct desc *magazine[N]; /* as an owner that was inside when the pressure began flushes them */
     for (size_t i = 0; i < N; i++) {
-        struct desc *d = desc_of(bufs[i]);
-        store_relaxed(&d->word, desc_word(pool->tag, STATE_IDLE));
-        d->chain = first;
-        first = d;
+        magazine[i] = desc_of(bufs[i]);
+        store_relaxed(&magazine[i]->word, desc_word(pool->tag, STATE_IDLE));
     }
     cache_moved(pool, tls_cache_own(pool), -N);
-    depot_push(&pool->depot, first, N);
+    depot_push(&pool->depot, magazine, N, false);
     wait_check(pool);
     bufs[0] = served(&w);
     assert_int_equal(stats_of(pool).idle_depot, N - 1);
