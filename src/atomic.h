@@ -25,11 +25,15 @@
 #define or_seq_cst(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_seq_cst)
 #define and_seq_cst(p, v) atomic_fetch_and_explicit((p), (v), memory_order_seq_cst)
 
+#define exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
+
 /* Weak: may fail for no reason, so they stand in loops. Failure is always relaxed but for acquire. */
 #define cas_relaxed(p, expected, v)                                                                                    \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed, memory_order_relaxed)
 #define cas_acquire(p, expected, v)                                                                                    \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acquire, memory_order_acquire)
+#define cas_release(p, expected, v)                                                                                    \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release, memory_order_relaxed)
 #define cas_seq_cst(p, expected, v)                                                                                    \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_seq_cst, memory_order_relaxed)
 

@@ -3,7 +3,7 @@
  * heap.c - blocks and their descriptors
  *
  * Invariant, whenever the lock is free: a descriptor on the free list has data == NULL. Descriptor and slot are taken
- * and given back in one critical section. Hooks, wiping and copying run without the lock, and of system calls all but those
+ * and given back in one critical section; those in the stash stay taken, both. Hooks, wiping and copying run without the lock, and of system calls all but those
  * that map memory or move a mapping.
  */
 #include "heap.h"
@@ -11,6 +11,7 @@
 #include "region.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <string.h>
 
@@ -32,10 +33,9 @@ static size_t stride_of(const struct heap *heap, size_t cap)
 /* The least power of two that is no less than n, as its exponent; n is at most SLAB_MAX. */
 static unsigned shift_of(size_t n)
 {
-    unsigned shift = SLAB_MIN_SHIFT;
-    while (((size_t)1 << shift) < n)
-        shift++;
-    return shift;
+    if (n <= (size_t)1 << SLAB_MIN_SHIFT)
+        return SLAB_MIN_SHIFT;
+    return (unsigned)(sizeof(unsigned long) * CHAR_BIT) - (unsigned)__builtin_clzl(n - 1);
 }
 
 /* Whether blocks of that cap lie in slabs, and then in which. The slot may be larger than the block. */
@@ -83,26 +83,43 @@ struct desc *heap_desc_of_data(const void *data)
     return prefix.check == prefix_check(prefix.desc, data) ? prefix.desc : NULL;
 }
 
-bool heap_intact(const struct heap *heap, const struct desc *d)
-{
-    if (d->slab != NULL && !slab_has(d->slab, d->pub.data - heap->alignment))
-        return false;
-    return heap_desc_of_data(d->pub.data) == d;
-}
-
 /* ---- blocks ---- */
 
 struct block {
     unsigned char *data;
     size_t cap;
-    struct slab *slab;
+    struct slab *slab; /* NULL: mapped by itself, or from the hook */
+    bool brief;        /* that of a bypass buffer; false if from the hook */
 };
 
+#define BRIEF ((uintptr_t)1) /* in the descriptor's pointer to the slab: so its owner can tell without the lock */
+
+static struct block block_of(const struct desc *d)
+{
+    uintptr_t slab = (uintptr_t)d->slab;
+    return (struct block){d->pub.data, d->pub.cap, (struct slab *)(slab & ~BRIEF), (slab & BRIEF) != 0};
+}
+
+static void block_attach(struct desc *d, const struct block *block)
+{
+    d->pub.data = block->data;
+    d->pub.cap = block->cap;
+    d->slab = (struct slab *)((uintptr_t)block->slab | (block->brief ? BRIEF : 0));
+}
+
+bool heap_intact(const struct heap *heap, const struct desc *d)
+{
+    struct block block = block_of(d);
+    if (block.slab != NULL && !slab_has(block.slab, block.data - heap->alignment))
+        return false;
+    return heap_desc_of_data(block.data) == d;
+}
+
 /* A slot for a block, the lock held. */
-static bool block_take(struct heap *heap, struct slab_request *request, bool brief, struct block *block)
+static bool block_take(struct heap *heap, struct slab_request *request, struct block *block)
 {
     request->lane = (unsigned)sched_getcpu() % SLAB_LANES;
-    request->brief = brief;
+    request->brief = block->brief;
     unsigned char *memory = slab_take(&heap->slabs, request, &block->slab);
     block->data = memory != NULL ? memory + heap->alignment : NULL;
     return memory != NULL;
@@ -114,7 +131,7 @@ static bool block_make_large(struct heap *heap, size_t cap, struct block *block)
     size_t bytes = heap->alignment + cap;
     unsigned char *memory =
         heap->alloc != NULL ? heap->alloc(bytes, heap->alignment, heap->ctx) : region_map(bytes, heap->slabs.huge);
-    *block = (struct block){memory != NULL ? memory + heap->alignment : NULL, cap, NULL};
+    *block = (struct block){memory != NULL ? memory + heap->alignment : NULL, cap, NULL, false};
     return memory != NULL;
 }
 
@@ -133,41 +150,89 @@ static void block_free_large(struct heap *heap, const struct block *block)
         region_unmap(memory, mapped_bytes(heap, block->cap));
 }
 
-static struct block block_of(const struct desc *d)
-{
-    return (struct block){d->pub.data, d->pub.cap, d->slab};
-}
-
-static void block_attach(struct desc *d, const struct block *block)
-{
-    d->pub.data = block->data;
-    d->pub.cap = block->cap;
-    d->slab = block->slab;
-}
-
 void heap_wipe(void *data, size_t n)
 {
     explicit_bzero(data, n);
 }
 
+/* ---- the stash ---- */
+
+#define STASH_BYTES ((size_t)100 << 10) /* of a lane: three blocks of 32 KiB; all lanes together are less than 1 MiB */
+
+static struct stash_lane *stash_lane(struct heap *heap)
+{
+    return &heap->stash.lanes[(unsigned)sched_getcpu() % STASH_LANES];
+}
+
+static bool fits_stash(const struct heap *heap, const struct desc *d)
+{
+    struct block block = block_of(d);
+    return block.brief && block.slab != NULL && block.cap == heap->base;
+}
+
+/* Frees descriptor and slot, the lock held, which without `defer` may be let go and taken again. */
+static void give_slot(struct heap *heap, struct desc *d, const struct block *block, bool defer)
+{
+    d->pub.data = NULL;
+    desc_give(&heap->table, d);
+    slab_give(&heap->slabs, block->slab, block->data - heap->alignment, defer);
+}
+
+/* Opens the lane for blocks of that stride if it is closed, the lock held. */
+static void open_lane(struct heap *heap, struct stash_lane *lane, size_t stride)
+{
+    if (stash_is_open(lane))
+        return;
+    unsigned places = stride < STASH_BYTES / STASH_PLACES ? STASH_PLACES : (unsigned)(STASH_BYTES / stride);
+    heap->slabs.aside_bytes += places * stride;
+    stash_open(lane, places);
+}
+
+/* Frees what is in the stash, the lock held, and closes it. False: nothing was there. */
+static bool empty_stash(struct heap *heap)
+{
+    if (heap->slabs.aside_bytes == 0)
+        return false;
+    heap->slabs.aside_bytes = 0;
+    struct desc *d = stash_close(&heap->stash);
+    bool any = d != NULL;
+    while (d != NULL) {
+        struct desc *next = d->chain;
+        struct block block = block_of(d);
+        give_slot(heap, d, &block, true);
+        d = next;
+    }
+    return any;
+}
+
 /* ---- allocation ---- */
 
-struct desc *heap_alloc(struct heap *heap, bool brief)
+/* Descriptor and block, the block from `request` unless that is NULL; the lock held. */
+static struct desc *take(struct heap *heap, struct slab_request *request, struct block *block)
 {
-    struct block block = {NULL, heap->base, NULL};
+    struct desc *d = desc_take(&heap->table);
+    if (d == NULL)
+        return NULL;
+    if (request != NULL && !block_take(heap, request, block)) {
+        desc_give(&heap->table, d);
+        return NULL;
+    }
+    block_attach(d, block);
+    return d;
+}
+
+static __attribute__((noinline)) struct desc *alloc_locked(struct heap *heap, bool brief)
+{
+    struct block block = {NULL, heap->base, NULL, brief};
     struct slab_request request;
     bool in_slab = heap->alloc == NULL && find_class(heap, heap->base, &request);
     if (!in_slab && !block_make_large(heap, heap->base, &block))
         return NULL;
 
     pthread_mutex_lock(&heap->slabs.lock);
-    struct desc *d = desc_take(&heap->table);
-    if (d != NULL && in_slab && !block_take(heap, &request, brief, &block)) {
-        desc_give(&heap->table, d);
-        d = NULL;
-    }
-    if (d != NULL)
-        block_attach(d, &block);
+    struct desc *d = take(heap, in_slab ? &request : NULL, &block);
+    if (d == NULL && empty_stash(heap))
+        d = take(heap, in_slab ? &request : NULL, &block);
     pthread_mutex_unlock(&heap->slabs.lock);
 
     if (d != NULL)
@@ -177,20 +242,39 @@ struct desc *heap_alloc(struct heap *heap, bool brief)
     return d;
 }
 
-void heap_free(struct heap *heap, struct desc *d, bool defer)
+struct desc *heap_alloc(struct heap *heap, bool brief)
+{
+    struct desc *d = brief ? stash_pop(stash_lane(heap)) : NULL;
+    return d != NULL ? d : alloc_locked(heap, brief);
+}
+
+/* `lane`: the one that could have had it; or NULL. */
+static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc *d, struct stash_lane *lane,
+                                                  bool defer)
 {
     struct block block = block_of(d);
-    if (heap->wipe)
-        heap_wipe(block.data, block.cap);
     if (block.slab == NULL)
         block_free_large(heap, &block);
 
     pthread_mutex_lock(&heap->slabs.lock);
-    d->pub.data = NULL;
-    desc_give(&heap->table, d);
-    if (block.slab != NULL)
-        slab_give(&heap->slabs, block.slab, block.data - heap->alignment, defer);
+    if (lane != NULL)
+        open_lane(heap, lane, block.slab->stride);
+    if (block.slab != NULL) {
+        give_slot(heap, d, &block, defer);
+    } else {
+        d->pub.data = NULL;
+        desc_give(&heap->table, d);
+    }
     pthread_mutex_unlock(&heap->slabs.lock);
+}
+
+void heap_free(struct heap *heap, struct desc *d, bool defer)
+{
+    if (unlikely(heap->wipe))
+        heap_wipe(d->pub.data, d->pub.cap);
+    struct stash_lane *lane = !defer && fits_stash(heap, d) ? stash_lane(heap) : NULL;
+    if (lane == NULL || !stash_push(lane, d))
+        free_locked(heap, d, lane, defer);
 }
 
 /* ---- growth ---- */
@@ -221,13 +305,14 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
 static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
 {
     struct block old = block_of(d);
-    struct block block = {NULL, cap, NULL};
+    struct block block = {NULL, cap, NULL, old.brief};
     struct slab_request request;
     bool made;
     if (heap->alloc == NULL && find_class(heap, cap, &request)) {
         pthread_mutex_lock(&heap->slabs.lock);
-        bool brief = old.slab != NULL && slab_is_brief(old.slab, old.data - heap->alignment);
-        made = block_take(heap, &request, brief, &block);
+        made = block_take(heap, &request, &block);
+        if (!made && empty_stash(heap))
+            made = block_take(heap, &request, &block);
         pthread_mutex_unlock(&heap->slabs.lock);
     } else if (heap->alloc == NULL && old.slab == NULL && resize_mapping(heap, d, cap)) {
         return true;
@@ -241,17 +326,16 @@ static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
     prefix_write(d, block.data);
     pthread_mutex_lock(&heap->slabs.lock);
     block_attach(d, &block);
-    pthread_mutex_unlock(&heap->slabs.lock);
-
-    if (heap->wipe)
-        heap_wipe(old.data, old.cap);
-    if (old.slab == NULL) {
-        block_free_large(heap, &old);
-    } else {
-        pthread_mutex_lock(&heap->slabs.lock);
-        slab_give(&heap->slabs, old.slab, old.data - heap->alignment, false);
+    if (heap->wipe) { /* after that, or a child of fork might see a held buffer wiped */
         pthread_mutex_unlock(&heap->slabs.lock);
+        heap_wipe(old.data, old.cap);
+        pthread_mutex_lock(&heap->slabs.lock);
     }
+    if (old.slab != NULL)
+        slab_give(&heap->slabs, old.slab, old.data - heap->alignment, false);
+    pthread_mutex_unlock(&heap->slabs.lock);
+    if (old.slab == NULL)
+        block_free_large(heap, &old);
     return true;
 }
 
@@ -281,6 +365,7 @@ bool heap_shrink(struct heap *heap, struct desc *d, size_t cap)
 void heap_purge(struct heap *heap)
 {
     pthread_mutex_lock(&heap->slabs.lock);
+    (void)empty_stash(heap);
     slab_purge_all(&heap->slabs);
     pthread_mutex_unlock(&heap->slabs.lock);
 }
@@ -290,14 +375,18 @@ void heap_purge(struct heap *heap)
 void heap_repair(struct heap *heap)
 {
     heap->table.free_list = NULL;
+    stash_reset(&heap->stash);
+    heap->slabs.aside_bytes = 0;
     slab_repair_begin(&heap->slabs);
     for (uint32_t i = load_relaxed(&heap->table.used); i > 0; i--) {
         struct desc *d = desc_at(&heap->table, i);
         if (desc_state(load_relaxed(&d->word)) == STATE_FREE) {
             d->pub.data = NULL; /* a large block of an unfinished call is lost; one in a slab is found again */
             desc_give(&heap->table, d);
-        } else if (d->slab != NULL) {
-            slab_repair_claim(d->slab, d->pub.data - heap->alignment);
+        } else {
+            struct block block = block_of(d);
+            if (block.slab != NULL)
+                slab_repair_claim(block.slab, block.data - heap->alignment);
         }
     }
     slab_repair_end(&heap->slabs, heap->wipe);

@@ -17,6 +17,7 @@
 
 #include "desc.h"
 #include "slab.h"
+#include "stash.h"
 
 struct heap {
     /* read-only after creation */
@@ -30,6 +31,7 @@ struct heap {
 
     struct slabs slabs; /* its lock guards the table too */
     struct desc_table table;
+    struct stash stash;
 };
 
 #define HEAP_ALIGNMENT_MIN ((size_t)16)

@@ -21,7 +21,7 @@
  * unmapped.
  *
  * Invariants, whenever the lock is free:
- *     dirty is a subset of avail, brief and avail are disjoint
+ *     dirty is a subset of avail, brief and avail are disjoint, `free` counts avail
  *     a slab is on `unused` iff it has no class; else on no list while it is purged; else on `dirty` iff it has dirty
  *     slots, on `clean` iff it has free slots but no dirty ones; on a list, empty slabs come last
  *     a slab with a class has a slot that is dirty, or taken, if only by a purge
@@ -44,23 +44,27 @@
 
 static bool is_empty(const struct slab *slab)
 {
-    return slots_count(slab->avail) == slab->slots;
+    return slab->free == slab->slots;
+}
+
+/* In which slot the byte at that offset lies; exact for the first byte of one, and offsets in the slab. */
+static unsigned slot_at(const struct slab *slab, size_t offset)
+{
+    return (unsigned)((uint64_t)offset * slab->inverse >> 32);
 }
 
 static unsigned slot_number(const struct slab *slab, const unsigned char *slot)
 {
-    return (unsigned)((size_t)(slot - slab->base) / slab->stride);
+    return slot_at(slab, (size_t)(slot - slab->base));
 }
 
 bool slab_has(const struct slab *slab, const unsigned char *slot)
 {
     size_t offset = (size_t)((uintptr_t)slot - (uintptr_t)slab->base);
-    return offset % slab->stride == 0 && offset / slab->stride < slab->slots;
-}
-
-bool slab_is_brief(const struct slab *slab, const unsigned char *slot)
-{
-    return slots_has(slab->brief, slot_number(slab, slot));
+    if (offset >= SLAB_BYTES)
+        return false;
+    unsigned number = slot_at(slab, offset);
+    return number < slab->slots && number * slab->stride == offset;
 }
 
 /* ---- lists ---- */
@@ -179,6 +183,8 @@ static struct slab *slab_make(struct slabs *slabs, const struct slab_request *re
     slab->slots = slots < SLAB_SLOTS_MAX ? (unsigned)slots : SLAB_SLOTS_MAX;
     slab->cls = request->cls;
     slab->stride = request->stride;
+    slab->inverse = (uint32_t)((((uint64_t)1 << 32) + slab->stride - 1) / slab->stride);
+    slab->free = slab->slots;
     slab->lane = request->lane;
     for (unsigned slot = 0; slot < slab->slots; slot++)
         slots_add(slab->avail, slot);
@@ -194,6 +200,7 @@ static void slab_retire(struct slabs *slabs, struct slab *slab, struct span **ch
     list_push_first(&slabs->unused, slab);
     slab->cls = NULL;
     slab->avail[0] = slab->avail[1] = 0;
+    slab->free = 0;
 
     struct span *span = slab->span;
     if (--span->used > 0)
@@ -264,6 +271,7 @@ static void purge_add(struct slabs *slabs, struct purge *purge, struct slab *sla
         slab->avail[i] &= ~slots[i];
         slab->dirty[i] = 0;
     }
+    slab->free -= slots_count(slots);
     slab->purging = true;
     list_update(slab);
 }
@@ -276,6 +284,7 @@ static struct span *purge_release(struct slabs *slabs, const struct purge *purge
         struct slab *slab = purge->taken[n].slab;
         for (int i = 0; i < 2; i++)
             slab->avail[i] |= purge->taken[n].slots[i];
+        slab->free += slots_count(purge->taken[n].slots);
         slab->purging = false;
         list_update(slab);
         if (is_empty(slab) && !slots_any(slab->dirty))
@@ -324,9 +333,12 @@ static size_t purge_step(struct slabs *slabs, size_t keep)
     return bytes;
 }
 
+/* How much may be dirty. What the stash has is taken and brief, but nobody holds it; it may have `aside_bytes`, whether it
+ * has or not: so it counts as dirty, and not as held. */
 static size_t dirty_limit(const struct slabs *slabs)
 {
-    return slabs->brief_bytes > DIRTY_MIN ? slabs->brief_bytes : DIRTY_MIN;
+    size_t held = slabs->brief_bytes > slabs->aside_bytes ? slabs->brief_bytes - slabs->aside_bytes : 0;
+    return (held > DIRTY_MIN ? held : DIRTY_MIN) - slabs->aside_bytes;
 }
 
 /* Two steps take more than one give can add. More would have one call do the work of another that deferred its gives. */
@@ -382,6 +394,7 @@ unsigned char *slab_take(struct slabs *slabs, const struct slab_request *request
     bool dirty = slots_any(slab->dirty);
     unsigned slot = slots_first(dirty ? slab->dirty : slab->avail);
     slots_remove(slab->avail, slot);
+    slab->free--;
     if (dirty) {
         slots_remove(slab->dirty, slot);
         uncount_dirty(slabs, cls, slab->stride);
@@ -400,6 +413,7 @@ void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot
     unsigned number = slot_number(slab, slot);
     slots_add(slab->avail, number);
     slots_add(slab->dirty, number);
+    slab->free++;
     count_dirty(slabs, slab->cls, slab->stride);
     if (slots_has(slab->brief, number)) {
         slots_remove(slab->brief, number);
@@ -459,6 +473,7 @@ void slab_repair_end(struct slabs *slabs, bool wipe)
                 if (slots_has(slab->lost, slot))
                     explicit_bzero(slab->base + slot * slab->stride, slab->stride);
         slab->lost[0] = slab->lost[1] = 0;
+        slab->free = slots_count(slab->avail);
         count_dirty(slabs, slab->cls, slots_count(slab->dirty) * slab->stride);
         slabs->brief_bytes += slots_count(slab->brief) * slab->stride;
         list_update(slab);

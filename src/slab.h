@@ -26,8 +26,10 @@ struct slab {
     /* read-only while a slot is taken */
     struct slab_class *cls; /* NULL: unused */
     size_t stride;
+    uint32_t inverse; /* 2^32 / stride, rounded up: divides by it */
     unsigned slots;
     /* under the lock */
+    unsigned free;          /* how many slots are in `avail` */
     unsigned lane;          /* whose takes it serves while it is clean */
     bool purging;           /* a purge has slots of it, and no other shall */
     struct slab_list *list; /* the list it is on, or NULL */
@@ -77,6 +79,7 @@ struct slabs {
     struct slab_list unused; /* slabs without a class, all of them clean */
     size_t dirty_bytes;      /* of all classes */
     size_t brief_bytes;      /* the sum of stride over brief slots */
+    size_t aside_bytes;      /* what the heap's stash may hold of these slots */
     struct slab_class classes[SLAB_CLASSES];
 };
 
@@ -99,9 +102,6 @@ unsigned char *slab_take(struct slabs *slabs, const struct slab_request *request
 /* Frees the slot that starts at that address. With `defer` memory stays resident until slab_purge_all; without, the
  * lock may be let go and taken again. */
 void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot, bool defer);
-
-/* Whether the slot was taken as a brief one. */
-bool slab_is_brief(const struct slab *slab, const unsigned char *slot);
 
 /* Whether a slot of the slab starts there. */
 bool slab_has(const struct slab *slab, const unsigned char *slot);

@@ -110,6 +110,7 @@ static void check_invariants(const struct slabs *slabs)
                 assert_int_equal(slab->dirty[i] & ~slab->avail[i], 0);
                 assert_int_equal(slab->brief[i] & slab->avail[i], 0);
             }
+            assert_int_equal(slab->free, bits(slab->avail));
             bool empty = bits(slab->avail) == slab->slots;
             assert_true(!empty || bits(slab->dirty) > 0);
             assert_true(!empty || slab->next == NULL || bits(slab->next->avail) == slab->next->slots);

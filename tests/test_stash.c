@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_stash.c - bypass buffers that were put wait, whole, for the next get beyond the cap (stash.h)
+ *
+ * The CPU that a call runs on is what the test says; locks are counted, and the system's memory can end.
+ */
+#include "support/support.h"
+
+#include "heap.h"
+#include "region.h"
+
+enum { BASE = 32 * 1024, PLACES = 3, LANES = STASH_LANES };
+
+#define LIMIT ((size_t)1 << 20)
+
+static _Thread_local unsigned cpu;
+static _Thread_local size_t locks;
+static bool no_memory;
+
+int __wrap_sched_getcpu(void);
+int __wrap_sched_getcpu(void)
+{
+    return (int)cpu;
+}
+
+int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+    locks++;
+    return __real_pthread_mutex_lock(mutex);
+}
+
+void *__real_region_map(size_t n, bool huge);
+void *__wrap_region_map(size_t n, bool huge);
+void *__wrap_region_map(size_t n, bool huge)
+{
+    return no_memory ? NULL : __real_region_map(n, huge);
+}
+
+static void heap_init(struct heap *heap, size_t base)
+{
+    memset(heap, 0, sizeof(*heap));
+    heap->base = base;
+    heap->alignment = 64;
+    pthread_mutex_init(&heap->slabs.lock, NULL);
+    cpu = 0;
+}
+
+static struct desc *alloc(struct heap *heap, bool brief)
+{
+    struct desc *d = heap_alloc(heap, brief);
+    assert_non_null(d);
+    assert_int_equal(d->pub.cap, heap->base);
+    assert_true(heap_intact(heap, d));
+    return d;
+}
+
+static void alloc_all(struct heap *heap, struct desc **d, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        d[i] = alloc(heap, true);
+}
+
+static void free_all(struct heap *heap, struct desc **d, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        heap_free(heap, d[i], false);
+}
+
+/* Opens the lane of this CPU and puts n bypass buffers there. */
+static void stash(struct heap *heap, unsigned n)
+{
+    struct desc *d[PLACES + 1];
+    alloc_all(heap, d, n + 1);
+    free_all(heap, d, n + 1);
+}
+
+/* How many the stash has for this CPU; takes them out. */
+static unsigned stashed(struct heap *heap)
+{
+    for (unsigned n = 0;; n++) {
+        locks = 0;
+        (void)alloc(heap, true);
+        if (locks > 0)
+            return n;
+    }
+}
+
+static void a_bypass_buffer_comes_back_without_a_lock(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    struct desc *d = alloc(&heap, true);
+    heap_free(&heap, d, false); /* the first one opens the lane */
+    d = alloc(&heap, true);
+    locks = 0;
+    for (int i = 0; i < 10; i++) {
+        heap_free(&heap, d, false);
+        assert_ptr_equal(alloc(&heap, true), d);
+    }
+    assert_int_equal(locks, 0);
+    heap_free(&heap, d, false);
+    assert_ptr_not_equal(alloc(&heap, false), d); /* it is for bypass buffers, which are soon given back */
+    heap_destroy(&heap);
+}
+
+static void others_are_not_stashed(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    struct desc *pooled = alloc(&heap, false), *grown = alloc(&heap, true), *deferred = alloc(&heap, true);
+    stash(&heap, 0);
+    assert_int_equal(heap_grow(&heap, grown, BASE + 1, 0), 0);
+    locks = 0;
+    heap_free(&heap, pooled, false);
+    heap_free(&heap, grown, false);
+    heap_free(&heap, deferred, true);
+    assert_int_equal(locks, 3);
+    assert_int_equal(stashed(&heap), 0);
+    heap_destroy(&heap);
+}
+
+static void a_block_from_a_hook_goes_back_to_it(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    struct heap heap;
+    heap_init(&heap, BASE);
+    heap.alloc = test_blocks_alloc;
+    heap.free = test_blocks_free;
+    heap.ctx = &blocks;
+    for (int i = 0; i < 3; i++) {
+        heap_free(&heap, alloc(&heap, true), false);
+        assert_int_equal(atomic_load(&blocks.count), 0);
+    }
+    assert_int_equal(atomic_load(&blocks.errors), 0);
+    heap_destroy(&heap);
+}
+
+static void a_large_block_is_not_stashed(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, (size_t)128 << 10); /* in a slab, but too large to be set aside */
+    for (int i = 0; i < 3; i++)
+        heap_free(&heap, alloc(&heap, true), false);
+    assert_int_equal(heap.slabs.aside_bytes, 0);
+    heap_destroy(&heap);
+}
+
+static void a_lane_has_few_places(void **state)
+{
+    (void)state;
+    struct heap heap;
+    struct desc *d[PLACES + 1];
+    heap_init(&heap, BASE);
+    alloc_all(&heap, d, PLACES + 1);
+    stash(&heap, 0);
+    locks = 0;
+    free_all(&heap, d, PLACES);
+    assert_int_equal(locks, 0);
+    heap_free(&heap, d[PLACES], false);
+    assert_int_equal(locks, 1);
+    assert_int_equal(stashed(&heap), PLACES);
+    heap_destroy(&heap);
+
+    heap_init(&heap, 64);
+    struct desc *small[STASH_PLACES + 2];
+    alloc_all(&heap, small, STASH_PLACES + 2);
+    free_all(&heap, small, STASH_PLACES + 2);
+    assert_int_equal(stashed(&heap), STASH_PLACES);
+    heap_destroy(&heap);
+}
+
+static void a_lane_serves_its_cpus(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    stash(&heap, 2);
+    cpu = 1;
+    assert_int_equal(stashed(&heap), 0);
+    cpu = LANES; /* modulo the lanes it is the first again */
+    assert_int_equal(stashed(&heap), 2);
+    heap_destroy(&heap);
+}
+
+/* Dirty slots and stashed ones together. */
+static void within_limit(const struct heap *heap, size_t held)
+{
+    size_t stashed_bytes = 0;
+    for (unsigned lane = 0; lane < LANES; lane++)
+        for (unsigned i = 0; i < STASH_PLACES; i++)
+            stashed_bytes += load_relaxed(&heap->stash.lanes[lane].place[i]) > STASH_EMPTY ? BASE + 64 : 0;
+    assert_true(stashed_bytes <= heap->slabs.aside_bytes);
+    assert_in_range(heap->slabs.dirty_bytes + stashed_bytes, 0, held > LIMIT ? held : LIMIT);
+}
+
+static void what_is_stashed_counts_as_dirty(void **state)
+{
+    enum { MANY = 400 };
+    (void)state;
+    struct heap heap;
+    struct desc *d[MANY];
+    test_random_t random = {3};
+    heap_init(&heap, BASE);
+    for (unsigned round = 0; round < 2; round++) {
+        alloc_all(&heap, d, MANY);
+        for (unsigned left = MANY; left > 0;) {
+            cpu = (unsigned)test_random_below(&random, LANES);
+            if (left < MANY && test_random_below(&random, 3) == 0)
+                d[left++] = alloc(&heap, true);
+            else
+                heap_free(&heap, d[--left], false);
+            within_limit(&heap, left * (size_t)(BASE + 64));
+        }
+        assert_int_equal(heap.slabs.aside_bytes, LANES * PLACES * (size_t)(BASE + 64));
+        heap_purge(&heap);
+        assert_int_equal(heap.slabs.aside_bytes, 0);
+        assert_int_equal(heap.slabs.brief_bytes, 0);
+        assert_null(heap.slabs.spans);
+    }
+    heap_destroy(&heap);
+}
+
+static void memory_that_is_stashed_is_for_all_when_there_is_no_other(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    stash(&heap, 1);
+    cpu = 1;
+    no_memory = true;
+    size_t n = 0;
+    for (; heap_alloc(&heap, false) != NULL; n++)
+        ;
+    assert_int_equal(n, SLAB_BYTES / (BASE + 64)); /* every slot of the slab, also the one in the other lane */
+    no_memory = false;
+    heap_destroy(&heap);
+}
+
+static void repair_finds_what_was_stashed(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    heap.wipe = true;
+    struct desc *held = alloc(&heap, true);
+    test_fill(held->pub.data, BASE, 5);
+    store_relaxed(&held->word, desc_word(1, STATE_BYPASS));
+    stash(&heap, PLACES);
+    __real_pthread_mutex_lock(&heap.slabs.lock);
+    heap_repair(&heap);
+    pthread_mutex_unlock(&heap.slabs.lock);
+    assert_int_equal(heap.slabs.aside_bytes, 0);
+    assert_int_equal(heap.slabs.brief_bytes, BASE + 64);
+    assert_int_equal(heap.slabs.dirty_bytes, (PLACES + 1) * (BASE + 64));
+    struct desc *d[PLACES + 1];
+    alloc_all(&heap, d, PLACES + 1);
+    assert_int_equal(heap.slabs.dirty_bytes, 0); /* all slots are there again, */
+    assert_int_equal(load_relaxed(&heap.table.used), PLACES + 2);
+    for (unsigned i = 0; i <= PLACES; i++) {
+        assert_ptr_not_equal(d[i], held);
+        test_fill(d[i]->pub.data, BASE, i);
+    }
+    for (unsigned i = 0; i <= PLACES; i++) /* each once */
+        assert_true(test_filled(d[i]->pub.data, BASE, i));
+    assert_true(test_filled(held->pub.data, BASE, 5));
+    heap_destroy(&heap);
+}
+
+static void what_is_stashed_is_wiped(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    heap.wipe = true;
+    stash(&heap, 0);
+    struct desc *d = alloc(&heap, true);
+    memset(d->pub.data, 0x5a, BASE);
+    heap_free(&heap, d, false);
+    assert_non_null(d->pub.data); /* it is in the stash, with its block */
+    for (size_t i = 0; i < BASE; i++)
+        assert_int_equal(d->pub.data[i], 0);
+    heap_destroy(&heap);
+}
+
+/* ---- threads ---- */
+
+struct load {
+    struct heap heap;
+    size_t turns;
+};
+
+static void come_and_go(void *arg, unsigned index)
+{
+    enum { HELD = 4 };
+    struct load *load = arg;
+    struct desc *held[HELD] = {NULL};
+    test_random_t random = {index + 1};
+    for (size_t turn = 0; turn < load->turns; turn++) {
+        const size_t i = test_random_below(&random, HELD);
+        cpu = (unsigned)test_random_below(&random, 2);
+        if (held[i] == NULL) {
+            held[i] = heap_alloc(&load->heap, true);
+            if (!thread_check(held[i] != NULL))
+                return;
+            test_fill(held[i]->pub.data, 64, (uint64_t)index << 32 | i);
+        } else {
+            thread_check(test_filled(held[i]->pub.data, 64, (uint64_t)index << 32 | i));
+            thread_check(heap_intact(&load->heap, held[i]));
+            heap_free(&load->heap, held[i], false);
+            held[i] = NULL;
+        }
+        if (index == 0 && turn % 500 == 0)
+            heap_purge(&load->heap);
+    }
+    for (unsigned i = 0; i < HELD; i++)
+        if (held[i] != NULL)
+            heap_free(&load->heap, held[i], false);
+}
+
+static void threads_share_lanes(void **state)
+{
+    (void)state;
+    static struct load load;
+    heap_init(&load.heap, 4000);
+    load.turns = test_scale(200000, 5000);
+    run_threads(4, come_and_go, &load);
+    heap_purge(&load.heap);
+    assert_null(load.heap.slabs.spans);
+    assert_int_equal(load.heap.slabs.brief_bytes, 0);
+    heap_destroy(&load.heap);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_bypass_buffer_comes_back_without_a_lock),
+        cmocka_unit_test(others_are_not_stashed),
+        cmocka_unit_test(a_block_from_a_hook_goes_back_to_it),
+        cmocka_unit_test(a_large_block_is_not_stashed),
+        cmocka_unit_test(a_lane_has_few_places),
+        cmocka_unit_test(a_lane_serves_its_cpus),
+        cmocka_unit_test(what_is_stashed_counts_as_dirty),
+        cmocka_unit_test(memory_that_is_stashed_is_for_all_when_there_is_no_other),
+        cmocka_unit_test(repair_finds_what_was_stashed),
+        cmocka_unit_test(what_is_stashed_is_wiped),
+        cmocka_unit_test(threads_share_lanes),
+    };
+    return cmocka_run_group_tests_name("stash", tests, NULL, NULL);
+}
