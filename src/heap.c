@@ -18,6 +18,10 @@
 #define SLAB_MAX   ((size_t)1 << SLAB_MAX_SHIFT)
 #define POWERS_MAX ((size_t)128 << 10)
 
+/* Blocks above that have a mapping of their own, which grows without copying; but with huge pages, of which it has whole
+ * ones, only those above SLAB_MAX. */
+#define MAPPED_FROM ((size_t)256 << 10)
+
 struct prefix {
     struct desc *desc;
     uintptr_t check;
@@ -46,7 +50,7 @@ static bool find_class(struct heap *heap, size_t cap, struct slab_request *reque
         request->stride = stride_of(heap, cap);
         return true;
     }
-    if (cap == heap->base || cap > SLAB_MAX)
+    if (cap == heap->base || cap > (heap->slabs.huge ? SLAB_MAX : MAPPED_FROM))
         return false;
     unsigned shift = shift_of(cap);
     request->cls = &heap->slabs.classes[shift - SLAB_MIN_SHIFT];
@@ -125,29 +129,83 @@ static bool block_take(struct heap *heap, struct slab_request *request, struct b
     return memory != NULL;
 }
 
-/* A block of exactly that cap, from a hook or mapped by itself. */
-static bool block_make_large(struct heap *heap, size_t cap, struct block *block)
-{
-    size_t bytes = heap->alignment + cap;
-    unsigned char *memory =
-        heap->alloc != NULL ? heap->alloc(bytes, heap->alignment, heap->ctx) : region_map(bytes, heap->slabs.huge);
-    *block = (struct block){memory != NULL ? memory + heap->alignment : NULL, cap, NULL, false};
-    return memory != NULL;
-}
-
 static size_t mapped_bytes(const struct heap *heap, size_t cap)
 {
     return region_mapped(heap->alignment + cap, heap->slabs.huge);
 }
 
-/* Frees a block that lies in no slab. */
-static void block_free_large(struct heap *heap, const struct block *block)
+/* The fields that follow from the memory, which may be NULL; false then. */
+static bool block_at(const struct heap *heap, unsigned char *memory, struct block *block)
+{
+    block->data = memory != NULL ? memory + heap->alignment : NULL;
+    return memory != NULL;
+}
+
+/* A block of the cap and the kind that `block` says, in a mapping that was kept. */
+static bool block_take_kept(struct heap *heap, struct block *block)
+{
+    size_t bytes = mapped_bytes(heap, block->cap);
+    pthread_mutex_lock(&heap->slabs.lock);
+    unsigned char *memory = kept_take(&heap->slabs.kept, bytes);
+    if (memory != NULL && block->brief)
+        heap->slabs.brief_bytes += bytes;
+    pthread_mutex_unlock(&heap->slabs.lock);
+    return block_at(heap, memory, block);
+}
+
+/* The same, from the hook or in a new mapping. */
+static bool block_make_large(struct heap *heap, struct block *block)
+{
+    size_t bytes = heap->alignment + block->cap;
+    if (heap->alloc != NULL)
+        return block_at(heap, heap->alloc(bytes, heap->alignment, heap->ctx), block);
+    if (!block_at(heap, region_map(bytes, heap->slabs.huge), block))
+        return false;
+    if (block->brief) {
+        pthread_mutex_lock(&heap->slabs.lock);
+        heap->slabs.brief_bytes += mapped_bytes(heap, block->cap);
+        pthread_mutex_unlock(&heap->slabs.lock);
+    }
+    return true;
+}
+
+/* Keeps a free mapping or, if that is too much, so much of its beginning as a smaller block would have; the lock held.
+ * Returns how many bytes it keeps. */
+static size_t keep_beginning(struct heap *heap, const struct block *block)
 {
     unsigned char *memory = block->data - heap->alignment;
-    if (heap->alloc != NULL)
+    size_t bytes = mapped_bytes(heap, block->cap);
+    if (slab_keep_mapping(&heap->slabs, memory, bytes))
+        return bytes;
+    if (block->cap <= MAPPED_FROM || block->cap == heap->base)
+        return 0;
+    for (size_t cap = (size_t)1 << (shift_of(block->cap) - 1); cap > MAPPED_FROM; cap /= 2) {
+        bytes = mapped_bytes(heap, cap);
+        if (slab_keep_mapping(&heap->slabs, memory, bytes))
+            return bytes;
+    }
+    return 0;
+}
+
+/* Frees a block that lies in no slab, and that no descriptor has any more. */
+static void block_free_large(struct heap *heap, const struct block *block, bool defer)
+{
+    unsigned char *memory = block->data - heap->alignment;
+    if (heap->alloc != NULL) {
         heap->free(memory, heap->alignment + block->cap, heap->ctx);
-    else
-        region_unmap(memory, mapped_bytes(heap, block->cap));
+        return;
+    }
+    size_t bytes = mapped_bytes(heap, block->cap), kept = 0;
+    pthread_mutex_lock(&heap->slabs.lock);
+    if (block->brief)
+        heap->slabs.brief_bytes -= bytes;
+    if (!defer)
+        kept = keep_beginning(heap, block);
+    if (block->brief && !defer)
+        slab_purge_excess(&heap->slabs);
+    pthread_mutex_unlock(&heap->slabs.lock);
+    if (kept < bytes)
+        region_unmap(memory + kept, bytes - kept);
 }
 
 void heap_wipe(void *data, size_t n)
@@ -223,10 +281,10 @@ static struct desc *take(struct heap *heap, struct slab_request *request, struct
 
 static __attribute__((noinline)) struct desc *alloc_locked(struct heap *heap, bool brief)
 {
-    struct block block = {NULL, heap->base, NULL, brief};
+    struct block block = {NULL, heap->base, NULL, brief && heap->alloc == NULL};
     struct slab_request request;
     bool in_slab = heap->alloc == NULL && find_class(heap, heap->base, &request);
-    if (!in_slab && !block_make_large(heap, heap->base, &block))
+    if (!in_slab && !(heap->alloc == NULL && block_take_kept(heap, &block)) && !block_make_large(heap, &block))
         return NULL;
 
     pthread_mutex_lock(&heap->slabs.lock);
@@ -238,7 +296,7 @@ static __attribute__((noinline)) struct desc *alloc_locked(struct heap *heap, bo
     if (d != NULL)
         prefix_write(d, block.data);
     else if (!in_slab)
-        block_free_large(heap, &block);
+        block_free_large(heap, &block, false);
     return d;
 }
 
@@ -253,9 +311,6 @@ static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc
                                                   bool defer)
 {
     struct block block = block_of(d);
-    if (block.slab == NULL)
-        block_free_large(heap, &block);
-
     pthread_mutex_lock(&heap->slabs.lock);
     if (lane != NULL)
         open_lane(heap, lane, block.slab->stride);
@@ -266,6 +321,8 @@ static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc
         desc_give(&heap->table, d);
     }
     pthread_mutex_unlock(&heap->slabs.lock);
+    if (block.slab == NULL)
+        block_free_large(heap, &block, defer);
 }
 
 void heap_free(struct heap *heap, struct desc *d, bool defer)
@@ -294,6 +351,10 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
         d->pub.data = memory + heap->alignment;
         d->pub.cap = cap;
         prefix_write(d, d->pub.data);
+        if (block_of(d).brief) {
+            heap->slabs.brief_bytes = heap->slabs.brief_bytes + bytes - old_bytes;
+            slab_purge_excess(&heap->slabs);
+        }
     }
     pthread_mutex_unlock(&heap->slabs.lock);
     if (bytes < old_bytes)
@@ -308,16 +369,19 @@ static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
     struct block block = {NULL, cap, NULL, old.brief};
     struct slab_request request;
     bool made;
-    if (heap->alloc == NULL && find_class(heap, cap, &request)) {
+    if (heap->alloc != NULL) {
+        made = block_make_large(heap, &block);
+    } else if (find_class(heap, cap, &request)) {
         pthread_mutex_lock(&heap->slabs.lock);
         made = block_take(heap, &request, &block);
         if (!made && empty_stash(heap))
             made = block_take(heap, &request, &block);
         pthread_mutex_unlock(&heap->slabs.lock);
-    } else if (heap->alloc == NULL && old.slab == NULL && resize_mapping(heap, d, cap)) {
-        return true;
     } else {
-        made = block_make_large(heap, cap, &block);
+        made = cap > old.cap && block_take_kept(heap, &block); /* copying costs less than page faults */
+        if (!made && old.slab == NULL && resize_mapping(heap, d, cap))
+            return true;
+        made = made || block_make_large(heap, &block);
     }
     if (!made)
         return false;
@@ -335,7 +399,7 @@ static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
         slab_give(&heap->slabs, old.slab, old.data - heap->alignment, false);
     pthread_mutex_unlock(&heap->slabs.lock);
     if (old.slab == NULL)
-        block_free_large(heap, &old);
+        block_free_large(heap, &old, false);
     return true;
 }
 
@@ -378,6 +442,7 @@ void heap_repair(struct heap *heap)
     stash_reset(&heap->stash);
     heap->slabs.aside_bytes = 0;
     slab_repair_begin(&heap->slabs);
+    size_t brief_bytes = 0;
     for (uint32_t i = load_relaxed(&heap->table.used); i > 0; i--) {
         struct desc *d = desc_at(&heap->table, i);
         if (desc_state(load_relaxed(&d->word)) == STATE_FREE) {
@@ -387,9 +452,12 @@ void heap_repair(struct heap *heap)
             struct block block = block_of(d);
             if (block.slab != NULL)
                 slab_repair_claim(block.slab, block.data - heap->alignment);
+            else if (block.brief)
+                brief_bytes += mapped_bytes(heap, block.cap);
         }
     }
     slab_repair_end(&heap->slabs, heap->wipe);
+    heap->slabs.brief_bytes += brief_bytes;
 }
 
 void heap_destroy(struct heap *heap)
@@ -402,7 +470,7 @@ void heap_destroy(struct heap *heap)
         if (heap->wipe)
             heap_wipe(block.data, block.cap);
         if (block.slab == NULL)
-            block_free_large(heap, &block);
+            block_free_large(heap, &block, true);
     }
     slab_destroy_all(&heap->slabs);
     desc_table_destroy(&heap->table);

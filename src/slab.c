@@ -333,31 +333,70 @@ static size_t purge_step(struct slabs *slabs, size_t keep)
     return bytes;
 }
 
-/* How much may be dirty. What the stash has is taken and brief, but nobody holds it; it may have `aside_bytes`, whether it
- * has or not: so it counts as dirty, and not as held. */
+/* How much memory may be at hand for nobody in particular. What the stash has is taken and brief, but nobody holds it; it
+ * may have `aside_bytes`, whether it has or not: so that counts as dirty, and not as held. */
 static size_t dirty_limit(const struct slabs *slabs)
 {
     size_t held = slabs->brief_bytes > slabs->aside_bytes ? slabs->brief_bytes - slabs->aside_bytes : 0;
-    return (held > DIRTY_MIN ? held : DIRTY_MIN) - slabs->aside_bytes;
+    return held > DIRTY_MIN ? held : DIRTY_MIN;
+}
+
+static size_t all_dirty(const struct slabs *slabs)
+{
+    return slabs->dirty_bytes + slabs->kept.bytes + slabs->aside_bytes;
+}
+
+/* Needs no lock. */
+static void unmap_all(const struct region_range *mappings, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        region_unmap(mappings[i].from, (size_t)(mappings[i].to - mappings[i].from));
+}
+
+/* Unmaps the oldest kept mappings, of that many bytes or a batch. Returns whether there was one. Lets the lock go meanwhile. */
+static bool purge_kept(struct slabs *slabs, size_t bytes)
+{
+    struct region_range taken[KEPT_BATCH];
+    unsigned n = kept_take_oldest(&slabs->kept, bytes, taken);
+    if (n == 0)
+        return false;
+    pthread_mutex_unlock(&slabs->lock);
+    unmap_all(taken, n);
+    pthread_mutex_lock(&slabs->lock);
+    return true;
 }
 
 /* Two steps take more than one give can add. More would have one call do the work of another that deferred its gives. */
-static void purge_excess(struct slabs *slabs)
+void slab_purge_excess(struct slabs *slabs)
 {
-    for (int step = 0; step < 2 && slabs->dirty_bytes > dirty_limit(slabs); step++)
-        if (purge_step(slabs, dirty_limit(slabs) / 2) == 0)
-            break;
+    for (int step = 0; step < 2; step++) {
+        const size_t all = all_dirty(slabs), limit = dirty_limit(slabs);
+        if (all <= limit)
+            return;
+        if (purge_kept(slabs, all - limit < PURGE_BYTES ? all - limit : PURGE_BYTES))
+            continue;
+        if (purge_step(slabs, (limit - slabs->aside_bytes) / 2) == 0)
+            return;
+    }
+}
+
+bool slab_keep_mapping(struct slabs *slabs, unsigned char *mapping, size_t bytes)
+{
+    const size_t all = all_dirty(slabs), limit = dirty_limit(slabs);
+    return all <= limit && bytes <= limit - all && kept_add(&slabs->kept, mapping, bytes);
 }
 
 void slab_purge_all(struct slabs *slabs)
 {
+    for (unsigned batches = KEPT_MAX / KEPT_BATCH; batches > 0 && purge_kept(slabs, SIZE_MAX); batches--)
+        ;
     /* no more than there is now: others may go on freeing */
     size_t left = slabs->dirty_bytes, purged = 1;
     while (left > 0 && purged > 0) {
         purged = purge_step(slabs, 0);
         left -= purged < left ? purged : left;
     }
-    purge_excess(slabs); /* what others gave meanwhile, and could not purge beside this */
+    slab_purge_excess(slabs); /* what others gave meanwhile, and could not purge beside this */
 }
 
 /* ---- taking and giving ---- */
@@ -421,7 +460,7 @@ void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot
     }
     list_update(slab);
     if (!defer)
-        purge_excess(slabs);
+        slab_purge_excess(slabs);
 }
 
 /* ---- fork and the end ---- */
@@ -482,6 +521,9 @@ void slab_repair_end(struct slabs *slabs, bool wipe)
 
 void slab_destroy_all(struct slabs *slabs)
 {
+    struct region_range taken[KEPT_BATCH];
+    for (unsigned n; (n = kept_take_oldest(&slabs->kept, SIZE_MAX, taken)) > 0;)
+        unmap_all(taken, n);
     unmap_chain(slabs->spans);
     slabs->spans = NULL;
 }

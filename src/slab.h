@@ -8,6 +8,8 @@
 #ifndef BUFFERPOOL_SLAB_H
 #define BUFFERPOOL_SLAB_H
 
+#include "kept.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -78,8 +80,9 @@ struct slabs {
     unsigned slabs_mapped;
     struct slab_list unused; /* slabs without a class, all of them clean */
     size_t dirty_bytes;      /* of all classes */
-    size_t brief_bytes;      /* the sum of stride over brief slots */
+    size_t brief_bytes;      /* the sum of stride over brief slots, and the bytes of bypass buffers' mappings */
     size_t aside_bytes;      /* what the heap's stash may hold of these slots */
+    struct kept kept;
     struct slab_class classes[SLAB_CLASSES];
 };
 
@@ -106,7 +109,14 @@ void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot
 /* Whether a slot of the slab starts there. */
 bool slab_has(const struct slab *slab, const unsigned char *slot);
 
-/* Gives the memory of all free slots back. Lets the lock go meanwhile. */
+/* Keeps the mapping for the next block of its size, if its memory stays within what may be dirty; else it is the caller's
+ * still. */
+bool slab_keep_mapping(struct slabs *slabs, unsigned char *mapping, size_t bytes);
+
+/* Gives memory back if too much is dirty: to be called when brief_bytes fell. May let the lock go and take it again. */
+void slab_purge_excess(struct slabs *slabs);
+
+/* Gives the memory of all free slots and kept mappings back. Lets the lock go meanwhile. */
 void slab_purge_all(struct slabs *slabs);
 
 /* After fork, in three steps: every slot is free, but those that are claimed, and the lists follow. With `wipe` the bytes of

@@ -11,9 +11,9 @@
 
 #include <sys/mman.h>
 
-#define STRIDE   ((size_t)32 * 1024 + 64) /* slots share pages with their neighbours */
-#define MANY     400u                     /* slots in more than three slabs */
-#define KEPT_MAX ((size_t)1 << 20)
+#define STRIDE    ((size_t)32 * 1024 + 64) /* slots share pages with their neighbours */
+#define MANY      400u                     /* slots in more than three slabs */
+#define DIRTY_MAX ((size_t)1 << 20)
 
 struct slot {
     struct slab *slab;
@@ -187,11 +187,11 @@ static void dirty_memory_ebbs(bool brief)
         size_t pick = test_random_below(&random, left + 1);
         slab_give(&slabs, slots[pick].slab, slots[pick].at, false);
         slots[pick] = slots[left];
-        assert_in_range(slabs.dirty_bytes, 0, brief && left * STRIDE > KEPT_MAX ? left * STRIDE : KEPT_MAX);
+        assert_in_range(slabs.dirty_bytes, 0, brief && left * STRIDE > DIRTY_MAX ? left * STRIDE : DIRTY_MAX);
         most = slabs.dirty_bytes > most ? slabs.dirty_bytes : most;
         check_invariants(&slabs);
     }
-    assert_in_range(most, brief ? MANY / 3 * STRIDE : KEPT_MAX / 2, MANY / 2 * STRIDE); /* not purged for nothing */
+    assert_in_range(most, brief ? MANY / 3 * STRIDE : DIRTY_MAX / 2, MANY / 2 * STRIDE); /* not purged for nothing */
     slab_purge_all(&slabs);
     assert_null(slabs.spans);
     check_invariants(&slabs);
