@@ -262,6 +262,28 @@ static void what_is_kept_is_wiped(void **state)
     const struct region_range *kept = &heap.slabs.kept.ring[heap.slabs.kept.oldest];
     for (unsigned char *at = kept->from + 64; at < kept->to; at++)
         assert_int_equal(*at, 0);
+    unsigned char *from = kept->from;
+    heap_destroy(&heap);
+    assert_false(is_mapped(from));
+}
+
+static void a_mapping_shrinks_in_its_place(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    struct desc *d = grown(&heap, MIB, false);
+    heap_free(&heap, grown(&heap, 512 * KIB, false), false);
+    assert_int_equal(heap.slabs.kept.bytes, mapped(512 * KIB)); /* would fit too */
+    unsigned char *at = d->pub.data - 64;
+    assert_true(heap_shrink(&heap, d, 512 * KIB));
+    assert_ptr_equal(d->pub.data - 64, at);
+    assert_true(heap_intact(&heap, d));
+    assert_int_equal(d->pub.cap, 512 * KIB);
+    assert_false(is_mapped(at + mapped(512 * KIB)));
+    assert_true(heap_shrink(&heap, d, BASE));
+    assert_non_null(d->slab);
+    heap_free(&heap, d, false);
     heap_destroy(&heap);
 }
 
@@ -352,6 +374,7 @@ int main(void)
         cmocka_unit_test(a_kept_mapping_is_better_than_to_move),
         cmocka_unit_test(bypass_buffers_that_are_mapped_come_and_go),
         cmocka_unit_test(what_is_kept_is_wiped),
+        cmocka_unit_test(a_mapping_shrinks_in_its_place),
         cmocka_unit_test(repair_counts_mappings_of_bypass_buffers),
         cmocka_unit_test(with_huge_pages_a_megabyte_is_no_mapping),
         cmocka_unit_test(all_that_is_dirty_is_within_the_limit),
