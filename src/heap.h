@@ -29,7 +29,8 @@ struct heap {
     void (*free)(void *block, size_t size, void *ctx);
     void *ctx;
 
-    struct slabs slabs; /* its lock guards the table too */
+    /* what is read only lies in no line that this writes */
+    _Alignas(CACHE_LINE) struct slabs slabs; /* its lock guards the table too */
     struct desc_table table;
     struct stash stash;
 };
