@@ -27,6 +27,39 @@ struct prefix {
     uintptr_t check;
 };
 
+/* ---- the lock ---- */
+
+/* Held for some tens of nanoseconds, mostly: to look again for a microsecond or two costs less than to sleep. */
+#define LOOKS  10
+#define PAUSES 10 /* between two looks */
+
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#else
+    compiler_barrier();
+#endif
+}
+
+static void lock(struct heap *heap)
+{
+    for (int look = 0; look < LOOKS; look++) {
+        if (pthread_mutex_trylock(&heap->slabs.lock) == 0)
+            return;
+        for (int i = 0; i < PAUSES; i++)
+            relax();
+    }
+    pthread_mutex_lock(&heap->slabs.lock);
+}
+
+static void unlock(struct heap *heap)
+{
+    pthread_mutex_unlock(&heap->slabs.lock);
+}
+
 /* ---- geometry ---- */
 
 static size_t stride_of(const struct heap *heap, size_t cap)
@@ -145,11 +178,11 @@ static bool block_at(const struct heap *heap, unsigned char *memory, struct bloc
 static bool block_take_kept(struct heap *heap, struct block *block)
 {
     size_t bytes = mapped_bytes(heap, block->cap);
-    pthread_mutex_lock(&heap->slabs.lock);
+    lock(heap);
     unsigned char *memory = kept_take(&heap->slabs.kept, bytes);
     if (memory != NULL && block->brief)
         heap->slabs.brief_bytes += bytes;
-    pthread_mutex_unlock(&heap->slabs.lock);
+    unlock(heap);
     return block_at(heap, memory, block);
 }
 
@@ -162,9 +195,9 @@ static bool block_make_large(struct heap *heap, struct block *block)
     if (!block_at(heap, region_map(bytes, heap->slabs.huge), block))
         return false;
     if (block->brief) {
-        pthread_mutex_lock(&heap->slabs.lock);
+        lock(heap);
         heap->slabs.brief_bytes += mapped_bytes(heap, block->cap);
-        pthread_mutex_unlock(&heap->slabs.lock);
+        unlock(heap);
     }
     return true;
 }
@@ -196,14 +229,14 @@ static void block_free_large(struct heap *heap, const struct block *block, bool 
         return;
     }
     size_t bytes = mapped_bytes(heap, block->cap), kept = 0;
-    pthread_mutex_lock(&heap->slabs.lock);
+    lock(heap);
     if (block->brief)
         heap->slabs.brief_bytes -= bytes;
     if (!defer)
         kept = keep_beginning(heap, block);
     if (block->brief && !defer)
         slab_purge_excess(&heap->slabs);
-    pthread_mutex_unlock(&heap->slabs.lock);
+    unlock(heap);
     if (kept < bytes)
         region_unmap(memory + kept, bytes - kept);
 }
@@ -287,11 +320,11 @@ static __attribute__((noinline)) struct desc *alloc_locked(struct heap *heap, bo
     if (!in_slab && !(heap->alloc == NULL && block_take_kept(heap, &block)) && !block_make_large(heap, &block))
         return NULL;
 
-    pthread_mutex_lock(&heap->slabs.lock);
+    lock(heap);
     struct desc *d = take(heap, in_slab ? &request : NULL, &block);
     if (d == NULL && empty_stash(heap))
         d = take(heap, in_slab ? &request : NULL, &block);
-    pthread_mutex_unlock(&heap->slabs.lock);
+    unlock(heap);
 
     if (d != NULL)
         prefix_write(d, block.data);
@@ -311,7 +344,7 @@ static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc
                                                   bool defer)
 {
     struct block block = block_of(d);
-    pthread_mutex_lock(&heap->slabs.lock);
+    lock(heap);
     if (lane != NULL)
         open_lane(heap, lane, block.slab->stride);
     if (block.slab != NULL) {
@@ -320,7 +353,7 @@ static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc
         d->pub.data = NULL;
         desc_give(&heap->table, d);
     }
-    pthread_mutex_unlock(&heap->slabs.lock);
+    unlock(heap);
     if (block.slab == NULL)
         block_free_large(heap, &block, defer);
 }
@@ -344,7 +377,7 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
 {
     size_t old_bytes = mapped_bytes(heap, d->pub.cap), bytes = mapped_bytes(heap, cap);
     unsigned char *memory = d->pub.data - heap->alignment;
-    pthread_mutex_lock(&heap->slabs.lock);
+    lock(heap);
     if (bytes > old_bytes)
         memory = region_grow(memory, old_bytes, bytes);
     if (memory != NULL) {
@@ -356,7 +389,7 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
             slab_purge_excess(&heap->slabs);
         }
     }
-    pthread_mutex_unlock(&heap->slabs.lock);
+    unlock(heap);
     if (bytes < old_bytes)
         region_unmap(memory + bytes, old_bytes - bytes);
     return memory != NULL;
@@ -372,11 +405,11 @@ static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
     if (heap->alloc != NULL) {
         made = block_make_large(heap, &block);
     } else if (find_class(heap, cap, &request)) {
-        pthread_mutex_lock(&heap->slabs.lock);
+        lock(heap);
         made = block_take(heap, &request, &block);
         if (!made && empty_stash(heap))
             made = block_take(heap, &request, &block);
-        pthread_mutex_unlock(&heap->slabs.lock);
+        unlock(heap);
     } else {
         made = cap > old.cap && block_take_kept(heap, &block); /* copying costs less than page faults */
         if (!made && old.slab == NULL && resize_mapping(heap, d, cap))
@@ -388,16 +421,16 @@ static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
 
     memcpy(block.data, old.data, keep);
     prefix_write(d, block.data);
-    pthread_mutex_lock(&heap->slabs.lock);
+    lock(heap);
     block_attach(d, &block);
     if (heap->wipe) { /* after that, or a child of fork might see a held buffer wiped */
-        pthread_mutex_unlock(&heap->slabs.lock);
+        unlock(heap);
         heap_wipe(old.data, old.cap);
-        pthread_mutex_lock(&heap->slabs.lock);
+        lock(heap);
     }
     if (old.slab != NULL)
         slab_give(&heap->slabs, old.slab, old.data - heap->alignment, false);
-    pthread_mutex_unlock(&heap->slabs.lock);
+    unlock(heap);
     if (old.slab == NULL)
         block_free_large(heap, &old, false);
     return true;
@@ -428,10 +461,10 @@ bool heap_shrink(struct heap *heap, struct desc *d, size_t cap)
 
 void heap_purge(struct heap *heap)
 {
-    pthread_mutex_lock(&heap->slabs.lock);
+    lock(heap);
     (void)empty_stash(heap);
     slab_purge_all(&heap->slabs);
-    pthread_mutex_unlock(&heap->slabs.lock);
+    unlock(heap);
 }
 
 /* ---- fork and the end ---- */

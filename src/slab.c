@@ -13,7 +13,10 @@
  * back, up to 8 MiB each; besides, the pages at the edges of taken slots. With huge pages, take "pages" for what they
  * are: one is resident until all slots in it are free and purged.
  *
- * A give beyond the limit purges down to half of it, but at most two steps of some 8 MiB. A purge takes every run of free slots with a dirty one among them,
+ * Kept mappings (kept.h) count as dirty, and so does what is set aside for the stash (stash.h), whether it is there or not.
+ *
+ * A give beyond the limit unmaps kept mappings, the oldest first; if there are none it purges slots, down to half of what
+ * the limit leaves them; but it takes at most two steps of some 8 MiB. A purge takes every run of free slots with a dirty one among them,
  * those with clean ones around it whole, so that the page between two slots goes with whichever was freed last. The
  * system gives up their pages without the lock, many runs in one call, since each call interrupts all CPUs; then they
  * are free again and clean. Empty slabs are purged first, then the one that has had dirty slots for longest, always of
@@ -25,7 +28,8 @@
  *     a slab is on `unused` iff it has no class; else on no list while it is purged; else on `dirty` iff it has dirty
  *     slots, on `clean` iff it has free slots but no dirty ones; on a list, empty slabs come last
  *     a slab with a class has a slot that is dirty, or taken, if only by a purge
- *     dirty_bytes and brief_bytes are the sums of stride over dirty and over brief slots; `used` of a span is how many
+ *     dirty_bytes and brief_bytes are the sums of stride over dirty and over brief slots (and brief_bytes of the mappings
+ *     that bypass buffers have); `used` of a span is how many
  *     of its slabs have a class
  * Two purges of one slab never meet: the page between their slots would belong to neither. What is freed there during a
  * purge stays dirty until the next.

@@ -9,6 +9,8 @@
 #include "heap.h"
 #include "region.h"
 
+#include <limits.h>
+
 enum { BASE = 32 * 1024, PLACES = 3, LANES = STASH_LANES };
 
 #define LIMIT ((size_t)1 << 20)
@@ -29,6 +31,18 @@ int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
 {
     locks++;
     return __real_pthread_mutex_lock(mutex);
+}
+
+static _Thread_local int busy; /* so many tries find the lock taken */
+
+int __real_pthread_mutex_trylock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex)
+{
+    int result = busy > 0 ? EBUSY : __real_pthread_mutex_trylock(mutex);
+    busy -= busy > 0;
+    locks += result == 0;
+    return result;
 }
 
 void *__real_region_map(size_t n, bool huge);
@@ -288,6 +302,24 @@ static void what_is_stashed_is_wiped(void **state)
     heap_destroy(&heap);
 }
 
+static void a_lock_that_is_taken_is_tried_again_and_then_waited_for(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    locks = 0;
+    busy = 3;
+    heap_free(&heap, alloc(&heap, false), false);
+    assert_int_equal(busy, 0);
+    assert_int_equal(locks, 2);
+    busy = INT_MAX; /* for ever: it is waited for */
+    heap_free(&heap, alloc(&heap, false), false);
+    assert_in_range(busy, INT_MAX - 1000, INT_MAX - 2);
+    assert_int_equal(locks, 4);
+    busy = 0;
+    heap_destroy(&heap);
+}
+
 /* ---- threads ---- */
 
 struct load {
@@ -349,6 +381,7 @@ int main(void)
         cmocka_unit_test(memory_that_is_stashed_is_for_all_when_there_is_no_other),
         cmocka_unit_test(repair_finds_what_was_stashed),
         cmocka_unit_test(what_is_stashed_is_wiped),
+        cmocka_unit_test(a_lock_that_is_taken_is_tried_again_and_then_waited_for),
         cmocka_unit_test(threads_share_lanes),
     };
     return cmocka_run_group_tests_name("stash", tests, NULL, NULL);
