@@ -3,8 +3,8 @@
  * heap.c - blocks and their descriptors
  *
  * Invariant, whenever the lock is free: a descriptor on the free list has data == NULL. Descriptor and slot are taken
- * and given back in one critical section; those in the stash stay taken, both. Hooks, wiping and copying run without the lock, and of system calls all but those
- * that map memory or move a mapping.
+ * and given back in one critical section; those in the stash stay taken, both. Hooks, wiping and copying run without the
+ * lock, and of system calls all but those that map memory or move a mapping.
  */
 #include "heap.h"
 

@@ -16,11 +16,11 @@
  * Kept mappings (kept.h) count as dirty, and so does what is set aside for the stash (stash.h), whether it is there or not.
  *
  * A give beyond the limit unmaps kept mappings, the oldest first; if there are none it purges slots, down to half of what
- * the limit leaves them; but it takes at most two steps of some 8 MiB. A purge takes every run of free slots with a dirty one among them,
- * those with clean ones around it whole, so that the page between two slots goes with whichever was freed last. The
- * system gives up their pages without the lock, many runs in one call, since each call interrupts all CPUs; then they
- * are free again and clean. Empty slabs are purged first, then the one that has had dirty slots for longest, always of
- * the class that has most. An empty slab that is clean has no class any more; a span of which no slab has one is
+ * the limit leaves them; but it takes at most two steps of some 8 MiB. A purge takes every run of free slots with a dirty
+ * one among them, those with clean ones around it whole, so that the page between two slots goes with whichever was freed
+ * last. The system gives up their pages without the lock, many runs in one call, since each call interrupts all CPUs; then
+ * they are free again and clean. Empty slabs are purged first, then the one that has had dirty slots for longest, always
+ * of the class that has most. An empty slab that is clean has no class any more; a span of which no slab has one is
  * unmapped.
  *
  * Invariants, whenever the lock is free:
@@ -28,9 +28,8 @@
  *     a slab is on `unused` iff it has no class; else on no list while it is purged; else on `dirty` iff it has dirty
  *     slots, on `clean` iff it has free slots but no dirty ones; on a list, empty slabs come last
  *     a slab with a class has a slot that is dirty, or taken, if only by a purge
- *     dirty_bytes and brief_bytes are the sums of stride over dirty and over brief slots (and brief_bytes of the mappings
- *     that bypass buffers have); `used` of a span is how many
- *     of its slabs have a class
+ *     dirty_bytes and brief_bytes are the sums of stride over dirty and over brief slots (brief_bytes also of the mappings
+ *     that bypass buffers have); `used` of a span is how many of its slabs have a class
  * Two purges of one slab never meet: the page between their slots would belong to neither. What is freed there during a
  * purge stays dirty until the next.
  */
@@ -51,24 +50,9 @@ static bool is_empty(const struct slab *slab)
     return slab->free == slab->slots;
 }
 
-/* In which slot the byte at that offset lies; exact for the first byte of one, and offsets in the slab. */
-static unsigned slot_at(const struct slab *slab, size_t offset)
-{
-    return (unsigned)((uint64_t)offset * slab->inverse >> 32);
-}
-
 static unsigned slot_number(const struct slab *slab, const unsigned char *slot)
 {
-    return slot_at(slab, (size_t)(slot - slab->base));
-}
-
-bool slab_has(const struct slab *slab, const unsigned char *slot)
-{
-    size_t offset = (size_t)((uintptr_t)slot - (uintptr_t)slab->base);
-    if (offset >= SLAB_BYTES)
-        return false;
-    unsigned number = slot_at(slab, offset);
-    return number < slab->slots && number * slab->stride == offset;
+    return slab_slot_at(slab, (size_t)(slot - slab->base));
 }
 
 /* ---- lists ---- */

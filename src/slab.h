@@ -2,8 +2,8 @@
  *
  * slab.h - slabs: where blocks of up to a megabyte lie, and how their memory returns to the system
  *
- * All functions are called with the lock held. Under it a span may be mapped; for other system calls functions let it go,
- * and say so.
+ * All functions but slab_has are called with the lock held. Under it a span may be mapped; for other system calls
+ * functions let it go, and say so.
  */
 #ifndef BUFFERPOOL_SLAB_H
 #define BUFFERPOOL_SLAB_H
@@ -106,8 +106,21 @@ unsigned char *slab_take(struct slabs *slabs, const struct slab_request *request
  * lock may be let go and taken again. */
 void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot, bool defer);
 
-/* Whether a slot of the slab starts there. */
-bool slab_has(const struct slab *slab, const unsigned char *slot);
+/* In which slot the byte at that offset lies; exact for the first byte of one, and offsets in the slab. */
+static inline unsigned slab_slot_at(const struct slab *slab, size_t offset)
+{
+    return (unsigned)((uint64_t)offset * slab->inverse >> 32);
+}
+
+/* Whether a slot of the slab, which has one that is taken, starts there: any thread, without the lock. */
+static inline bool slab_has(const struct slab *slab, const unsigned char *slot)
+{
+    size_t offset = (size_t)((uintptr_t)slot - (uintptr_t)slab->base);
+    if (offset >= SLAB_BYTES)
+        return false;
+    unsigned number = slab_slot_at(slab, offset);
+    return number < slab->slots && number * slab->stride == offset;
+}
 
 /* Keeps the mapping for the next block of its size, if its memory stays within what may be dirty; else it is the caller's
  * still. */
