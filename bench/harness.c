@@ -5,6 +5,7 @@
  *     bench-PEER WORKLOAD [MS]      measures for MS milliseconds after a third of that for warming up; 20, or
  *                                   100 where there are more threads than processors, which take turns
  *     bench-PEER WORKLOAD -n STEPS  does so much in one thread and measures nothing: for callgrind
+ *     bench-PEER burst [MS]         one burst, then a rest of MS milliseconds; 1000
  *     bench-PEER --list             the workloads
  *
  * Prints lines of "what value unit"; what is "-" for the figure itself. Exits with 77 where the contestant cannot
@@ -14,6 +15,7 @@
  * processors that the process may use, in turn. A figure is processor time per operation: threads / (operations in a
  * second), where more threads than processors count as many as those.
  */
+#include "burst.h"
 #include "workloads.h"
 
 #include <pthread.h>
@@ -222,7 +224,9 @@ int main(int argc, char **argv)
     workload_thread_begin();
     for (unsigned i = 0; i < workload.threads; i++)
         workers[i] = (struct worker){.number = i, .random = i + 1};
-    if (argc == 4 && strcmp(argv[2], "-n") == 0)
+    if (workload.is_burst)
+        burst(argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 1000);
+    else if (argc == 4 && strcmp(argv[2], "-n") == 0)
         count(strtoull(argv[3], NULL, 10));
     else
         measure(argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : workload.threads > processor_count ? 100 : 20);

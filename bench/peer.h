@@ -21,6 +21,7 @@
  *     PEER_HAS_GROWTH   peer_grow: take a buffer, append 1 KiB at a time up to `total` bytes, give it back
  *     PEER_HAS_POOLS    peer_get_from(i): from the i-th of config.pools pools
  *     PEER_HAS_BYPASS   peer_bypassed: how many gets went beyond the cap
+ *     PEER_HAS_TRIM     peer_trim: gives back to the system what it can
  *     PEER_HOLDS        the most buffers that it can have out; workloads that need more are not for it
  *     PEER_KEEPS_APART  a buffer put in another thread never comes back: not for "get here, put there"
  */
@@ -47,6 +48,13 @@ static inline void peer_die(const char *what)
 {
     perror(what);
     exit(EXIT_FAILURE);
+}
+
+/* A number from the environment: a contestant that is there more than once, tuned differently. */
+static inline size_t peer_setting(const char *name, size_t otherwise)
+{
+    const char *text = getenv(name);
+    return text != NULL ? strtoull(text, NULL, 10) : otherwise;
 }
 
 #include PEER_ADAPTER

@@ -1,4 +1,4 @@
-# The contestants: each a program made from harness.c, workloads.c and an adapter of peers/, and a line in peers.tsv with
+# The contestants: each a program made from harness.c, workloads.c, burst.c and an adapter of peers/, and a line in peers.tsv with
 # its name, the environment it runs in, its version and its program. One that is missing is skipped with a message.
 find_package(PkgConfig)
 set(BENCH_TARGETS "")
@@ -25,11 +25,11 @@ endfunction()
 function(bench_add_peer adapter name)
     cmake_parse_arguments(PEER "" "VERSION" "LIBRARIES;DEFINITIONS" ${ARGN})
     set(target bench-${name})
-    add_executable(${target} harness.c workloads.c)
+    add_executable(${target} harness.c workloads.c burst.c)
     set_target_properties(${target} PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON)
     target_compile_definitions(${target} PRIVATE _GNU_SOURCE ${PEER_DEFINITIONS}
         PEER_ADAPTER="peers/${adapter}.h" PEER_NAME="${name}")
-    target_link_libraries(${target} PRIVATE ${PEER_LIBRARIES} Threads::Threads)
+    target_link_libraries(${target} PRIVATE ${PEER_LIBRARIES} Threads::Threads ${CMAKE_DL_LIBS})
     bufferpool_target_warnings(${target})
     if(NOT PEER_VERSION)
         set(PEER_VERSION -)
@@ -56,7 +56,7 @@ function(bench_add_package adapter name)
     set(BENCH_TARGETS ${BENCH_TARGETS} PARENT_SCOPE)
 endfunction()
 
-# bench_add_environment(<name> <peer> <VARIABLE=value>): another, tuned so
+# bench_add_environment(<name> <peer> <VARIABLE=value>): the same once more, tuned so
 function(bench_add_environment name peer setting)
     get_property(program GLOBAL PROPERTY bench_program_${peer})
     get_property(environment GLOBAL PROPERTY bench_environment_${peer})

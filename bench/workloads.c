@@ -268,6 +268,7 @@ static const struct workload workloads[] = {
     {.name = "pools-4", .step = pools_in_turn, .threads = 1, .pools = 4},
     {.name = "pools-16", .step = pools_in_turn, .threads = 1, .pools = 16},
     {.name = "pools-64", .step = pools_in_turn, .threads = 1, .pools = 64},
+    {.name = "burst", .is_burst = true, .threads = 4, .holds = 2500},
 };
 
 enum { WORKLOADS = sizeof(workloads) / sizeof(workloads[0]) };
@@ -288,6 +289,8 @@ bool workload_choose(const char *name)
             workload.max_live = 1000000;
         if (workload.counting == 0)
             workload.counting = workload.threads;
+        if (workload.is_burst)
+            written = workload.size;
         if (strcmp(name + length, "+4k") == 0)
             written = 4 * KIB;
         else if (strcmp(name + length, "+all") == 0)
@@ -307,7 +310,7 @@ static size_t most_held(void)
 bool workload_fits(void)
 {
     bool apart = workload.step == hand_over && PEER_KEEPS_APART;
-    return workload.step != NULL && most_held() <= PEER_HOLDS && !apart;
+    return (workload.step != NULL || workload.is_burst) && most_held() <= PEER_HOLDS && !apart;
 }
 
 void workload_list(void)
@@ -359,5 +362,22 @@ uint64_t workload_bypassed(void)
     return peer_bypassed();
 #else
     return 0;
+#endif
+}
+
+void *workload_take(void)
+{
+    return take();
+}
+
+void workload_put(void *handle)
+{
+    peer_put(handle);
+}
+
+void workload_trim(void)
+{
+#ifdef PEER_HAS_TRIM
+    peer_trim();
 #endif
 }

@@ -26,6 +26,7 @@ struct workload {
     const char *name;
     /* A part of the work that takes up to some milliseconds; returns how many operations that were. */
     uint64_t (*step)(struct worker *w);
+    bool is_burst;       /* no steps: see burst.h */
     unsigned threads;
     unsigned counting;   /* those of them whose operations count: the others wait upon them */
     size_t holds;        /* places in each worker's array */
@@ -56,6 +57,11 @@ void workload_thread_end(void);
 void workload_fill(struct worker *w);
 void workload_hold(size_t n);
 uint64_t workload_bypassed(void);
+
+/* One at a time, for the burst; and what the contestant has for giving memory back, if anything. */
+void *workload_take(void);
+void workload_put(void *handle);
+void workload_trim(void);
 
 void workload_list(void);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * dpdk_mempool.h - DPDK's mempool in ordinary memory, with a cache of 256 objects for each thread, which registers
+ * dpdk_mempool.h - DPDK's mempool in ordinary memory, with a cache of 256 objects (or BENCH_DPDK_CACHE) for each
+ * thread, which registers
  *
  * All objects are made beforehand. There are enough for what the workload holds and for every thread's cache, which
  * takes up to half as much again as its size; so a get never fails.
@@ -10,7 +11,7 @@
 #include <rte_lcore.h>
 #include <rte_mempool.h>
 
-enum { DPDK_CACHE = 256, DPDK_THREADS_MAX = 100 };
+enum { DPDK_THREADS_MAX = 100 };
 
 static struct rte_mempool *dpdk_mempool;
 
@@ -24,7 +25,8 @@ static inline void dpdk_touch(struct rte_mempool *mempool, void *unused, void *o
 
 static inline void peer_start(const struct peer_config *config)
 {
-    size_t objects = config->held + (config->threads + 1) * (size_t)(DPDK_CACHE + DPDK_CACHE / 2) + DPDK_CACHE;
+    size_t cache = peer_setting("BENCH_DPDK_CACHE", 256);
+    size_t objects = config->held + (config->threads + 1) * (cache + cache / 2) + cache;
     size_t megabytes = objects * (config->size + 256) / (KIB * KIB) + 64;
     char memory[32], program[] = "bench", no_huge[] = "--no-huge", no_shconf[] = "--no-shconf", no_pci[] = "--no-pci",
                      no_telemetry[] = "--no-telemetry", log_level[] = "--log-level=error", option[] = "-m";
@@ -32,8 +34,8 @@ static inline void peer_start(const struct peer_config *config)
     char *argv[] = {program, no_huge, no_shconf, no_pci, no_telemetry, log_level, option, memory, NULL};
     if (config->threads > DPDK_THREADS_MAX || rte_eal_init(8, argv) < 0)
         exit(77);
-    dpdk_mempool = rte_mempool_create("bench", (unsigned)objects, (unsigned)config->size, DPDK_CACHE, 0, NULL, NULL,
-                                      dpdk_touch, NULL, SOCKET_ID_ANY, 0);
+    dpdk_mempool = rte_mempool_create("bench", (unsigned)objects, (unsigned)config->size, (unsigned)cache, 0, NULL,
+                                      NULL, dpdk_touch, NULL, SOCKET_ID_ANY, 0);
     if (dpdk_mempool == NULL) {
         fprintf(stderr, "rte_mempool_create: %s\n", rte_strerror(rte_errno));
         exit(EXIT_FAILURE);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * libbufferpool.h - the default configuration, with the cap that the workload says: 1,000,000, so that it is in force
+ * libbufferpool.h - the default configuration, with the cap that the workload says: 1,000,000, so that it is in force;
+ * unless the environment says otherwise
  */
 #include <bufferpool.h>
 
@@ -10,7 +11,10 @@ static inline void peer_start(const struct peer_config *config)
 {
     bufferpool_config_t ours = BUFFERPOOL_CONFIG_INIT;
     ours.buffer_capacity = config->size;
-    ours.max_live = config->max_live;
+    ours.max_live = peer_setting("BENCH_MAX_LIVE", config->max_live);
+    ours.thread_cache_bytes = peer_setting("BENCH_THREAD_CACHE_BYTES", ours.thread_cache_bytes);
+    if (peer_setting("BENCH_HUGEPAGES", 0) != 0)
+        ours.flags |= BUFFERPOOL_HUGEPAGES;
     for (unsigned i = 0; i < config->pools; i++)
         if ((libbufferpool_pools[i] = bufferpool_create(&ours)) == NULL)
             peer_die("bufferpool_create");
@@ -75,4 +79,10 @@ static inline uint64_t peer_bypassed(void)
     bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
     bufferpool_stats(libbufferpool_pools[0], &stats);
     return stats.gets_bypass;
+}
+
+#define PEER_HAS_TRIM
+static inline void peer_trim(void)
+{
+    bufferpool_trim(libbufferpool_pools[0]);
 }

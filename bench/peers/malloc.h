@@ -2,6 +2,9 @@
  *
  * malloc.h - malloc and free, whosever they are: glibc's, or those of the library that is preloaded
  */
+#include <dlfcn.h>
+#include <stdbool.h>
+
 static size_t malloc_size;
 
 static inline void peer_start(const struct peer_config *config)
@@ -49,4 +52,30 @@ static inline void peer_grow(const void *src, size_t total)
         len += APPENDED;
     }
     free(data);
+}
+
+/* A function of the malloc that is preloaded, into *function; false: that malloc is another. */
+static inline bool malloc_find(const char *name, void *function)
+{
+    void *symbol = dlsym(RTLD_DEFAULT, name);
+    memcpy(function, &symbol, sizeof(symbol));
+    return symbol != NULL;
+}
+
+/* Each has its own name for it. All have glibc's as well, which must come last. */
+#define PEER_HAS_TRIM
+static inline void peer_trim(void)
+{
+    int (*mallctl)(const char *, void *, size_t *, void *, size_t);
+    void (*mi_collect)(bool);
+    void (*release)(void);
+    int (*malloc_trim)(size_t);
+    if (malloc_find("mallctl", &mallctl))
+        mallctl("arena.4096.purge", NULL, NULL, NULL, 0); /* 4096: all arenas */
+    else if (malloc_find("mi_collect", &mi_collect))
+        mi_collect(true);
+    else if (malloc_find("MallocExtension_ReleaseFreeMemory", &release))
+        release();
+    else if (malloc_find("malloc_trim", &malloc_trim))
+        malloc_trim(0);
 }
