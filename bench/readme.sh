@@ -1,21 +1,32 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# readme.sh [RESULT.tsv]: puts the figures of a committed result (the newest of results/, by name) into README.md here and
-# in the folder above, between the lines
+# readme.sh [--check] [RESULT.tsv]: puts the figures of a committed result (the newest of results/, by name) into README.md
+# here and in the folder above, between the lines
 #
 #     <!-- bench: NAME -->  ...  <!-- bench: end -->
 #
-# NAME: machine, columns (the first table), tables (all), targets. Nothing there is written by hand. The plots go to
-# results/, too.
+# NAME: machine, tables, targets, which are here; brief (a small table), which is above. Nothing there is written by hand:
+# --check changes nothing and fails if it is otherwise, or a place is missing. The plots go to results/, too.
 set -eu
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
+check=
+if [ "${1:-}" = --check ]; then
+    check=yes
+    shift
+fi
 result=${1:-$(find "$here/results" -name '*.tsv' | sort | tail -n 1)}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-"$here/report.sh" "$result" "$work" 2>"$work/log"
-cp "$work"/*.svg "$here/results/" 2>/dev/null || echo "readme.sh: no gnuplot here, the plots stay as they are" >&2
+"$here/report.sh" "$result" "$work" 2>"$work/log" || { cat "$work/log" >&2 && exit 1; }
+if [ -z "$check" ]; then
+    cp "$work"/*.svg "$here/results/" 2>/dev/null || echo "readme.sh: no gnuplot here, the plots stay as they are" >&2
+fi
+
+head_of() { # NAME: what the result says about it
+    sed -n "s/^# $1: //p" "$result"
+}
 
 # The lines about the run as a list; the peers' as a table.
 {
@@ -27,9 +38,19 @@ cp "$work"/*.svg "$here/results/" 2>/dev/null || echo "readme.sh: no gnuplot her
     echo '|---|---|---|'
     sed -n 's/^# peer: \([^ ]*\) \([^ ]*\) *\(.*\)/| \1 | \2 | \3 |/p' "$result" | sed -e 's/| - |/| |/' -e 's/|  |/| |/'
 } >"$work/machine.md"
-awk '/^\*\*/ && ++n == 2 { exit } { print }' "$work/tables.md" >"$work/columns.md"
+printf '\nMedians of %s; Linux %s; %s; %s %s\n' "$(head_of rounds)" "$(head_of kernel | sed 's/^Linux //')" \
+    "$(head_of processor | sed 's/ of them/ processors/')" "$(head_of compiler)" "$(head_of flags)" >>"$work/brief.md"
 
-for readme in "$here/README.md" "$here/../README.md"; do
+stale=0
+place() { # README NAME...: each name is there once, with what was made for it
+    local readme=$1 name
+    shift
+    for name in "$@"; do
+        if [ "$(grep -c "^<!-- bench: $name -->" "$readme")" != 1 ]; then
+            echo "readme.sh: no place, or several, for '$name' in $readme" >&2
+            exit 1
+        fi
+    done
     awk -v work="$work" '
         /^<!-- bench: end -->/ { inside = 0 }
         !inside { print }
@@ -41,6 +62,17 @@ for readme in "$here/README.md" "$here/../README.md"; do
             sub(/\n+$/, "", text)
             print text "\n"
             text = ""
-        }' "$readme" >"$work/README.md"
-    cmp -s "$work/README.md" "$readme" || cat "$work/README.md" >"$readme"
-done
+        }
+        END { exit inside }' "$readme" >"$work/README.md" || { echo "readme.sh: no end in $readme" >&2 && exit 1; }
+    if [ -z "$check" ]; then
+        cmp -s "$work/README.md" "$readme" || cat "$work/README.md" >"$readme"
+    elif ! diff -u "$readme" "$work/README.md" >&2; then
+        stale=1
+    fi
+}
+place "$here/README.md" machine tables targets
+place "$here/../README.md" brief
+if [ "$stale" != 0 ]; then
+    echo "readme.sh: not what $result says; made by: cmake --build build/bench --target bench-readme" >&2
+    exit 1
+fi

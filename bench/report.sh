@@ -5,6 +5,7 @@
 #
 #     summary.tsv       workload, peer, samples, quartile, median, quartile, unit
 #     tables.md         the tables, the best of the peers in bold
+#     brief.md          the first of them for those who read no more
 #     targets.md        what libbufferpool must reach, and whether it does
 #     columns.svg, threads.svg, live.svg    where gnuplot is there
 set -eu
@@ -32,6 +33,7 @@ grep -v -e '^#' -e '^workload' "$result" | sort -t "$(printf '\t')" -k 1,1 -k 2,
 
 order=$(sed -n 's/^# peer: \([^ ]*\) .*/\1/p' "$result" | paste -s -d ' ')
 awk -F '\t' -v order="$order" -f "$here/summary.awk" -f "$here/tables.awk" "$out/summary.tsv" >"$out/tables.md"
+awk -F '\t' -v order="$order" -v brief=1 -f "$here/summary.awk" -f "$here/tables.awk" "$out/summary.tsv" >"$out/brief.md"
 awk -F '\t' -v order="$order" -f "$here/summary.awk" -f "$here/targets.awk" "$out/summary.tsv" >"$out/targets.md"
 
 if command -v gnuplot >/dev/null; then

@@ -2,15 +2,16 @@
 #
 # tables.awk - the tables of medians, from what summary.awk read
 
-# A table of the workloads in `list`, each as "workload=heading"; rows are the peers that have any of them.
-function table(title, list,    n, column, part, i, k, line, lines, any, workload, best, value, rows) {
+# A table of the workloads in `list`, each as "workload=heading"; rows are the peers that have any of them, and that are
+# named by the pattern, if there is one.
+function table(title, list, pattern,    n, column, part, i, k, line, lines, any, workload, best, value, rows) {
     n = split(list, column, ";")
     line = "| |"
     for (k = 1; k <= n; k++) {
         split(column[k], part, "=")
         workload[k] = part[1]
         line = line " " part[2] " |"
-        best_of(part[1], ".")
+        best_of(part[1], pattern == "" ? "." : pattern)
         best[k] = best_name
     }
     lines = line "\n|---|"
@@ -18,6 +19,8 @@ function table(title, list,    n, column, part, i, k, line, lines, any, workload
         lines = lines "---:|"
     line = ""
     for (i = 1; i <= peers; i++) {
+        if (pattern != "" && peer[i] !~ pattern)
+            continue
         any = 0
         line = "| " (peer[i] in reference ? "*" peer[i] "*" : peer[i]) " |"
         for (k = 1; k <= n; k++) {
@@ -41,7 +44,18 @@ function columns(suffix) {
         "=Larson-like, 8 threads"
 }
 
+function burst(workload, rest) {
+    return workload ":take=take and write, ms;" workload ":put=put, ms;" workload ":faults=page faults;" workload \
+        ":peak=MiB at the peak;" workload ":after-put=after put;" rest workload ":after-trim=after trim"
+}
+
 END {
+    if (brief) { # for the README of the project
+        table("ns per get and put of 32 KiB, 64 bytes written", "pairs-1=1 thread;pairs-2=2 threads;pairs-64=64 threads;" \
+            "hold-64=hold 64;hold-1024=hold 1024;handoff=get here, put there;instructions=instructions",
+            "^(null|floor|libbufferpool|glibc|jemalloc|mimalloc|tcmalloc|dpdk-mempool|go-sync-pool)$")
+        exit
+    }
     table("ns per get and put of 32 KiB, 64 bytes written", columns("") ";instructions=instructions per pair")
     table("The same, 4 KiB written", columns("+4k"))
     table("The same, 32 KiB written", columns("+all"))
@@ -54,4 +68,6 @@ END {
         "live-1=1;live-1000=1,000;live-100000=100,000;live-1000000=1,000,000;" \
         "replace-1000=any of 1,000;replace-100000=any of 100,000;replace-1000000=any of 1,000,000")
     table("ns per get and put from pools in turn", "pools-1=1;pools-4=4;pools-16=16;pools-64=64")
+    table("A burst of 10,000 buffers of 32 KiB, written whole", burst("burst", "burst:after-rest=after 1 s;"))
+    table("The same, 4 KiB of each written", burst("burst+4k", ""))
 }

@@ -4,7 +4,7 @@
 
 BEGIN {
     US = "libbufferpool"
-    PEERS = "^(mutex|glibc|jemalloc|mimalloc|tcmalloc|ck|urcu|avbuffer|apr|dpdk|go)"
+    PEERS = "^(mutex|glibc|jemalloc|mimalloc|tcmalloc|ck|urcu|avbuffer|apr|dpdk-mempool$|go)"
     MALLOCS = "^(glibc|jemalloc|mimalloc|tcmalloc)"
     COUNTED = "^(avbuffer|apr-reslist|go-original)" # with a cap or a count of what is out
 }
@@ -25,13 +25,23 @@ function against(target, workload, name, limit) {
         ratio(median[workload, US], median[workload, name])), median[workload, US] <= limit * median[workload, name])
 }
 
-# Ours against the best of the others.
-function against_best(target, workload, pattern, limit,    best) {
+# Ours, or ours set up as `us` says, against the best of the others.
+function against_best(target, workload, pattern, limit, us,    best) {
+    us = us == "" ? US : us
     best = best_of(workload, pattern)
-    if (!has(workload, US) || best == "")
+    if (!has(workload, us) || best == "")
         return row(target, "not measured", "")
-    row(target, sprintf("%s / %s (%s) = %s", figure(workload, US), digits(best), best_name,
-        ratio(median[workload, US], best)), median[workload, US] <= limit * best)
+    row(target, sprintf("%s / %s (%s) = %s", figure(workload, us), digits(best), best_name,
+        ratio(median[workload, us], best)), median[workload, us] <= limit * best)
+}
+
+# A pattern for the mallocs that give back, while buffers are put, half of the memory or more; for none if there are none.
+function returning(    i, names) {
+    for (i = 1; i <= peers; i++)
+        if (peer[i] ~ MALLOCS && has("burst:peak", peer[i]) &&
+            median["burst:after-put", peer[i]] <= 0.5 * median["burst:peak", peer[i]])
+            names = names "|" peer[i]
+    return "^(" (names == "" ? "-" : substr(names, 2)) ")$"
 }
 
 # Ours against ours on other work.
@@ -48,7 +58,7 @@ function holding(what, workload) {
 }
 
 END {
-    print "| target | measured, ns | holds? |\n|---|---|---|"
+    print "| target | measured | holds? |\n|---|---|---|"
     against("4. 1 thread: at most 1.25 × the floor", "pairs-1", "floor", 1.25)
     against("4. 1 thread: aim for 1.1 × the floor", "pairs-1", "floor", 1.1)
     against_best("4. 1 thread: less than every peer", "pairs-1", PEERS, 0.9999)
@@ -72,6 +82,11 @@ END {
     against("8. thread create and exit: at most 1.1 × a thread that does nothing", "threads", "null", 1.1)
     against_best("9. twice the cap, bypass: at most 1.1 × the best allocator", "cap-twice-bypass", MALLOCS, 1.1)
     against_own("9. twice the cap, pooled: at most 3 × the uncontended path", "cap-twice-pooled", "pairs-1", 3)
+    against_best("10. burst, take and write: at most 1.05 × the best malloc", "burst:take", MALLOCS, 1.05)
+    against_best("10. burst, put: at most the best malloc that returns the memory", "burst:put", returning(), 1)
+    against_best("10. burst, put, with a cap of 256: the same", "burst:put", returning(), 1, US "-cap-256")
+    against_best("10. burst, take and write, BUFFERPOOL_HUGEPAGES: at most a third of the best malloc", "burst:take", MALLOCS,
+        1 / 3, US "-hugepages")
     against("11. appending to 2 MiB: at most 1.5 × a realloc loop (glibc)", "grow-2m", "glibc", 1.5)
     against_own("12. 1,000 live buffers: at most 1.2 × one", "live-1000", "live-1", 1.2)
     against_own("12. 100,000 live buffers: at most 1.2 × one", "live-100000", "live-1", 1.2)
