@@ -38,7 +38,7 @@ head_of() { # NAME: what the result says about it
     echo '|---|---|---|'
     sed -n 's/^# peer: \([^ ]*\) \([^ ]*\) *\(.*\)/| \1 | \2 | \3 |/p' "$result" | sed -e 's/| - |/| |/' -e 's/|  |/| |/'
 } >"$work/machine.md"
-printf '\nMedians of %s; Linux %s; %s; %s %s\n' "$(head_of rounds)" "$(head_of kernel | sed 's/^Linux //')" \
+printf 'Medians of %s; Linux %s; %s; %s %s\n' "$(head_of rounds)" "$(head_of kernel | sed 's/^Linux //')" \
     "$(head_of processor | sed 's/ of them/ processors/')" "$(head_of compiler)" "$(head_of flags)" >>"$work/brief.md"
 
 stale=0
