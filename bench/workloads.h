@@ -26,7 +26,7 @@ struct workload {
     const char *name;
     /* A part of the work that takes up to some milliseconds; returns how many operations that were. */
     uint64_t (*step)(struct worker *w);
-    bool is_burst;       /* no steps: see burst.h */
+    bool is_burst; /* no steps: see burst.h */
     unsigned threads;
     unsigned counting;   /* those of them whose operations count: the others wait upon them */
     size_t holds;        /* places in each worker's array */
