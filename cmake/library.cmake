@@ -14,9 +14,6 @@ function(bufferpool_add_library kind)
     target_sources(${target} PUBLIC FILE_SET HEADERS
         BASE_DIRS ${bufferpool_root}/include FILES ${bufferpool_root}/include/bufferpool.h)
     target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
-    # A thread's cache is found through thread-local storage on every call: one instruction instead of a function
-    # call. The few words fit into the reserve that the loader keeps for libraries that are opened with dlopen.
-    target_compile_options(${target} PRIVATE -ftls-model=initial-exec)
     target_link_libraries(${target} PRIVATE Threads::Threads)
     # Hidden and position-independent also in the archive: a shared library that embeds it must link, and must not
     # export our functions as its own.

@@ -18,3 +18,11 @@ ldd -r "$LIBRARY" >"$work/ldd" 2>&1 || fail "$(cat "$work/ldd")"
 if grep 'undefined symbol' "$work/ldd"; then
     fail "undefined symbols"
 fi
+
+# Each get and put reads thread-local storage: with glibc by one instruction, not by a call.
+if grep -q '(NEEDED).*\[libc\.so\.6\]' "$work/dynamic"; then
+    grep -q '(FLAGS).*STATIC_TLS' "$work/dynamic" || fail "thread-local storage is not initial-exec"
+    if nm -D --undefined-only "$LIBRARY" | grep __tls_get_addr; then
+        fail "thread-local storage is found by a call"
+    fi
+fi

@@ -1,0 +1,34 @@
+# threads.c with musl: linked with either kind of the library, and opening it with dlopen, which musl refuses where
+# thread-local storage is initial-exec. First with the C library that is used here, which only has to open it.
+. "$(dirname "$0")/common.sh"
+
+"$CC" -Wall -Wextra -Werror -std=gnu11 -I"$SOURCE/include" "$here/threads.c" -pthread -ldl -o "$work/opens"
+"$work/opens" "$LIBRARY"
+
+if ! command -v musl-gcc >/dev/null; then
+    echo "SKIPPED: no musl-gcc"
+    exit 77
+fi
+CC=musl-gcc
+configure "$SOURCE" "$work/build" -DCMAKE_BUILD_TYPE=Release -DBUFFERPOOL_BUILD_TESTS=OFF -DBUFFERPOOL_BUILD_EXAMPLES=OFF \
+    -DBUFFERPOOL_INSTALL=OFF -DBUFFERPOOL_WERROR=ON
+"$CMAKE" --build "$work/build"
+
+cd "$work"
+# build_program NAME ARGUMENT...
+build_program()
+{
+    name=$1
+    shift
+    musl-gcc -Wall -Wextra -Werror -std=gnu11 -I"$SOURCE/include" "$here/threads.c" "$@" -pthread -o "$name-musl"
+}
+build_program shared -DLINKED -Lbuild -lbufferpool -Wl,-rpath,"$work/build"
+build_program archive -DLINKED build/libbufferpool.a
+build_program static -DLINKED -static build/libbufferpool.a
+build_program opens
+
+readelf -lW opens-musl | grep -q 'interpreter.*musl' || fail "not a program of musl's"
+for program in shared archive static; do
+    ./$program-musl || fail "the $program program returns $?"
+done
+./opens-musl "$work/build/libbufferpool.so" || fail "the program that opens the library returns $?"
