@@ -57,7 +57,7 @@ struct desc {
         struct desc *chain; /* free: the next of the free list, NULL at the end */
         size_t asked;       /* held and grown: the most bytes that were asked for since get */
     };
-    struct slab *slab;       /* where the block lies; NULL: mapped by itself, or from the hook */
+    struct slab *slab;       /* heap.c's: where the block lies, and in the lowest bit whether it is a bypass buffer's */
     _Atomic(uint32_t) below; /* head of a magazine in the depot: index of the magazine beneath it, 0 at the bottom */
     _Atomic(uint32_t) count; /* head of a magazine: its buffers, and whether some are grown */
     uint32_t index;          /* its own number, from 1 */
@@ -88,8 +88,8 @@ static inline size_t desc_slot(uintptr_t word)
 }
 
 /* The first slots have a place each; the others share the last one, where no table has anything. */
-#define PLACES     ((size_t)PLACE_MASK + 1)
-#define PLACE_NONE ((size_t)PLACE_MASK)
+#define DESC_PLACES ((size_t)PLACE_MASK + 1)
+#define PLACE_NONE  ((size_t)PLACE_MASK)
 
 static inline size_t desc_place(size_t slot)
 {

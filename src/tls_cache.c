@@ -21,17 +21,17 @@
 #define FOUR(x) x, x, x, x
 #if UINTPTR_MAX > UINT32_MAX
 #define EMPTY_TABLE FOUR(FOUR(FOUR(FOUR(&tls_cache_none))))
-_Static_assert(PLACES == 256, "an empty table has that many places");
+_Static_assert(DESC_PLACES == 256, "an empty table has that many places");
 #else
 #define EMPTY_TABLE FOUR(FOUR(&tls_cache_none)), FOUR(FOUR(&tls_cache_none))
-_Static_assert(PLACES == 32, "an empty table has that many places");
+_Static_assert(DESC_PLACES == 32, "an empty table has that many places");
 #endif
 
 struct cache tls_cache_none = {.gate = GATE_CLOSED, .bottom = &cache_bottom};
 static struct thread no_thread = {.table = {EMPTY_TABLE}};
 static struct thread gone_thread = {.table = {EMPTY_TABLE}};
 
-_Thread_local struct thread *tls_self = &no_thread;
+_Thread_local struct thread *tls_self TLS_SELF_MODEL = &no_thread;
 
 static struct thread *threads; /* linked by next; under the registry's lock */
 static pthread_key_t key;      /* its value is tls_self; there once key_made; under the registry's lock */
@@ -151,7 +151,7 @@ static struct thread *thread_own(void)
         free(thread);
         return NULL;
     }
-    clear(thread->table, PLACES);
+    clear(thread->table, DESC_PLACES);
     thread->more = NULL;
     thread->more_size = 0;
     thread->link = &threads;
@@ -172,7 +172,7 @@ static tls_entry *entry_make(size_t slot)
     tls_entry *entry = tls_entry_of(thread, slot);
     if (entry != NULL)
         return entry;
-    size_t size = PLACES;
+    size_t size = DESC_PLACES;
     while (size <= slot - PLACE_NONE)
         size *= 2;
     tls_entry *more = realloc(thread->more, size * sizeof(*more)); /* others look at it under the lock only */

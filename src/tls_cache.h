@@ -21,12 +21,14 @@
 
 #include "cache.h"
 
+#include <pthread.h> /* tells whose C library it is */
+
 typedef _Atomic(struct cache *) tls_entry; /* &tls_cache_none where the thread has none */
 
 struct thread {
-    tls_entry table[PLACES]; /* by place; the last is always empty */
-    tls_entry *more;         /* by slot, from PLACE_NONE on */
-    size_t more_size;        /* its entries */
+    tls_entry table[DESC_PLACES]; /* by place; the last is always empty */
+    tls_entry *more;              /* by slot, from PLACE_NONE on */
+    size_t more_size;             /* its entries */
     struct thread *next;
     struct thread **link; /* what points to it in the list of threads */
 };
@@ -34,8 +36,16 @@ struct thread {
 /* What table entries without a cache point to: empty, and its gate is closed. Nothing but `busy` is written to, in vain. */
 extern struct cache tls_cache_none;
 
-/* The calling thread's table. Initial-exec: in a shared library the default model costs a call. */
-extern _Thread_local struct thread *tls_self __attribute__((tls_model("initial-exec")));
+/* Where the calling thread's table is found: by one instruction, where in a shared library the default costs a call. glibc
+ * keeps room for that when a library is opened with dlopen; others, such as musl, refuse to open it. */
+#if defined(__GLIBC__)
+#define TLS_SELF_MODEL __attribute__((tls_model("initial-exec")))
+#else
+#define TLS_SELF_MODEL
+#endif
+
+/* The calling thread's table. */
+extern _Thread_local struct thread *tls_self TLS_SELF_MODEL;
 
 static inline struct cache *tls_cache_at(size_t place)
 {

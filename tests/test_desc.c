@@ -67,7 +67,7 @@ static void strangers_are_told_apart(void **state)
 static void a_word_keeps_slot_and_state(void **state)
 {
     (void)state;
-    const size_t slots[] = {0, 1, PLACE_NONE - 1, PLACE_NONE, PLACES, 2 * PLACES + 5, 0xabcd};
+    const size_t slots[] = {0, 1, PLACE_NONE - 1, PLACE_NONE, DESC_PLACES, 2 * DESC_PLACES + 5, 0xabcd};
     for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
         const uintptr_t of_slot = desc_word(desc_tag(0x1234, slots[i]), STATE_LIVE);
         assert_int_equal(desc_slot(of_slot), slots[i]);
