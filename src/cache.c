@@ -76,8 +76,18 @@ static inline void level_add(struct cache *c, int32_t moved, int32_t n)
                   cache_idle(c) + (uint32_t)n);
 }
 
+/* The same for the owner of c, who is inside of `in`, which is c or the shared one. The latter's line is everybody's. */
+static inline void level_move(struct cache *c, struct cache *in, int32_t moved, int32_t n)
+{
+    if (in != c)
+        bump_relaxed(&c->moved_past, (uint32_t)moved);
+    else
+        level_add(c, moved, n);
+}
+
 void cache_reset(struct cache *c, uint32_t moved, uint32_t n)
 {
+    store_relaxed(&c->moved_past, 0);
     if (c->shared)
         store_relaxed(&c->base[0].moved, moved);
     else
@@ -93,14 +103,15 @@ struct cache_counts cache_read(const struct cache *c)
         const uint32_t moved = load_acquire(&base->moved); /* the second reading */
         const uint64_t level = load_relaxed(&c->level);
         if (side_of(level) == side_of(before))
-            return (struct cache_counts){gets + level / LEVEL_GET, moved, level_n(level)};
+            return (struct cache_counts){gets + level / LEVEL_GET, moved + load_relaxed(&c->moved_past),
+                                         level_n(level)};
     }
 }
 
 void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n)
 {
     struct cache *in = enter(pool, c);
-    level_add(in, n, 0);
+    level_move(c, in, n, 0);
     leave(in);
 }
 
@@ -347,7 +358,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
     bytes += magazine.grown ? magazine.head->pub.cap : pool->heap.base;
     leave_account(pool, fit + 1, bytes);
     depot_take(&pool->depot, fit + 1);
-    level_add(in, (int32_t)fit + 1, (int32_t)fit);
+    level_move(c, in, (int32_t)fit + 1, (int32_t)fit);
     budget_from_depot(pool, in, bytes);
     if (!in->shared)
         limit_update(pool, in);
@@ -381,7 +392,7 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
         budget_to_depot(pool, in, cap);
         if (!in->shared)
             limit_update(pool, in);
-        level_add(in, -1, 0);
+        level_move(c, in, -1, 0);
         push(pool, &d, 1, cap - pool->heap.base);
     } else {
         while (!has_room(pool, in, cap))

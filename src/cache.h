@@ -30,7 +30,7 @@
  *     held bytes = n * buffer_capacity + extra <= thread_cache_bytes
  *     held bytes <= budget                                 (with max_idle_bytes)
  * and over all caches of a pool, the shared one included:
- *     sum of moved = in_flight
+ *     sum of moved, and of what was moved past closed gates = in_flight
  *     sum of (moved - n) = live
  *     sum of budget + bytes in the depot = idle_reserved <= max_idle_bytes    (with max_idle_bytes)
  */
@@ -83,6 +83,7 @@ struct cache {
     _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
     size_t budget;         /* bytes of max_idle_bytes set aside for it */
     struct cache_base base[2];
+    _Atomic(uint32_t) moved_past; /* what the owner moved while the gate was closed; its own to write */
     _Atomic(uint64_t) counters[COUNTERS];
     /* every call; and in the rest of the line the first of the slots */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) level;

@@ -153,11 +153,18 @@ static bool is_placeless(const bufferpool_t *pool, const struct cache *c)
     return unlikely(pool->slot >= PLACE_NONE) && !c->shared;
 }
 
+/* Whether a cache that has nothing has it for a good reason, and its gate is as it should be. */
+static bool is_settled(const bufferpool_t *pool, const struct cache *c)
+{
+    return c->pool != NULL && cache_idle(c) == 0 &&
+           (cache_is_open(c) || load_relaxed(&pool->pressure.state) == PRESSURE_ON);
+}
+
 /* A buffer from the depot, counted, and others for the cache, if that is empty and nothing else is to be seen to; else
  * NULL. */
 static struct desc *refill(bufferpool_t *pool, struct cache *c, const char *caller)
 {
-    if (!cache_is_open(c) || cache_idle(c) > 0 || !depot_is_calm(&pool->depot, &pool->max_live))
+    if (!is_settled(pool, c) || !depot_is_calm(&pool->depot, &pool->max_live))
         return NULL;
     struct desc *d = cache_refill(pool, c, caller);
     if (d != NULL) {
@@ -169,6 +176,17 @@ static struct desc *refill(bufferpool_t *pool, struct cache *c, const char *call
     return d;
 }
 
+/* A bypass buffer, counted, if the cap leaves nothing else to be had; NULL: it does, or there is no memory. */
+static struct desc *bypass(bufferpool_t *pool, struct cache *c)
+{
+    if (!is_settled(pool, c) || !depot_exhausted(&pool->depot, &pool->max_live))
+        return NULL;
+    struct desc *d = make_buffer(pool, STATE_BYPASS);
+    if (d != NULL)
+        cache_count(c, GETS_BYPASS, 1);
+    return d;
+}
+
 /* `c` is what the thread's table has. */
 static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, struct cache *c, enum at_cap at_cap,
                                                             const char *caller)
@@ -177,6 +195,10 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
     if (likely(d != NULL))
         return &d->pub;
     int saved_errno = errno;
+    if (at_cap == BYPASS && (d = bypass(pool, c)) != NULL) {
+        errno = saved_errno;
+        return &d->pub;
+    }
     c = cache_for_slow_path(pool);
     if (c == NULL) {
         errno = ENOMEM;
@@ -350,11 +372,25 @@ static bool make_room(struct cache *c, struct desc *d, uintptr_t word, const cha
     return put;
 }
 
+/* Frees a bypass buffer, which is nobody else's business; false: it is none, and nothing was done. */
+static bool put_bypass(struct desc *d, struct cache *c, uintptr_t word, const char *caller)
+{
+    bufferpool_t *pool = c->pool;
+    if (pool == NULL || word != desc_word(pool->tag, STATE_BYPASS) || !desc_table_has(&pool->heap.table, d))
+        return false;
+    int saved_errno = errno;
+    claim(pool, d, word, caller);
+    free_buffer(pool, d, false, caller);
+    cache_count(c, DROPS_BYPASS, 1);
+    errno = saved_errno;
+    return true;
+}
+
 /* `c` is what the thread's table has. */
 static __attribute__((noinline)) void put_slow(struct desc *d, struct cache *c, const char *caller)
 {
     uintptr_t word = load_relaxed(&d->word);
-    if (likely(make_room(c, d, word, caller)))
+    if (likely(make_room(c, d, word, caller)) || put_bypass(d, c, word, caller))
         return;
     int saved_errno = errno;
     bufferpool_t *pool = pool_of(d, word);
