@@ -9,6 +9,11 @@
 
 #include <sys/mman.h>
 
+/* A chunk starts in the middle of a page. Blocks lie in steps of a cache line modulo a page, as descriptors do; so what is
+ * written to one buffer would have the lowest twelve bits of the address of the next one's descriptor, which is as far as
+ * processors compare before they let a load pass a store. */
+#define COLOUR ((size_t)2048)
+
 static size_t chunk_bytes(unsigned chunk)
 {
     return ((size_t)DESC_FIRST_CHUNK << chunk) * sizeof(struct desc);
@@ -50,10 +55,11 @@ struct desc *desc_take(struct desc_table *table)
         return NULL;
     unsigned chunk = chunk_of(index);
     if (load_relaxed(&table->chunks[chunk]) == NULL) {
-        void *memory = mmap(NULL, chunk_bytes(chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *memory =
+            mmap(NULL, COLOUR + chunk_bytes(chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED)
             return NULL;
-        store_relaxed(&table->chunks[chunk], memory);
+        store_relaxed(&table->chunks[chunk], (struct desc *)((uintptr_t)memory + COLOUR));
     }
     d = desc_at(table, index);
     d->index = index;
@@ -73,6 +79,6 @@ void desc_table_destroy(struct desc_table *table)
     for (unsigned i = 0; i < DESC_CHUNKS; i++) {
         struct desc *base = load_relaxed(&table->chunks[i]);
         if (base != NULL)
-            munmap(base, chunk_bytes(i));
+            munmap((void *)((uintptr_t)base - COLOUR), COLOUR + chunk_bytes(i));
     }
 }
