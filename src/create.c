@@ -74,6 +74,8 @@ bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
 
     registry_lock();
     bool added = registry_add(pool, resolved.name);
+    if (added)
+        pool->heap.table.colour = pool->heap.slabs.colour = (uint32_t)pool->slot;
     registry_unlock();
     if (!added) {
         free(pool);

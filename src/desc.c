@@ -9,10 +9,20 @@
 
 #include <sys/mman.h>
 
-/* A chunk starts in the middle of a page. Blocks lie in steps of a cache line modulo a page, as descriptors do; so what is
+/* A chunk does not start with its page. Blocks lie in steps of a cache line modulo a page, as descriptors do; so what is
  * written to one buffer would have the lowest twelve bits of the address of the next one's descriptor, which is as far as
- * processors compare before they let a load pass a store. */
-#define COLOUR ((size_t)2048)
+ * processors compare before they let a load pass a store. And the first descriptors of many pools would share the few places
+ * that a cache has for one such address. So the distance is about half a page, and another for each of 32 pools. */
+static size_t distance(const struct desc_table *table)
+{
+    return (16 + table->colour % 32) * CACHE_LINE;
+}
+
+/* What was mapped for that. */
+static void *mapping_of(const struct desc *base)
+{
+    return (void *)((uintptr_t)base & ~(uintptr_t)4095);
+}
 
 static size_t chunk_bytes(unsigned chunk)
 {
@@ -55,11 +65,11 @@ struct desc *desc_take(struct desc_table *table)
         return NULL;
     unsigned chunk = chunk_of(index);
     if (load_relaxed(&table->chunks[chunk]) == NULL) {
-        void *memory =
-            mmap(NULL, COLOUR + chunk_bytes(chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *memory = mmap(NULL, distance(table) + chunk_bytes(chunk), PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED)
             return NULL;
-        store_relaxed(&table->chunks[chunk], (struct desc *)((uintptr_t)memory + COLOUR));
+        store_relaxed(&table->chunks[chunk], (struct desc *)((uintptr_t)memory + distance(table)));
     }
     d = desc_at(table, index);
     d->index = index;
@@ -79,6 +89,6 @@ void desc_table_destroy(struct desc_table *table)
     for (unsigned i = 0; i < DESC_CHUNKS; i++) {
         struct desc *base = load_relaxed(&table->chunks[i]);
         if (base != NULL)
-            munmap((void *)((uintptr_t)base - COLOUR), COLOUR + chunk_bytes(i));
+            munmap(mapping_of(base), distance(table) + chunk_bytes(i));
     }
 }

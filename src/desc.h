@@ -75,6 +75,7 @@ struct desc_table {
     _Atomic(struct desc *) chunks[DESC_CHUNKS];
     _Atomic(uint32_t) used; /* descriptors 1 .. used have been handed out at least once */
     struct desc *free_list; /* linked by chain */
+    uint32_t colour;        /* read-only: a number that differs between pools */
 };
 
 static inline enum desc_state desc_state(uintptr_t word)

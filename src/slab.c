@@ -419,7 +419,7 @@ unsigned char *slab_take(struct slabs *slabs, const struct slab_request *request
         return NULL;
 
     bool dirty = slots_any(slab->dirty);
-    unsigned slot = slots_first(dirty ? slab->dirty : slab->avail);
+    unsigned slot = dirty ? slots_first(slab->dirty) : slots_first_from(slab->avail, slabs->colour % slab->slots);
     slots_remove(slab->avail, slot);
     slab->free--;
     if (dirty) {

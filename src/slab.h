@@ -74,6 +74,7 @@ struct slab_class {
 #define SLAB_CLASSES   (SLAB_BASE + 1u)
 
 struct slabs {
+    unsigned colour; /* read-only: a number that differs between pools; their first slots lie in different cache sets */
     pthread_mutex_t lock;
     bool huge; /* read-only: ask for huge pages */
     struct span *spans;

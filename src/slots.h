@@ -23,6 +23,14 @@ static inline unsigned slots_first(const uint64_t set[2])
     return set[0] != 0 ? (unsigned)__builtin_ctzll(set[0]) : 64u + (unsigned)__builtin_ctzll(set[1]);
 }
 
+/* The first at or after `from`, or if there is none the first of all; there is one. */
+static inline unsigned slots_first_from(const uint64_t set[2], unsigned from)
+{
+    const uint64_t later[2] = {from < 64 ? set[0] & ~(uint64_t)0 << from : 0,
+                               from < 64 ? set[1] : set[1] & ~(uint64_t)0 << (from - 64)};
+    return slots_first(slots_any(later) ? later : set);
+}
+
 static inline bool slots_has(const uint64_t set[2], unsigned slot)
 {
     return (set[slot / 64] >> (slot % 64) & 1) != 0;
