@@ -24,8 +24,10 @@
  *
  *     get and put on the thread's own cache: a few nanoseconds, no lock, no atomic read-modify-write.
  *     One get or put in many moves a magazine: two atomic read-modify-writes. Under pressure every one moves a buffer:
- *     three or four. Making or freeing a block takes a lock of that pool for a moment; no system call is made under it
- *     except to map memory or to move a mapping that grows. Taking over caches takes some microseconds, at most once per time of pressure.
+ *     two or three. Making or freeing a block takes a lock of that pool for a moment, mostly not where bypass buffers
+ *     come and go; no system call is made under it except to map memory or to move a mapping that grows. Taking over
+ *     caches takes some microseconds, at most once per time of pressure. The first 255 pools that exist at once (31 where
+ *     pointers have 32 bits) are found in the fewest steps; others take some nanoseconds more.
  *
  * Which calls may run at once
  *

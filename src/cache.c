@@ -8,8 +8,9 @@
  * no system call. Where the gate is closed the owner does not wait for it to open but does the same with pool->shared, so
  * with the depot.
  *
- * Why plain loads and stores do: only who is inside writes slots, level, extra, limit and budget. What others read
- * besides (level, extra, counters) is atomic, and wrong by at most the call under way.
+ * Why plain loads and stores do: only who is inside writes slots, level, base, extra, limit and budget; counters and
+ * moved_past are their owner's to write, inside or not. What others read besides (level, base, extra, moved_past, counters)
+ * is atomic, and wrong by at most the call under way.
  */
 #include "cache.h"
 
@@ -60,8 +61,9 @@ static inline void level_set(struct cache *c, uint32_t moved, uint32_t n)
 {
     const uint64_t level = load_relaxed(&c->level);
     const unsigned side = side_of(level);
-    store_relaxed(&c->base[!side].gets, load_relaxed(&c->base[side].gets) + level / LEVEL_GET);
-    store_relaxed(&c->base[!side].moved, moved);
+    /* releases: who reads either of them reads a level that is no older than the side's before */
+    store_release(&c->base[!side].gets, load_relaxed(&c->base[side].gets) + level / LEVEL_GET);
+    store_release(&c->base[!side].moved, moved);
     store_release(&c->level, (side ? 0 : LEVEL_SIDE) | n); /* with the acquires in cache_read */
 }
 
@@ -101,8 +103,9 @@ struct cache_counts cache_read(const struct cache *c)
         const struct cache_base *base = &c->base[side_of(before)];
         const uint64_t gets = load_acquire(&base->gets);   /* so that these come before */
         const uint32_t moved = load_acquire(&base->moved); /* the second reading */
-        const uint64_t level = load_relaxed(&c->level);
-        if (side_of(level) == side_of(before))
+        const uint64_t level = load_acquire(&c->level);
+        /* the same side after an even number of changes: then its gets show them, if there were any; they never fall */
+        if (side_of(level) == side_of(before) && load_relaxed(&base->gets) == gets)
             return (struct cache_counts){gets + level / LEVEL_GET, moved + load_relaxed(&c->moved_past),
                                          level_n(level)};
     }
@@ -418,10 +421,9 @@ void cache_close(struct cache *c)
 
 bool cache_unused(struct cache *c)
 {
-    const uint64_t level = load_relaxed(&c->level) & (LEVEL_GET - 1);
-    const uint64_t gets = cache_read(c).gets + load_relaxed(&c->counters[GETS_THREAD]);
-    bool unused = level == c->seen_level && gets == c->seen_gets;
-    c->seen_level = level;
-    c->seen_gets = gets;
+    struct cache_counts now = cache_read(c);
+    now.gets += load_relaxed(&c->counters[GETS_THREAD]);
+    bool unused = now.gets == c->seen.gets && now.moved == c->seen.moved && now.n == c->seen.n;
+    c->seen = now;
     return unused;
 }

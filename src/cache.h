@@ -20,7 +20,8 @@
  *
  * The level is one word, so that a fast call counts and moves with one store, and another thread reads all of it at once:
  *
- *     level = gets << 17 | side << 16 | n        gets served here since base[side] was written
+ *     level = gets << 17 | side << 16 | n        gets served here since base[side] was written, modulo 2^47: days of nothing
+ *                                                but fast calls
  *
  * What the fast calls leave alone stands beside it, twice: a slow call writes the base that `side` does not name, and then
  * the level that names it (cache_read).
@@ -30,7 +31,7 @@
  *     held bytes = n * buffer_capacity + extra <= thread_cache_bytes
  *     held bytes <= budget                                 (with max_idle_bytes)
  * and over all caches of a pool, the shared one included:
- *     sum of moved, and of what was moved past closed gates = in_flight
+ *     sum of moved = in_flight                             (both here with what was moved past closed gates)
  *     sum of (moved - n) = live
  *     sum of budget + bytes in the depot = idle_reserved <= max_idle_bytes    (with max_idle_bytes)
  */
@@ -64,10 +65,17 @@ enum counter {
 
 /* No cache holds more buffers than this, whatever their size. */
 #define CACHE_SLOTS_MAX 4096u
+_Static_assert(CACHE_SLOTS_MAX < 1u << 16, "n has 16 bits of the level");
 
 struct cache_base {
     _Atomic(uint64_t) gets;  /* served here before */
     _Atomic(uint32_t) moved; /* pooled buffers that came to this thread less those that left it, modulo 2^32 */
+};
+
+/* What others read of a cache. */
+struct cache_counts {
+    uint64_t gets; /* served here */
+    uint32_t moved, n;
 };
 
 struct cache {
@@ -75,10 +83,10 @@ struct cache {
     _Alignas(CACHE_LINE) struct cache *next; /* of the pool's caches */
     bufferpool_t *pool;                      /* never changes; NULL: pool->shared, or nobody's */
     struct cache *next_unowned;
-    uint64_t seen_gets, seen_level; /* when cache_unused was last asked */
-    _Atomic(bool) owned;            /* a thread has it */
-    bool pending;                   /* to be taken over, once the owner is out */
-    bool shared; /* the pool's cache for threads without one: holds nothing, and any thread counts in it */
+    struct cache_counts seen; /* when cache_unused was last asked */
+    _Atomic(bool) owned;      /* a thread has it */
+    bool pending;             /* to be taken over, once the owner is out */
+    bool shared;              /* the pool's cache for threads without one: holds nothing, and any thread counts in it */
     /* now and then, from inside */
     _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
     size_t budget;         /* bytes of max_idle_bytes set aside for it */
@@ -123,12 +131,7 @@ static inline uint32_t cache_idle(const struct cache *c)
     return level_n(load_relaxed(&c->level));
 }
 
-/* Together as they were at one moment, but for calls that meet the reader more than once. Any thread. */
-struct cache_counts {
-    uint64_t gets; /* served here */
-    uint32_t moved, n;
-};
-
+/* Together as they were at one moment. Any thread. */
 struct cache_counts cache_read(const struct cache *c);
 
 /* ThreadSanitizer does not know membarrier(2); for it the owner's half is a real barrier. So it may be elsewhere. */
@@ -219,7 +222,7 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller)
  * empty. */
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *caller);
 
-/* Moves the colder half of a full cache to the depot. False: it is not full, or not for want of slots, or not open. */
+/* Moves the colder half of a full cache to the depot. False: it is not full, or not open, or there is a limit on idle bytes. */
 bool cache_halve(bufferpool_t *pool, struct cache *c);
 
 /* Puts a buffer that is in an idle state already into the cache, or else the depot. Returns false, and does nothing,

@@ -29,11 +29,6 @@ static size_t chunk_bytes(unsigned chunk)
     return ((size_t)DESC_FIRST_CHUNK << chunk) * sizeof(struct desc);
 }
 
-static unsigned chunk_of(uint32_t index)
-{
-    return 31u - (unsigned)__builtin_clz((index - 1) / DESC_FIRST_CHUNK + 1);
-}
-
 bool desc_table_has(const struct desc_table *table, const struct desc *d)
 {
     uint32_t index = d->index;
@@ -63,7 +58,7 @@ struct desc *desc_take(struct desc_table *table)
     uint32_t index = load_relaxed(&table->used) + 1;
     if (index > DESC_MAX)
         return NULL;
-    unsigned chunk = chunk_of(index);
+    unsigned chunk = desc_chunk_number(index);
     if (load_relaxed(&table->chunks[chunk]) == NULL) {
         void *memory = mmap(NULL, distance(table) + chunk_bytes(chunk), PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

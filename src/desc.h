@@ -57,11 +57,14 @@ struct desc {
         struct desc *chain; /* free: the next of the free list, NULL at the end */
         size_t asked;       /* held and grown: the most bytes that were asked for since get */
     };
-    struct slab *slab;       /* heap.c's: where the block lies, and in the lowest bit whether it is a bypass buffer's */
-    _Atomic(uint32_t) below; /* head of a magazine in the depot: index of the magazine beneath it, 0 at the bottom */
-    _Atomic(uint32_t) count; /* head of a magazine: its buffers, and whether some are grown */
-    uint32_t index;          /* its own number, from 1 */
-    uint8_t strikes;         /* grown: puts in a row after little use (strikes.c) */
+    struct slab *slab; /* heap.c's: where the block lies, and in the lowest bit whether it is a bypass buffer's */
+    _Atomic(uint32_t)
+        below; /* head of a magazine in the depot: index of the magazine beneath it, 0 at the bottom; other
+                                nodes of it: one more link */
+    _Atomic(uint32_t)
+        count;       /* head of a magazine: its buffers, and whether some are grown; other nodes: one more link */
+    uint32_t index;  /* its own number, from 1 */
+    uint8_t strikes; /* grown: puts in a row after little use (strikes.c) */
 };
 
 _Static_assert(sizeof(struct desc) == CACHE_LINE, "a descriptor is one cache line");
@@ -130,9 +133,14 @@ struct desc_chunk {
     uint32_t first, size;
 };
 
+static inline uint32_t desc_chunk_number(uint32_t index)
+{
+    return 31u - (uint32_t)__builtin_clz((index - 1) / DESC_FIRST_CHUNK + 1);
+}
+
 static inline struct desc_chunk desc_chunk_of(const struct desc_table *table, uint32_t index)
 {
-    uint32_t chunk = 31u - (uint32_t)__builtin_clz((index - 1) / DESC_FIRST_CHUNK + 1);
+    uint32_t chunk = desc_chunk_number(index);
     /* relaxed: whoever has the number got it, through the depot's head or the heap's lock, after the chunk was there */
     return (struct desc_chunk){load_relaxed(&table->chunks[chunk]), 1 + DESC_FIRST_CHUNK * ((1u << chunk) - 1),
                                DESC_FIRST_CHUNK << chunk};

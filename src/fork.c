@@ -12,7 +12,8 @@
  *     BYPASS   the same
  *     FREE     free
  *
- * What is lost is at most the large block or the hook's block of a buffer that another thread was making or freeing.
+ * What is lost is at most the large block or the hook's block of a buffer that another thread was making or freeing, and
+ * mappings that it was about to unmap.
  */
 #include "fork.h"
 

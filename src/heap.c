@@ -67,7 +67,7 @@ static size_t stride_of(const struct heap *heap, size_t cap)
     return (heap->alignment + cap + heap->alignment - 1) & ~(heap->alignment - 1);
 }
 
-/* The least power of two that is no less than n, as its exponent; n is at most SLAB_MAX. */
+/* The least power of two that is no less than n, as its exponent, at least SLAB_MIN_SHIFT; n is at least 1. */
 static unsigned shift_of(size_t n)
 {
     if (n <= (size_t)1 << SLAB_MIN_SHIFT)

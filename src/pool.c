@@ -3,8 +3,8 @@
  * pool.c - get and put
  *
  * The fast paths are cache_pop_plain and cache_push_plain (cache.h): a few plain loads and stores. Where the cache is
- * empty or full and nothing else is the matter, a magazine is exchanged with the depot: refill, make_room. All else is in
- * get_slow and put_slow, which may lock. The cap's argument stands in depot.c.
+ * empty or full and nothing else is the matter, a magazine is exchanged with the depot: refill, make_room; beyond the cap
+ * buffers are made and freed: bypass, put_bypass. All else is in get_slow and put_slow, which may lock. The cap's argument stands in depot.c.
  *
  * Where a get is served, first to last:
  *
@@ -14,7 +14,7 @@
  *     pressure       what idles in other threads' caches is taken over (pressure.c); then from the depot
  *     bypass         once depot_exhausted: a new buffer that is no pooled one; try_get refuses, get_timed waits
  *
- * Every slow path ends with wait_check, so that no way of giving a buffer or room back forgets those who wait.
+ * Every path that gives a buffer or room back ends with wait_check, so that none forgets those who wait.
  */
 #include "pool.h"
 
@@ -204,8 +204,10 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
         errno = ENOMEM;
         return NULL;
     }
-    if (is_placeless(pool, c) && (d = cache_pop_plain(c)) != NULL)
+    if (is_placeless(pool, c) && (d = cache_pop_plain(c)) != NULL) {
+        errno = saved_errno;
         return &d->pub;
+    }
     enum counter source;
     d = take_slow(pool, c, at_cap, &source, caller);
     wait_check(pool);
@@ -399,8 +401,10 @@ static __attribute__((noinline)) void put_slow(struct desc *d, struct cache *c, 
     c = cache_for_slow_path(pool);
     if (c == NULL)
         c = &pool->shared;
-    if (is_placeless(pool, c) && cache_push_plain(c, d, word))
+    if (is_placeless(pool, c) && cache_push_plain(c, d, word)) {
+        errno = saved_errno;
         return;
+    }
     claim(pool, d, word, caller);
     if (desc_state(word) == STATE_LIVE_GROWN && d->pub.cap <= pool->max_capacity)
         strikes_judge(pool, c, d, caller);

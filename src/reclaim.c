@@ -213,7 +213,7 @@ void bufferpool_thread_flush(void)
     registry_lock();
     for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
         struct cache *c = tls_cache_find(pool->slot);
-        if (c != &tls_cache_none)
+        if (c->pool != NULL)
             pressure_flush(pool, c);
     }
     registry_unlock();

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * slab.c - slabs: where blocks of up to a megabyte lie, and how their memory returns to the system
+ * slab.c - slabs: where first blocks of up to a megabyte and grown ones of up to 256 KiB lie, and how their memory returns
+ * to the system
  *
  * malloc'd blocks freed in random order leave a heap full of holes. Here the blocks of one class lie in slabs of 4 MiB,
  * slot after slot, and a free slot is either clean (no memory behind it but for the edges of pages that it shares with
  * a neighbour) or dirty. Dirty slots are used first: their pages need no fault.
  *
- * What is dirty stays below a limit: 1 MiB, or if that is more, as much as lies in brief slots, those of bypass buffers
- * that callers hold. So bypass buffers that come and go find their memory still there, however many they are; when a
+ * What is dirty stays below a limit: 1 MiB, or if that is more, as much as bypass buffers that callers hold have, in
+ * brief slots or mappings. So bypass buffers that come and go find their memory still there, however many they are; when a
  * burst of them ebbs, dirty memory ebbs with it; and when the last is gone 1 MiB is left. What is resident is thus at
  * most the blocks that are not free, and once more those of bypass buffers or 1 MiB, and what threads are about to give
  * back, up to 8 MiB each; besides, the pages at the edges of taken slots. With huge pages, take "pages" for what they

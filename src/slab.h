@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * slab.h - slabs: where blocks of up to a megabyte lie, and how their memory returns to the system
+ * slab.h - slabs: where first blocks of up to a megabyte and grown ones of up to 256 KiB lie, and how their memory returns
+ * to the system
  *
  * All functions but slab_has are called with the lock held. Under it a span may be mapped; for other system calls
  * functions let it go, and say so.
@@ -67,7 +68,7 @@ struct slab_class {
     size_t dirty_bytes;                 /* the sum of stride over dirty slots */
 };
 
-/* Powers of two from 64 bytes to 1 MiB for grown buffers, and one class for buffer_capacity. */
+/* Powers of two from 64 bytes to 256 KiB (with huge pages 1 MiB) for grown buffers, and one class for buffer_capacity. */
 #define SLAB_MIN_SHIFT 6u
 #define SLAB_MAX_SHIFT 20u
 #define SLAB_BASE      (SLAB_MAX_SHIFT - SLAB_MIN_SHIFT + 1u)

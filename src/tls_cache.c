@@ -20,16 +20,19 @@
 
 #define FOUR(x) x, x, x, x
 #if UINTPTR_MAX > UINT32_MAX
-#define EMPTY_TABLE FOUR(FOUR(FOUR(FOUR(&tls_cache_none))))
+#define EMPTY_TABLE(none) FOUR(FOUR(FOUR(FOUR(none))))
 _Static_assert(DESC_PLACES == 256, "an empty table has that many places");
 #else
-#define EMPTY_TABLE FOUR(FOUR(&tls_cache_none)), FOUR(FOUR(&tls_cache_none))
+#define EMPTY_TABLE(none) FOUR(FOUR(none)), FOUR(FOUR(none))
 _Static_assert(DESC_PLACES == 32, "an empty table has that many places");
 #endif
 
-struct cache tls_cache_none = {.gate = GATE_CLOSED, .bottom = &cache_bottom};
-static struct thread no_thread = {.table = {EMPTY_TABLE}};
-static struct thread gone_thread = {.table = {EMPTY_TABLE}};
+#define NO_CACHE                                                                                                       \
+    {                                                                                                                  \
+        .gate = GATE_CLOSED, .bottom = &cache_bottom                                                                   \
+    }
+static struct thread no_thread = {.table = {EMPTY_TABLE(&no_thread.none)}, .none = NO_CACHE};
+static struct thread gone_thread = {.table = {EMPTY_TABLE(&gone_thread.none)}, .none = NO_CACHE};
 
 _Thread_local struct thread *tls_self TLS_SELF_MODEL = &no_thread;
 
@@ -71,7 +74,7 @@ static void thread_end(void *value)
     registry_lock();
     for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
         struct cache *c = tls_cache_find(pool->slot);
-        if (c != &tls_cache_none)
+        if (c->pool != NULL)
             cache_disown(pool, c);
     }
     thread_unlink(thread);
@@ -129,10 +132,10 @@ static struct cache *cache_acquire(bufferpool_t *pool)
     return c;
 }
 
-static void clear(tls_entry *entries, size_t n)
+static void clear(struct thread *thread, tls_entry *entries, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        store_relaxed(&entries[i], &tls_cache_none);
+        store_relaxed(&entries[i], &thread->none);
 }
 
 /* The calling thread's struct, made if need be; NULL: no memory, or no key. */
@@ -144,14 +147,15 @@ static struct thread *thread_own(void)
         return NULL;
     key_made = true;
 
-    struct thread *thread = malloc(sizeof(*thread));
+    struct thread *thread = aligned_alloc(CACHE_LINE, sizeof(*thread));
     if (thread == NULL)
         return NULL;
     if (pthread_setspecific(key, thread) != 0) {
         free(thread);
         return NULL;
     }
-    clear(thread->table, DESC_PLACES);
+    thread->none = (struct cache)NO_CACHE;
+    clear(thread, thread->table, DESC_PLACES);
     thread->more = NULL;
     thread->more_size = 0;
     thread->link = &threads;
@@ -178,7 +182,7 @@ static tls_entry *entry_make(size_t slot)
     tls_entry *more = realloc(thread->more, size * sizeof(*more)); /* others look at it under the lock only */
     if (more == NULL)
         return NULL;
-    clear(more + thread->more_size, size - thread->more_size);
+    clear(thread, more + thread->more_size, size - thread->more_size);
     thread->more = more;
     thread->more_size = size;
     return tls_entry_of(thread, slot);
@@ -187,13 +191,13 @@ static tls_entry *entry_make(size_t slot)
 struct cache *tls_cache_own_or_shared(bufferpool_t *pool)
 {
     struct cache *c = tls_cache_find(pool->slot);
-    return c != &tls_cache_none ? c : &pool->shared;
+    return c->pool != NULL ? c : &pool->shared;
 }
 
 struct cache *tls_cache_own(bufferpool_t *pool)
 {
     struct cache *c = tls_cache_find(pool->slot);
-    if (c != &tls_cache_none)
+    if (c->pool != NULL)
         return c;
     if (tls_self == &gone_thread)
         return &pool->shared;
@@ -218,7 +222,7 @@ void tls_cache_forget(const bufferpool_t *pool)
     for (struct thread *thread = threads; thread != NULL; thread = thread->next) {
         tls_entry *entry = tls_entry_of(thread, pool->slot);
         if (entry != NULL)
-            store_relaxed(entry, &tls_cache_none);
+            store_relaxed(entry, &thread->none);
     }
 }
 
@@ -248,7 +252,7 @@ void tls_cache_forget_others(void)
 struct cache *tls_cache_adopt(bufferpool_t *pool)
 {
     struct cache *own = tls_cache_find(pool->slot);
-    if (own == &tls_cache_none)
+    if (own->pool == NULL)
         own = NULL;
     pool->unowned_caches = NULL;
     for (struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next) {

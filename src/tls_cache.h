@@ -23,7 +23,7 @@
 
 #include <pthread.h> /* tells whose C library it is */
 
-typedef _Atomic(struct cache *) tls_entry; /* &tls_cache_none where the thread has none */
+typedef _Atomic(struct cache *) tls_entry; /* the thread's `none` where it has none */
 
 struct thread {
     tls_entry table[DESC_PLACES]; /* by place; the last is always empty */
@@ -31,10 +31,9 @@ struct thread {
     size_t more_size;             /* its entries */
     struct thread *next;
     struct thread **link; /* what points to it in the list of threads */
+    struct cache
+        none; /* empty, and its gate is closed: nothing but `busy` is written to, in vain, so it is the thread's own */
 };
-
-/* What table entries without a cache point to: empty, and its gate is closed. Nothing but `busy` is written to, in vain. */
-extern struct cache tls_cache_none;
 
 /* Where the calling thread's table is found: by one instruction, where in a shared library the default costs a call. glibc
  * keeps room for that when a library is opened with dlopen; others, such as musl, refuse to open it. */
@@ -60,10 +59,11 @@ static inline tls_entry *tls_entry_of(struct thread *thread, size_t slot)
     return slot - PLACE_NONE < thread->more_size ? &thread->more[slot - PLACE_NONE] : NULL;
 }
 
+/* The calling thread's cache, or its `none`, which has no pool. */
 static inline struct cache *tls_cache_find(size_t slot)
 {
     tls_entry *entry = tls_entry_of(tls_self, slot);
-    return entry != NULL ? load_relaxed(entry) : &tls_cache_none;
+    return entry != NULL ? load_relaxed(entry) : &tls_self->none;
 }
 
 /* The calling thread's cache of the pool, made if need be; pool->shared where that is impossible. NULL: no memory for

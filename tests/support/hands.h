@@ -154,7 +154,7 @@ static inline void hand_use(struct hand *hand)
 static inline void hand_stall(struct hand *hand)
 {
     hand->cache = tls_cache_find(hand->pool->slot);
-    thread_check(hand->cache != &tls_cache_none);
+    thread_check(hand->cache->pool == hand->pool);
     cache_enter(hand->cache);
     thread_check(gate_load(&hand->cache->gate) != GATE_CLOSED);
 }
