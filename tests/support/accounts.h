@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * accounts.h - what a pool has in its accounts, against what its descriptors say
+ *
+ * When no call is under way: each idle buffer lies in one cache or in the depot, and every account of buffers and bytes
+ * says just what is there. For tests with INTERNAL.
+ */
+#ifndef TEST_ACCOUNTS_H
+#define TEST_ACCOUNTS_H
+
+#include "laws.h"
+
+#include "pool.h"
+
+struct accounts {
+    size_t live, bypass, idle;
+    uint64_t live_bytes, idle_bytes;
+};
+
+static inline struct accounts accounts_of_words(const bufferpool_t *pool)
+{
+    struct accounts a = {0};
+    for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--) {
+        const struct desc *d = desc_at(&pool->heap.table, i);
+        const enum desc_state s = desc_state(load_relaxed(&d->word));
+        if (s == STATE_LIVE || s == STATE_LIVE_GROWN) {
+            a.live++;
+            a.live_bytes += d->pub.cap;
+        } else if (s == STATE_IDLE || s == STATE_IDLE_GROWN) {
+            a.idle++;
+            a.idle_bytes += d->pub.cap;
+        } else if (s == STATE_BYPASS) {
+            a.bypass++;
+        }
+    }
+    return a;
+}
+
+/* Of the caches: what is in them, what they set aside. */
+struct cached {
+    size_t n, extra, budget;
+    bool ok;
+};
+
+static inline struct cached accounts_of_caches(const bufferpool_t *pool)
+{
+    struct cached all = {.ok = true};
+    for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
+        size_t extra = 0;
+        const uint32_t n = cache_idle(c);
+        for (uint32_t i = 0; i < n; i++)
+            extra += cache_slots(c)[i]->pub.cap - pool->heap.base;
+        const size_t held = n * pool->heap.base + extra;
+        all.ok = all.ok && extra == load_relaxed(&c->extra) && n <= pool->cache_slots && held <= pool->cache_bytes;
+        all.ok = all.ok && (pool->max_idle_bytes == 0 || held <= c->budget);
+        all.ok = all.ok && (!load_relaxed(&c->owned) || !cache_is_open(c) || n <= c->limit);
+        all.n += n;
+        all.extra += extra;
+        all.budget += c->budget;
+    }
+    return all;
+}
+
+static inline bool accounts_agree(const bufferpool_t *pool)
+{
+    const struct accounts a = accounts_of_words(pool);
+    const struct cached c = accounts_of_caches(pool);
+    const struct depot_counts counts = depot_counts(&pool->depot);
+    const bufferpool_stats_t s = stats_of(pool);
+    const size_t base = pool->heap.base;
+    const size_t depot_extra = load_relaxed(&pool->depot.extra);
+    bool ok = c.ok && s.live == a.live && s.bypass_live == a.bypass && idle_of(&s) == a.idle && s.idle_thread == c.n;
+    ok = ok && s.live_bytes == a.live_bytes && s.idle_bytes == a.idle_bytes;
+    ok = ok && counts.pooled == a.live + a.idle && counts.in_flight == a.live + c.n;
+    ok = ok && a.idle * base + c.extra + depot_extra == a.idle_bytes;
+    if (pool->max_idle_bytes != 0) {
+        const size_t reserved = load_relaxed(&pool->idle_reserved);
+        ok = ok && reserved == c.budget + (a.idle - c.n) * base + depot_extra && reserved <= pool->max_idle_bytes;
+    }
+    if (!ok) {
+        print_stats(&s);
+        print_error("words: live %zu, %" PRIu64 " bytes, bypass %zu, idle %zu, %" PRIu64
+                    " bytes; caches: %s, %zu, extra %zu, budget %zu; depot: extra %zu, pooled %u, in flight %u\n",
+                    a.live, a.live_bytes, a.bypass, a.idle, a.idle_bytes, c.ok ? "in order" : "not in order", c.n,
+                    c.extra, c.budget, depot_extra, counts.pooled, counts.in_flight);
+    }
+    return ok;
+}
+
+#define check_accounts(pool) assert_true(accounts_agree(pool))
+
+#endif /* TEST_ACCOUNTS_H */
