@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_exchange.c - an empty or a full cache exchanges a magazine with the depot
+ *
+ * Caches of every size around that of a magazine lose nothing and hand nothing out twice, in whatever order; errno is
+ * kept; grown buffers that do not fit, or come when the gate is closed, stay in the depot, and every account of bytes is
+ * right; who begins to wait in the middle of an exchange gets what that gives back. pool.c and cache.c are compiled into
+ * this program with a hook before every atomic operation, to stop a get there.
+ */
+#include "atomic.h"
+
+static void a_step(void);
+
+#undef load_relaxed
+#undef load_acquire
+#undef load_seq_cst
+#undef store_relaxed
+#undef store_release
+#undef store_seq_cst
+#define load_relaxed(p)     (a_step(), atomic_load_explicit((p), memory_order_relaxed))
+#define load_acquire(p)     (a_step(), atomic_load_explicit((p), memory_order_acquire))
+#define load_seq_cst(p)     (a_step(), atomic_load_explicit((p), memory_order_seq_cst))
+#define store_relaxed(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_relaxed))
+#define store_release(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_release))
+#define store_seq_cst(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_seq_cst))
+
+#include "cache.c"
+#include "pool.c"
+
+#include "support/accounts.h"
+#include "support/hands.h"
+
+#include <sched.h>
+
+enum { CAPACITY = 128 };
+
+static _Thread_local int steps_left;
+static _Thread_local void (*at_step)(void); /* at the one after so many */
+
+static void a_step(void)
+{
+    if (at_step == NULL || steps_left-- > 0)
+        return;
+    void (*hook)(void) = at_step;
+    at_step = NULL;
+    hook();
+}
+
+static test_blocks_t blocks;
+static bufferpool_t *pool;
+
+static void begin(size_t cached, size_t max_live, size_t max_idle_bytes)
+{
+    memset(&blocks, 0, sizeof blocks);
+    bufferpool_config_t config = config_with(&blocks);
+    config.buffer_capacity = CAPACITY;
+    config.thread_cache_bytes = cached * CAPACITY;
+    config.max_live = max_live;
+    config.max_idle_bytes = max_idle_bytes;
+    pool = bufferpool_create(&config);
+    assert_non_null(pool);
+}
+
+static void end(void)
+{
+    check_accounts(pool);
+    check_laws(pool, &blocks, 0);
+    bufferpool_thread_flush();
+    if (pool->max_idle_bytes != 0)
+        assert_int_equal(load_relaxed(&pool->idle_reserved), stats_of(pool).idle_bytes);
+    destroy_empty(pool, &blocks);
+}
+
+/* ---- caches of every size ---- */
+
+enum { MANY = 3 * 200 + 5 };
+
+static const size_t sizes[] = {1, 2, 3, 16, 31, 32, 33, 64, 200};
+static bufferpool_buf_t *bufs[MANY];
+
+/* The stamps tell a buffer that was handed out twice. */
+static void get_all(size_t n, uint64_t round)
+{
+    for (size_t i = 0; i < n; i++) {
+        errno = 4711;
+        bufs[i] = bufferpool_get(pool);
+        assert_non_null(bufs[i]);
+        assert_int_equal(errno, 4711);
+        assert_int_equal(bufs[i]->len, 0);
+        const uint64_t stamp = round << 32 | i;
+        memcpy(bufs[i]->data, &stamp, sizeof stamp);
+        assert_int_equal(stats_of(pool).live, i + 1);
+    }
+    for (size_t i = 0; i < n; i++)
+        assert_memory_equal(bufs[i]->data, &(uint64_t){round << 32 | i}, 8);
+    check_accounts(pool);
+}
+
+static void put_all(size_t n, bool from_the_first)
+{
+    for (size_t i = 0; i < n; i++) {
+        errno = 4711;
+        bufferpool_put(bufs[from_the_first ? i : n - 1 - i]);
+        assert_int_equal(errno, 4711);
+        const bufferpool_stats_t stats = stats_of(pool);
+        assert_int_equal(idle_of(&stats), i + 1);
+        assert_in_range(stats.idle_thread, 1, pool->cache_slots);
+    }
+    check_accounts(pool);
+}
+
+static void nothing_is_lost_or_had_twice(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        const size_t n = 3 * sizes[s] + 5;
+        begin(sizes[s], 0, 0);
+        assert_int_equal(pool->cache_slots, sizes[s]);
+        for (uint64_t round = 0; round < 5; round++) {
+            get_all(n, round);
+            const bufferpool_stats_t stats = stats_of(pool);
+            assert_int_equal(stats.gets_fresh, n); /* of the first round */
+            assert_int_equal(stats.gets_thread + stats.gets_depot, round * n);
+            put_all(n, round % 2 == 0);
+            if (round == 2)
+                bufferpool_thread_flush();
+        }
+        end();
+    }
+}
+
+/* The warmest is the first to come again, also out of the depot. */
+static void what_was_put_last_comes_first(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        begin(sizes[s], 0, 0);
+        for (size_t i = 0; i < sizes[s]; i++)
+            bufs[i] = bufferpool_get(pool);
+        put_all(sizes[s], true);
+        bufferpool_thread_flush();
+        for (size_t i = sizes[s]; i-- > 0;)
+            assert_ptr_equal(bufferpool_get(pool), bufs[i]);
+        bufferpool_put_bulk(bufs, sizes[s]);
+        end();
+    }
+}
+
+/* What leaves a cache goes in as few magazines as may be, and none is larger than a magazine can be. */
+static void a_cache_leaves_in_magazines(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        begin(sizes[s], 0, 0);
+        for (size_t i = 0; i < sizes[s]; i++)
+            bufs[i] = bufferpool_get(pool);
+        put_all(sizes[s], true);
+        bufferpool_thread_flush();
+        struct magazine taken[MANY];
+        size_t n = 0;
+        size_t sum = 0;
+        while ((taken[n] = depot_pop(&pool->depot, &pool->heap.table)).head != NULL) {
+            assert_in_range(taken[n].n, 1, MAGAZINE_MAX);
+            assert_false(taken[n].grown);
+            sum += taken[n++].n;
+        }
+        assert_int_equal(sum, sizes[s]);
+        assert_int_equal(n, (sizes[s] + MAGAZINE_MAX - 1) / MAGAZINE_MAX);
+        while (n > 0) {
+            struct desc *descs[MAGAZINE_MAX];
+            magazine_open(&taken[--n], &pool->heap.table, descs);
+            depot_restore(&pool->depot, descs, taken[n].n, false);
+        }
+        end();
+    }
+}
+
+/* Of an exchange the cache keeps a half, so that the next calls need none. */
+static void an_exchange_is_good_for_many_calls(void **state)
+{
+    (void)state;
+    for (size_t s = 1; s < sizeof sizes / sizeof sizes[0]; s++) {
+        const size_t n = 3 * sizes[s] + 5;
+        begin(sizes[s], 0, 0);
+        get_all(n, 0);
+        put_all(n, true);
+        const bufferpool_stats_t before = stats_of(pool);
+        get_all(n, 1);
+        const bufferpool_stats_t after = stats_of(pool);
+        const size_t half = (sizes[s] + 1) / 2;
+        const size_t pieces = (half + MAGAZINE_MAX - 1) / MAGAZINE_MAX;
+        assert_in_range(after.gets_depot - before.gets_depot, 1, pieces * (n / half + 1));
+        put_all(n, false);
+        end();
+    }
+}
+
+/* ---- errno ---- */
+
+static void *alloc_with_errno(size_t size, size_t align, void *ctx)
+{
+    void *block = test_blocks_alloc(size, align, ctx);
+    errno = EIO;
+    return block;
+}
+
+static void free_with_errno(void *block, size_t size, void *ctx)
+{
+    test_blocks_free(block, size, ctx);
+    errno = EIO;
+}
+
+/* Reclaiming and a thread in the background come about in exchanges; hooks do as they like. */
+static void errno_is_kept_whatever_happens_in_between(void **state)
+{
+    (void)state;
+    enum { CACHED = 4, N = 4 * CACHED, CAP = 12 };
+    for (unsigned flags = 0; flags <= (BUFFERPOOL_BACKGROUND | BUFFERPOOL_ZERO); flags++) {
+        if ((flags & ~(unsigned)(BUFFERPOOL_BACKGROUND | BUFFERPOOL_ZERO)) != 0)
+            continue;
+        memset(&blocks, 0, sizeof blocks);
+        bufferpool_config_t config = config_with(&blocks);
+        config.alloc = alloc_with_errno;
+        config.free = free_with_errno;
+        config.buffer_capacity = CAPACITY;
+        config.thread_cache_bytes = (size_t)CACHED * CAPACITY;
+        config.reclaim_interval_ms = 1;
+        config.flags = flags;
+        pool = bufferpool_create(&config);
+        assert_non_null(pool);
+        for (int round = 0; round < 20; round++) {
+            bufferpool_set_max_live(pool, round % 4 == 3 ? CAP : 0); /* some bypass, some are dropped */
+            for (size_t i = 0; i < N; i++) {
+                errno = 4711;
+                assert_non_null(bufs[i] = bufferpool_get(pool));
+                assert_int_equal(errno, 4711);
+            }
+            if (round % 2 == 1)
+                bufferpool_set_max_live(pool, CAP);
+            for (size_t i = 0; i < N; i++) {
+                errno = 4711;
+                bufferpool_put(bufs[i]);
+                assert_int_equal(errno, 4711);
+            }
+        }
+        const bufferpool_stats_t stats = stats_of(pool);
+        assert_true(stats.gets_bypass > 0 && stats.drops_bypass == stats.gets_bypass && stats.drops_over_cap > 0);
+        destroy_empty(pool, &blocks);
+    }
+}
+
+/* ---- grown buffers ---- */
+
+/* `grow` bytes each, in one magazine, as fork makes them, which knows nothing of caches; the last is plain. */
+static void one_magazine(size_t n, size_t grow)
+{
+    struct cache *c = &pool->shared;
+    struct desc *descs[MAGAZINE_MAX];
+    size_t extra = 0;
+    size_t bytes = 0;
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, n), 0);
+    for (size_t i = 0; i < n; i++) {
+        if (grow > CAPACITY && i + 1 < n)
+            assert_int_equal(bufferpool_buf_reserve(bufs[i], grow), 0);
+        bufs[i]->len = bufs[i]->cap; /* used well */
+        memset(bufs[i]->data, (int)i + 1, bufs[i]->cap);
+    }
+    for (size_t i = 0; i < n; i++) {
+        descs[i] = desc_of(bufs[i]);
+        bytes += descs[i]->pub.cap;
+        extra += descs[i]->pub.cap - CAPACITY;
+        store_relaxed(&descs[i]->word, load_relaxed(&descs[i]->word) - (STATE_LIVE - STATE_IDLE));
+    }
+    bufferpool_thread_flush(); /* what it set aside is free again */
+    if (pool->max_idle_bytes != 0)
+        assert_true(reserve_idle(pool, bytes));
+    cache_moved(pool, c, -(int32_t)n);
+    add_relaxed(&pool->depot.extra, extra);
+    depot_push(&pool->depot, descs, (uint32_t)n, extra != 0);
+    check_accounts(pool);
+}
+
+static void what_does_not_fit_stays_in_the_depot(void **state)
+{
+    (void)state;
+    enum { CACHED = 8 };
+    for (int limited = 0; limited < 2; limited++) {
+        for (size_t times = 1; times <= 10; times++) {
+            for (size_t n = 1; n <= MAGAZINE_MAX; n += 1 + n / 4) {
+                begin(CACHED, 0, limited ? 400 * CAPACITY : 0);
+                one_magazine(n, times * CAPACITY);
+                const uint64_t idle = stats_of(pool).idle_bytes;
+                bufferpool_buf_t *got[MAGAZINE_MAX];
+                assert_ptr_equal(got[0] = bufferpool_get(pool), bufs[n - 1]);
+                assert_int_equal(stats_of(pool).gets_depot, 1);
+                assert_int_equal(stats_of(pool).idle_bytes, idle - got[0]->cap);
+                /* of the others, the warmest, as many as fit */
+                const size_t most = times > 1 ? CACHED * CAPACITY / bufs[0]->cap : CACHED;
+                assert_int_equal(stats_of(pool).idle_thread, n - 1 < most ? n - 1 : most);
+                check_accounts(pool);
+                for (size_t i = 1; i < n; i++) {
+                    got[i] = bufferpool_get(pool);
+                    assert_int_equal(got[i]->data[0], n - i); /* in the order in which they lay */
+                    check_accounts(pool);
+                }
+                assert_int_equal(stats_of(pool).idle_bytes, 0);
+                assert_int_equal(stats_of(pool).gets_fresh, n);
+                for (size_t i = 0; i < n; i++) {
+                    got[i]->len = got[i]->cap;
+                    bufferpool_put(got[i]);
+                    check_accounts(pool);
+                }
+                assert_int_equal(stats_of(pool).idle_bytes, idle);
+                end();
+            }
+        }
+    }
+}
+
+/* Under pressure the cache gets none, and the rest of a magazine is where the next get finds it. */
+static void behind_a_closed_gate_the_rest_stays_in_the_depot(void **state)
+{
+    (void)state;
+    enum { N = 7 };
+    if (!test_can_take_over())
+        skip();
+    for (int limited = 0; limited < 2; limited++) {
+        for (size_t times = 1; times <= 4; times++) {
+            begin(16, N, limited ? 100 * CAPACITY : 0);
+            one_magazine(N, times * CAPACITY);
+            pressure_enter(pool);
+            assert_int_equal(load_relaxed(&pool->pressure.state), PRESSURE_ON);
+            for (size_t i = 0; i < N; i++) {
+                const uint64_t idle = stats_of(pool).idle_bytes;
+                bufferpool_buf_t *buf = bufferpool_get(pool);
+                assert_ptr_equal(buf, bufs[N - 1 - i]);
+                assert_int_equal(stats_of(pool).idle_bytes, idle - buf->cap);
+                assert_int_equal(stats_of(pool).idle_depot, N - 1 - i);
+                assert_int_equal(stats_of(pool).gets_depot, i + 1);
+                check_accounts(pool);
+            }
+            assert_null(bufferpool_try_get(pool));
+            for (size_t i = 0; i < N; i++) {
+                bufs[i]->len = bufs[i]->cap;
+                bufferpool_put(bufs[i]);
+                check_accounts(pool);
+            }
+            const bufferpool_stats_t stats = stats_of(pool);
+            assert_int_equal(idle_of(&stats), N);
+            assert_int_equal(stats.gets_bypass + stats.drops_idle_limit, 0);
+            end();
+        }
+    }
+}
+
+/* ---- who waits ---- */
+
+static struct hand waiting;
+
+static void hand_waits(struct hand *hand)
+{
+    hand->bufs[0] = bufferpool_get_timed(pool, 20000);
+    hand->n = hand->bufs[0] != NULL;
+}
+
+static atomic_bool served;
+
+static void hand_waits_and_tells(struct hand *hand)
+{
+    hand_waits(hand);
+    atomic_store(&served, true);
+}
+
+static void somebody_comes_to_wait(void)
+{
+    atomic_store(&served, false);
+    hand_start(&waiting, hand_waits_and_tells);
+    while (!atomic_load(&served) && !depot_wanted(&pool->depot))
+        sched_yield();
+}
+
+/* The get has a magazine in its hands when somebody finds the depot empty; then it puts back what it does not need. */
+static void an_exchange_serves_who_came_to_wait_meanwhile(void **state)
+{
+    (void)state;
+    enum { N = 4 };
+    if (!test_can_take_over())
+        skip();
+    int step = 0;
+    for (bool reached = true; reached; step++) {
+        begin(16, N, 0);
+        one_magazine(N, 0);
+        pressure_enter(pool);
+        hand_begin(&waiting, pool, 0);
+        steps_left = step;
+        at_step = somebody_comes_to_wait;
+        bufferpool_buf_t *buf = bufferpool_get(pool);
+        reached = at_step == NULL;
+        at_step = NULL;
+        assert_non_null(buf);
+        if (reached) {
+            hand_finish(&waiting);
+            assert_int_equal(waiting.n, 1);
+            assert_int_equal(stats_of(pool).live, 2);
+            check_accounts(pool);
+            hand_do(&waiting, hand_put);
+        }
+        assert_int_equal(stats_of(pool).gets_bypass, 0);
+        bufferpool_put(buf);
+        hand_end(&waiting);
+        end();
+    }
+    assert_true(step > 10);
+}
+
+/* ---- garbage ---- */
+
+static _Alignas(CACHE_LINE) unsigned char garbage[CACHE_LINE];
+static bool under_pressure;
+
+static void put_garbage(void *word)
+{
+    bufferpool_put(bufferpool_get(pool));
+    if (under_pressure) {
+        bufferpool_set_max_live(pool, 1);
+        if (bufferpool_get(pool) == NULL || bufferpool_try_get(pool) != NULL)
+            abort();
+    }
+    struct desc *d = (struct desc *)(void *)garbage;
+    store_relaxed(&d->word, *(const uintptr_t *)word);
+    expect_in_message("%p", (void *)garbage);
+    bufferpool_put(&d->pub);
+}
+
+/* Words that gates have, and what a put makes of them. */
+static void a_word_that_is_a_gates_is_no_buffers(void **state)
+{
+    (void)state;
+    static const uintptr_t words[] = {GATE_CLOSED, GATE_SLOW, GATE_CLOSED - 1, GATE_SLOW - 1};
+    begin(8, 0, 0);
+    for (int pressure = 0; pressure < 2; pressure++) {
+        under_pressure = pressure != 0;
+        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+            uintptr_t word = words[i];
+            memset(garbage, 0xff, sizeof garbage);
+            expect_abort(put_garbage, &word, "bufferpool_put", "not a buffer of this library", NULL);
+        }
+    }
+    end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_lost_or_had_twice),
+        cmocka_unit_test(what_was_put_last_comes_first),
+        cmocka_unit_test(a_cache_leaves_in_magazines),
+        cmocka_unit_test(an_exchange_is_good_for_many_calls),
+        cmocka_unit_test(errno_is_kept_whatever_happens_in_between),
+        cmocka_unit_test(what_does_not_fit_stays_in_the_depot),
+        cmocka_unit_test(behind_a_closed_gate_the_rest_stays_in_the_depot),
+        cmocka_unit_test(an_exchange_serves_who_came_to_wait_meanwhile),
+        cmocka_unit_test(a_word_that_is_a_gates_is_no_buffers),
+    };
+    return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);
+}
