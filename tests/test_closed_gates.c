@@ -15,7 +15,7 @@ enum { CAPACITY = 128, CAP = 12, BEYOND = 5, CHILD_SECONDS = 60 };
 
 static test_blocks_t blocks;
 static bufferpool_t *pool;
-static struct hand hands[HANDS];
+static struct hand *hands;
 static bufferpool_buf_t *bufs[CAP];
 
 static void begin(unsigned flags)
@@ -28,11 +28,15 @@ static void begin(unsigned flags)
     config.flags = flags;
     pool = bufferpool_create(&config);
     assert_non_null(pool);
+    hands = calloc(HANDS, sizeof *hands); /* new ones, should the last be left behind by a test that failed */
+    assert_non_null(hands);
     hands_begin(hands, pool);
 }
 
 static void end(void)
 {
+    hands_end(hands);
+    free(hands);
     check_accounts(pool);
     check_laws(pool, &blocks, 0);
     destroy_empty(pool, &blocks);
@@ -150,7 +154,6 @@ static void bypass_buffers_are_counted_one_by_one(void **state)
         assert_true(is_under_pressure());
         blocks.on_free = NULL;
         bufferpool_put_bulk(bufs, CAP);
-        hands_end(hands);
         end();
     }
 }
@@ -186,7 +189,6 @@ static void none_of_many_at_once_is_missed(void **state)
     assert_int_equal(now.live, CAP);
     check_accounts(pool);
     bufferpool_put_bulk(bufs, CAP);
-    hands_end(hands);
     end();
 }
 
@@ -217,7 +219,6 @@ static void any_thread_may_put_a_bypass_buffer(void **state)
     run_threads(1, put_it, beyond[2]);
     assert_int_equal(stats_of(pool).drops_bypass, 3);
     assert_int_equal(stats_of(pool).bypass_live, 0);
-    hands_end(hands);
     end();
 }
 
@@ -249,10 +250,10 @@ static void misuse_of_a_bypass_buffer_is_caught(void **state)
     begin(0);
     reach_the_cap();
     expect_abort(put_a_bypass_buffer_twice, NULL, "bufferpool_put", "put twice", NULL);
-    expect_abort(put_a_bypass_buffer_twice, &pool, "bufferpool_put", "put twice", NULL);
+    if (!TEST_TSAN) /* which takes new threads in the child for those of the parent */
+        expect_abort(put_a_bypass_buffer_twice, &pool, "bufferpool_put", "put twice", NULL);
     expect_abort(put_a_copy_of_a_bypass_buffer, NULL, "bufferpool_put", "not a buffer of this library", NULL);
     bufferpool_put_bulk(bufs, CAP);
-    hands_end(hands);
     end();
 }
 
@@ -340,8 +341,30 @@ static void live_is_exact_whoever_moved_what_past_closed_gates(void **state)
     pass_on(50);
     bufferpool_put_bulk(bufs, held);
     assert_int_equal(bufferpool_live(pool), 0);
-    hands_end(hands);
-    assert_int_equal(bufferpool_live(pool), 0);
+    end();
+}
+
+/* A thread that only gets opens its gate too, and then has the rest of a magazine in its cache. */
+static void a_get_opens_the_gate_once_pressure_has_ended(void **state)
+{
+    enum { N = 4 };
+    needs_takeover();
+    begin(0);
+    reach_the_cap();
+    bufferpool_set_max_live(pool, 0);
+    assert_false(is_under_pressure());
+    bufferpool_put_bulk(bufs + CAP - N, N);
+    bufferpool_thread_flush();
+    assert_int_equal(stats_of(pool).idle_depot, N);
+    const bufferpool_stats_t then = stats_of(pool);
+    hands[2].want = N;
+    hand_do(&hands[2], hand_get);
+    const bufferpool_stats_t now = stats_of(pool);
+    assert_int_equal(now.gets_depot - then.gets_depot, 1);
+    assert_int_equal(now.gets_thread - then.gets_thread, N - 1);
+    check_accounts(pool);
+    hand_do(&hands[2], hand_put);
+    bufferpool_put_bulk(bufs, CAP - N);
     end();
 }
 
@@ -375,7 +398,6 @@ static void a_get_takes_from_the_depot(void **state)
     for (const struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
         assert_false(cache_is_open(c));
     bufferpool_put_bulk(bufs, CAP);
-    hands_end(hands);
     end();
 }
 
@@ -387,6 +409,7 @@ int main(void)
         cmocka_unit_test(any_thread_may_put_a_bypass_buffer),
         cmocka_unit_test(misuse_of_a_bypass_buffer_is_caught),
         cmocka_unit_test(live_is_exact_whoever_moved_what_past_closed_gates),
+        cmocka_unit_test(a_get_opens_the_gate_once_pressure_has_ended),
         cmocka_unit_test(a_get_takes_from_the_depot),
     };
     return cmocka_run_group_tests_name("closed_gates", tests, NULL, NULL);
