@@ -4,8 +4,9 @@
  *
  * Caches of every size around that of a magazine lose nothing and hand nothing out twice, in whatever order; errno is
  * kept; grown buffers that do not fit, or come when the gate is closed, stay in the depot, and every account of bytes is
- * right; who begins to wait in the middle of an exchange gets what that gives back. pool.c and cache.c are compiled into
- * this program with a hook before every atomic operation, to stop a get there.
+ * right; who begins to wait in the middle of an exchange gets what that gives back; a child of fork counts what was on
+ * its way. pool.c and cache.c are compiled into this program with a hook before every atomic operation, to stop a call
+ * there.
  */
 #include "atomic.h"
 
@@ -413,6 +414,99 @@ static void an_exchange_serves_who_came_to_wait_meanwhile(void **state)
     assert_true(step > 10);
 }
 
+/* ---- fork ---- */
+
+static sem_t stands, may_go;
+static int hand_stops_at;
+static bool hand_puts, hand_stood;
+
+static void hand_pauses(void)
+{
+    hand_stood = true;
+    sem_post(&stands);
+    sem_wait_for_sure(&may_go);
+}
+
+static void hand_gets_or_puts(struct hand *hand)
+{
+    hand_stood = false;
+    steps_left = hand_stops_at;
+    at_step = hand_pauses;
+    if (hand_puts)
+        bufferpool_put(hand->bufs[--hand->n]);
+    else
+        hand->bufs[hand->n++] = bufferpool_get(pool);
+    at_step = NULL;
+    if (!hand_stood)
+        sem_post(&stands);
+}
+
+static int count_in_the_child(void *arg)
+{
+    (void)arg;
+    if (!accounts_agree(pool))
+        end_child(1);
+    const uint64_t bypass_live = stats_of(pool).bypass_live;
+    bufferpool_buf_t *buf = bufferpool_get(pool); /* there is one for it, or none */
+    if (!accounts_agree(pool) || stats_of(pool).bypass_live - bypass_live > 1)
+        end_child(2);
+    bufferpool_put(buf);
+    if (!accounts_agree(pool) || stats_of(pool).bypass_live != bypass_live)
+        end_child(3);
+    end_child(0);
+}
+
+/* At the cap: what another thread has half got or half put is one or the other in the child, and counted as that. */
+static void fork_at_each_step(bool puts, bool beyond)
+{
+    enum { N = 3 };
+    struct hand other;
+    int step = 0;
+    for (bool stood = true; stood; step++) {
+        begin(16, N, 0);
+        hand_begin(&other, pool, 0);
+        other.want = 1;
+        hand_do(&other, hand_use); /* has a cache */
+        for (int i = 0; i < N; i++)
+            assert_non_null(bufs[i] = bufferpool_try_get(pool));
+        assert_null(bufferpool_try_get(pool));
+        if (!beyond)
+            bufferpool_put(bufs[N - 1]); /* that one */
+        if (puts)
+            hand_do(&other, hand_get);
+        hand_puts = puts;
+        hand_stops_at = step;
+        hand_start(&other, hand_gets_or_puts);
+        sem_wait_for_sure(&stands);
+        assert_int_equal(run_in_child(count_in_the_child, NULL, 60), 0);
+        stood = hand_stood;
+        if (stood)
+            sem_post(&may_go);
+        hand_finish(&other);
+        assert_int_equal(stats_of(pool).bypass_live, beyond && !puts);
+        check_accounts(pool);
+        hand_do(&other, hand_put);
+        bufferpool_put_bulk(bufs, beyond ? N : N - 1);
+        hand_end(&other);
+        end();
+    }
+    assert_true(step > 5);
+}
+
+static void a_child_counts_what_another_thread_was_about_to(void **state)
+{
+    (void)state;
+    if (!test_can_take_over())
+        skip();
+    test_blocks_before_fork();
+    sem_init(&stands, 0, 0);
+    sem_init(&may_go, 0, 0);
+    for (int i = 0; i < 4; i++)
+        fork_at_each_step(i % 2 != 0, i / 2 != 0);
+    sem_destroy(&stands);
+    sem_destroy(&may_go);
+}
+
 /* ---- garbage ---- */
 
 static _Alignas(CACHE_LINE) unsigned char garbage[CACHE_LINE];
@@ -460,6 +554,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_stays_in_the_depot),
         cmocka_unit_test(behind_a_closed_gate_the_rest_stays_in_the_depot),
         cmocka_unit_test(an_exchange_serves_who_came_to_wait_meanwhile),
+        cmocka_unit_test(a_child_counts_what_another_thread_was_about_to),
         cmocka_unit_test(a_word_that_is_a_gates_is_no_buffers),
     };
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);
