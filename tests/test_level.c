@@ -424,6 +424,27 @@ static void no_get_is_lost_or_counted_twice(void **state)
     end();
 }
 
+/* What it had from the cache by then is as if it had not been. */
+static void a_bulk_that_fails_counts_no_get(void **state)
+{
+    enum { N = 5 };
+    bufferpool_buf_t *bufs[2 * N];
+    (void)state;
+    begin();
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
+    bufferpool_put_bulk(bufs, N);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 2), 0);
+    bufferpool_put_bulk(bufs, 2);
+    test_blocks_fail(&blocks, 1, SIZE_MAX);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, (size_t)2 * N), ENOMEM);
+    test_blocks_fail_none(&blocks);
+    const bufferpool_stats_t stats = stats_of(pool);
+    assert_int_equal(stats.gets_thread, 2);
+    assert_int_equal(stats.gets_fresh, N);
+    assert_int_equal(stats.idle_thread, N + 1);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -431,6 +452,7 @@ int main(void)
         cmocka_unit_test(a_reader_that_a_call_meets_sees_before_or_after_it),
         cmocka_unit_test(readers_of_a_busy_owner_see_what_was_so),
         cmocka_unit_test(no_get_is_lost_or_counted_twice),
+        cmocka_unit_test(a_bulk_that_fails_counts_no_get),
     };
     return cmocka_run_group_tests_name("level", tests, NULL, NULL);
 }
