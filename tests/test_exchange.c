@@ -507,6 +507,56 @@ static void a_child_counts_what_another_thread_was_about_to(void **state)
     sem_destroy(&may_go);
 }
 
+/* ---- twice at once ---- */
+
+static bufferpool_buf_t *put_twice;
+
+static void put_it_meanwhile(void)
+{
+    bufferpool_put(put_twice);
+}
+
+static void nothing_meanwhile(void)
+{
+}
+
+/* Returns how many steps the put took. */
+static int put_stopped_at(int step, void (*meanwhile)(void))
+{
+    put_twice = bufferpool_get(pool);
+    if (desc_state(load_relaxed(&desc_of(put_twice)->word)) != STATE_BYPASS)
+        abort();
+    if (meanwhile == put_it_meanwhile)
+        expect_in_message("%p", (void *)put_twice);
+    steps_left = step;
+    at_step = meanwhile;
+    bufferpool_put(put_twice);
+    at_step = NULL;
+    return step - steps_left;
+}
+
+static void put_it_within_a_put(void *step)
+{
+    (void)put_stopped_at(*(const int *)step, put_it_meanwhile);
+}
+
+/* Whichever of the two is first, the other one is caught. */
+static void two_puts_of_a_bypass_buffer_at_once_are_caught(void **state)
+{
+    (void)state;
+    if (!test_can_take_over())
+        skip();
+    begin(8, 1, 0);
+    bufs[0] = bufferpool_get(pool);
+    assert_null(bufferpool_try_get(pool));
+    const int steps = put_stopped_at(INT_MAX, nothing_meanwhile);
+    assert_in_range(steps, 5, 100);
+    for (int step = 0; step < steps; step++)
+        expect_abort(put_it_within_a_put, &step, "bufferpool_put", "put twice", NULL);
+    bufferpool_put(bufs[0]);
+    end();
+}
+
 /* ---- garbage ---- */
 
 static _Alignas(CACHE_LINE) unsigned char garbage[CACHE_LINE];
@@ -555,6 +605,7 @@ int main(void)
         cmocka_unit_test(behind_a_closed_gate_the_rest_stays_in_the_depot),
         cmocka_unit_test(an_exchange_serves_who_came_to_wait_meanwhile),
         cmocka_unit_test(a_child_counts_what_another_thread_was_about_to),
+        cmocka_unit_test(two_puts_of_a_bypass_buffer_at_once_are_caught),
         cmocka_unit_test(a_word_that_is_a_gates_is_no_buffers),
     };
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);
