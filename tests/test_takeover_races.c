@@ -115,10 +115,16 @@ static void have_guests(struct race *race, uint64_t who)
         pthread_join(threads[i], NULL);
 }
 
+/* Where all meddlers had bad luck, they have some more turns. */
+static bool something_is_stolen(const struct race *race)
+{
+    return stats_of(race->pool).stolen > 0 || !test_can_take_over();
+}
+
 static void meddle(struct race *race, uint64_t who)
 {
     test_random_t random = {who};
-    for (size_t turn = 0; turn < race->turns || atomic_load(&race->on); turn++) {
+    for (size_t turn = 0; turn < race->turns || atomic_load(&race->on) || !something_is_stolen(race); turn++) {
         switch (test_random_below(&random, 8)) {
         case 0:
         case 1:
