@@ -328,7 +328,7 @@ static struct worker workers[WORKERS];
 static bool would_serve(void)
 {
     const struct cache *c = tls_cache_find(pool->slot);
-    return c != &tls_cache_none && cache_is_open(c) && cache_idle(c) > 0;
+    return c->pool != NULL && cache_is_open(c) && cache_idle(c) > 0;
 }
 
 static void get_one(struct hand *hand)

@@ -270,7 +270,7 @@ static void slots_are_used_again(void **state)
         }
         for (size_t i = 0; i < SLOTS; i++) {
             assert_int_equal(bufferpool_destroy(at_slot(slots[i])), 0);
-            assert_ptr_equal(tls_cache_find(slots[i]), &tls_cache_none);
+            assert_null(tls_cache_find(slots[i])->pool);
         }
         for (size_t i = 0; i < SLOTS; i++) {
             pools[slots[i] - 1] = make_one(0);
