@@ -445,12 +445,68 @@ static void a_bulk_that_fails_counts_no_get(void **state)
     end();
 }
 
+/* Twice the base is written anew, and the second time it is the one that the reader has begun with. */
+static void works_for_long(void)
+{
+    for (int side = 0; side < 2; side++) {
+        for (int i = 0; i < 40; i++)
+            bufferpool_put(bufferpool_get(pool));
+        cache_moved(pool, cache, side == 0 ? 1 : -1);
+    }
+}
+
+static void gets_never_fall_for_a_reader_that_lost_its_processor(void **state)
+{
+    (void)state;
+    bool reached = true;
+    int steps = 0;
+    for (; reached; steps++) {
+        set_the_scene(&calls[0], 0);
+        before = cache_read(cache);
+        steps_left = steps;
+        at_step = works_for_long;
+        seen = cache_read(cache);
+        reached = at_step == NULL;
+        at_step = NULL;
+        const struct cache_counts after = cache_read(cache);
+        assert_in_range(seen.gets, before.gets, after.gets);
+        if (reached)
+            assert_int_equal(after.gets, before.gets + 80);
+        clear_the_scene(0);
+    }
+    assert_true(steps > 3);
+}
+
+static void a_thread_that_only_puts_uses_its_cache(void **state)
+{
+    (void)state;
+    set_the_scene(&calls[0], 0);
+    (void)cache_unused(cache);
+    assert_true(cache_unused(cache));
+    bufferpool_buf_t *bufs[4 * CACHED];
+    for (size_t i = 0; i < 4 * CACHED; i++)
+        assert_non_null(bufs[i] = bufferpool_get(pool));
+    bufferpool_thread_flush();
+    bufferpool_put_bulk(bufs, CACHED);
+    (void)cache_unused(cache);
+    for (size_t i = CACHED; i < 4 * CACHED; i += CACHED) { /* as many as there are in a round: n is what it was */
+        const uint32_t n = cache_idle(cache);
+        bufferpool_put_bulk(bufs + i, CACHED);
+        assert_int_equal(cache_idle(cache), n);
+        assert_false(cache_unused(cache));
+    }
+    assert_true(cache_unused(cache));
+    clear_the_scene(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_owner_is_seen_before_or_after_its_call),
         cmocka_unit_test(a_reader_that_a_call_meets_sees_before_or_after_it),
         cmocka_unit_test(readers_of_a_busy_owner_see_what_was_so),
+        cmocka_unit_test(gets_never_fall_for_a_reader_that_lost_its_processor),
+        cmocka_unit_test(a_thread_that_only_puts_uses_its_cache),
         cmocka_unit_test(no_get_is_lost_or_counted_twice),
         cmocka_unit_test(a_bulk_that_fails_counts_no_get),
     };
