@@ -104,8 +104,9 @@ struct cache_counts cache_read(const struct cache *c)
         const uint64_t gets = load_acquire(&base->gets);   /* so that these come before */
         const uint32_t moved = load_acquire(&base->moved); /* the second reading */
         const uint64_t level = load_acquire(&c->level);
-        /* the same side after an even number of changes: then its gets show them, if there were any; they never fall */
-        if (side_of(level) == side_of(before) && load_relaxed(&base->gets) == gets)
+        /* the side is the same after two changes as well: then the base was written anew, and mostly says so */
+        if (side_of(level) == side_of(before) && load_relaxed(&base->gets) == gets &&
+            load_relaxed(&base->moved) == moved)
             return (struct cache_counts){gets + level / LEVEL_GET, moved + load_relaxed(&c->moved_past),
                                          level_n(level)};
     }
