@@ -99,9 +99,9 @@ list_workloads() { # ROUND
 }
 
 # A virtual machine may have given free pages back to its host, and whoever touches them first waits for that: so the
-# fourth burst in a row counts.
+# seventh burst in a row counts.
 warm_up() { # PEER WORKLOAD
-    for _ in 1 2 3; do
+    for _ in 1 2 3 4 5 6; do
         sample "$1" "$2" 0 >/dev/null 2>&1 || return 0
     done
 }
