@@ -243,7 +243,7 @@ typedef struct bufferpool_stats {
  * thread_cache_bytes / buffer_capacity (at least one) for each such thread.
  *
  * Returns NULL with errno ENOMEM, and for no other reason. The caller owns the buffer until put. */
-BUFFERPOOL_API BUFFERPOOL_NOPLT bufferpool_buf_t *bufferpool_get(bufferpool_t *pool);
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_NOPLT;
 
 /* As get, but where get would bypass it returns NULL with errno EAGAIN. */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
@@ -265,7 +265,7 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsign
  * A grown buffer does not keep its size for ever. The use of a turn, from get to put, is the larger of len at put and of
  * what was asked for in all by reserve, append and printf. At the fifth put in a row after which that was below cap / 4,
  * the block is replaced by one of buffer_capacity or, if that is too small for the last use, of the next power of two. */
-BUFFERPOOL_API BUFFERPOOL_NOPLT void bufferpool_put(bufferpool_buf_t *buf);
+BUFFERPOOL_API void bufferpool_put(bufferpool_buf_t *buf) BUFFERPOOL_NOPLT;
 
 /* n buffers at once into bufs[0 .. n), all or none, each as from get: at the cap the rest are bypass buffers.
  * Returns 0; ENOMEM, and then nothing was taken and bufs is unspecified; EINVAL if bufs is NULL and n is not 0. */
