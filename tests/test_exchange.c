@@ -8,22 +8,7 @@
  * its way. pool.c and cache.c are compiled into this program with a hook before every atomic operation, to stop a call
  * there.
  */
-#include "atomic.h"
-
-static void a_step(void);
-
-#undef load_relaxed
-#undef load_acquire
-#undef load_seq_cst
-#undef store_relaxed
-#undef store_release
-#undef store_seq_cst
-#define load_relaxed(p)     (a_step(), atomic_load_explicit((p), memory_order_relaxed))
-#define load_acquire(p)     (a_step(), atomic_load_explicit((p), memory_order_acquire))
-#define load_seq_cst(p)     (a_step(), atomic_load_explicit((p), memory_order_seq_cst))
-#define store_relaxed(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_relaxed))
-#define store_release(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_release))
-#define store_seq_cst(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_seq_cst))
+#include "support/steps.h"
 
 #include "cache.c"
 #include "pool.c"

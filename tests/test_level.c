@@ -7,22 +7,7 @@
  * each, and read; a reader is stopped at each, and the owner makes a call. Either way what is read is so before the call
  * or after it. And over calls of every kind no get is lost or counted twice.
  */
-#include "atomic.h"
-
-static void a_step(void);
-
-#undef load_relaxed
-#undef load_acquire
-#undef load_seq_cst
-#undef store_relaxed
-#undef store_release
-#undef store_seq_cst
-#define load_relaxed(p)     (a_step(), atomic_load_explicit((p), memory_order_relaxed))
-#define load_acquire(p)     (a_step(), atomic_load_explicit((p), memory_order_acquire))
-#define load_seq_cst(p)     (a_step(), atomic_load_explicit((p), memory_order_seq_cst))
-#define store_relaxed(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_relaxed))
-#define store_release(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_release))
-#define store_seq_cst(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_seq_cst))
+#include "support/steps.h"
 
 #include "cache.c"
 
