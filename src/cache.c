@@ -344,6 +344,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
         magazine_open(&magazine, &pool->heap.table, cache_slots(in));
         depot_take(&pool->depot, magazine.n);
         level_add(in, (int32_t)magazine.n, (int32_t)magazine.n - 1);
+        in->overflowed = false;
         leave(in);
         return cache_hand_out(pool, magazine.head, caller);
     }
@@ -372,15 +373,17 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
     return cache_hand_out(pool, magazine.head, caller);
 }
 
-bool cache_halve(bufferpool_t *pool, struct cache *c)
+bool cache_overflow(bufferpool_t *pool, struct cache *c)
 {
     if (pool->max_idle_bytes != 0) /* the limit may be lower because of others */
         return false;
     struct cache *in = enter(pool, c);
     const uint32_t n = cache_idle(in);
     const bool full = !in->shared && n > 0 && n >= in->limit;
-    if (full)
-        flush_coldest(pool, in, (n + 1) / 2);
+    if (full) {
+        flush_coldest(pool, in, in->overflowed ? n : (n + 1) / 2);
+        in->overflowed = true;
+    }
     leave(in);
     return full;
 }

@@ -3,7 +3,7 @@
  * cache.h - a thread's cache of one pool: an array of idle buffers used as a stack
  *
  *     slots  | coldest ...... warmest |  free  ...  |          get takes slots[n - 1], put stores slots[n]
- *            0                        n          limit         at the limit the colder half goes to the depot
+ *            0                        n          limit         at the limit the colder half goes to the depot, or all
  *
  * The gate
  *
@@ -98,6 +98,7 @@ struct cache {
     _Atomic(uintptr_t) gate;
     size_t limit;        /* n may grow to */
     _Atomic(bool) busy;  /* the owner is inside */
+    bool overflowed;     /* of its exchanges with the depot the last was an overflow */
     struct desc *bottom; /* &cache_bottom; behind it, beyond the end of the struct, are the slots */
 };
 
@@ -222,8 +223,10 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller)
  * empty. */
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *caller);
 
-/* Moves the colder half of a full cache to the depot. False: it is not full, or not open, or there is a limit on idle bytes. */
-bool cache_halve(bufferpool_t *pool, struct cache *c);
+/* Moves the colder half of a full cache to the depot, so that a thread at the edge does not thrash; all of it the second
+ * time in a row, when the thread is not at the edge. False: it is not full, or not open, or there is a limit on idle
+ * bytes. */
+bool cache_overflow(bufferpool_t *pool, struct cache *c);
 
 /* Puts a buffer that is in an idle state already into the cache, or else the depot. Returns false, and does nothing,
  * if that would exceed max_idle_bytes. */

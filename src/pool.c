@@ -359,13 +359,13 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
     return KEPT;
 }
 
-/* Puts it into the cache after half of that went to the depot, if it is full and nothing else is to be seen to; else false,
+/* Puts it into the cache after that moved a part to the depot, if it is full and nothing else is to be seen to; else false,
  * and nothing was put. */
 static bool make_room(struct cache *c, struct desc *d, uintptr_t word, const char *caller)
 {
     bufferpool_t *pool = c->pool;
     if (pool == NULL || word != load_relaxed(&c->gate) || !depot_is_calm(&pool->depot, &pool->max_live) ||
-        !cache_halve(pool, c))
+        !cache_overflow(pool, c))
         return false;
     const bool put = cache_push_plain(c, d, word);
     background_begin(pool);

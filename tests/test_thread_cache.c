@@ -22,7 +22,8 @@ static bufferpool_t *small_pool(test_blocks_t *blocks)
     return pool;
 }
 
-static void an_overflow_moves_a_part_and_keeps_a_part(void **state)
+/* Half of it at first; once more puts have filled it again, all, since the thread is not at the edge. */
+static void an_overflow_moves_a_part_at_first_and_then_all(void **state)
 {
     enum { N = 5 * KEPT };
     bufferpool_buf_t *bufs[N];
@@ -30,19 +31,21 @@ static void an_overflow_moves_a_part_and_keeps_a_part(void **state)
     test_blocks_t blocks = {0};
     bufferpool_t *pool = small_pool(&blocks);
     assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
-    bool overflown = false;
+    uint64_t idle_depot = 0;
+    unsigned overflows = 0;
     for (size_t i = 0; i < N; i++) {
+        const uint64_t kept_before = stats_of(pool).idle_thread;
         bufferpool_put(bufs[i]);
         const bufferpool_stats_t stats = stats_of(pool);
         assert_true(stats.idle_thread <= KEPT);
-        if (stats.idle_depot > 0)
-            overflown = true;
-        if (overflown)
-            assert_true(stats.idle_thread >= KEPT / 2 - 1);
-        if (i < KEPT / 2)
-            assert_false(overflown);
+        if (stats.idle_depot == idle_depot)
+            continue;
+        assert_int_equal(kept_before, KEPT);
+        assert_int_equal(stats.idle_depot - idle_depot, overflows == 0 ? KEPT / 2 : KEPT);
+        idle_depot = stats.idle_depot;
+        overflows++;
     }
-    assert_true(overflown);
+    assert_true(overflows >= 3);
     check_laws(pool, &blocks, 0);
     destroy_empty(pool, &blocks);
 }
@@ -68,6 +71,32 @@ static void a_thread_at_the_edge_does_not_thrash(void **state)
         for (size_t i = edge; i < N; i++)
             bufferpool_put(bufs[i]);
     }
+    check_laws(pool, &blocks, 0);
+    destroy_empty(pool, &blocks);
+}
+
+/* However far it goes to and fro, up to what half a cache can take. */
+static void a_thread_that_swings_settles_down(void **state)
+{
+    enum { N = 4 * KEPT };
+    bufferpool_buf_t *bufs[N];
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = small_pool(&blocks);
+    for (size_t swing = 1; swing <= KEPT / 2; swing++)
+        for (size_t edge = 0; edge + swing <= N; edge++) {
+            assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
+            bufferpool_put_bulk(bufs, edge);
+            const bufferpool_stats_t before = stats_of(pool);
+            for (int i = 0; i < 20; i++) {
+                bufferpool_put_bulk(bufs + edge, swing);
+                for (size_t k = 0; k < swing; k++)
+                    assert_non_null(bufs[edge + k] = bufferpool_get(pool));
+            }
+            const bufferpool_stats_t after = stats_of(pool);
+            assert_in_range(after.gets_depot - before.gets_depot, 0, 1);
+            bufferpool_put_bulk(bufs + edge, N - edge);
+        }
     check_laws(pool, &blocks, 0);
     destroy_empty(pool, &blocks);
 }
@@ -347,8 +376,9 @@ static void a_flush_may_run_beside_the_end_of_a_pool(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_overflow_moves_a_part_and_keeps_a_part),
+        cmocka_unit_test(an_overflow_moves_a_part_at_first_and_then_all),
         cmocka_unit_test(a_thread_at_the_edge_does_not_thrash),
+        cmocka_unit_test(a_thread_that_swings_settles_down),
         cmocka_unit_test(grown_buffers_count_with_their_bytes),
         cmocka_unit_test(flush_moves_all_to_the_depot),
         cmocka_unit_test(one_that_gets_and_one_that_puts_need_no_new_memory),
