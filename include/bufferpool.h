@@ -361,6 +361,13 @@ BUFFERPOOL_API void bufferpool_thread_flush(void);
 /* Fills in what stats->size has room for; bytes beyond what this library knows are zeroed. */
 BUFFERPOOL_API void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats);
 
+/* Appends the statistics of all pools to `out`, of whatever pool that is, as text that Prometheus scrapes (text/plain;
+ * version=0.0.4; charset=utf-8), with a label `pool` that is the pool's name: bytes of it that are no UTF-8 appear as
+ * \xNN. A getter of metrics is a user like others: what `out` itself counts for is in the figures.
+ * Returns 0; ENOMEM; EINVAL if out is NULL or its len exceeds its cap; EOVERFLOW; after an error out is as before. errno is
+ * preserved. */
+BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out);
+
 /* "0.2.0": the version of the library that is linked. A string constant. */
 BUFFERPOOL_API const char *bufferpool_version(void);
 
