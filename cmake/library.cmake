@@ -12,7 +12,8 @@ function(bufferpool_add_library kind)
     add_library(${target} ${kind} ${ARGN})
     add_library(bufferpool::${name} ALIAS ${target})
     target_sources(${target} PUBLIC FILE_SET HEADERS
-        BASE_DIRS ${bufferpool_root}/include FILES ${bufferpool_root}/include/bufferpool.h)
+        BASE_DIRS ${bufferpool_root}/include
+        FILES ${bufferpool_root}/include/bufferpool.h ${bufferpool_root}/include/bufferpool/bufferpool.hpp)
     target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
     target_link_libraries(${target} PRIVATE Threads::Threads)
     # Hidden and position-independent also in the archive: a shared library that embeds it must link, and must not

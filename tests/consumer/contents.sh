@@ -5,6 +5,7 @@ cd "$(prefix_of staged)"
 find . ! -type d | sed 's/-targets-[a-z]*\.cmake$/-targets-CONFIG.cmake/' | sort >"$work/installed"
 sort >"$work/expected" <<LIST
 ./include/bufferpool.h
+./include/bufferpool/bufferpool.hpp
 ./$LIBDIR/libbufferpool.a
 ./$LIBDIR/libbufferpool.so
 ./$LIBDIR/libbufferpool.so.$SOVERSION
