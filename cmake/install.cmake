@@ -40,6 +40,24 @@ install(CODE "
     " COMPONENT development)
 install(SCRIPT ${CMAKE_CURRENT_LIST_DIR}/install-pc.cmake COMPONENT development)
 
+# The manual: a page per family of functions, and for each function a page that leads to it.
+set(man_dir ${CMAKE_CURRENT_LIST_DIR}/../docs/man)
+file(GLOB pages CONFIGURE_DEPENDS ${man_dir}/*.3)
+install(FILES ${man_dir}/bufferpool.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7 COMPONENT development)
+foreach(page IN LISTS pages)
+    cmake_path(GET page FILENAME file)
+    install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man3 COMPONENT development)
+    file(STRINGS ${page} names REGEX "^\\.Nm bufferpool_")
+    foreach(name IN LISTS names)
+        string(REGEX REPLACE "^\\.Nm ([a-z_]+).*" "\\1.3" alias "${name}")
+        if(NOT alias STREQUAL file)
+            file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/man/${alias} CONTENT ".so man3/${file}\n")
+            install(FILES ${CMAKE_CURRENT_BINARY_DIR}/man/${alias}
+                DESTINATION ${CMAKE_INSTALL_MANDIR}/man3 COMPONENT development)
+        endif()
+    endforeach()
+endforeach()
+
 if(PROJECT_IS_TOP_LEVEL)
     include(${CMAKE_CURRENT_LIST_DIR}/package.cmake)
 endif()

@@ -2,6 +2,8 @@
 . "$(dirname "$0")/common.sh"
 
 cd "$(prefix_of staged)"
+# The pages of the manual: every function has one.
+pages=$(sed 's/@.*//' "$SOURCE/tests/exported-symbols.txt")
 find . ! -type d | sed 's/-targets-[a-z]*\.cmake$/-targets-CONFIG.cmake/' | sort >"$work/installed"
 sort >"$work/expected" <<LIST
 ./include/bufferpool.h
@@ -17,6 +19,8 @@ sort >"$work/expected" <<LIST
 ./$LIBDIR/cmake/bufferpool/bufferpool-static-targets-CONFIG.cmake
 ./$LIBDIR/cmake/bufferpool/bufferpool-static-targets.cmake
 ./$LIBDIR/pkgconfig/bufferpool.pc
+./share/man/man7/bufferpool.7
+$(echo "$pages" | sort -u | sed 's|.*|./share/man/man3/&.3|')
 LIST
 diff "$work/expected" "$work/installed" || fail "other files are installed than those expected"
 
