@@ -126,6 +126,10 @@ requests)
     grep -q '^Allow: GET, HEAD' "$work/rest" || fail "405 without Allow"
     ask "GET /file HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" '413'
     ask "GET /$(printf 'x%.0s' {1..5000}) HTTP/1.1\r\n$close" '431'
+    ask "GET /metrics HTTP/1.1\r\n$close" '200 OK'
+    grep -q '^Content-Type: text/plain; version=0.0.4' "$work/rest" || fail "/metrics: another content type"
+    grep -q '^bufferpool_live_buffers{pool="default"} 1$' "$work/rest" || fail "/metrics has no figures"
+    tail -n 1 "$work/rest" | grep -q '^# EOF$' || fail "/metrics is not whole"
     # Three requests in one piece on one connection: three answers, in order, and then the end.
     ask "GET /file HTTP/1.1\r\n\r\nGET /nothing HTTP/1.1\r\n\r\nGET /file HTTP/1.1\r\n$close" '200 OK'
     [ "$(grep -c '^HTTP/1.1 200' "$work/rest")" = 1 ] || fail "the third of three requests is not answered"

@@ -210,9 +210,30 @@ static int build_redirect(scratch_t *scratch, bufferpool_buf_t *buf, const http_
     return print_head(scratch, buf, request, 301, "text/plain; charset=utf-8", 0, location);
 }
 
+/* What the pools of the server hold, for Prometheus. The text has a buffer of its own, since its length is in the head. */
+static int build_metrics(scratch_t *scratch, bufferpool_buf_t *buf, const http_request_t *request)
+{
+    bufferpool_buf_t *text = bufferpool_get(NULL);
+    if (text == NULL) {
+        return errno;
+    }
+    int error = bufferpool_metrics(text);
+    if (error == 0) {
+        error = print_head(scratch, buf, request, 200, "text/plain; version=0.0.4; charset=utf-8", text->len, "");
+    }
+    if (error == 0 && !request->head_only) {
+        error = scratch_append(scratch, buf, text->data, text->len);
+    }
+    bufferpool_put(text);
+    return error;
+}
+
 int response_build(scratch_t *scratch, bufferpool_buf_t *buf, int root_fd, const http_request_t *request)
 {
     int fd = open_beneath(root_fd, request->path);
+    if (fd < 0 && errno == ENOENT && strcmp(request->path, "metrics") == 0) {
+        return build_metrics(scratch, buf, request);
+    }
     if (fd < 0) {
         /* EXDEV and ELOOP: a link that leads out of the root. */
         bool forbidden = errno == EACCES || errno == EPERM || errno == EXDEV || errno == ELOOP;
