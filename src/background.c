@@ -7,7 +7,8 @@
  * pool: the call that removes that one waits for it.
  *
  * The thread has a record of its own, so that one that has been told to end and one that begins right after do not meet.
- * Lock order: this lock before all others of the library; under it no pool is worked on.
+ * Lock order: this lock before all others of the library; under it no pool is worked on. It guards `begun`; the relaxed reads
+ * without it only save taking it.
  */
 #include "background.h"
 

@@ -10,7 +10,9 @@
  *
  * Why plain loads and stores do: only who is inside writes slots, level, base, extra, limit and budget; counters and
  * moved_past are their owner's to write, inside or not. What others read besides (level, base, extra, moved_past, counters)
- * is atomic, and wrong by at most the call under way.
+ * is atomic, and wrong by at most the call under way. So all that is relaxed here needs no order of its own: it is among
+ * what the gate and `busy` order, or the depot (a buffer's word travels with the buffer), or it is a number that a
+ * read-modify-write keeps whole (idle_reserved, depot.extra, the shared counters), or a hint.
  */
 #include "cache.h"
 
@@ -103,7 +105,7 @@ struct cache_counts cache_read(const struct cache *c)
         const struct cache_base *base = &c->base[side_of(before)];
         const uint64_t gets = load_acquire(&base->gets);   /* so that these come before */
         const uint32_t moved = load_acquire(&base->moved); /* the second reading */
-        const uint64_t level = load_acquire(&c->level);
+        const uint64_t level = load_acquire(&c->level);    /* with the release in level_set: what follows is no older */
         /* the side is the same after two changes as well: then the base was written anew, and mostly says so */
         if (side_of(level) == side_of(before) && load_relaxed(&base->gets) == gets &&
             load_relaxed(&base->moved) == moved)
@@ -420,7 +422,8 @@ void cache_open(const bufferpool_t *pool, struct cache *c)
 
 void cache_close(struct cache *c)
 {
-    store_seq_cst(&c->gate, GATE_CLOSED); /* before the barrier in takeover.c */
+    /* before the barrier in takeover.c; with real fences before cache_owner_is_out */
+    store_seq_cst(&c->gate, GATE_CLOSED);
 }
 
 bool cache_unused(struct cache *c)

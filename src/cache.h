@@ -151,10 +151,10 @@ struct cache_counts cache_read(const struct cache *c);
 
 /* The owner goes inside, and reads the gate (gate_load) after that and before all else. */
 #if BUFFERPOOL_REAL_FENCES
-#define gate_load(p) load_seq_cst(p)
+#define gate_load(p) load_seq_cst(p) /* after cache_enter; with cache_close and cache_open */
 static inline void cache_enter(struct cache *c)
 {
-    store_seq_cst(&c->busy, true);
+    store_seq_cst(&c->busy, true); /* before gate_load; with cache_owner_is_out */
 }
 #else
 #define gate_load(p) load_acquire(p) /* with the release in cache_open */
@@ -252,7 +252,7 @@ static inline bool cache_is_open(const struct cache *c)
 static inline bool cache_owner_is_out(const struct cache *c)
 {
 #if BUFFERPOOL_REAL_FENCES
-    return !load_seq_cst(&c->busy);
+    return !load_seq_cst(&c->busy); /* after cache_close; with cache_enter and cache_leave */
 #else
     return !load_acquire(&c->busy); /* with the release in cache_leave */
 #endif

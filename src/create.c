@@ -44,7 +44,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     pool->shared.shared = true;
     pthread_mutex_init(&pool->caches_lock, NULL);
     pthread_mutex_init(&pool->waiters.lock, NULL);
-    atomic_flag_clear(&pool->reclaim.busy);
+    atomic_flag_clear(&pool->reclaim.busy); /* no order is needed, here and below: nobody else has the pool yet */
 
     struct heap *heap = &pool->heap;
     heap->base = base;

@@ -60,6 +60,12 @@
  *    11. A flag in the same word says that somebody waits (wait.c). A push or restore swaps head and then reads counts; who
  *        waits sets the flag and then reads head; all four seq_cst, so one of the two sees the other. unreserve and discard
  *        are read-modify-writes of counts, as setting the flag is: whichever comes second sees the first.
+ *
+ * What is relaxed
+ *
+ *    12. The nodes' `below`, `count` and links lie behind the head (3). counts is one word, so its changes have one order
+ *        without more, and who reads it alone reads what was so at one moment. peak_in_flight, low and extra are numbers
+ *        for statistics and reclaim: nothing is found through them.
  */
 #include "depot.h"
 
@@ -292,7 +298,7 @@ void depot_want(struct depot *depot, bool wanted)
     if (wanted)
         (void)or_seq_cst(&depot->counts, WANTED); /* with depot_wanted (11) */
     else
-        (void)and_seq_cst(&depot->counts, ~WANTED);
+        (void)and_seq_cst(&depot->counts, ~WANTED); /* the same; under the queue's lock (wait.c) */
 }
 
 void depot_begin_pressure(struct depot *depot)

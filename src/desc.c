@@ -3,7 +3,8 @@
  * desc.c - the table of descriptors
  *
  * Handing out and taking back happens under the heap's lock (slab.h). Looking up by number takes no lock: chunks are
- * only ever added, and numbers travel behind a release (depot push) or the lock.
+ * only ever added, and numbers travel behind a release (depot push) or the lock. So chunks are read and written relaxed, and
+ * `used` by whoever holds the lock.
  */
 #include "desc.h"
 

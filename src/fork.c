@@ -14,6 +14,8 @@
  *
  * What is lost is at most the large block or the hook's block of a buffer that another thread was making or freeing, and
  * mappings that it was about to unmap.
+ *
+ * Atomics are relaxed, or of the default order where there is no other: the child has one thread.
  */
 #include "fork.h"
 

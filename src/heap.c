@@ -4,7 +4,8 @@
  *
  * Invariant, whenever the lock is free: a descriptor on the free list has data == NULL. Descriptor and slot are taken
  * and given back in one critical section; those in the stash stay taken, both. Hooks, wiping and copying run without the
- * lock, and of system calls all but those that map memory or move a mapping.
+ * lock, and of system calls all but those that map memory or move a mapping. What is relaxed is read in the child of fork or at
+ * the end of the pool, alone.
  */
 #include "heap.h"
 

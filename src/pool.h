@@ -10,6 +10,9 @@
 #include "heap.h"
 #include "wait.h"
 
+/* What others than the holder of a lock read of these is relaxed: hints, and numbers that read-modify-writes keep whole. What a
+ * reader relies on has an order, and a comment, where it is read. */
+
 enum pressure_state { PRESSURE_OFF, PRESSURE_ENTERING, PRESSURE_ON };
 
 /* Under caches_lock; read without it for hints. */

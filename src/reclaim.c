@@ -11,6 +11,9 @@
  * Magazines are popped one at a time, so the depot does not look empty to the others while it holds more, and every step
  * is bounded: by what the depot held at the beginning, or by STEP. Blocks are freed without any lock but the heap's.
  * One thread at a time reclaims; whoever finds another at it goes on without.
+ *
+ * What is relaxed: `due`, period_end_ms, idle_tight and the depot's `low` are marks of how much and when, mostly moved by the one
+ * that reclaims; an old value frees a little too much, or a little late. max_live is read for its number alone.
  */
 #include "reclaim.h"
 

@@ -10,6 +10,9 @@
  * What the open places may hold is set aside from what may be dirty (slab.c), whether they hold it or not: so what is kept
  * stays within the limit although nothing is counted here. Places are opened under the heap's lock by the first buffer
  * that could have used one, and closed by a purge.
+ *
+ * Loads are relaxed: what they find is acted on only by a swap that finds it too, or is all that is asked. So is opening: an
+ * empty place leads nowhere.
  */
 #ifndef BUFFERPOOL_STASH_H
 #define BUFFERPOOL_STASH_H

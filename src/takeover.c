@@ -26,6 +26,9 @@
  * inside. Then others' caches are left alone. A closed gate still asks the owner to flush its cache.
  *
  * The owner's stores are the same whether the system has it or not, so that it need not ask.
+ *
+ * What is relaxed: `possible` and `begun` say what the system can do, and lead to no other memory; `owned` and the pressure's
+ * state move under the caches_lock, which is held here.
  */
 #include "takeover.h"
 
@@ -145,6 +148,7 @@ static bool take_pending(bufferpool_t *pool, enum takeover_kind kind, const stru
                          bool reopen, uint32_t *buffers)
 {
     bool left = false;
+    /* acquire: as in close_gates */
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
         if (!c->pending)
             continue;
@@ -165,6 +169,7 @@ static bool take_pending(bufferpool_t *pool, enum takeover_kind kind, const stru
 
 static void give_up_pending(bufferpool_t *pool)
 {
+    /* acquire: as in close_gates */
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
         if (c->pending)
             cache_open(pool, c);
