@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * aba.c - a pop stalls between its two halves, while another thread pops two magazines and pushes the first again
+ *
+ * TAG_BITS is what is left of the tag, which has 32: the swap writes no more. TAG is the tag at the beginning, so that the
+ * full one wraps. With two bits the two pops between are told from none; with one they are not, and a harness that
+ * did not notice would show nothing.
+ */
+#include "scene.h"
+
+#include "depot.h"
+
+#undef cas_acquire /* in depot.c it is depot_swap's alone */
+#define cas_acquire(p, expected, v)                                                                                    \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v) & (((uint64_t)1 << TAG_BITS << 32) - 1),                \
+                                          memory_order_acquire, memory_order_acquire)
+#if TAG_BITS == 32
+#undef cas_acquire
+#define cas_acquire(p, expected, v)                                                                                    \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acquire, memory_order_acquire)
+#endif
+
+#include "depot.c"
+
+static struct depot depot;
+static int had[2]; /* how many have it at the end */
+
+static void push(unsigned i)
+{
+    struct desc *d = &scene_descs[i];
+    depot_push(&depot, &d, 1, false);
+}
+
+static int pop(void)
+{
+    const struct magazine magazine = depot_pop(&depot, &scene_table);
+    if (magazine.head == NULL)
+        return -1;
+    depot_take(&depot, 1);
+    use(magazine.head, 7);
+    return (int)number_of(magazine.head);
+}
+
+static void *staller(void *unused)
+{
+    (void)unused;
+    const int i = pop();
+    if (i >= 0)
+        had[i]++;
+    return NULL;
+}
+
+static int others[2];
+
+static void *other(void *unused)
+{
+    (void)unused;
+    const int top = pop();
+    const int below = pop();
+    if (top >= 0)
+        push((unsigned)top);
+    if (below >= 0)
+        others[below]++;
+    return NULL;
+}
+
+int main(void)
+{
+    buffers_init(&scene_table);
+    depot_reset(&depot, 2, 2);
+    store_relaxed(&depot.head, (uint64_t)TAG << 32);
+    push(0);
+    push(1);
+    run(staller, other, NULL);
+    for (int i = pop(); i >= 0; i = pop()) {
+        assert(i < 2);
+        had[i]++;
+    }
+    for (unsigned i = 0; i < 2; i++)
+        assert(had[i] + others[i] == 1);
+    return 0;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * caches.h - a pool with real caches, for harnesses that include src/cache.c
+ */
+#ifndef CACHES_H
+#define CACHES_H
+
+#include "scene.h"
+
+#include "depot.c"
+
+#if defined(MEMBARRIER)
+#include "membarrier.h"
+#endif
+
+#include "debug.h"
+#include "pool.h"
+
+#include <string.h>
+
+/* GenMC has no memcpy of a size that it does not know beforehand; cache.c copies pointers only. */
+static inline void copy_pointers(struct desc **to, struct desc *const *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / sizeof(struct desc *); i++)
+        to[i] = from[i];
+}
+#undef memcpy
+#define memcpy(to, from, bytes) copy_pointers((to), (from), (bytes))
+
+#include "cache.c"
+
+void misuse(const char *function, const void *address, const bufferpool_t *pool, const char *what)
+{
+    (void)function, (void)address, (void)pool, (void)what;
+    assert(!"misuse");
+    abort();
+}
+
+#define SLOTS 4u
+
+struct cache_room {
+    struct cache cache;
+    struct desc *slots[SLOTS];
+};
+
+static struct bufferpool pool;
+static struct cache_room room_a, room_b;
+
+static void cache_init(struct cache_room *room)
+{
+    struct cache *c = &room->cache;
+    c->pool = &pool;
+    c->bottom = &cache_bottom;
+    c->limit = SLOTS;
+    store_relaxed(&c->owned, true);
+    c->next = load_relaxed(&pool.caches);
+    store_relaxed(&pool.caches, c);
+    cache_open(&pool, c);
+}
+
+/* With so many buffers, all of them in flight, and room for two caches. */
+static void pool_init(uint32_t pooled)
+{
+    buffers_init(&pool.heap.table);
+    pool.tag = 1;
+    pool.heap.base = 1;
+    pool.cache_bytes = SLOTS;
+    pool.cache_slots = SLOTS;
+    pool.shared.shared = true;
+    pool.shared.bottom = &cache_bottom;
+    store_relaxed(&pool.shared.gate, GATE_CLOSED);
+    store_relaxed(&pool.max_live, pooled);
+    depot_reset(&pool.depot, pooled, pooled);
+    for (uint32_t i = 0; i < BUFFERS; i++)
+        store_relaxed(&scene_descs[i].word, pool_live_word(&pool));
+    cache_init(&room_a);
+    cache_init(&room_b);
+    level_set(&room_a.cache, pooled, 0); /* as if this thread had made them */
+}
+
+/* What get and put do (pool.c), but for what does not concern the gate: a get that finds nothing returns NULL. */
+
+static struct desc *get(struct cache *c)
+{
+    struct desc *d = cache_pop_plain(c);
+    if (d == NULL)
+        d = cache_take(&pool, c, "get");
+    return d != NULL ? d : cache_refill(&pool, c, "get");
+}
+
+static void put(struct cache *c, struct desc *d)
+{
+    const uintptr_t word = load_relaxed(&d->word);
+    if (cache_push_plain(c, d, word))
+        return;
+    store_relaxed(&d->word, word - (STATE_LIVE - STATE_IDLE));
+    assert(cache_keep(&pool, c, d));
+}
+
+/* With nobody inside: everything adds up (cache.h), for `live` buffers that callers hold. */
+static void caches_add_up(uint32_t live)
+{
+    const struct depot_counts counts = depot_counts(&pool.depot);
+    uint32_t moved = load_relaxed(&pool.shared.base[0].moved), idle = 0;
+    for (const struct cache *c = load_relaxed(&pool.caches); c != NULL; c = c->next) {
+        const struct cache_counts read = cache_read(c);
+        assert(read.n <= c->limit && !load_relaxed(&c->busy));
+        moved += read.moved;
+        idle += read.n;
+    }
+    assert(moved == counts.in_flight && moved - idle == live);
+}
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * owner_taker.c - an owner and a thread that takes its cache over: never are both inside, and nothing is lost or seen halfway
+ *
+ * With MEMBARRIER as it is released, and membarrier(2) by a model of it; without, with real fences, as for ThreadSanitizer.
+ * Whether both are inside shows as a race on what is plain in the cache.
+ *
+ *     SCENE 1    the owner gets the buffer that its cache has; the taker takes it, if it can, from the depot
+ *     SCENE 2    the owner puts the buffer that it holds
+ *     SCENE 3    the owner gets one, and puts it
+ *     SCENE 4    under pressure: the owner puts one of two while the other idles in its cache, and there is no verdict
+ *     SCENE 5    the taker collects only what is set aside of max_idle_bytes; the owner puts, by the slow path
+ *     SCENE 6    the gate is closed all the time, as under pressure, and opened by the taker: the owner that finds it open
+ *                sees the cache as the taker left it
+ *     SCENE 7    only caches that were not used since they were last looked at: the owner gets, or has not yet
+ */
+#include "caches.h"
+
+#include "tls_cache.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#if defined(MEMBARRIER)
+static long system_call(long number, int command)
+{
+    assert(number == SYS_membarrier);
+    if (command == 1 << 3)
+        barrier_in_owner();
+    return 0;
+}
+#define syscall(number, command, flags, cpu) system_call((number), (command))
+#else
+#define interruptible_begin() (void)0
+#define interruptible_end()   (void)0
+#endif
+
+#include "takeover.c"
+
+_Thread_local struct thread *tls_self TLS_SELF_MODEL;
+
+static struct thread taking_thread;
+static struct cache *const c = &room_a.cache;
+static struct desc *held[2]; /* what the owner and the taker have at the end */
+
+static void *owner(void *unused)
+{
+    (void)unused;
+    interruptible_begin();
+    struct desc *d = held[0];
+    switch (SCENE) {
+    case 1:
+    case 6:
+    case 7:
+        d = get(c);
+        if (d != NULL) {
+            check(d, 7, 0);
+            use(d, 8);
+        }
+        break;
+    case 3:
+        d = get(c);
+        if (d == NULL)
+            break;
+        check(d, 7, 0);
+        use(d, 8);
+        put(c, d);
+        d = NULL;
+        break;
+    default:
+        use(d, 8);
+        put(c, d);
+        d = NULL;
+    }
+    interruptible_end();
+    held[0] = d;
+    return NULL;
+}
+
+static void pop_one(void)
+{
+    const struct magazine magazine = depot_pop(&pool.depot, &pool.heap.table);
+    if (magazine.head == NULL)
+        return;
+    assert(magazine.n == 1);
+    depot_take(&pool.depot, 1);
+    cache_moved(&pool, &room_b.cache, 1);
+    const unsigned char byte = magazine.head->pub.data[0];
+    assert(byte == 7 || byte == 8);
+    use(magazine.head, 9);
+    held[1] = magazine.head;
+}
+
+static void *taker(void *unused)
+{
+    (void)unused;
+    tls_self = &taking_thread;
+    struct takeover taken;
+    switch (SCENE) {
+    case 4:
+        store_relaxed(&pool.pressure.state, PRESSURE_ENTERING);
+        taken = takeover_caches(&pool, TAKEOVER_ALL, false);
+        if (!taken.complete)
+            return NULL;
+        depot_begin_pressure(&pool.depot);
+        assert(!depot_exhausted(&pool.depot, &pool.max_live));
+        assert(load_relaxed(&pool.depot.head) != 0);
+        break;
+    case 5:
+        taken = takeover_caches(&pool, TAKEOVER_BUDGETS, false);
+        assert(taken.buffers == 0);
+        break;
+    case 6:
+        assert(cache_flush_inside(&pool, c) == 1);
+        cache_open(&pool, c);
+        return NULL;
+    case 7:
+        (void)takeover_caches(&pool, TAKEOVER_UNUSED, false);
+        break;
+    default:
+        taken = takeover_caches(&pool, TAKEOVER_ALL, false);
+        assert(taken.buffers <= 1);
+        assert(cache_is_open(c));
+    }
+    pop_one();
+    return NULL;
+}
+
+int main(void)
+{
+    const bool two = SCENE == 4;
+    takeover_init();
+    pool_init(two ? 2 : 1);
+    store_relaxed(&taking_thread.table[0], &room_b.cache);
+    use(&scene_descs[0], 7);
+    use(&scene_descs[1], 7);
+    if (SCENE == 5) {
+        pool.max_idle_bytes = 2;
+        cache_give_budget_back(&pool, c);
+    }
+    if (SCENE == 2 || SCENE == 5) {
+        held[0] = &scene_descs[0];
+        scene_descs[0].pub.len = 7;
+    } else {
+        put(c, &scene_descs[0]);
+        held[0] = two ? &scene_descs[1] : NULL;
+    }
+    if (SCENE == 6)
+        cache_close(c);
+    if (SCENE == 7) { /* as cache_unused would, but for GenMC in pieces */
+        const struct cache_counts now = cache_read(c);
+        c->seen.gets = now.gets;
+        c->seen.moved = now.moved;
+        c->seen.n = now.n;
+    }
+    run(owner, taker, NULL);
+    caches_add_up((uint32_t)(held[0] != NULL) + (held[1] != NULL));
+    assert(held[0] == NULL || held[0] != held[1]);
+    return 0;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * reader.c - cache_read beside the owner: what it says was so at one moment, and two readings are in order
+ *
+ * The owner goes through STEPS changes of which no two leave the same; with each slow one the base moves to the other side.
+ *
+ *     SCENE 1    slow changes only: the side comes back after every other one
+ *     SCENE 2    fast ones between
+ *     SCENE 3    slow ones that leave parts of the base as they were
+ */
+#include "caches.h"
+
+static struct cache *const c = &room_a.cache;
+
+/* What is so after each step. */
+static const struct cache_counts states[] = {
+#if SCENE == 1
+    {0, 8, 0}, {0, 1, 1}, {0, 2, 2}, {0, 3, 3}, {0, 4, 4},
+#elif SCENE == 2
+    {0, 8, 0}, {0, 8, 1}, {1, 8, 0}, {1, 9, 3}, {2, 9, 2}, {2, 7, 1}, {3, 7, 0}, {3, 5, 3}
+#else
+    {0, 8, 0}, {0, 9, 1}, {1, 9, 0}, {1, 8, 0}, {1, 9, 1}, {1, 8, 1}
+#endif
+};
+_Static_assert(STEPS < sizeof(states) / sizeof(states[0]), "there is that many");
+
+/* The store of a fast call is relaxed, and comes after the release in level_set. By C11 (5.1.2.4, 10) it continues that one's
+ * release sequence, being of the same thread: who reads it is no worse off than who reads the release. GenMC goes by C++20,
+ * where only read-modify-writes do so; for it the store is one. */
+#if defined(CXX20)
+#define level_store(c, value) store_relaxed(&(c)->level, (value))
+#else
+#define level_store(c, value) (void)atomic_exchange_explicit(&(c)->level, (value), memory_order_relaxed)
+#endif
+
+/* As the owner makes it, from inside. */
+static void step(unsigned i)
+{
+    const struct cache_counts *from = &states[i], *to = &states[i + 1];
+    if (from->moved == to->moved) /* as in cache_pop_plain and cache_push_plain */
+        level_store(c, load_relaxed(&c->level) +
+                           (to->gets != from->gets ? LEVEL_GET - 1 : (uint64_t)to->n - from->n));
+    else
+        level_add(c, (int32_t)(to->moved - from->moved), (int32_t)(to->n - from->n));
+}
+
+static void *owner(void *unused)
+{
+    (void)unused;
+    for (unsigned i = 0; i < STEPS; i++)
+        step(i);
+    return NULL;
+}
+
+/* Which state that is, from `at` on. */
+static unsigned find(struct cache_counts counts, unsigned at)
+{
+    while (at <= STEPS && (counts.gets != states[at].gets || counts.moved != states[at].moved ||
+                           counts.n != states[at].n))
+        at++;
+    assert(at <= STEPS);
+    return at;
+}
+
+static void *reader(void *unused)
+{
+    (void)unused;
+    const unsigned at = find(cache_read(c), 0);
+    if (READINGS > 1)
+        (void)find(cache_read(c), at);
+    return NULL;
+}
+
+int main(void)
+{
+    pool_init(8);
+    run(owner, reader, NULL);
+    assert(find(cache_read(c), STEPS) == STEPS);
+    return 0;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * scene.h - what the harnesses share: threads, and descriptors with a plain byte each in place of a block
+ *
+ * A harness is a program of two or three threads for GenMC, which runs it once for every execution that the C11 memory
+ * model (as RC11) allows, and reports asserts that fail, data races on everything that is not atomic, and reads of
+ * memory that is not there. It includes the sources of src/ that it is about, and so sees their static functions.
+ */
+#ifndef SCENE_H
+#define SCENE_H
+
+#include <assert.h>
+#include <genmc.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+/* GenMC knows no memory of which pieces of different sizes are read. The three members that share bytes belong to states
+ * that exclude each other; here each has its own. */
+#include "atomic.h"
+#include "bufferpool.h"
+#define union struct
+#undef _Static_assert
+#define _Static_assert(condition, text) struct scene_nothing
+#include "desc.h"
+#undef union
+#undef _Static_assert
+
+/* The execution ends here, and shows nothing, unless the condition holds. */
+#define assume(condition) __VERIFIER_assume(condition)
+
+static void run(void *(*first)(void *), void *(*second)(void *), void *(*third)(void *))
+{
+    void *(*const start[])(void *) = {first, second, third};
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        if (start[i] != NULL && pthread_create(&threads[i], NULL, start[i], NULL) != 0)
+            abort();
+    for (int i = 0; i < 3; i++)
+        if (start[i] != NULL)
+            (void)pthread_join(threads[i], NULL);
+}
+
+/* ---- buffers ---- */
+
+#define BUFFERS 10u
+
+static struct desc scene_descs[BUFFERS];
+static unsigned char scene_blocks[BUFFERS]; /* one byte of each */
+static int scene_owners[BUFFERS];           /* plain: two owners at once are a race, or more than one */
+static struct desc_table scene_table;
+
+/* Before there are threads. */
+static void buffers_init(struct desc_table *table)
+{
+    store_relaxed(&table->chunks[0], scene_descs);
+    for (uint32_t i = 0; i < BUFFERS; i++) {
+        scene_descs[i].index = i + 1;
+        scene_descs[i].pub.data = &scene_blocks[i];
+        scene_descs[i].pub.cap = 1;
+    }
+}
+
+static unsigned number_of(const struct desc *d)
+{
+    return d->index - 1;
+}
+
+/* What a caller does with a buffer: it has it alone, and may write all that is plain in it. */
+static void use(struct desc *d, unsigned char byte)
+{
+    assert(scene_owners[number_of(d)]++ == 0);
+    d->pub.data[0] = byte;
+    d->pub.len = byte;
+    d->strikes = byte;
+    scene_owners[number_of(d)]--;
+}
+
+/* The buffer is as `use` left it; get has set its len to 0 where it went through one. */
+static void check(const struct desc *d, unsigned char byte, size_t len)
+{
+    assert(d->pub.len == len);
+    assert(d->pub.data == &scene_blocks[number_of(d)]);
+    assert(d->pub.data[0] == byte && d->strikes == byte);
+}
+
+#endif
