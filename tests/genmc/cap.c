@@ -10,6 +10,8 @@
  *     SCENE 3    the cap is lowered from two to one while the second buffer is made: either it is not made, or whoever
  *                lowers it sees that it was
  *     SCENE 4    the same, and the first buffer is freed by a third thread: if both are to exist, the lowering call sees it
+ *     SCENE 5    three threads, and a cap of two
+ *     SCENE 6    two threads reserve while a third lowers the cap from three to two, and one exists
  */
 #include "scene.h"
 
@@ -18,7 +20,8 @@
 static struct depot depot;
 static _Atomic(size_t) max_live;
 static int room;
-static bool made, over, refused;
+static bool made, made_too, over, refused;
+static _Atomic(int) exist; /* relaxed: it brings no order of its own */
 
 static void make(void)
 {
@@ -68,10 +71,29 @@ static void *freer(void *unused)
     return NULL;
 }
 
+static void *passer(void *unused)
+{
+    (void)unused;
+    if (!depot_reserve(&depot, &max_live))
+        return NULL;
+    assert(add_relaxed(&exist, 1) < 2);
+    (void)sub_relaxed(&exist, 1);
+    depot_unreserve(&depot, 1);
+    return NULL;
+}
+
+static void *maker_too(void *unused)
+{
+    (void)unused;
+    made_too = depot_reserve(&depot, &max_live);
+    return NULL;
+}
+
 static void *lowerer(void *unused)
 {
     (void)unused;
-    store_seq_cst(&max_live, 1); /* as bufferpool_set_max_live does, which then frees what is too much */
+    store_seq_cst(&max_live,
+                  SCENE == 6 ? 2 : 1); /* as bufferpool_set_max_live does, which then frees what is too much */
     over = depot_over_cap(&depot, &max_live);
     return NULL;
 }
@@ -83,17 +105,24 @@ static void *holder(void *unused)
     return NULL;
 }
 
+static void *(*const threads[][3])(void *) = {
+    {maker, other_maker, NULL}, {maker, freer, NULL},     {maker, lowerer, NULL},
+    {maker, lowerer, holder},   {passer, passer, passer}, {maker, lowerer, maker_too},
+};
+
 int main(void)
 {
+    static const size_t caps[] = {1, 1, 2, 2, 2, 3};
+    const uint32_t there = SCENE == 1 || SCENE == 5 ? 0 : 1;
     buffers_init(&scene_table);
-    store_relaxed(&max_live, SCENE <= 2 ? 1 : 2);
-    depot_reset(&depot, SCENE == 1 ? 0 : 1, SCENE == 1 ? 0 : 1);
+    store_relaxed(&max_live, caps[SCENE - 1]);
+    depot_reset(&depot, there, there);
     if (SCENE == 2) {
         struct desc *d = &scene_descs[0];
         make();
         depot_push(&depot, &d, 1, false);
     }
-    run(maker, SCENE == 1 ? other_maker : SCENE == 2 ? freer : lowerer, SCENE == 4 ? holder : NULL);
+    run(threads[SCENE - 1][0], threads[SCENE - 1][1], threads[SCENE - 1][2]);
     const struct depot_counts counts = depot_counts(&depot);
     switch (SCENE) {
     case 1:
@@ -107,8 +136,15 @@ int main(void)
         assert(counts.pooled == 1u + made);
         assert(!made || over);
         break;
-    default:
+    case 4:
         assert(counts.pooled == made);
+        break;
+    case 5:
+        assert(counts.pooled == 0 && counts.in_flight == 0);
+        break;
+    default:
+        assert(counts.pooled == 1u + made + made_too);
+        assert(counts.pooled <= 2 || over);
     }
     return 0;
 }

@@ -17,9 +17,11 @@ static const struct cache_counts states[] = {
 #if SCENE == 1
     {0, 8, 0}, {0, 1, 1}, {0, 2, 2}, {0, 3, 3}, {0, 4, 4},
 #elif SCENE == 2
-    {0, 8, 0}, {0, 8, 1}, {1, 8, 0}, {1, 9, 3}, {2, 9, 2}, {2, 7, 1}, {3, 7, 0}, {3, 5, 3}
+    {0, 8, 0}, {0, 8, 1}, {1, 8, 0}, {1, 9, 3}, {2, 9, 2},
+    {2, 7, 1}, {3, 7, 0}, {3, 5, 3}
 #else
-    {0, 8, 0}, {0, 9, 1}, {1, 9, 0}, {1, 8, 0}, {1, 9, 1}, {1, 8, 1}
+    {0, 8, 0}, {0, 9, 1}, {1, 9, 0}, {1, 8, 0},
+    {1, 9, 1}, {1, 8, 1}
 #endif
 };
 _Static_assert(STEPS < sizeof(states) / sizeof(states[0]), "there is that many");
@@ -38,8 +40,7 @@ static void step(unsigned i)
 {
     const struct cache_counts *from = &states[i], *to = &states[i + 1];
     if (from->moved == to->moved) /* as in cache_pop_plain and cache_push_plain */
-        level_store(c, load_relaxed(&c->level) +
-                           (to->gets != from->gets ? LEVEL_GET - 1 : (uint64_t)to->n - from->n));
+        level_store(c, load_relaxed(&c->level) + (to->gets != from->gets ? LEVEL_GET - 1 : (uint64_t)to->n - from->n));
     else
         level_add(c, (int32_t)(to->moved - from->moved), (int32_t)(to->n - from->n));
 }
@@ -55,8 +56,8 @@ static void *owner(void *unused)
 /* Which state that is, from `at` on. */
 static unsigned find(struct cache_counts counts, unsigned at)
 {
-    while (at <= STEPS && (counts.gets != states[at].gets || counts.moved != states[at].moved ||
-                           counts.n != states[at].n))
+    while (at <= STEPS &&
+           (counts.gets != states[at].gets || counts.moved != states[at].moved || counts.n != states[at].n))
         at++;
     assert(at <= STEPS);
     return at;
