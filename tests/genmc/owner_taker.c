@@ -13,6 +13,8 @@
  *     SCENE 6    the gate is closed all the time, as under pressure, and opened by the taker: the owner that finds it open
  *                sees the cache as the taker left it
  *     SCENE 7    only caches that were not used since they were last looked at: the owner gets, or has not yet
+ *     SCENE 8    a third thread pops what was taken over while the owner gets it, or puts it
+ *     SCENE 9    the owner gets, puts and gets again, while the taker takes over twice
  */
 #include "caches.h"
 
@@ -61,6 +63,7 @@ static void *owner(void *unused)
         }
         break;
     case 3:
+    case 8:
         d = get(c);
         if (d == NULL)
             break;
@@ -68,6 +71,16 @@ static void *owner(void *unused)
         use(d, 8);
         put(c, d);
         d = NULL;
+        break;
+    case 9:
+        d = get(c);
+        if (d != NULL) {
+            use(d, 8);
+            put(c, d);
+        }
+        d = get(c);
+        if (d != NULL)
+            use(d, 8);
         break;
     default:
         use(d, 8);
@@ -119,11 +132,24 @@ static void *taker(void *unused)
     case 7:
         (void)takeover_caches(&pool, TAKEOVER_UNUSED, false);
         break;
+    case 9:
+        (void)takeover_caches(&pool, TAKEOVER_ALL, false);
+        (void)takeover_caches(&pool, TAKEOVER_ALL, false);
+        break;
     default:
         taken = takeover_caches(&pool, TAKEOVER_ALL, false);
         assert(taken.buffers <= 1);
         assert(cache_is_open(c));
+        if (SCENE == 8)
+            return NULL;
     }
+    pop_one();
+    return NULL;
+}
+
+static void *third(void *unused)
+{
+    (void)unused;
     pop_one();
     return NULL;
 }
@@ -155,7 +181,7 @@ int main(void)
         c->seen.moved = now.moved;
         c->seen.n = now.n;
     }
-    run(owner, taker, NULL);
+    run(owner, taker, SCENE == 8 ? third : NULL);
     caches_add_up((uint32_t)(held[0] != NULL) + (held[1] != NULL));
     assert(held[0] == NULL || held[0] != held[1]);
     return 0;

@@ -21,7 +21,8 @@ trap 'rm -rf "$scratch"' EXIT
 "${CLANG:-clang-16}" -std=gnu11 -Wall -Wextra -Wno-unused-function -Werror -g -O2 -Xclang -disable-llvm-passes \
     -emit-llvm -c -isystem "$headers" -D__CONFIG_GENMC_INODE_DATA_SIZE=64 -I"$src" -I"$include" -I"$here" "$@" \
     "$here/$harness" -o "$scratch/harness.bc"
-"${OPT:-opt-16}" -passes='inline,function(sroa)' -inline-threshold=100000 "$scratch/harness.bc" -o "$scratch/inlined.bc"
+"${OPT:-opt-16}" -passes='internalize,inline,function(sroa),globaldce' -internalize-public-api-list=main \
+    -inline-threshold=100000 "$scratch/harness.bc" -o "$scratch/inlined.bc"
 report=$("$genmc" -disable-estimation -input-from-bitcode-file -- "$scratch/inlined.bc" 2>&1) || true
 printf '%s\n' "$report" | grep -v 'naming info\|bug report'
 
