@@ -98,6 +98,8 @@ void cache_reset(struct cache *c, uint32_t moved, uint32_t n)
         level_set(c, moved, n);
 }
 
+/* The level may be one that a fast call stored relaxed: being of the same thread it continues the release sequence of the one in
+ * level_set (C11, 5.1.2.4; C++20 would not have it so), and it is the same side's. */
 struct cache_counts cache_read(const struct cache *c)
 {
     for (;;) {
