@@ -55,7 +55,7 @@ try() {
         echo "$name: no such harness: $patterns"
         return 1
     fi
-    found= ran=0
+    found='' ran=0
     while read -r harness arguments; do
         ran=$((ran + 1))
         # shellcheck disable=SC2086
