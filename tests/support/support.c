@@ -31,6 +31,26 @@ const char *__tsan_default_options(void)
 }
 #endif
 
+/* ---- coverage ---- */
+
+#if defined(TEST_COVERAGE)
+void __gcov_dump(void);
+#endif
+
+/* What a process counted is written at its exit(). For one that ends in another way, this. */
+static void write_coverage(void)
+{
+#if defined(TEST_COVERAGE)
+    __gcov_dump();
+#endif
+}
+
+static void on_abort(int number)
+{
+    (void)number; /* and abort() goes on, to end the process as without a handler */
+    write_coverage();
+}
+
 /* ---- scale ---- */
 
 bool test_under_valgrind(void)
@@ -165,13 +185,20 @@ const char *last_abort_message(void)
 /* cmocka catches these to go on with the next test, which would be a second run of the parent's tests. */
 static void become_child(unsigned seconds)
 {
-    static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGALRM};
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGALRM};
     const struct rlimit no_core = {0, 0};
     in_child = true;
     setrlimit(RLIMIT_CORE, &no_core);
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         signal(signals[i], SIG_DFL);
+    signal(SIGABRT, on_abort);
     alarm(seconds);
+}
+
+static _Noreturn void end_process(int status)
+{
+    write_coverage();
+    _exit(status);
 }
 
 static int wait_for(pid_t child)
@@ -219,7 +246,7 @@ void expect_abort(void (*fn)(void *arg), void *arg, ...)
         close(fds[0]);
         close(fds[1]);
         fn(arg);
-        _exit(0);
+        end_process(0);
     }
     close(fds[1]);
     const size_t n = read_all(fds[0], message, sizeof message);
@@ -260,7 +287,7 @@ _Noreturn void end_child(int status)
     *verdict = with_failure_told(status);
     if (test_under_valgrind())
         raise(SIGKILL);
-    _exit(status);
+    end_process(status);
 }
 
 int run_in_child(int (*fn)(void *arg), void *arg, unsigned seconds)
@@ -274,7 +301,7 @@ int run_in_child(int (*fn)(void *arg), void *arg, unsigned seconds)
     assert_true(child >= 0);
     if (child == 0) {
         become_child(seconds);
-        _exit(with_failure_told(fn(arg)));
+        end_process(with_failure_told(fn(arg)));
     }
     const int status = wait_for(child);
     return status == 128 + SIGKILL ? *verdict : status;
