@@ -2,108 +2,20 @@
  *
  * test_out_of_memory.c - every request for memory fails once
  *
- * The linker's --wrap puts the functions below in the way of aligned_alloc, malloc, calloc, realloc, mmap, mremap,
- * pthread_atfork, pthread_key_create and pthread_setspecific. A scenario goes through the whole API; the k-th of those
- * calls fails, or all from the k-th on, for every k until the scenario comes to its end with no failure. Each k runs in
- * a child of its own, so that the very first use of the library is among what fails. Whatever fails: ENOMEM and nothing
- * else, the laws hold, and when there is memory again everything works. A second test does the same with the block
- * hook.
+ * A scenario goes through the whole API; the k-th request of those that support/failures.h knows fails, or all from the
+ * k-th on, for every k until the scenario comes to its end with no failure. Each k runs in a child of its own, so that the
+ * very first use of the library is among what fails. Whatever fails: ENOMEM and nothing else, the laws hold, and when
+ * there is memory again everything works. A second test does the same with the block hook. Single calls, and two
+ * failures in one, are test_out_of_memory_calls.c's.
  */
+#include "support/failures.h"
 #include "support/laws.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #if TEST_ASAN
 #include <sanitizer/lsan_interface.h>
 #endif
-
-/* ---- injection ---- */
-
-static atomic_bool armed;
-static atomic_size_t calls;
-static size_t fail_at;
-static bool fail_for_good;
-static atomic_bool *fired; /* shared with the child */
-
-static bool fails_now(void)
-{
-    if (!atomic_load(&armed))
-        return false;
-    const size_t call = atomic_fetch_add(&calls, 1) + 1;
-    if (fail_for_good ? call < fail_at : call != fail_at)
-        return false;
-    atomic_store(fired, true);
-    errno = ENOMEM;
-    return true;
-}
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_malloc(size_t size)
-{
-    return fails_now() ? NULL : __real_malloc(size);
-}
-
-void *__real_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size)
-{
-    return fails_now() ? NULL : __real_calloc(n, size);
-}
-
-void *__real_aligned_alloc(size_t align, size_t size);
-void *__wrap_aligned_alloc(size_t align, size_t size);
-void *__wrap_aligned_alloc(size_t align, size_t size)
-{
-    return fails_now() ? NULL : __real_aligned_alloc(align, size);
-}
-
-int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
-int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
-int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
-{
-    return fails_now() ? ENOMEM : __real_pthread_atfork(prepare, parent, child);
-}
-
-void *__real_realloc(void *block, size_t size);
-void *__wrap_realloc(void *block, size_t size);
-void *__wrap_realloc(void *block, size_t size)
-{
-    return fails_now() ? NULL : __real_realloc(block, size);
-}
-
-void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
-{
-    return fails_now() ? MAP_FAILED : __real_mmap(at, size, protection, flags, fd, offset);
-}
-
-void *__real_mremap(void *at, size_t size, size_t new_size, int flags, ...);
-void *__wrap_mremap(void *at, size_t size, size_t new_size, int flags, ...);
-void *__wrap_mremap(void *at, size_t size, size_t new_size, int flags, ...)
-{
-    va_list args;
-    va_start(args, flags);
-    void *to = (flags & MREMAP_FIXED) != 0 ? va_arg(args, void *) : NULL;
-    va_end(args);
-    return fails_now() ? MAP_FAILED : __real_mremap(at, size, new_size, flags, to);
-}
-
-int __real_pthread_key_create(pthread_key_t *key, void (*destructor)(void *value));
-int __wrap_pthread_key_create(pthread_key_t *key, void (*destructor)(void *value));
-int __wrap_pthread_key_create(pthread_key_t *key, void (*destructor)(void *value))
-{
-    return fails_now() ? ENOMEM : __real_pthread_key_create(key, destructor);
-}
-
-int __real_pthread_setspecific(pthread_key_t key, const void *value);
-int __wrap_pthread_setspecific(pthread_key_t key, const void *value);
-int __wrap_pthread_setspecific(pthread_key_t key, const void *value)
-{
-    return fails_now() ? ENOMEM : __real_pthread_setspecific(key, value);
-}
 
 /* ---- the scenario: it asserts by thread_check(), since it runs in children ---- */
 
@@ -214,7 +126,7 @@ static void use_pool(struct hands *hands)
     thread_check(laws_hold(hands->pool, hands->blocks, hands->n));
 
     pthread_t thread;
-    thread_check(pthread_create(&thread, NULL, use_in_thread, hands) == 0 && pthread_join(thread, NULL) == 0);
+    thread_check(__real_pthread_create(&thread, NULL, use_in_thread, hands) == 0 && pthread_join(thread, NULL) == 0);
     thread_check(stats_of(hands->pool).thread_caches <= 1); /* that thread's is not left behind */
     thread_check(laws_hold(hands->pool, hands->blocks, hands->n));
     put_all(hands);
@@ -270,9 +182,9 @@ static void scenario(void)
 static int scenario_with_failure(void *arg)
 {
     (void)arg;
-    atomic_store(&armed, true);
+    failures_begin();
     scenario();
-    atomic_store(&armed, false);
+    (void)failures_end();
     if (test_recorded_failure())
         return 1;
 
@@ -292,20 +204,18 @@ static int scenario_with_failure(void *arg)
 
 static void every_request_fails(bool for_good)
 {
-    fired = mmap(NULL, sizeof *fired, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true((void *)fired != MAP_FAILED);
-    fail_for_good = for_good;
+    failures_share();
     const size_t step = test_under_valgrind() ? 4 : 1; /* there a child takes half a second */
-    for (fail_at = 1;; fail_at += step) {
-        atomic_store(fired, false);
+    size_t k = 1;
+    for (;; k += step) {
+        failures_plan(k, for_good ? FAIL_FOR_GOOD : 0);
         const int status = run_in_child(scenario_with_failure, NULL, 60);
         if (status != 0)
-            fail_msg("with call %zu failing: status %d", fail_at, status);
-        if (!atomic_load(fired))
+            fail_msg("with call %zu failing: status %d", k, status);
+        if (failures_seen() == 0)
             break;
     }
-    assert_true(fail_at > 5); /* the wrappers are in the way indeed */
-    munmap(fired, sizeof *fired);
+    assert_true(k > 5); /* the wrappers are in the way indeed */
 }
 
 static void each_single_request_may_fail(void **state)
