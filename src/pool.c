@@ -261,7 +261,11 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
         return NULL;
     }
     pressure_flush(pool, c); /* it does not wait while it has some itself */
-    struct wait_result got = wait_for_buffer(pool, timeout_ms);
+    struct wait_result got;
+    if (!wait_for_buffer(pool, timeout_ms, &got)) {
+        errno = ENOMEM;
+        return NULL;
+    }
     if (got.d != NULL) {
         d = cache_hand_out(pool, got.d, caller);
         cache_moved(pool, c, 1);

@@ -109,13 +109,15 @@ bool wait_hand_over(bufferpool_t *pool, struct desc *d)
     return wanted;
 }
 
-static void init_condition(pthread_cond_t *condition)
+static bool init_condition(pthread_cond_t *condition)
 {
     pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
+    if (pthread_condattr_init(&attributes) != 0)
+        return false;
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(condition, &attributes);
+    bool made = pthread_cond_init(condition, &attributes) == 0;
     pthread_condattr_destroy(&attributes);
+    return made;
 }
 
 /* Returns when it was served or the time is over. */
@@ -140,12 +142,13 @@ static void wait_until(bufferpool_t *pool, struct waiter *w, const struct timesp
     }
 }
 
-struct wait_result wait_for_buffer(bufferpool_t *pool, unsigned timeout_ms)
+bool wait_for_buffer(bufferpool_t *pool, unsigned timeout_ms, struct wait_result *result)
 {
     struct waiter w = {NULL, {NULL, false}, PTHREAD_COND_INITIALIZER};
     struct timespec deadline = clock_after_ms(timeout_ms);
     int cancelable;
-    init_condition(&w.woken);
+    if (!init_condition(&w.woken))
+        return false;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* the queue must not point to a stack that is gone */
     pthread_mutex_lock(&pool->waiters.lock);
     append(&pool->waiters, &w);
@@ -157,5 +160,6 @@ struct wait_result wait_for_buffer(bufferpool_t *pool, unsigned timeout_ms)
     pthread_mutex_unlock(&pool->waiters.lock);
     pthread_setcancelstate(cancelable, NULL);
     pthread_cond_destroy(&w.woken);
-    return w.result;
+    *result = w.result;
+    return true;
 }

@@ -23,8 +23,8 @@ struct wait_result {
 };
 
 /* Waits until a buffer may be had, at most so many milliseconds; BUFFERPOOL_NEVER: without end. The calling thread is
- * not inside its cache. No cancellation point. */
-struct wait_result wait_for_buffer(bufferpool_t *pool, unsigned timeout_ms);
+ * not inside its cache. No cancellation point. False: no memory to wait with, and *result is not set. */
+bool wait_for_buffer(bufferpool_t *pool, unsigned timeout_ms, struct wait_result *result);
 
 /* Hands a buffer in an idle state, counted in flight, to whoever waits longest. False: nobody waits. */
 bool wait_hand_over(bufferpool_t *pool, struct desc *d);

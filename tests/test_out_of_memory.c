@@ -76,7 +76,7 @@ static void wait_or_ENOMEM(struct hands *hands)
     const bool full = stats_of(hands->pool).live == 3;
     bufferpool_buf_t *buf = bufferpool_get_timed(hands->pool, 1);
     if (full)
-        thread_check(buf == NULL && errno == ETIMEDOUT);
+        thread_check(buf == NULL && (errno == ETIMEDOUT || (errno == ENOMEM && failures_seen() > 0)));
     if (!full)
         thread_check(buf != NULL || errno == ENOMEM);
     if (buf != NULL)

@@ -14,6 +14,7 @@
 #include "support/accounts.h"
 
 #include <sched.h>
+#include <time.h>
 
 enum { HELD = 32, MARKED = 30, SENTINEL = 4242, BULK = 8, WAITERS = 2, FIRST = 6, CAP = 4 };
 
@@ -285,10 +286,23 @@ static enum outcome call_try_get(struct scene *scene)
     return has(scene, CAPPED) ? at_cap(scene, buf, EAGAIN) : of_pointer(scene, buf);
 }
 
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* The time is not over before it is over, whatever fails. */
 static enum outcome call_get_timed(struct scene *scene)
 {
-    bufferpool_buf_t *buf = bufferpool_get_timed(scene->pool, 0);
-    return has(scene, CAPPED) ? at_cap(scene, buf, ETIMEDOUT) : of_pointer(scene, buf);
+    enum { TIMEOUT_MS = 3 };
+    const uint64_t begun = now_us();
+    bufferpool_buf_t *buf = bufferpool_get_timed(scene->pool, TIMEOUT_MS);
+    if (!has(scene, CAPPED))
+        return of_pointer(scene, buf);
+    thread_check(errno != ETIMEDOUT || now_us() - begun >= TIMEOUT_MS * 1000);
+    return at_cap(scene, buf, ETIMEDOUT);
 }
 
 static enum outcome call_get_bulk(struct scene *scene)
