@@ -62,6 +62,32 @@ static void growth_is_geometric_and_keeps_bytes_and_handle(void **state)
     assert_int_equal(stats_of(pool).drops_oversize, 1);
 }
 
+/* The smallest blocks there are lie beside each other. */
+static void tiny_buffers_grow_too(void **state)
+{
+    (void)state;
+    enum { TINY = 100 };
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.buffer_capacity = 5;
+    config.max_capacity = 64;
+    config.alignment = 1;
+    bufferpool_t *tiny = bufferpool_create(&config);
+    bufferpool_buf_t *bufs[TINY];
+    assert_int_equal(bufferpool_get_bulk(tiny, bufs, TINY), 0);
+    for (size_t i = 0; i < TINY; i++) {
+        assert_int_equal(bufferpool_buf_reserve(bufs[i], 6 + i % 59), 0);
+        assert_in_range(bufs[i]->cap, 6 + i % 59, 64); /* so that a put keeps it */
+        bufs[i]->len = bufs[i]->cap;
+        test_fill(bufs[i]->data, bufs[i]->len, i);
+    }
+    for (size_t i = 0; i < TINY; i++)
+        assert_true(test_filled(bufs[i]->data, bufs[i]->len, i));
+    bufferpool_put_bulk(bufs, TINY);
+    assert_int_equal(stats_of(tiny).drops_oversize, 0);
+    check_laws(tiny, NULL, 0);
+    assert_int_equal(bufferpool_destroy(tiny), 0);
+}
+
 static void reserve_never_shrinks_and_may_exceed_max_capacity(void **state)
 {
     (void)state;
@@ -364,6 +390,7 @@ int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, make_pool, drop_pool)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tiny_buffers_grow_too),
         test(growth_is_geometric_and_keeps_bytes_and_handle),
         test(reserve_never_shrinks_and_may_exceed_max_capacity),
         test(append_may_take_its_own_bytes),

@@ -45,6 +45,21 @@ static void what_was_given_back_is_taken_first(void **state)
     desc_table_destroy(&table);
 }
 
+static void the_numbers_end(void **state)
+{
+    (void)state;
+    struct desc_table table;
+    memset(&table, 0, sizeof(table));
+    struct desc *d = desc_take(&table);
+    store_relaxed(&table.used, DESC_MAX);
+    assert_null(desc_take(&table));
+    assert_int_equal(load_relaxed(&table.used), DESC_MAX);
+    desc_give(&table, d); /* one that is free may be had still */
+    assert_ptr_equal(desc_take(&table), d);
+    store_relaxed(&table.used, 1);
+    desc_table_destroy(&table);
+}
+
 static void strangers_are_told_apart(void **state)
 {
     (void)state;
@@ -86,6 +101,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_number_has_an_address_of_its_own),
         cmocka_unit_test(what_was_given_back_is_taken_first),
+        cmocka_unit_test(the_numbers_end),
         cmocka_unit_test(strangers_are_told_apart),
         cmocka_unit_test(a_word_keeps_slot_and_state),
     };

@@ -484,6 +484,24 @@ static void a_thread_that_only_puts_uses_its_cache(void **state)
     clear_the_scene(0);
 }
 
+/* Whoever adds up while a buffer goes from one thread to another may see that it left and not that it came. */
+static void live_is_never_negative(void **state)
+{
+    (void)state;
+    begin();
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    cache_moved(pool, &pool->shared, -1); /* left */
+    assert_int_equal(bufferpool_live(pool), 0);
+    cache_moved(pool, &pool->shared, -1);
+    assert_int_equal(bufferpool_live(pool), 0);
+    assert_int_equal(stats_of(pool).live, 0);
+    cache_moved(pool, &pool->shared, 5); /* and the other way round: never more than exist */
+    assert_int_equal(bufferpool_live(pool), 1);
+    cache_moved(pool, &pool->shared, -3);
+    bufferpool_put(buf);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -494,6 +512,7 @@ int main(void)
         cmocka_unit_test(a_thread_that_only_puts_uses_its_cache),
         cmocka_unit_test(no_get_is_lost_or_counted_twice),
         cmocka_unit_test(a_bulk_that_fails_counts_no_get),
+        cmocka_unit_test(live_is_never_negative),
     };
     return cmocka_run_group_tests_name("level", tests, NULL, NULL);
 }

@@ -9,10 +9,13 @@
  */
 #include "support/laws.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 /* The hidden fields of a handle, up to the end of the cache line that it starts. */
 enum { LINE = 64, HIDDEN = LINE - (int)sizeof(bufferpool_buf_t), PREFIX = 16 };
+
+static _Alignas(LINE) unsigned char static_memory[16 * LINE];
 
 static bufferpool_t *pool;
 
@@ -161,6 +164,59 @@ static void a_double_put_is_caught(void **state)
     expect_abort(put_an_oversize_buffer_twice, NULL, "bufferpool_put", NULL);
 }
 
+/* Two puts at once may both find the buffer held, and both keep it. The same is made here by giving the handle the bytes
+ * back that it had while it was held. */
+static bufferpool_buf_t *put_twice_at_once(void)
+{
+    unsigned char held[LINE];
+    bufferpool_buf_t *buf = get_noted();
+    memcpy(held, buf, LINE);
+    bufferpool_put(buf);
+    memcpy(buf, held, LINE);
+    return buf;
+}
+
+static void get_what_was_put_twice_at_once(void *arg)
+{
+    (void)arg;
+    bufferpool_buf_t *buf = put_twice_at_once();
+    bufferpool_put(buf);
+    if (bufferpool_get(pool) != buf)
+        _exit(2);
+    (void)bufferpool_get(pool);
+}
+
+static void free_what_was_put_twice_at_once(void *arg)
+{
+    (void)arg;
+    (void)put_twice_at_once();
+    bufferpool_trim(pool);
+}
+
+static void a_double_put_at_the_same_time_is_caught_later(void **state)
+{
+    (void)state;
+    expect_abort(get_what_was_put_twice_at_once, NULL, "bufferpool_get", "ledger", "put twice at the same time", NULL);
+    expect_abort(free_what_was_put_twice_at_once, NULL, "bufferpool_trim", "ledger", "put twice at the same time",
+                 NULL);
+}
+
+static int put_twice_unheard(void *arg)
+{
+    (void)arg;
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    close(STDERR_FILENO);
+    bufferpool_put(buf);
+    bufferpool_put(buf);
+    return 0;
+}
+
+static void it_ends_also_where_nobody_can_be_told(void **state)
+{
+    (void)state;
+    assert_int_equal(run_in_child(put_twice_unheard, NULL, 60), 128 + SIGABRT);
+}
+
 /* ---- what is no buffer ---- */
 
 static void put_address(void *address)
@@ -190,8 +246,6 @@ static void a_put_of_a_destroyed_pool_is_caught(void **state)
     (void)state;
     expect_abort(put_of_a_destroyed_pool, NULL, "bufferpool_put", NULL);
 }
-
-static _Alignas(LINE) unsigned char static_memory[16 * LINE];
 
 static void foreign_pointers_are_caught(void **state)
 {
@@ -284,6 +338,24 @@ static void a_smashed_handle_is_caught(void **state)
     }
 }
 
+/* Whose it is can still be told, but not what state it is in. */
+static void smash_state(void *arg)
+{
+    bufferpool_buf_t *buf = get_noted();
+    uintptr_t word;
+    memcpy(&word, (unsigned char *)buf + sizeof *buf, sizeof word);
+    word |= *(const uintptr_t *)arg;
+    memcpy((unsigned char *)buf + sizeof *buf, &word, sizeof word);
+    bufferpool_put(buf);
+}
+
+static void a_smashed_state_is_caught(void **state)
+{
+    (void)state;
+    for (uintptr_t bits = 0x10; bits <= 0xf0; bits += 0x10)
+        expect_abort(smash_state, &bits, "bufferpool_put", NULL);
+}
+
 static void smash_prefix(void *arg)
 {
     const struct smash *smash = arg;
@@ -313,6 +385,17 @@ static void move_data(void *arg)
     do_next(arg, buf);
 }
 
+/* To where no block can be. */
+static void move_data_away(void *arg)
+{
+    bufferpool_buf_t *other = bufferpool_get(pool); /* so that one is beyond a cap of 1 */
+    bufferpool_buf_t *buf = get_noted();
+    if (other == NULL)
+        _exit(2);
+    buf->data = static_memory + LINE;
+    do_next(arg, buf);
+}
+
 static void a_smashed_block_prefix_is_caught(void **state)
 {
     (void)state;
@@ -332,6 +415,9 @@ static void a_smashed_block_prefix_is_caught(void **state)
     }
     struct smash smash = {.then = THEN_RESERVE};
     expect_abort(move_data, &smash, "bufferpool_buf_reserve", "ledger", NULL);
+    expect_abort(move_data_away, &smash, "bufferpool_buf_reserve", "ledger", NULL);
+    smash.then = THEN_DROP;
+    expect_abort(move_data_away, &smash, "bufferpool_put", "ledger", NULL);
 }
 
 /* ---- content calls after put ---- */
@@ -386,9 +472,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_double_put_is_caught),
+        cmocka_unit_test(a_double_put_at_the_same_time_is_caught_later),
+        cmocka_unit_test(it_ends_also_where_nobody_can_be_told),
         cmocka_unit_test(a_put_of_a_destroyed_pool_is_caught),
         cmocka_unit_test(foreign_pointers_are_caught),
         cmocka_unit_test(a_smashed_handle_is_caught),
+        cmocka_unit_test(a_smashed_state_is_caught),
         cmocka_unit_test(a_smashed_block_prefix_is_caught),
         cmocka_unit_test(content_calls_after_put_are_caught),
         cmocka_unit_test(content_calls_on_foreign_memory_are_caught),

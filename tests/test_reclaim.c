@@ -10,12 +10,14 @@
 
 #include "pool.h"
 
+#include <dirent.h>
 #include <time.h>
 
 enum { CAPACITY = 1024, BURST = 20, INTERVAL_MS = 1000 };
 
 static uint64_t clock_ms = 5000;
 static bool no_threads;
+static bool no_small_stacks;
 static size_t threads_asked_for;
 
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg);
@@ -23,6 +25,8 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, v
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg)
 {
     threads_asked_for++;
+    if (no_small_stacks && attributes != NULL)
+        return EINVAL;
     return no_threads ? EAGAIN : __real_pthread_create(thread, attributes, run, arg);
 }
 
@@ -113,6 +117,40 @@ static void a_thread_that_is_had_later_is_for_all(void **state)
     destroy_empty(first, &blocks[0]);
     use(second, BURST);
     destroy_empty(second, &blocks[1]);
+}
+
+static size_t threads_of_the_library(void)
+{
+    size_t n = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (const struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        char path[300], name[32] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+        FILE *comm = fopen(path, "re");
+        if (comm == NULL)
+            continue;
+        n += fgets(name, sizeof name, comm) != NULL && strcmp(name, "bufferpool\n") == 0;
+        (void)fclose(comm);
+    }
+    closedir(tasks);
+    return n;
+}
+
+/* Where much thread-local storage leaves too little of a small stack, it has one of the usual size. */
+static void a_thread_that_cannot_have_a_small_stack_has_another(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    no_small_stacks = true;
+    threads_asked_for = 0;
+    bufferpool_t *pool = pool_with_flags(&blocks, INTERVAL_MS, BUFFERPOOL_BACKGROUND);
+    use(pool, BURST);
+    no_small_stacks = false;
+    assert_int_equal(threads_asked_for, 2);
+    assert_int_equal(threads_of_the_library(), 1);
+    destroy_empty(pool, &blocks);
+    assert_int_equal(threads_of_the_library(), 0);
 }
 
 static void what_is_needed_stays(void **state)
@@ -487,6 +525,7 @@ int main(void)
         cmocka_unit_test(never_means_never),
         cmocka_unit_test(where_no_thread_can_be_had_calls_do_it),
         cmocka_unit_test(a_thread_that_is_had_later_is_for_all),
+        cmocka_unit_test(a_thread_that_cannot_have_a_small_stack_has_another),
         cmocka_unit_test(after_a_burst_the_working_set_is_left),
         cmocka_unit_test(so_it_is_when_periods_end_by_themselves),
         cmocka_unit_test(nothing_is_left_of_a_pool_that_is_not_used),

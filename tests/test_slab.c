@@ -352,6 +352,30 @@ static void take_three(struct slabs *slabs)
     }
 }
 
+/* More than may be dirty, and all of it in a slab that is being purged: there is nothing to purge. */
+static void give_more_than_may_be_dirty(struct slabs *slabs)
+{
+    const size_t dirty = slabs->dirty_bytes;
+    slabs->aside_bytes = 2 * DIRTY_MAX;
+    dozen_give(6);
+    assert_int_equal(slabs->dirty_bytes, dirty + STRIDE);
+    assert_int_equal(atomic_load(&purges), 0);
+    slabs->aside_bytes = 0;
+}
+
+static void a_give_leaves_a_slab_to_whoever_purges_it(void **state)
+{
+    (void)state;
+    dozen_init();
+    for (unsigned i = 3; i < 6; i++)
+        dozen_give(i);
+    atomic_store(&purges, 0);
+    purge_and_meanwhile(&dozen.slabs, give_more_than_may_be_dirty);
+    check_invariants(&dozen.slabs);
+    assert_int_equal(dozen.slabs.dirty_bytes, STRIDE);
+    slabs_end(&dozen.slabs);
+}
+
 static void what_is_being_purged_is_not_handed_out(void **state)
 {
     (void)state;
@@ -385,6 +409,28 @@ static void a_purge_of_the_parent_is_undone_in_the_child(void **state)
         dozen_give(i);
     purge_and_meanwhile(&dozen.slabs, repair);
     slabs_end(&dozen.slabs);
+}
+
+/* What a handle says that was overwritten is no slot. */
+static void repair_believes_no_nonsense(void **state)
+{
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    struct slot slots[3];
+    for (unsigned i = 0; i < 3; i++)
+        slots[i] = take(&slabs);
+    struct slab *slab = slots[0].slab;
+    slab_repair_begin(&slabs);
+    slab_repair_claim(slab, slots[0].at);
+    slab_repair_claim(slab, slots[1].at + 16);
+    slab_repair_claim(slab, slab->base + slab->slots * slab->stride);
+    slab_repair_claim(slab, slab->base - slab->stride);
+    slab_repair_claim(slab, slab->base + SLAB_BYTES);
+    slab_repair_end(&slabs, false);
+    check_invariants(&slabs);
+    assert_int_equal(slab->free, slab->slots - 1); /* all but the one that was said rightly */
+    slabs_end(&slabs);
 }
 
 static void repair_finds_what_is_claimed(void **state)
@@ -548,9 +594,11 @@ int main(void)
         cmocka_unit_test(a_lane_takes_over_what_another_has_beyond_one_slab),
         cmocka_unit_test(a_purge_takes_every_page_between_free_slots),
         cmocka_unit_test(two_purges_leave_no_page_between_them),
+        cmocka_unit_test(a_give_leaves_a_slab_to_whoever_purges_it),
         cmocka_unit_test(what_is_being_purged_is_not_handed_out),
         cmocka_unit_test(a_purge_of_the_parent_is_undone_in_the_child),
         cmocka_unit_test(repair_finds_what_is_claimed),
+        cmocka_unit_test(repair_believes_no_nonsense),
         cmocka_unit_test(blocks_grow_through_classes_and_mappings),
         cmocka_unit_test(huge_pages_are_asked_for_in_whole),
         cmocka_unit_test(threads_share_slabs),

@@ -256,6 +256,38 @@ static void memory_that_is_stashed_is_for_all_when_there_is_no_other(void **stat
     heap_destroy(&heap);
 }
 
+/* A buffer that shrinks may have it as well. */
+static void a_smaller_block_comes_out_of_the_stash(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    struct desc *grown = alloc(&heap, false);
+    assert_int_equal(heap_grow(&heap, grown, 8 * BASE, 0), 0);
+    const size_t cap = grown->pub.cap;
+    stash(&heap, 1);
+    no_memory = true;
+    size_t n = 1; /* what is stashed */
+    struct desc *d[SLAB_BYTES / BASE];
+    while (n < SLAB_BYTES / (BASE + 64))
+        d[n++] = alloc(&heap, false);
+    assert_true(heap_shrink(&heap, grown, BASE));
+    assert_int_equal(grown->pub.cap, BASE);
+    assert_true(heap_intact(&heap, grown));
+    for (size_t i = 1; i < n; i++)
+        assert_ptr_not_equal(d[i]->pub.data, grown->pub.data);
+    assert_null(heap_alloc(&heap, true)); /* the stash has it no more */
+
+    assert_int_equal(heap_grow(&heap, grown, cap, 0), 0); /* into the slot of before, which is free again */
+    assert_non_null(heap_alloc(&heap, false));
+    const struct desc before = *grown;
+    assert_false(heap_shrink(&heap, grown, BASE)); /* there is none any more: all is as it was */
+    assert_ptr_equal(grown->pub.data, before.pub.data);
+    assert_int_equal(grown->pub.cap, before.pub.cap);
+    no_memory = false;
+    heap_destroy(&heap);
+}
+
 static void repair_finds_what_was_stashed(void **state)
 {
     (void)state;
@@ -379,6 +411,7 @@ int main(void)
         cmocka_unit_test(a_lane_serves_its_cpus),
         cmocka_unit_test(what_is_stashed_counts_as_dirty),
         cmocka_unit_test(memory_that_is_stashed_is_for_all_when_there_is_no_other),
+        cmocka_unit_test(a_smaller_block_comes_out_of_the_stash),
         cmocka_unit_test(repair_finds_what_was_stashed),
         cmocka_unit_test(what_is_stashed_is_wiped),
         cmocka_unit_test(a_lock_that_is_taken_is_tried_again_and_then_waited_for),

@@ -8,6 +8,8 @@
  */
 #include "support/takeover_scene.h"
 
+#include "takeover.h"
+
 /* ---- fork ---- */
 
 static struct scene forked;
@@ -134,9 +136,43 @@ static void what_the_parents_threads_set_aside_is_free_in_the_child(void **state
     destroy_empty(pool, &blocks);
 }
 
+static int find_that_it_can(void *arg)
+{
+    (void)arg;
+    if (takeover_possible())
+        return 20; /* nothing was called yet */
+    barrier_refused = false;
+    scene_begin(&forked, 64);
+    if (!takeover_possible() || use_all_of_the_cap(0, 0) != 0 || stats_of(forked.pool).stolen == 0)
+        return 21;
+    hands_end(forked.hands);
+    return bufferpool_destroy(forked.pool) == 0 && !test_recorded_failure() ? 0 : 22;
+}
+
+static int find_that_it_cannot(void *arg)
+{
+    barrier_refused = true;
+    bufferpool_put(bufferpool_get(NULL));
+    bufferpool_t *pool = bufferpool_create(NULL);
+    if (takeover_possible() || bufferpool_destroy(pool) != 0)
+        return 23;
+    return run_in_child(find_that_it_can, arg, 60);
+}
+
+/* What was refused to the parent, the child asks for itself: the filter may be another. Before all else: it is found out
+ * once. */
+static void a_child_finds_out_for_itself_whether_it_can(void **state)
+{
+    needs_takeover();
+    if (TEST_TSAN)
+        skip(); /* real fences there */
+    assert_int_equal(run_in_child(find_that_it_cannot, NULL, 60), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_child_finds_out_for_itself_whether_it_can),
         cmocka_unit_test(a_child_can_use_what_idles_with_the_parents_threads),
         cmocka_unit_test(a_child_of_a_pool_under_pressure_can_use_it),
         cmocka_unit_test(what_the_parents_threads_set_aside_is_free_in_the_child),

@@ -22,6 +22,7 @@ static atomic_size_t barriers;
 static atomic_size_t yields;
 static void (*at_barrier)(void);
 static void (*at_yield)(void);
+static bool barrier_refused; /* as by a filter of system calls */
 
 long __real_syscall(long number, ...);
 long __wrap_syscall(long number, ...);
@@ -33,6 +34,10 @@ long __wrap_syscall(long number, ...)
     va_end(args);
     if (number != SYS_membarrier)
         abort(); /* who else calls it? */
+    if (barrier_refused) {
+        errno = EPERM;
+        return -1;
+    }
     if (command == EXPEDITED) {
         atomic_fetch_add(&barriers, 1);
         if (at_barrier != NULL)
