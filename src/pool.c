@@ -255,12 +255,8 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
         if (buf != NULL || errno != EAGAIN)
             return buf;
     }
-    c = cache_for_slow_path(pool);
-    if (c == NULL) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    pressure_flush(pool, c); /* it does not wait while it has some itself */
+    c = cache_for_slow_path(pool); /* is there: fork's handlers are, since somebody waits or get_slow came to the cap */
+    pressure_flush(pool, c);       /* it does not wait while it has some itself */
     struct wait_result got;
     if (!wait_for_buffer(pool, timeout_ms, &got)) {
         errno = ENOMEM;
@@ -402,9 +398,7 @@ static __attribute__((noinline)) void put_slow(struct desc *d, struct cache *c, 
     bufferpool_t *pool = pool_of(d, word);
     if (pool == NULL)
         misuse_unknown(caller, d);
-    c = cache_for_slow_path(pool);
-    if (c == NULL)
-        c = &pool->shared;
+    c = cache_for_slow_path(pool); /* is there: fork's handlers are, since somebody got the buffer */
     if (is_placeless(pool, c) && cache_push_plain(c, d, word)) {
         errno = saved_errno;
         return;
