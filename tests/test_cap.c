@@ -171,6 +171,22 @@ static void bypassing_leaves_no_drift(void **state)
     destroy_empty(pool, &blocks);
 }
 
+static void a_pool_with_only_bypass_buffers_out_is_busy(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_cap(&blocks, 1, 1);
+    bufferpool_buf_t *pooled = bufferpool_get(pool), *bypass = bufferpool_get(pool);
+    assert_int_equal(stats_of(pool).bypass_live, 1);
+    bufferpool_put(pooled);
+    assert_int_equal(bufferpool_live(pool), 0);
+    assert_int_equal(bufferpool_destroy(pool), EBUSY);
+    bypass->data[0] = 1;
+    check_laws(pool, &blocks, 1);
+    bufferpool_put(bypass);
+    destroy_empty(pool, &blocks);
+}
+
 static void a_million_gets_beyond_the_cap_leave_no_drift(void **state)
 {
     (void)state;
@@ -390,6 +406,7 @@ int main(void)
         cmocka_unit_test(the_cap_holds_while_buffers_are_freed_and_made),
         cmocka_unit_test(the_cap_holds_while_buffers_grow),
         cmocka_unit_test(bypassing_leaves_no_drift),
+        cmocka_unit_test(a_pool_with_only_bypass_buffers_out_is_busy),
         cmocka_unit_test(a_million_gets_beyond_the_cap_leave_no_drift),
         cmocka_unit_test(no_bypass_while_threads_want_no_more_than_the_cap),
         cmocka_unit_test(the_cap_may_change_while_threads_run),

@@ -201,6 +201,27 @@ static void a_double_put_at_the_same_time_is_caught_later(void **state)
                  NULL);
 }
 
+/* A name has up to 64 bytes of the line, and breaks it nowhere. */
+static void put_twice_where_the_name_is_strange(void *name)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.name = name;
+    pool = bufferpool_create(&config);
+    put_twice(NULL);
+}
+
+static void a_strange_name_stays_on_the_line(void **state)
+{
+    (void)state;
+    char name[201], shown[80] = "(pool ";
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    memset(shown + 6, 'x', 64);
+    memcpy(shown + 6 + 64, ")\n", 3);
+    expect_abort(put_twice_where_the_name_is_strange, name, "bufferpool_put", shown, NULL);
+    expect_abort(put_twice_where_the_name_is_strange, "two\nlines\tand\x1b[1m", "(pool two?lines?and?[1m)", NULL);
+}
+
 static int put_twice_unheard(void *arg)
 {
     (void)arg;
@@ -473,6 +494,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_double_put_is_caught),
         cmocka_unit_test(a_double_put_at_the_same_time_is_caught_later),
+        cmocka_unit_test(a_strange_name_stays_on_the_line),
         cmocka_unit_test(it_ends_also_where_nobody_can_be_told),
         cmocka_unit_test(a_put_of_a_destroyed_pool_is_caught),
         cmocka_unit_test(foreign_pointers_are_caught),

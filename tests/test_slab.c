@@ -139,11 +139,11 @@ static size_t resident_pages(const struct slab *slab)
     return n;
 }
 
-static void slots_do_not_overlap(void **state)
+static void no_slots_overlap(uint32_t colour)
 {
-    (void)state;
     struct slabs slabs;
     slabs_init(&slabs);
+    slabs.colour = colour;
     struct slot slots[MANY];
     for (unsigned i = 0; i < MANY; i++) {
         slots[i] = take(&slabs);
@@ -153,8 +153,18 @@ static void slots_do_not_overlap(void **state)
     }
     for (unsigned i = 0; i < MANY; i++)
         assert_true(test_filled(slots[i].at, STRIDE, i));
+    assert_ptr_equal(slots[0].at, slots[0].slab->base + colour % slots[0].slab->slots * STRIDE);
     check_invariants(&slabs);
     slabs_end(&slabs);
+}
+
+/* Wherever a pool's begin. */
+static void slots_do_not_overlap(void **state)
+{
+    (void)state;
+    static const uint32_t colours[] = {0, 1, 63, 64, 100, 126, 127, 1000};
+    for (size_t i = 0; i < sizeof colours / sizeof colours[0]; i++)
+        no_slots_overlap(colours[i]);
 }
 
 static void a_freed_slot_is_the_next_one_taken(void **state)

@@ -346,6 +346,19 @@ static void a_smaller_struct_is_filled_that_far(void **state)
     bufferpool_put(buf);
 }
 
+static void a_struct_without_room_for_its_size_is_left_alone(void **state)
+{
+    (void)state;
+    for (size_t size = 0; size < sizeof size; size++) {
+        bufferpool_stats_t none, before;
+        memset(&none, 0x5a, sizeof none);
+        none.size = size;
+        before = none;
+        bufferpool_stats(pool, &none);
+        assert_memory_equal(&none, &before, sizeof none);
+    }
+}
+
 static void a_larger_struct_is_zeroed_beyond(void **state)
 {
     struct {
@@ -397,6 +410,7 @@ int main(void)
         test(peak_in_flight_stays_at_the_most),
         test(thread_caches_counts_the_threads_that_have_one),
         test(a_smaller_struct_is_filled_that_far),
+        test(a_struct_without_room_for_its_size_is_left_alone),
         test(a_larger_struct_is_zeroed_beyond),
         test(refused_and_failed_calls_count_nothing_else),
     };

@@ -8,6 +8,8 @@
  */
 #include "support/takeover_scene.h"
 
+#include "support/accounts.h"
+
 #include "takeover.h"
 
 /* ---- fork ---- */
@@ -119,6 +121,12 @@ static int use_the_limit_in_the_child(void *arg)
     end_child(test_recorded_failure() ? 4 : 0);
 }
 
+/* Accounts agree also where the forking thread has a cache itself. */
+static int check_the_limit_in_the_child(void *arg)
+{
+    end_child(accounts_agree(arg) ? 0 : 5);
+}
+
 static void what_the_parents_threads_set_aside_is_free_in_the_child(void **state)
 {
     static struct hand hands[HANDS];
@@ -130,6 +138,12 @@ static void what_the_parents_threads_set_aside_is_free_in_the_child(void **state
     hands_begin(hands, pool);
     set_aside(hands, 2);
     assert_int_equal(run_in_child(use_the_limit_in_the_child, pool, 60), 0);
+
+    hand_do(&hands[0], hand_put);
+    bufferpool_thread_flush();
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    bufferpool_put(buf); /* what the forking thread has set aside, it has in the child */
+    assert_int_equal(run_in_child(check_the_limit_in_the_child, pool, 60), 0);
     hands_do(hands, hand_put);
     check_laws(pool, &blocks, 0);
     hands_end(hands);
