@@ -63,7 +63,7 @@ struct waiter {
     pthread_t thread;
     bufferpool_buf_t *buf;
     int error;
-    atomic_bool back;
+    atomic_bool back, leave;
     bool joined;
 };
 
@@ -81,7 +81,10 @@ struct scene {
 /* The block hook fails as planned, too. */
 static void *failing_alloc(size_t size, size_t align, void *ctx)
 {
-    return fails_now() ? NULL : test_blocks_alloc(size, align, ctx);
+    if (!fails_now())
+        return test_blocks_alloc(size, align, ctx);
+    errno = 0; /* which is not its business */
+    return NULL;
 }
 
 static bool has(const struct scene *scene, unsigned trait)
@@ -122,11 +125,31 @@ static bool all_marked(const struct scene *scene)
     return ok;
 }
 
+/* Each descriptor is in use or on the list of free ones, and says of its block whether it has grown. */
+static bool descriptors_in_order(bufferpool_t *pool)
+{
+    size_t listed = 0, free = 0;
+    bool ok = true;
+    pthread_mutex_lock(&pool->heap.slabs.lock);
+    for (const struct desc *d = pool->heap.table.free_list; d != NULL; d = d->chain)
+        listed++;
+    for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--) {
+        const struct desc *d = desc_at(&pool->heap.table, i);
+        const enum desc_state s = desc_state(load_relaxed(&d->word));
+        free += d->pub.data == NULL;
+        ok = ok && ((s != STATE_LIVE && s != STATE_IDLE) || d->pub.cap == pool->heap.base);
+        ok = ok && ((s != STATE_LIVE_GROWN && s != STATE_IDLE_GROWN) || d->pub.cap > pool->heap.base);
+    }
+    pthread_mutex_unlock(&pool->heap.slabs.lock);
+    return ok && listed == free;
+}
+
 /* The laws say what a user can see; the accounts what each descriptor says. */
 static bool in_order(const struct scene *scene)
 {
     const test_blocks_t *blocks = has(scene, HOOKS) ? &scene->blocks : NULL;
-    return laws_hold(scene->pool, blocks, scene->n) && accounts_agree(scene->pool) && all_marked(scene);
+    return laws_hold(scene->pool, blocks, scene->n) && accounts_agree(scene->pool) &&
+           descriptors_in_order(scene->pool) && all_marked(scene);
 }
 
 static void *waiter_main(void *arg)
@@ -135,6 +158,8 @@ static void *waiter_main(void *arg)
     w->buf = bufferpool_get_timed(w->pool, BUFFERPOOL_NEVER);
     w->error = errno;
     atomic_store(&w->back, true);
+    while (!atomic_load(&w->leave)) /* the end of a thread serves others too */
+        sched_yield();
     return NULL;
 }
 
@@ -183,6 +208,7 @@ static void put_last(struct scene *scene)
 /* Of one who waits no more: the buffer, which is ours then, or ENOMEM. */
 static void collect(struct scene *scene, struct waiter *w)
 {
+    atomic_store(&w->leave, true);
     thread_check(pthread_join(w->thread, NULL) == 0);
     w->joined = true;
     thread_check(w->buf != NULL || (w->error == ENOMEM && scene->failed > 0));
@@ -377,9 +403,12 @@ static void prepare_idle(struct scene *scene)
 static enum outcome call_put_shrinks(struct scene *scene)
 {
     const uint64_t shrinks = stats_of(scene->pool).shrinks;
+    const bufferpool_buf_t *buf = scene->bufs[scene->n - 1];
+    const size_t cap = buf->cap;
     put_last(scene);
     const enum outcome outcome = of_nothing();
-    return stats_of(scene->pool).shrinks == shrinks ? NOMEM : outcome;
+    thread_check(stats_of(scene->pool).shrinks - shrinks == (buf->cap < cap ? 1 : 0)); /* it idles: we may look */
+    return buf->cap < cap ? outcome : NOMEM;
 }
 
 static enum outcome grown(const bufferpool_buf_t *was, const bufferpool_buf_t *buf, size_t least, int error)
@@ -826,6 +855,8 @@ static int first_call(void *arg)
     const size_t failed = failures_seen();
     if ((attempt.outcome == NOMEM && failed == 0) || !in_order(scene))
         return 1;
+    if (attempt.outcome == DONE && scene->n > 0 && atomic_load(&failures_handlers) != 1)
+        return 6; /* whoever has a buffer may fork */
     failures_plan(0, 0);
     if (attempt.outcome == NOMEM)
         make_call(&attempt);

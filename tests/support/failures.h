@@ -170,11 +170,16 @@ int __wrap_munmap(void *at, size_t size)
 
 /* ---- threads ---- */
 
+static atomic_size_t failures_handlers; /* of fork, installed */
+
 int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
-    return fails_now() ? ENOMEM : __real_pthread_atfork(prepare, parent, child);
+    if (fails_now())
+        return ENOMEM;
+    atomic_fetch_add(&failures_handlers, 1);
+    return __real_pthread_atfork(prepare, parent, child);
 }
 
 int __real_pthread_key_create(pthread_key_t *key, void (*destructor)(void *value));
