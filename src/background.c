@@ -185,10 +185,13 @@ void background_end(bufferpool_t *pool)
 
 void background_stop(void)
 {
+    int cancelable;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* else exit or dlclose might stop halfway */
     pthread_mutex_lock(&lock);
     struct worker *w = dismiss();
     pthread_mutex_unlock(&lock);
     await_end(w);
+    pthread_setcancelstate(cancelable, NULL);
 }
 
 /* ---- fork ---- */
