@@ -10,11 +10,27 @@
 #include "registry.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define NAME_SHOWN 64
+
+/* Whatever comes of it, abort() follows: so neither a cancellation nor a pipe that nobody reads may end the thread here. */
+static void report(const char *line, size_t length)
+{
+    int cancelable;
+    sigset_t broken_pipe;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
+    sigemptyset(&broken_pipe);
+    sigaddset(&broken_pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &broken_pipe, NULL);
+    while (write(STDERR_FILENO, line, length) < 0 && errno == EINTR)
+        ;
+}
 
 _Noreturn void misuse(const char *function, const void *address, const bufferpool_t *pool, const char *what)
 {
@@ -27,8 +43,8 @@ _Noreturn void misuse(const char *function, const void *address, const bufferpoo
     }
     char line[256];
     int length = snprintf(line, sizeof(line), "libbufferpool: %s: %p: %s (pool %s)\n", function, address, what, name);
-    if (length > 0 && write(STDERR_FILENO, line, (size_t)length) < 0)
-        abort(); /* nowhere to report to */
+    if (length > 0)
+        report(line, (size_t)length);
     abort();
 }
 
