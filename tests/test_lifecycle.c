@@ -66,19 +66,24 @@ struct cell {
     char name[96];
 };
 
-static bool is_static(const struct way *way)
+static bool ends_main(const struct cell *cell)
 {
-    return strcmp(way->name, "static") == 0;
+    const char *end = cell->end->name;
+    return strncmp(cell->role, "main", 4) == 0 && (cell->end->unloads || strncmp(end, "thread", 6) == 0 ||
+                                                   strncmp(end, "cancel", 6) == 0 || strncmp(end, "fork", 4) == 0);
 }
 
 /* What the tools cannot do. */
 static bool is_beyond_the_tools(const struct cell *cell)
 {
     const char *end = cell->end->name;
-    if (TEST_TSAN && (strstr(end, "among_busy") != NULL || strcmp(end, "cancel_asynchronous") == 0))
-        return true; /* its own locks do not survive either */
-    if (test_under_valgrind() && is_static(cell->way))
-        return true; /* it sees no malloc there */
+    if (TEST_ASAN && strstr(end, "cancel") != NULL && strncmp(end, "exit", 4) != 0)
+        return true; /* it takes the unwinding of a thread for an overflow */
+    if (TEST_TSAN && (ends_main(cell) || strstr(end, "among_busy") != NULL || strcmp(end, "cancel_asynchronous") == 0 ||
+                      strcmp(end, "fork_child_uses") == 0 || strcmp(end, "fork_child_exits") == 0))
+        return true; /* it does not see that the main thread ended, has locks of its own, and no threads after fork */
+    if (test_under_valgrind() && strcmp(cell->way->name, "shared") != 0)
+        return true; /* the others would take minutes, and of the static one it sees no malloc */
     return false;
 }
 
@@ -91,7 +96,8 @@ static void start_in_child(const struct cell *cell, int out, int err)
         arguments[n++] = "--quiet";
         arguments[n++] = "--error-exitcode=99";
         arguments[n++] = "--fair-sched=yes";
-        arguments[n++] = cell->end->unloads ? "--leak-check=no" : "--leak-check=full"; /* see cells.c */
+        arguments[n++] = "--leak-check=full";
+        arguments[n++] = "--show-leak-kinds=definite,indirect";
         arguments[n++] = "--errors-for-leak-kinds=definite,indirect";
         unsetenv("LD_PRELOAD");
     }
@@ -103,7 +109,8 @@ static void start_in_child(const struct cell *cell, int out, int err)
     arguments[n] = NULL;
     if (dup2(out, STDOUT_FILENO) < 0 || dup2(err, STDERR_FILENO) < 0)
         _exit(120);
-    if (cell->end->unloads && TEST_ASAN)
+    /* A module leaves behind what the default pool had, at least; in a child of fork it stumbles over the parent's threads. */
+    if (TEST_ASAN && (cell->end->unloads || strncmp(cell->end->name, "fork", 4) == 0))
         setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
     alarm(test_instrumented() ? SECONDS_INSTRUMENTED : SECONDS);
     execv(arguments[0], (char *const *)arguments);
@@ -138,7 +145,8 @@ static void play(void **state)
     read_file(err, complaint, sizeof complaint);
     close(out);
     close(err);
-    if (status != 0 || complaint[0] != '\0')
+    const bool quiet = complaint[0] == '\0' || test_under_valgrind(); /* which talks of calls that it does not know */
+    if (status != 0 || !quiet)
         fail_msg("wait status %#x; it said \"%s\" and complained: %s", (unsigned)status, said, complaint);
     assert_string_equal(said, cell->end->says);
 }
