@@ -213,6 +213,21 @@ interrupt-load)
     [ "$got" = 130 ] || fail "exit status $got after SIGINT, not 130"
     [ "$(cat "$work/err")" = 'bufferpool-demo: interrupted' ] || fail "it does not end cleanly"
     ;;
+full-disk)
+    # First a file that takes nothing, then a disk of some KiB. What is not whole must not be there afterwards.
+    head -c 20000 /dev/urandom >"$root/file"
+    mkdir "$work/disk"
+    ln -s /dev/full "$work/disk/demo.csv"
+    expect 1 "cannot write $work/disk/demo.csv: No space left on device" --root "$root" --out "$work/disk" \
+        --connections 4 --waves 1
+    [ ! -e "$work/disk/demo.csv" ] || fail "demo.csv is there, and not whole"
+    [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=8k none "$work/disk" 2>/dev/null || exit 77
+    trap 'umount "$work/disk"; rm -rf "$work"' EXIT
+    head -c 8192 /dev/zero >"$work/disk/rest" 2>/dev/null
+    expect 1 "cannot write $work/disk/demo.csv: No space left on device" --root "$root" --out "$work/disk" \
+        --connections 4 --waves 1
+    [ ! -e "$work/disk/demo.csv" ] || fail "demo.csv is there, and not whole"
+    ;;
 few-files)
     head -c 20000 /dev/urandom >"$root/file"
     run=("$program")

@@ -28,12 +28,17 @@ static bool file_in(const char *dir, const char *name, FILE **out)
     return *out != NULL;
 }
 
-/* fclose, since only that tells whether the last bytes were written. */
+/* fclose, since only that tells whether the last bytes were written. What was not written whole is not left behind. */
 static bool finish_file(FILE *out, const char *dir, const char *name)
 {
     bool failed = ferror(out) != 0;
+    errno = failed ? ENOSPC : 0; /* what else: the reason is gone with the write that failed */
     if (fclose(out) != 0 || failed) {
+        char path[PATH_MAX];
         complain("cannot write %s/%s: %s", dir, name, strerror(errno));
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) < sizeof path) {
+            (void)unlink(path);
+        }
         return false;
     }
     return true;
