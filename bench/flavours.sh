@@ -19,6 +19,9 @@ workloads="pairs-1 hold-64"
 # name | flags | what is done with the tree
 all=(
     "-O3, initial-exec (as it is)|-O3|"
+    "-O3, not hardened|-O3|unhardened"
+    "-O3, -fstack-protector-strong|-O3 -fstack-protector-strong|"
+    "-O3, -fcf-protection=full|-O3 -fcf-protection=full|"
     "-O3, TLS descriptors|-O3 -mtls-dialect=gnu2|default_tls"
     "-O3, __tls_get_addr|-O3 -mtls-dialect=gnu|default_tls"
     "-O2|-O2|"
@@ -28,10 +31,10 @@ all=(
     "-O3, profile|-O3|profile"
 )
 
-build() { # FLAGS
+build() { # FLAGS [OPTION...]
     cmake -S "$work/tree" -B "$folder" -DCMAKE_C_COMPILER="${CC:-cc}" -DCMAKE_BUILD_TYPE=Release \
         -DCMAKE_C_FLAGS_RELEASE="-DNDEBUG $1" -DBUFFERPOOL_BUILD_TESTS=OFF -DBUFFERPOOL_BUILD_EXAMPLES=OFF \
-        -DBUFFERPOOL_BUILD_STATIC=OFF -DBUFFERPOOL_INSTALL=OFF &&
+        -DBUFFERPOOL_BUILD_STATIC=OFF -DBUFFERPOOL_INSTALL=OFF "${@:2}" &&
         cmake --build "$folder" --clean-first
 }
 
@@ -53,6 +56,7 @@ make_flavour() { # FLAGS WHAT: set -e does not hold here
         sed -i 's/tls_model("initial-exec")/unused/' "$work/tree/src/tls_cache.h" && build "$1" &&
             ! readelf -dW "$folder/libbufferpool.so" | grep STATIC_TLS
         ;;
+    unhardened) build "$1" -DBUFFERPOOL_HARDENING=OFF ;;
     profile)
         build "$1 -fprofile-generate -fprofile-update=atomic" && train &&
             build "$1 -fprofile-use -Werror=missing-profile"

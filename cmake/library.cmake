@@ -27,6 +27,7 @@ function(bufferpool_add_library kind)
         C_VISIBILITY_PRESET hidden
         POSITION_INDEPENDENT_CODE ON)
     bufferpool_target_warnings(${target})
+    bufferpool_target_hardening(${target})
 
     if(kind STREQUAL "STATIC")
         # Takes the default visibility from BUFFERPOOL_API in the public header.
