@@ -16,7 +16,7 @@
  * that a cache has for one such address. So the distance is about half a page, and another for each of 32 pools. */
 static size_t distance(const struct desc_table *table)
 {
-    return (16 + table->colour % 32) * CACHE_LINE;
+    return (size_t)((16 + table->colour % 32) * CACHE_LINE);
 }
 
 /* What was mapped for that. */

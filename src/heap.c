@@ -380,6 +380,7 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     unsigned char *memory = d->pub.data - heap->alignment;
     lock(heap);
     if (bytes > old_bytes)
+        // NOLINTNEXTLINE(readability-suspicious-call-argument): from the old size to the new one
         memory = region_grow(memory, old_bytes, bytes);
     if (memory != NULL) {
         d->pub.data = memory + heap->alignment;

@@ -15,6 +15,7 @@ static struct region_range *at(struct kept *kept, unsigned age)
     return &kept->ring[(kept->oldest + age) % KEPT_MAX];
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): who takes it writes to it
 bool kept_add(struct kept *kept, unsigned char *mapping, size_t bytes)
 {
     if (kept->n == KEPT_MAX)

@@ -90,16 +90,16 @@ static char *unique_name(const char *name)
 {
     char numbered[32];
     if (name == NULL) {
-        snprintf(numbered, sizeof(numbered), "pool-%u", next_name++);
+        (void)snprintf(numbered, sizeof(numbered), "pool-%u", next_name++);
         name = numbered;
     }
     size_t size = strlen(name) + sizeof("-4294967295");
     char *unique = malloc(size);
     if (unique == NULL)
         return NULL;
-    snprintf(unique, size, "%s", name);
+    (void)snprintf(unique, size, "%s", name);
     for (unsigned suffix = 2; name_taken(unique); suffix++)
-        snprintf(unique, size, "%s-%u", name, suffix);
+        (void)snprintf(unique, size, "%s-%u", name, suffix);
     return unique;
 }
 
