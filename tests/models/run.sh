@@ -10,7 +10,10 @@ verify() {
     spin -a "$@" "$model" >/dev/null
     ${CC:-cc} -O2 -w -DSAFETY -DCOLLAPSE -o pan pan.c
     ./pan -m1000000 -n >pan.out
-    ! grep -q "error: max search depth too small" pan.out
+    if grep -q "error: max search depth too small" pan.out; then
+        echo "the search was not deep enough" >&2
+        exit 1
+    fi
     sed -n 's/.*errors: //p' pan.out
 }
 
@@ -18,6 +21,7 @@ name=$(basename "$model" .pml)
 test "$(verify)" = 0 || { cat pan.out; exit 1; }
 echo "$name: no error, $(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' pan.out) states"
 for mutant in "$@"; do
-    test "$(verify "-DMUTANT_$mutant")" != 0 || { echo "$name: $mutant was not refuted"; exit 1; }
+    errors=$(verify "-DMUTANT_$mutant") # which a mutant that is no model leaves empty
+    test "$errors" -gt 0 || { echo "$name: $mutant was not refuted"; exit 1; }
     echo "$name: $mutant refuted"
 done
