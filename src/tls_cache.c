@@ -104,7 +104,7 @@ static struct cache *cache_make(bufferpool_t *pool)
         return NULL;
     memset(c, 0, sizeof(*c));
     c->pool = pool;
-    c->gate = GATE_CLOSED; /* nobody else has it yet; cache_link releases it */
+    store_relaxed(&c->gate, GATE_CLOSED);
     c->bottom = &cache_bottom;
     return c;
 }
