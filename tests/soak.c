@@ -311,6 +311,7 @@ static void take_sample(double since)
 {
     if (sample_count == sample_room) {
         sample_room = sample_room == 0 ? 8192 : 2 * sample_room;
+        // cppcheck-suppress memleakOnRealloc ; CHECK ends the program
         CHECK((samples = realloc(samples, sample_room * sizeof *samples)) != NULL);
     }
     const size_t resident = test_resident_bytes();

@@ -288,7 +288,7 @@ static void names_are_copied_and_made_unique(void **state)
 static void names_have_defaults(void **state)
 {
     (void)state;
-    char word[2][64];
+    char word[2][64] = {""};
     bufferpool_t *pools[2];
     for (int i = 0; i < 2; i++) {
         pools[i] = bufferpool_create(NULL);

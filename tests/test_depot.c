@@ -180,6 +180,7 @@ static void the_tag_wraps_without_touching_the_index(void **state)
     struct depot depot;
     depot_with(&depot, 1);
     struct desc *only = one();
+    assert_non_null(only);
     push_one(&depot, only);
     store_relaxed(&depot.head, load_relaxed(&depot.head) | (uint64_t)UINT32_MAX << 32);
     assert_ptr_equal(pop_and_take_one(&depot), only);

@@ -325,7 +325,7 @@ static void all_that_is_dirty_is_within_the_limit(void **state)
     struct heap heap;
     heap_init(&heap, BASE);
     struct desc *held[HELD] = {NULL};
-    bool brief[HELD];
+    bool brief[HELD] = {false};
     test_random_t random = {11};
     const size_t turns = test_scale(20000, 500);
     for (size_t turn = 0; turn < turns; turn++) {

@@ -119,10 +119,10 @@ static void use_pool(struct hands *hands)
     bufferpool_buf_t *more[8];
     const int error = bufferpool_get_bulk(hands->pool, more, 8);
     thread_check(error == 0 || error == ENOMEM);
-    if (error == 0)
+    if (error == 0) {
         memcpy(hands->bufs + hands->n, more, sizeof more);
-    if (error == 0)
         hands->n += 8;
+    }
     thread_check(laws_hold(hands->pool, hands->blocks, hands->n));
 
     pthread_t thread;

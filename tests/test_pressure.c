@@ -134,6 +134,7 @@ static void get_far_too_many(void *arg, unsigned index)
                 abort();
             memset(held[i]->data, (int)(index * EACH + i), CAPACITY);
         }
+        // NOLINTNEXTLINE(bugprone-posix-return): PTHREAD_BARRIER_SERIAL_THREAD is negative
         if (load->together && pthread_barrier_wait(&load->all_hold) == PTHREAD_BARRIER_SERIAL_THREAD) {
             const bufferpool_stats_t stats = stats_of(pool);
             thread_check(stats.live <= CAP && stats.live + stats.bypass_live == (uint64_t)THREADS * EACH);

@@ -450,6 +450,7 @@ static void one_at_a_time_reclaims(void **state)
     assert_int_equal(pthread_barrier_init(&reclaiming, NULL, 2), 0);
     blocks.on_free = let_another_reclaim;
     run_threads(2, reclaim_twice, pool);
+    // cppcheck-suppress redundantAssignment ; the threads call it
     blocks.on_free = NULL;
     assert_int_equal(atomic_load(&blocks.count), 0);
     use(pool, 2); /* and the next one is free to */

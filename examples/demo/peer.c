@@ -80,6 +80,7 @@ bool peer_ask(peer_t *peer, const manifest_file_t *file)
     peer->got = 0;
     peer->asked_at = now_ns();
     /* Nothing else is on its way on this connection, so a request of at most 4 KiB goes out whole. */
+    // cppcheck-suppress legacyUninitvar ; n is negative unless it was written
     if (peer->fd < 0 || n < 0 || send(peer->fd, request, (size_t)n, MSG_NOSIGNAL) != n) {
         peer_close(peer);
         return false;

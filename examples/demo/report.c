@@ -212,6 +212,7 @@ static const char *cell(double level, bool utf8)
     return blocks[eighths < 0 ? 0 : eighths > 8 ? 8 : eighths == 0 && level > 0 ? 1 : eighths];
 }
 
+// NOLINTNEXTLINE(readability-function-cognitive-complexity): one thing after the other
 void report_chart(const run_config_t configs[REPORT_RUNS], const run_result_t results[REPORT_RUNS])
 {
     bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;

@@ -90,6 +90,7 @@ static void take_sample(run_t *run)
     if (in == NULL) {
         return;
     }
+    // NOLINTNEXTLINE(cert-err34-c): the kernel writes what fits
     if (fscanf(in, "%*u %llu", &pages) == 1) {
         run->resident = (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
     }

@@ -325,6 +325,7 @@ static void serve_queue(worker_t *worker, unsigned wait_ms)
 static void accept_some(server_t *server)
 {
     for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
+        // cppcheck-suppress nullPointer ; whose address it is may be left out
         int fd = accept4(server->config.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             return;

@@ -36,6 +36,7 @@ find_package.both)
     find_package_app static bufferpool::static "COMPONENTS;shared;static"
     ;;
 pkg_config.shared)
+    # shellcheck disable=SC2046 # several words
     $cc "$here/app.c" $(pkg-config --cflags --libs bufferpool) -o app
     LD_LIBRARY_PATH=$libdir ./app shared "$prefix"
     ;;
@@ -43,9 +44,11 @@ pkg_config.static)
     flags=$(pkg-config --static --cflags --libs bufferpool)
     case " $flags " in *" -pthread "*) ;; *) fail "no -pthread in: $flags" ;; esac
     # --static adds what the archive needs; but the linker takes the shared library where it sees both...
+    # shellcheck disable=SC2086 # several words
     $cc "$here/app.c" $flags -o app
     LD_LIBRARY_PATH=$libdir ./app shared "$prefix"
     # ...unless the program is static as a whole.
+    # shellcheck disable=SC2086 # several words
     $cc -static "$here/app.c" $flags -o app-static
     ./app-static static "$prefix"
     ;;

@@ -43,5 +43,6 @@ export PKG_CONFIG_LIBDIR="$libdir/pkgconfig"
 is prefix "$work/prefix" "$(pkg-config --variable=prefix bufferpool)"
 is includedir "$work/prefix/include" "$(pkg-config --variable=includedir bufferpool)"
 is libdir "$libdir" "$(pkg-config --variable=libdir bufferpool)"
+# shellcheck disable=SC2046 # several words
 $CC "$here/app.c" $(pkg-config --cflags --libs bufferpool) -o "$work/app"
 LD_LIBRARY_PATH=$libdir "$work/app" shared "$libdir"

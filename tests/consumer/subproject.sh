@@ -11,6 +11,7 @@ both) options="-DBUFFERPOOL_BUILD_SHARED=ON -DBUFFERPOOL_BUILD_STATIC=ON" shared
 esac
 
 # The parent compiles with a standard and flags of its own, and treats every warning as an error.
+# shellcheck disable=SC2086 # several words, or none
 configure "$here/subproject" "$work/build" $options -DBUFFERPOOL_TREE="$SOURCE" -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 "$CMAKE" --build "$work/build"
 

@@ -1,7 +1,9 @@
 /* The public header alone, first and twice, in C99 and (header.cpp includes this file) in C++11, with every warning an
  * error. Both programs run: the declarations must also link. */
+// clang-format off: it would take the second away
 #include <bufferpool.h>
-#include <bufferpool.h>
+#include <bufferpool.h> // NOLINT(readability-duplicate-include): that this may be is what is tested
+// clang-format on
 
 static bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
 static bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
