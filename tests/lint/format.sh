@@ -1,0 +1,13 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# format.sh: clang-format would change nothing, in any C or C++ file.
+#
+# Environment: SOURCE (the tree), CLANG_FORMAT
+set -eu
+cd "$SOURCE"
+"$CLANG_FORMAT" --version
+files=$(find include src tests examples bench -name '*.[ch]' -o -name '*.cpp')
+test "$(echo "$files" | wc -l)" -gt 100
+# shellcheck disable=SC2086 # many words
+"$CLANG_FORMAT" --dry-run -Werror $files
