@@ -1,16 +1,41 @@
 /* SPDX-License-Identifier: MIT
  *
- * steps.h - a hook before every atomic load and store of the sources that are included after it
+ * steps.h - a hook before every atomic operation of the sources that are included after it
  *
  * For tests with INTERNAL that stop a call at each of its steps: they include this, then the .c files of src/ that they
- * stop in, and say what a step does.
+ * stop in, and say what a step does. Who defines BEFORE_STEP beforehand is told what kind of operation follows, and on what. A
+ * step stands right before its operation: what is stored, added or swapped in has been worked out by then.
  */
 #ifndef TEST_STEPS_H
 #define TEST_STEPS_H
 
 #include "atomic.h"
 
+#include <stdbool.h>
+
+enum step { STEP_LOAD, STEP_STORE, STEP_CHANGE };
+
+#ifndef BEFORE_STEP
 static void a_step(void);
+#define BEFORE_STEP(kind, address) a_step()
+#endif
+
+/* The type that an atomic object holds. */
+#define STEP_TYPE(p) __typeof__((void)0, *(p))
+
+#define STEP_LOADED(p, order) (BEFORE_STEP(STEP_LOAD, (p)), atomic_load_explicit((p), (order)))
+#define STEP_STORED(p, v, order)                                                                                       \
+    __extension__({                                                                                                    \
+        STEP_TYPE(p) step_stored = (v);                                                                                \
+        BEFORE_STEP(STEP_STORE, (p));                                                                                  \
+        atomic_store_explicit((p), step_stored, (order));                                                              \
+    })
+#define STEP_CHANGED(change, p, v, order)                                                                              \
+    __extension__({                                                                                                    \
+        STEP_TYPE(p) step_operand = (v);                                                                               \
+        BEFORE_STEP(STEP_CHANGE, (p));                                                                                 \
+        change((p), step_operand, (order));                                                                            \
+    })
 
 #undef load_relaxed
 #undef load_acquire
@@ -18,11 +43,53 @@ static void a_step(void);
 #undef store_relaxed
 #undef store_release
 #undef store_seq_cst
-#define load_relaxed(p)     (a_step(), atomic_load_explicit((p), memory_order_relaxed))
-#define load_acquire(p)     (a_step(), atomic_load_explicit((p), memory_order_acquire))
-#define load_seq_cst(p)     (a_step(), atomic_load_explicit((p), memory_order_seq_cst))
-#define store_relaxed(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_relaxed))
-#define store_release(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_release))
-#define store_seq_cst(p, v) (a_step(), atomic_store_explicit((p), (v), memory_order_seq_cst))
+#define load_relaxed(p)     STEP_LOADED(p, memory_order_relaxed)
+#define load_acquire(p)     STEP_LOADED(p, memory_order_acquire)
+#define load_seq_cst(p)     STEP_LOADED(p, memory_order_seq_cst)
+#define store_relaxed(p, v) STEP_STORED(p, v, memory_order_relaxed)
+#define store_release(p, v) STEP_STORED(p, v, memory_order_release)
+#define store_seq_cst(p, v) STEP_STORED(p, v, memory_order_seq_cst)
+
+#undef add_relaxed
+#undef sub_relaxed
+#undef sub_release
+#undef or_seq_cst
+#undef and_seq_cst
+#undef exchange_acquire
+#define add_relaxed(p, v)      STEP_CHANGED(atomic_fetch_add_explicit, p, v, memory_order_relaxed)
+#define sub_relaxed(p, v)      STEP_CHANGED(atomic_fetch_sub_explicit, p, v, memory_order_relaxed)
+#define sub_release(p, v)      STEP_CHANGED(atomic_fetch_sub_explicit, p, v, memory_order_release)
+#define or_seq_cst(p, v)       STEP_CHANGED(atomic_fetch_or_explicit, p, v, memory_order_seq_cst)
+#define and_seq_cst(p, v)      STEP_CHANGED(atomic_fetch_and_explicit, p, v, memory_order_seq_cst)
+#define exchange_acquire(p, v) STEP_CHANGED(atomic_exchange_explicit, p, v, memory_order_acquire)
+
+/* Those that fail for no reason do not here, so that a schedule is the same each time. */
+#undef atomic_compare_exchange_strong_explicit
+#define atomic_compare_exchange_strong_explicit(p, expected, v, success, failure)                                      \
+    __extension__({                                                                                                    \
+        STEP_TYPE(p) step_desired = (v);                                                                               \
+        BEFORE_STEP(STEP_CHANGE, (p));                                                                                 \
+        __atomic_compare_exchange_n((STEP_TYPE(p) *)(p), (expected), step_desired, false, (success), (failure));       \
+    })
+
+#undef cas_relaxed
+#undef cas_acquire
+#undef cas_release
+#undef cas_seq_cst
+#define cas_relaxed(p, expected, v)                                                                                    \
+    atomic_compare_exchange_strong_explicit(p, expected, v, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
+#define cas_acquire(p, expected, v)                                                                                    \
+    atomic_compare_exchange_strong_explicit(p, expected, v, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)
+#define cas_release(p, expected, v)                                                                                    \
+    atomic_compare_exchange_strong_explicit(p, expected, v, __ATOMIC_RELEASE, __ATOMIC_RELAXED)
+#define cas_seq_cst(p, expected, v)                                                                                    \
+    atomic_compare_exchange_strong_explicit(p, expected, v, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
+
+#undef atomic_flag_test_and_set_explicit
+#undef atomic_flag_clear_explicit
+#define atomic_flag_test_and_set_explicit(p, order)                                                                    \
+    (BEFORE_STEP(STEP_CHANGE, (p)), __atomic_test_and_set((p), __ATOMIC_SEQ_CST))
+#define atomic_flag_clear_explicit(p, order)                                                                           \
+    (BEFORE_STEP(STEP_STORE, (p)), __atomic_clear((bool *)(p), __ATOMIC_SEQ_CST))
 
 #endif

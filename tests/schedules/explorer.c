@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * explorer.c - explorer.h, and the functions behind seam.h
+ */
+#include "explorer.h"
+
+#define SEAM_FUNCTIONS_ONLY
+#define BEFORE_STEP(kind, address) ((void)0)
+#include "seam.h"
+#include "support/steps.h"
+#include "tls_cache.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+enum {
+    NOBODY = EXPLORER_THREADS, /* the explorer itself */
+    CONTEXTS,
+    STEPS_MAX = 20000,       /* of a schedule */
+    OPERATIONS_MAX = 500000, /* of a schedule, those that are no steps among them */
+    LOOKS = 3,
+    SEEN = 32, /* places that are remembered for that */
+    STACK = 256 * 1024
+};
+
+/* ---- threads ---- */
+
+enum state { READY, WAITS, ENDED };
+
+struct look {
+    const volatile void *address;
+    uint64_t changes; /* those there were */
+    unsigned n;
+};
+
+static struct {
+    jmp_buf context;
+    enum state state;
+    const volatile void *waits_for;
+    uint64_t since;                  /* the order of those who wait */
+    const struct timespec *deadline; /* NULL: none */
+    bool timed_out;
+    unsigned locks;
+    bool exited;
+    /* what a real thread has for itself */
+    struct thread *self;
+    int errno_;
+    void *specific;
+    struct look seen[SEEN];
+} threads[CONTEXTS];
+
+static unsigned running = NOBODY;  /* whose code the processor executes */
+static unsigned identity = NOBODY; /* whose thread-local storage it has */
+static unsigned n_threads;
+static void (*destructor)(void *value);
+static struct thread *no_thread;
+static const struct scenario *scenario;
+
+/* ---- the schedule ---- */
+
+/* What was there to choose from, the cheapest first. */
+struct choice {
+    uint8_t n, at;
+    uint8_t thread[EXPLORER_THREADS];
+    uint8_t cost[EXPLORER_THREADS];
+};
+
+static struct choice path[STEPS_MAX];
+static size_t path_length;     /* decided on; the last may be new */
+static size_t depth;           /* reached in this schedule */
+static uint8_t ran[STEPS_MAX]; /* who went on after each step */
+static size_t steps, longest;
+static unsigned used, bound; /* preemptions */
+static uint64_t changes, operations, waits, schedules;
+static struct timespec now;
+
+static const char *replay; /* what is left of a schedule to be replayed; NULL: exploring */
+static bool replaying;
+static unsigned replay_thread;
+static unsigned long replay_times;
+static const char *program;
+
+static void print_schedule(void)
+{
+    for (size_t i = 0; i < steps;) {
+        size_t n = i;
+        while (n < steps && ran[n] == ran[i])
+            n++;
+        printf("%s%zu*%u", i > 0 ? "," : "", n - i, ran[i]);
+        i = n;
+    }
+}
+
+static void report(const char *what)
+{
+    printf("%s: FAILED after %llu schedules, with %u preemptions, in thread %u: %s\n", scenario->name,
+           (unsigned long long)schedules, used, running, what);
+    printf("the schedule, so many steps of which thread: ");
+    print_schedule();
+    printf("\nagain, step by step: %s --replay ", program);
+    print_schedule();
+    printf(" %s\n", scenario->name);
+    fflush(stdout);
+}
+
+_Noreturn void explorer_fail(const char *file, int line, const char *what)
+{
+    char text[256];
+    snprintf(text, sizeof text, "%s:%d: %s", file, line, what);
+    report(text);
+    _Exit(1);
+}
+
+static void on_signal(int number)
+{
+    report(number == SIGABRT ? "the library aborted" : "a signal");
+    _Exit(1);
+}
+
+static unsigned from_replay(const struct choice *choice)
+{
+    if (replay_times == 0 && *replay != '\0') {
+        char *end;
+        replay_times = strtoul(replay, &end, 10);
+        replay_thread = *end == '*' ? (unsigned)strtoul(end + 1, &end, 10) : 0;
+        replay = *end == ',' ? end + 1 : end;
+    }
+    if (replay_times == 0)
+        return 0;
+    replay_times--;
+    for (unsigned i = 0; i < choice->n; i++)
+        if (choice->thread[i] == replay_thread)
+            return i;
+    explorer_fail(__FILE__, __LINE__, "the schedule to be replayed is not one of this scene");
+}
+
+/* The choices of the path again, then the first of each. */
+static unsigned from_path(const struct choice *choice)
+{
+    if (choice->n == 1)
+        return 0;
+    if (depth == path_length) {
+        path[path_length] = *choice;
+        path[path_length++].at = 0;
+    }
+    const struct choice *known = &path[depth++];
+    if (known->n != choice->n || memcmp(known->thread, choice->thread, choice->n) != 0)
+        explorer_fail(__FILE__, __LINE__, "the same schedule was another one this time");
+    return known->at;
+}
+
+static unsigned choose(const struct choice *choice)
+{
+    const unsigned at = replaying ? from_replay(choice) : from_path(choice);
+    used += choice->cost[at];
+    if (steps == STEPS_MAX)
+        explorer_fail(__FILE__, __LINE__, "it does not end");
+    return ran[steps++] = choice->thread[at];
+}
+
+/* The next schedule, if any: the last choice that has another way to go. */
+static bool advance(void)
+{
+    for (; path_length > 0; path_length--) {
+        struct choice *last = &path[path_length - 1];
+        if (++last->at < last->n)
+            return true;
+    }
+    return false;
+}
+
+/* ---- handing over ---- */
+
+static void run(unsigned next)
+{
+    const unsigned before = running;
+    if (next == before)
+        return;
+    threads[before].self = tls_self;
+    threads[before].errno_ = errno;
+    if (_setjmp(threads[before].context) == 0) {
+        running = identity = next;
+        tls_self = threads[next].self;
+        errno = threads[next].errno_;
+        _longjmp(threads[next].context, 1);
+    }
+}
+
+static void add(struct choice *choice, unsigned thread, unsigned cost)
+{
+    if (used + cost > bound && !replaying)
+        return;
+    choice->thread[choice->n] = (uint8_t)thread;
+    choice->cost[choice->n++] = (uint8_t)cost;
+}
+
+/* Who could go on if its time were over: the one with the earliest deadline. */
+static unsigned first_to_time_out(void)
+{
+    unsigned first = NOBODY;
+    for (unsigned t = 0; t < n_threads; t++)
+        if (threads[t].state == WAITS && threads[t].deadline != NULL &&
+            (first == NOBODY || threads[t].deadline->tv_sec < threads[first].deadline->tv_sec ||
+             (threads[t].deadline->tv_sec == threads[first].deadline->tv_sec &&
+              threads[t].deadline->tv_nsec < threads[first].deadline->tv_nsec)))
+            first = t;
+    return first;
+}
+
+/* Who goes on. `willing`: the running thread lets others go first, but can go on. */
+static void decide(bool willing)
+{
+    struct choice choice = {0};
+    const bool can = running != NOBODY && threads[running].state == READY;
+    if (can && !willing)
+        add(&choice, running, 0);
+    for (unsigned i = 1; i <= n_threads; i++) {
+        const unsigned t = running == NOBODY ? i - 1 : (running + i) % n_threads;
+        if (t != running && threads[t].state == READY)
+            add(&choice, t, can && !willing);
+    }
+    if (can && willing)
+        add(&choice, running, choice.n > 0);
+    const unsigned late = first_to_time_out();
+    if (late != NOBODY)
+        add(&choice, late, choice.n > 0);
+    if (choice.n > 0) {
+        const unsigned next = choose(&choice);
+        if (threads[next].state == WAITS) {
+            threads[next].state = READY;
+            threads[next].timed_out = true;
+            now = *threads[next].deadline;
+        }
+        run(next);
+        return;
+    }
+    for (unsigned t = 0; t < n_threads; t++)
+        if (threads[t].state != ENDED)
+            explorer_fail(__FILE__, __LINE__, "a deadlock");
+    run(NOBODY);
+}
+
+/* A place is looked at once more, and nothing has changed since. */
+static bool is_stale_look(const volatile void *address)
+{
+    struct look *look = &threads[running].seen[((uintptr_t)address >> 2 ^ (uintptr_t)address >> 7) % SEEN];
+    if (look->address != address || look->changes != changes)
+        *look = (struct look){address, changes, 0};
+    return ++look->n > LOOKS;
+}
+
+static const char *base_name(const char *file)
+{
+    const char *slash = strrchr(file, '/');
+    return slash != NULL ? slash + 1 : file;
+}
+
+static void step(bool looks, bool yields, const volatile void *address, const char *what, const char *file, int line)
+{
+    if (running == NOBODY)
+        return;
+    if (++operations > OPERATIONS_MAX)
+        explorer_fail(__FILE__, __LINE__, "it does not end");
+    if (looks && is_stale_look(address))
+        return;
+    const unsigned self = running;
+    if (scenario->at_each_step != NULL)
+        scenario->at_each_step();
+    decide(yields);
+    if (!looks)
+        changes++;
+    if (replaying)
+        printf("%5zu  thread %u  %-7s %s:%d\n", steps, self, what, base_name(file), line);
+}
+
+/* ---- behind seam.h ---- */
+
+void seam_step(int kind, const volatile void *address, const char *file, int line)
+{
+    static const char *const names[] = {[STEP_LOAD] = "load", [STEP_STORE] = "store", [STEP_CHANGE] = "change"};
+    step(kind == STEP_LOAD, false, address, names[kind], file, line);
+}
+
+static void wait_for(const volatile void *what, const struct timespec *deadline)
+{
+    threads[running].state = WAITS;
+    threads[running].waits_for = what;
+    threads[running].since = waits++;
+    threads[running].deadline = deadline;
+    threads[running].timed_out = false;
+    decide(false);
+}
+
+/* The one that waits longest; false: nobody does. */
+static bool wake_one(const volatile void *what)
+{
+    unsigned first = NOBODY;
+    for (unsigned t = 0; t < n_threads; t++)
+        if (threads[t].state == WAITS && threads[t].waits_for == what &&
+            (first == NOBODY || threads[t].since < threads[first].since))
+            first = t;
+    if (first != NOBODY)
+        threads[first].state = READY;
+    return first != NOBODY;
+}
+
+static void wake_all(const volatile void *what)
+{
+    while (wake_one(what))
+        ;
+}
+
+static void acquire(pthread_mutex_t *mutex)
+{
+    while (pthread_mutex_trylock(mutex) != 0) {
+        if (running == NOBODY)
+            explorer_fail(__FILE__, __LINE__, "a lock was never released");
+        wait_for(mutex, NULL);
+    }
+    threads[running].locks++;
+}
+
+static void release(pthread_mutex_t *mutex)
+{
+    pthread_mutex_unlock(mutex);
+    threads[running].locks--;
+    wake_all(mutex);
+}
+
+int seam_mutex_lock(pthread_mutex_t *mutex, const char *file, int line)
+{
+    step(false, false, mutex, "lock", file, line);
+    acquire(mutex);
+    return 0;
+}
+
+int seam_mutex_trylock(pthread_mutex_t *mutex, const char *file, int line)
+{
+    step(true, false, mutex, "trylock", file, line);
+    const int error = pthread_mutex_trylock(mutex);
+    if (error == 0) {
+        threads[running].locks++;
+        changes++;
+    }
+    return error;
+}
+
+int seam_mutex_unlock(pthread_mutex_t *mutex, const char *file, int line)
+{
+    step(false, false, mutex, "unlock", file, line);
+    release(mutex);
+    return 0;
+}
+
+int seam_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *deadline, const char *file,
+                   int line)
+{
+    step(false, false, cond, "wait", file, line);
+    release(mutex);
+    wait_for(cond, deadline);
+    const bool timed_out = threads[running].timed_out;
+    acquire(mutex);
+    return timed_out ? ETIMEDOUT : 0;
+}
+
+int seam_cond_signal(pthread_cond_t *cond, const char *file, int line)
+{
+    step(false, false, cond, "signal", file, line);
+    (void)wake_one(cond);
+    return 0;
+}
+
+int seam_yield(const char *file, int line)
+{
+    step(false, true, NULL, "yield", file, line);
+    return 0;
+}
+
+/* membarrier, which does nothing where memory is sequentially consistent, and is allowed. */
+long seam_syscall(const char *file, int line, long number, int command)
+{
+    (void)command;
+    step(false, false, NULL, "syscall", file, line);
+    if (number != SYS_membarrier)
+        explorer_fail(file, line, "a system call that these tests do not know");
+    return 0;
+}
+
+int seam_clock_gettime(struct timespec *at)
+{
+    *at = now;
+    return 0;
+}
+
+int seam_key_create(pthread_key_t *key, void (*at_exit)(void *value))
+{
+    *key = 0;
+    destructor = at_exit;
+    return 0;
+}
+
+int seam_setspecific(const void *value)
+{
+    threads[identity].specific = (void *)(uintptr_t)value;
+    return 0;
+}
+
+void seam_key_delete(void)
+{
+}
+
+/* ---- for the scenes ---- */
+
+unsigned explorer_self(void)
+{
+    return identity;
+}
+
+unsigned explorer_locks(void)
+{
+    return running != NOBODY ? threads[running].locks : 0;
+}
+
+void explorer_as(unsigned thread, void (*fn)(void))
+{
+    struct thread *const own = tls_self;
+    const unsigned before = identity;
+    tls_self = threads[thread].self;
+    identity = thread;
+    fn();
+    threads[thread].self = tls_self;
+    tls_self = own;
+    identity = before;
+}
+
+void explorer_exit(void)
+{
+    void *value = threads[running].specific;
+    threads[running].specific = NULL;
+    threads[running].exited = true;
+    if (value != NULL)
+        destructor(value);
+}
+
+void explorer_join(unsigned thread)
+{
+    while (threads[thread].state != ENDED)
+        wait_for(&threads[thread], NULL);
+}
+
+void explorer_step(void)
+{
+    step(false, false, NULL, "test", __FILE__, __LINE__);
+}
+
+/* ---- memory that is free ---- */
+
+/* What a thread frees is free only when the schedule is over; until then it is garbage that nobody may write to. */
+enum { GRAVES = 64, GARBAGE = 0xa5 };
+static void *graves[GRAVES];
+static size_t n_graves;
+
+void __real_free(void *memory);
+void __wrap_free(void *memory);
+void __wrap_free(void *memory)
+{
+    if (memory == NULL || running == NOBODY || n_graves == GRAVES) {
+        __real_free(memory);
+        return;
+    }
+    memset(memory, GARBAGE, malloc_usable_size(memory));
+    graves[n_graves++] = memory;
+}
+
+static void empty_graves(void)
+{
+    while (n_graves > 0) {
+        unsigned char *memory = graves[--n_graves];
+        for (size_t i = malloc_usable_size(memory); i > 0; i--)
+            if (memory[i - 1] != GARBAGE)
+                explorer_fail(__FILE__, __LINE__, "memory was written to after it was freed");
+        __real_free(memory);
+    }
+}
+
+/* ---- exploring ---- */
+
+static ucontext_t creator;
+static unsigned created;
+
+static void body(void)
+{
+    if (_setjmp(threads[created].context) == 0)
+        setcontext(&creator);
+    for (;;) {
+        scenario->threads[running]();
+        if (threads[running].locks != 0)
+            explorer_fail(__FILE__, __LINE__, "a thread ended with a lock");
+        threads[running].state = ENDED;
+        wake_all(&threads[running]);
+        decide(false);
+    }
+}
+
+/* Each waits at the beginning of its body. The way to a stack is ucontext; from then on there are jumps, which cost no
+ * system call. */
+static void make_threads(void)
+{
+    static ucontext_t contexts[EXPLORER_THREADS];
+    static _Alignas(64) unsigned char stacks[EXPLORER_THREADS][STACK];
+    for (created = 0; created < EXPLORER_THREADS; created++) {
+        threads[created].state = ENDED;
+        threads[created].self = no_thread;
+        getcontext(&contexts[created]);
+        contexts[created].uc_stack.ss_sp = stacks[created];
+        contexts[created].uc_stack.ss_size = STACK;
+        makecontext(&contexts[created], body, 0);
+        swapcontext(&creator, &contexts[created]);
+    }
+}
+
+static void run_schedule(void)
+{
+    depth = steps = used = 0;
+    operations = changes = waits = 0;
+    now = (struct timespec){1000, 0};
+    for (unsigned t = 0; t < n_threads; t++) {
+        threads[t].state = ENDED;
+        memset(threads[t].seen, 0, sizeof threads[t].seen);
+        if (threads[t].exited)
+            threads[t].self = no_thread;
+        threads[t].exited = false;
+    }
+    scenario->begin();
+    for (unsigned t = 0; t < n_threads; t++)
+        threads[t].state = READY;
+    decide(false);
+    if (scenario->at_each_step != NULL)
+        scenario->at_each_step();
+    scenario->end();
+    empty_graves();
+    schedules++;
+    if (steps > longest)
+        longest = steps;
+}
+
+static bool explore(unsigned preemptions, unsigned long floor)
+{
+    for (bound = 0; bound <= preemptions; bound++) {
+        schedules = 0;
+        path_length = 0;
+        do
+            run_schedule();
+        while (advance());
+    }
+    const bool enough = schedules >= floor;
+    printf("%s: %u threads, %llu schedules: all with at most %u preemptions; up to %zu steps%s\n", scenario->name,
+           n_threads, (unsigned long long)schedules, preemptions, longest, enough ? "" : "; FAILED: too few");
+    fflush(stdout);
+    return enough;
+}
+
+int explorer_main(int argc, char **argv, const struct scenario *scenarios, size_t n)
+{
+    bool ok = true;
+    const char *preemptions = NULL;
+    int named = 1;
+    program = argv[0];
+    for (; named + 1 < argc && strncmp(argv[named], "--", 2) == 0; named += 2) {
+        if (strcmp(argv[named], "--replay") == 0)
+            replay = argv[named + 1];
+        else if (strcmp(argv[named], "--preemptions") == 0)
+            preemptions = argv[named + 1];
+        else
+            return 2;
+    }
+    replaying = replay != NULL;
+    no_thread = tls_self;
+    signal(SIGABRT, on_signal);
+    signal(SIGSEGV, on_signal);
+    make_threads();
+    bool found = argc == named;
+    for (size_t i = 0; i < n; i++) {
+        bool wanted = argc == named;
+        for (int a = named; a < argc; a++)
+            wanted |= strcmp(argv[a], scenarios[i].name) == 0;
+        if (!wanted)
+            continue;
+        found = true;
+        scenario = &scenarios[i];
+        longest = 0;
+        for (n_threads = 0; n_threads < EXPLORER_THREADS && scenario->threads[n_threads] != NULL; n_threads++)
+            ;
+        if (replaying)
+            run_schedule();
+        else if (preemptions != NULL)
+            ok &= explore((unsigned)strtoul(preemptions, NULL, 10), 0);
+        else
+            ok &= explore(scenario->preemptions, scenario->floor);
+    }
+    return ok && found ? 0 : 1;
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * scene.c - scene.h
+ */
+#include "support/accounts.h"
+
+#include "scene.h"
+
+#include "tls_cache.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    CAPACITY = 64,
+    BUFFERS = 32, /* descriptors of a pool */
+    BLOCKS = 32,
+    BLOCK = 256,
+    HELD = 8 /* by a thread */
+};
+
+static bufferpool_t *pool;
+static size_t cap;
+static size_t limit; /* pooled buffers that may exist */
+static unsigned bypassed, refused, n_gets, n_puts;
+
+static struct caller {
+    bufferpool_buf_t *held[HELD];
+    unsigned n;
+    bool in_call;
+    bool in_get, saw_all_out;
+} callers[EXPLORER_THREADS];
+
+static bool is_held[BUFFERS]; /* by descriptor's number */
+static uint64_t stamps[BUFFERS], next_stamp;
+
+/* ---- blocks ---- */
+
+static _Alignas(64) unsigned char memory[BLOCKS][BLOCK];
+static bool in_use[BLOCKS];
+static size_t blocks;
+
+static void *take_block(size_t size, size_t align, void *ctx)
+{
+    (void)ctx;
+    explorer_check(size <= BLOCK && align <= 64 && explorer_locks() == 0);
+    explorer_step();
+    for (size_t i = 0; i < BLOCKS; i++)
+        if (!in_use[i]) {
+            in_use[i] = true;
+            blocks++;
+            return memory[i];
+        }
+    return NULL;
+}
+
+static void free_block(void *block, size_t size, void *ctx)
+{
+    (void)ctx;
+    (void)size;
+    explorer_check(explorer_locks() == 0);
+    explorer_step();
+    const size_t i = (size_t)((unsigned char *)block - memory[0]) / BLOCK;
+    explorer_check(block == memory[i] && in_use[i]);
+    in_use[i] = false;
+    blocks--;
+}
+
+/* ---- what is so at a step ---- */
+
+static struct desc *descriptor(uint32_t index)
+{
+    return desc_at(&pool->heap.table, index);
+}
+
+static bool is_pooled(const struct desc *d)
+{
+    const enum desc_state state = desc_state(load_relaxed(&d->word));
+    return state == STATE_LIVE || state == STATE_IDLE || state == STATE_LIVE_GROWN || state == STATE_IDLE_GROWN;
+}
+
+static bool nothing_idles(void)
+{
+    if ((uint32_t)load_relaxed(&pool->depot.head) != 0)
+        return false;
+    for (const struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next)
+        if (cache_idle(c) > 0)
+            return false;
+    return true;
+}
+
+static size_t pooled_held(void)
+{
+    size_t n = 0;
+    for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--)
+        n += is_held[i] && is_pooled(descriptor(i));
+    return n;
+}
+
+/* Whether callers have all, as far as the caller concerned can tell. */
+static bool all_out(const struct caller *but, struct depot_counts counts)
+{
+    size_t n = pooled_held();
+    for (unsigned t = 0; t < EXPLORER_THREADS; t++)
+        n += &callers[t] != but && callers[t].in_call;
+    return counts.pooled >= load_relaxed(&pool->max_live) && n >= counts.pooled && nothing_idles();
+}
+
+void scene_at_each_step(void)
+{
+    if (pool == NULL)
+        return;
+    const struct depot_counts counts = depot_counts(&pool->depot);
+    size_t exist = 0;
+    for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--)
+        exist += is_pooled(descriptor(i));
+    explorer_check(exist <= counts.pooled);
+    explorer_check(exist <= limit);
+    explorer_check(counts.in_flight <= counts.pooled);
+    explorer_check(cap == 0 || counts.pooled <= cap);
+    const size_t max_live = load_relaxed(&pool->max_live);
+    const size_t now = counts.pooled > max_live ? counts.pooled : max_live;
+    if (limit != SIZE_MAX && limit > now && limit < cap)
+        limit = now;
+    for (unsigned t = 0; t < EXPLORER_THREADS; t++)
+        if (callers[t].in_get && !callers[t].saw_all_out)
+            callers[t].saw_all_out = all_out(&callers[t], counts);
+}
+
+/* ---- calls ---- */
+
+static struct caller *caller(void)
+{
+    return &callers[explorer_self()];
+}
+
+static void begin_call(struct caller *c, bool get)
+{
+    c->in_call = true;
+    c->in_get = get;
+    c->saw_all_out = false;
+}
+
+static void end_call(struct caller *c)
+{
+    c->in_call = c->in_get = false;
+}
+
+static bool is_bypass(bufferpool_buf_t *buf)
+{
+    return desc_state(load_relaxed(&desc_of(buf)->word)) == STATE_BYPASS;
+}
+
+static void take(struct caller *c, bufferpool_buf_t *buf)
+{
+    const uint32_t index = desc_of(buf)->index;
+    explorer_check(index < BUFFERS && !is_held[index]);
+    explorer_check(buf->len == 0 && buf->cap >= CAPACITY && c->n < HELD);
+    is_held[index] = true;
+    c->held[c->n++] = buf;
+    n_gets++;
+    stamps[index] = ++next_stamp;
+    memcpy(buf->data, &next_stamp, sizeof next_stamp);
+}
+
+static void took(struct caller *c, bufferpool_buf_t *buf)
+{
+    scene_at_each_step();
+    if (buf == NULL || is_bypass(buf)) {
+        explorer_check(c->saw_all_out);
+        *(buf != NULL ? &bypassed : &refused) += 1;
+    }
+    if (buf != NULL)
+        take(c, buf);
+    end_call(c);
+}
+
+void scene_get(void)
+{
+    struct caller *c = caller();
+    begin_call(c, true);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    explorer_check(buf != NULL);
+    took(c, buf);
+}
+
+void scene_try_get(void)
+{
+    struct caller *c = caller();
+    begin_call(c, true);
+    bufferpool_buf_t *buf = bufferpool_try_get(pool);
+    explorer_check(buf != NULL || errno == EAGAIN);
+    took(c, buf);
+}
+
+void scene_get_timed(unsigned timeout_ms)
+{
+    struct caller *c = caller();
+    begin_call(c, true);
+    bufferpool_buf_t *buf = bufferpool_get_timed(pool, timeout_ms);
+    explorer_check(buf != NULL || (errno == ETIMEDOUT && timeout_ms != BUFFERPOOL_NEVER));
+    explorer_check(buf == NULL || !is_bypass(buf));
+    took(c, buf);
+}
+
+void scene_put(void)
+{
+    struct caller *c = caller();
+    if (c->n == 0)
+        return;
+    bufferpool_buf_t *buf = c->held[--c->n];
+    const uint32_t index = desc_of(buf)->index;
+    explorer_check(memcmp(buf->data, &stamps[index], sizeof stamps[index]) == 0);
+    is_held[index] = false;
+    begin_call(c, false);
+    bufferpool_put(buf);
+    end_call(c);
+    n_puts++;
+}
+
+unsigned scene_has(void)
+{
+    return caller()->n;
+}
+
+void scene_set_max_live(size_t n)
+{
+    const size_t before = bufferpool_max_live(pool);
+    const bool raises = n == 0 || n > before;
+    if (raises)
+        limit = cap = n == 0 ? SIZE_MAX : n;
+    bufferpool_set_max_live(pool, n);
+    if (!raises) {
+        const size_t pooled = depot_counts(&pool->depot).pooled;
+        limit = pooled > n ? pooled : n;
+    }
+}
+
+void scene_destroy(void)
+{
+    bufferpool_t *doomed = pool;
+    pool = NULL;
+    explorer_check(bufferpool_destroy(doomed) == 0);
+    explorer_check(blocks == 0);
+}
+
+/* ---- before and after ---- */
+
+static unsigned argument;
+
+static void give(void)
+{
+    for (unsigned i = 0; i < argument; i++)
+        take(caller(), bufferpool_get(pool));
+}
+
+static void give_back(void)
+{
+    for (unsigned i = 0; i < argument; i++)
+        scene_put();
+}
+
+void scene_give(unsigned thread, unsigned n)
+{
+    argument = n;
+    explorer_as(thread, give);
+}
+
+void scene_return(unsigned thread, unsigned n)
+{
+    argument = n;
+    explorer_as(thread, give_back);
+}
+
+void scene_flush(unsigned thread)
+{
+    explorer_as(thread, bufferpool_thread_flush);
+}
+
+void scene_begin(size_t max_live, size_t cached, size_t idle)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.name = "scene";
+    config.buffer_capacity = CAPACITY;
+    config.max_capacity = CAPACITY;
+    config.max_live = max_live;
+    config.thread_cache_bytes = cached * CAPACITY;
+    config.max_idle_bytes = idle * CAPACITY;
+    config.reclaim_interval_ms = BUFFERPOOL_NEVER;
+    config.alloc = take_block;
+    config.free = free_block;
+    pool = bufferpool_create(&config);
+    explorer_check(pool != NULL);
+    cap = max_live == 0 ? SIZE_MAX : max_live;
+    limit = cap;
+    bypassed = refused = n_gets = n_puts = 0;
+    memset(callers, 0, sizeof callers);
+    memset(is_held, 0, sizeof is_held);
+}
+
+bufferpool_t *scene_pool(void)
+{
+    return pool;
+}
+
+unsigned scene_bypassed(void)
+{
+    return bypassed;
+}
+
+unsigned scene_refused(void)
+{
+    return refused;
+}
+
+static void mark(bool *found, uint32_t index)
+{
+    explorer_check(index < BUFFERS && !found[index] && !is_held[index]);
+    explorer_check(desc_state(load_relaxed(&descriptor(index)->word)) == STATE_IDLE);
+    found[index] = true;
+}
+
+static void mark_caches(bool *found)
+{
+    for (struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next) {
+        explorer_check(!load_relaxed(&c->busy));
+        for (uint32_t i = 0; i < cache_idle(c); i++)
+            mark(found, cache_slots(c)[i]->index);
+    }
+}
+
+static void mark_depot(bool *found)
+{
+    uint32_t index = (uint32_t)load_relaxed(&pool->depot.head);
+    while (index != 0) {
+        struct desc *head = descriptor(index);
+        const struct magazine magazine = {head, load_relaxed(&head->count) & ~((uint32_t)1 << 31), false};
+        struct desc *bufs[MAGAZINE_MAX];
+        explorer_check(magazine.n >= 1 && magazine.n <= MAGAZINE_MAX);
+        magazine_open(&magazine, &pool->heap.table, bufs);
+        for (uint32_t i = 0; i < magazine.n; i++)
+            mark(found, bufs[i]->index);
+        index = load_relaxed(&head->below);
+    }
+}
+
+static void check_places(void)
+{
+    bool found[BUFFERS] = {false};
+    mark_caches(found);
+    mark_depot(found);
+    for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--)
+        explorer_check(found[i] == (desc_state(load_relaxed(&descriptor(i)->word)) == STATE_IDLE));
+}
+
+static void return_all(void)
+{
+    while (scene_has() > 0)
+        scene_put();
+}
+
+void scene_end(void)
+{
+    if (pool == NULL)
+        return;
+    scene_at_each_step();
+    check_places();
+    size_t held = 0;
+    for (unsigned t = 0; t < EXPLORER_THREADS; t++)
+        held += callers[t].n;
+    explorer_check(accounts_agree(pool));
+    explorer_check(laws_hold(pool, NULL, held));
+    const bufferpool_stats_t stats = stats_of(pool);
+    explorer_check(sum_of_gets(&stats) == n_gets && sum_of_puts(&stats) == n_puts && stats.gets_refused == refused);
+    explorer_check(stats.gets_bypass == bypassed);
+    explorer_check(blocks == stats.live + stats.bypass_live + idle_of(&stats));
+    for (unsigned t = 0; t < EXPLORER_THREADS; t++)
+        explorer_as(t, return_all);
+    (void)bufferpool_trim(pool);
+    explorer_check(blocks == 0);
+    scene_destroy();
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * scene.h - a pool and what its callers do, with the laws that hold in whatever order the steps come
+ *
+ * At each step:
+ *     no more pooled buffers exist than the cap allows or, when it was lowered, existed when that call returned;
+ *     in_flight <= pooled <= cap, and no fewer are counted as pooled than exist.
+ * At each get and put:
+ *     nobody else has the buffer, its bytes are as who had it left them, hooks are called with no lock held;
+ *     a get bypasses or is refused only if there was a step during it at which nothing idled anywhere and callers, and
+ *     other calls with one each, had all that the cap allows.
+ * When all threads have ended:
+ *     each idle buffer lies in the depot or in one cache, once; every account agrees with that, and the statistics with
+ *     what the callers counted; trim and destroy leave no block.
+ */
+#ifndef SCHEDULES_SCENE_H
+#define SCHEDULES_SCENE_H
+
+#include "bufferpool.h"
+#include "explorer.h"
+
+/* A new pool: the cap, how many buffers a thread's cache may have, max_idle_bytes in buffers. */
+void scene_begin(size_t cap, size_t cached, size_t idle);
+void scene_at_each_step(void);
+void scene_end(void);
+
+bufferpool_t *scene_pool(void);
+
+/* Of the thread: the buffers that it has, as a stack. A get that gets none has been refused. */
+void scene_get(void);
+void scene_try_get(void);
+void scene_get_timed(unsigned timeout_ms);
+void scene_put(void); /* the last; none: nothing */
+unsigned scene_has(void);
+
+/* In begin: the thread puts what it has, and moves its cache to the depot, in one magazine. */
+void scene_give(unsigned thread, unsigned n);   /* the thread gets so many */
+void scene_return(unsigned thread, unsigned n); /* the thread puts so many of them */
+void scene_flush(unsigned thread);              /* its cache goes to the depot */
+
+void scene_set_max_live(size_t n);
+void scene_destroy(void);
+
+/* What the gets of this schedule came to. */
+unsigned scene_bypassed(void);
+unsigned scene_refused(void);
+
+#endif
