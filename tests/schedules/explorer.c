@@ -48,6 +48,7 @@ static struct {
     const struct timespec *deadline; /* NULL: none */
     bool timed_out;
     unsigned locks;
+    unsigned lets_first; /* bits: those that it yielded to and that have not run since */
     bool exited;
     /* what a real thread has for itself */
     struct thread *self;
@@ -214,20 +215,47 @@ static unsigned first_to_time_out(void)
     return first;
 }
 
+/* Whether all who could have gone on when the thread yielded have done so meanwhile, or cannot any more. */
+static bool had_patience(unsigned thread)
+{
+    for (unsigned t = 0; t < n_threads; t++)
+        if ((threads[thread].lets_first >> t & 1) != 0 && threads[t].state == READY)
+            return false;
+    return true;
+}
+
+static void yield_to_all(unsigned thread)
+{
+    threads[thread].lets_first = 0;
+    for (unsigned t = 0; t < n_threads; t++)
+        if (t != thread && threads[t].state == READY)
+            threads[thread].lets_first |= 1u << t;
+}
+
+static void note_running(unsigned thread)
+{
+    for (unsigned t = 0; t < n_threads; t++)
+        threads[t].lets_first &= ~(1u << thread);
+    threads[thread].lets_first = 0;
+}
+
 /* Who goes on. `willing`: the running thread lets others go first, but can go on. */
 static void decide(bool willing)
 {
     struct choice choice = {0};
     const bool can = running != NOBODY && threads[running].state == READY;
+    const unsigned from = running == NOBODY ? n_threads - 1 : running;
+    if (can && willing)
+        yield_to_all(running);
     if (can && !willing)
         add(&choice, running, 0);
-    for (unsigned i = 1; i <= n_threads; i++) {
-        const unsigned t = running == NOBODY ? i - 1 : (running + i) % n_threads;
-        if (t != running && threads[t].state == READY)
-            add(&choice, t, can && !willing);
-    }
-    if (can && willing)
-        add(&choice, running, choice.n > 0);
+    const bool free = choice.n == 0;
+    for (unsigned impatient = 0; impatient < 2; impatient++)
+        for (unsigned i = 1; i <= n_threads; i++) {
+            const unsigned t = (from + i) % n_threads;
+            if ((t != running || willing) && threads[t].state == READY && had_patience(t) == !impatient)
+                add(&choice, t, !free || (impatient && choice.n > 0));
+        }
     const unsigned late = first_to_time_out();
     if (late != NOBODY)
         add(&choice, late, choice.n > 0);
@@ -238,6 +266,7 @@ static void decide(bool willing)
             threads[next].timed_out = true;
             now = *threads[next].deadline;
         }
+        note_running(next);
         run(next);
         return;
     }
@@ -533,6 +562,7 @@ static void run_schedule(void)
     now = (struct timespec){1000, 0};
     for (unsigned t = 0; t < n_threads; t++) {
         threads[t].state = ENDED;
+        threads[t].lets_first = 0;
         memset(threads[t].seen, 0, sizeof threads[t].seen);
         if (threads[t].exited)
             threads[t].self = no_thread;

@@ -5,8 +5,9 @@
  * The threads are coroutines of one: just one runs, and before each atomic operation, lock, unlock, wait, signal, yield
  * and barrier of the library (seam.h) the explorer decides which goes on. Taking the processor from a thread that could
  * have gone on is a preemption. All orders with at most so many preemptions are run, depth first: first those with none,
- * then those with at most one, and so on, so that the first that fails is one with the fewest. Where a thread waits,
- * yields or ends, any other may go on, which is no preemption.
+ * then those with at most one, and so on, so that the first that fails is one with the fewest. Where a thread waits
+ * or ends, any other may go on, which is no preemption. Where it yields, any that did not itself yield to one that has
+ * not run since: yielding is fair.
  *
  * Memory is sequentially consistent here. A compare-and-swap fails only if another came first, and nobody is woken for
  * nothing. Time stands still until a wait with a deadline ends by it: when no thread can go on, or, as a preemption, at
