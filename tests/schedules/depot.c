@@ -194,8 +194,10 @@ static void lowers_the_cap(void)
 {
     store_seq_cst(&max_live, 1); /* as bufferpool_set_max_live does, which may be stopped there */
     explorer_step();
-    if (!depot_over_cap(&depot, &max_live))
+    if (!depot_over_cap(&depot, &max_live)) {
         limit = 1;
+        explorer_touch();
+    }
 }
 
 static void none_of_one(void)
@@ -276,8 +278,10 @@ static void one_out_one_in(void)
 static void asks_for_the_verdict(void)
 {
     asks = true;
+    explorer_touch();
     exhausted = depot_exhausted(&depot, &max_live);
-    at_each_step_of_the_verdict();
+    explorer_touch();
+    explorer_laws();
     asks = false;
     explorer_check(!exhausted || nothing_there);
 }

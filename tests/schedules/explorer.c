@@ -23,8 +23,7 @@
 enum {
     NOBODY = EXPLORER_THREADS, /* the explorer itself */
     CONTEXTS,
-    STEPS_MAX = 20000,       /* of a schedule */
-    OPERATIONS_MAX = 500000, /* of a schedule, those that are no steps among them */
+    OPERATIONS_MAX = 200000, /* of a schedule */
     LOOKS = 3,
     SEEN = 32, /* places that are remembered for that */
     STACK = 256 * 1024
@@ -73,13 +72,13 @@ struct choice {
     uint8_t cost[EXPLORER_THREADS];
 };
 
-static struct choice path[STEPS_MAX];
-static size_t path_length;     /* decided on; the last may be new */
-static size_t depth;           /* reached in this schedule */
-static uint8_t ran[STEPS_MAX]; /* who went on after each step */
-static size_t steps, longest;
+static struct choice path[OPERATIONS_MAX];
+static size_t path_length;          /* decided on; the last may be new */
+static size_t depth;                /* reached in this schedule */
+static uint8_t ran[OPERATIONS_MAX]; /* who went on at each operation */
+static size_t operations, longest;
 static unsigned used, bound; /* preemptions */
-static uint64_t changes, operations, waits, schedules;
+static uint64_t changes, checked, waits, schedules;
 static struct timespec now;
 
 static const char *replay; /* what is left of a schedule to be replayed; NULL: exploring */
@@ -90,9 +89,9 @@ static const char *program;
 
 static void print_schedule(void)
 {
-    for (size_t i = 0; i < steps;) {
+    for (size_t i = 0; i < operations;) {
         size_t n = i;
-        while (n < steps && ran[n] == ran[i])
+        while (n < operations && ran[n] == ran[i])
             n++;
         printf("%s%zu*%u", i > 0 ? "," : "", n - i, ran[i]);
         i = n;
@@ -103,7 +102,7 @@ static void report(const char *what)
 {
     printf("%s: FAILED after %llu schedules, with %u preemptions, in thread %u: %s\n", scenario->name,
            (unsigned long long)schedules, used, running, what);
-    printf("the schedule, so many steps of which thread: ");
+    printf("the schedule, so many operations of which thread: ");
     print_schedule();
     printf("\nagain, step by step: %s --replay ", program);
     print_schedule();
@@ -157,13 +156,19 @@ static unsigned from_path(const struct choice *choice)
     return known->at;
 }
 
+static void note(unsigned thread)
+{
+    if (operations == OPERATIONS_MAX)
+        explorer_fail(__FILE__, __LINE__, "it does not end");
+    ran[operations++] = (uint8_t)thread;
+}
+
 static unsigned choose(const struct choice *choice)
 {
     const unsigned at = replaying ? from_replay(choice) : from_path(choice);
     used += choice->cost[at];
-    if (steps == STEPS_MAX)
-        explorer_fail(__FILE__, __LINE__, "it does not end");
-    return ran[steps++] = choice->thread[at];
+    note(choice->thread[at]);
+    return choice->thread[at];
 }
 
 /* The next schedule, if any: the last choice that has another way to go. */
@@ -291,22 +296,104 @@ static const char *base_name(const char *file)
     return slash != NULL ? slash + 1 : file;
 }
 
+/* ---- which operations are steps ---- */
+
+/* A line of the sources, of which operations are steps if two threads ever met at a place that is touched there. */
+struct line {
+    const char *file;
+    int number;
+    bool met;
+};
+
+enum { LINES = 4096, PLACES = 1024, TOUCHING = 24 };
+static struct line lines[LINES];
+static bool met_anew; /* in this exploration, which is then not the last */
+
+/* What was touched in this schedule, by which threads, where. */
+static struct place {
+    const volatile void *address;
+    uint64_t schedule;
+    unsigned threads; /* bits */
+    bool changed;
+    unsigned n;
+    struct line *touching[TOUCHING];
+} places[PLACES];
+static uint64_t this_schedule; /* of all there ever were */
+
+static struct line *line_of(const char *file, int number)
+{
+    size_t i = ((uintptr_t)file >> 3) * 31 + (unsigned)number * 7u;
+    for (;; i++) {
+        struct line *line = &lines[i % LINES];
+        if (line->file == NULL)
+            *line = (struct line){file, number, false};
+        if (line->file == file && line->number == number)
+            return line;
+    }
+}
+
+static struct place *place_of(const volatile void *address)
+{
+    for (size_t i = (uintptr_t)address >> 2, n = 0; n < PLACES; i++, n++) {
+        struct place *place = &places[i % PLACES];
+        if (place->schedule != this_schedule)
+            *place = (struct place){.address = address, .schedule = this_schedule};
+        if (place->address == address)
+            return place;
+    }
+    explorer_fail(__FILE__, __LINE__, "more places than this knows");
+}
+
+/* Notes who touches what. Whether it is a step. */
+static bool touch(bool looks, const volatile void *address, const char *file, int number)
+{
+    struct line *line = line_of(file, number);
+    struct place *place = place_of(address);
+    place->threads |= 1u << running;
+    place->changed |= !looks;
+    unsigned i = 0;
+    while (i < place->n && place->touching[i] != line)
+        i++;
+    if (i == place->n) {
+        if (i == TOUCHING)
+            explorer_fail(__FILE__, __LINE__, "more lines than this knows touch a place");
+        place->touching[place->n++] = line;
+    }
+    if (place->changed && (place->threads & (place->threads - 1)) != 0)
+        for (i = 0; i < place->n; i++) {
+            met_anew |= !place->touching[i]->met;
+            place->touching[i]->met = true;
+        }
+    return line->met;
+}
+
+static bool quiet; /* the library is called by the laws themselves */
+
+void explorer_laws(void)
+{
+    if (scenario->at_each_step == NULL || changes == checked)
+        return;
+    quiet = true;
+    scenario->at_each_step();
+    quiet = false;
+    checked = changes;
+}
+
 static void step(bool looks, bool yields, const volatile void *address, const char *what, const char *file, int line)
 {
-    if (running == NOBODY)
-        return;
-    if (++operations > OPERATIONS_MAX)
-        explorer_fail(__FILE__, __LINE__, "it does not end");
-    if (looks && is_stale_look(address))
+    if (running == NOBODY || quiet)
         return;
     const unsigned self = running;
-    if (scenario->at_each_step != NULL)
-        scenario->at_each_step();
-    decide(yields);
+    explorer_laws();
+    const bool is_step = address == NULL || touch(looks, address, file, line);
+    if (replaying || (is_step && !(looks && is_stale_look(address))))
+        decide(yields);
+    else
+        note(self);
+    if (replaying)
+        printf("thread %u  %-7s %s:%d\n", self, what, base_name(file), line);
     if (!looks)
         changes++;
-    if (replaying)
-        printf("%5zu  thread %u  %-7s %s:%d\n", steps, self, what, base_name(file), line);
 }
 
 /* ---- behind seam.h ---- */
@@ -376,6 +463,8 @@ int seam_mutex_trylock(pthread_mutex_t *mutex, const char *file, int line)
     const int error = pthread_mutex_trylock(mutex);
     if (error == 0) {
         threads[running].locks++;
+        if (running != NOBODY && !quiet)
+            (void)touch(false, mutex, file, line);
         changes++;
     }
     return error;
@@ -484,6 +573,11 @@ void explorer_join(unsigned thread)
         wait_for(&threads[thread], NULL);
 }
 
+void explorer_touch(void)
+{
+    changes++;
+}
+
 void explorer_step(void)
 {
     step(false, false, NULL, "test", __FILE__, __LINE__);
@@ -517,6 +611,30 @@ static void empty_graves(void)
                 explorer_fail(__FILE__, __LINE__, "memory was written to after it was freed");
         __real_free(memory);
     }
+}
+
+/* One mapping is kept for the next of its size: there is one in each schedule, the table of descriptors. */
+static void *kept;
+static size_t kept_bytes;
+
+void *seam_mmap(size_t bytes)
+{
+    if (kept == NULL || kept_bytes != bytes)
+        return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory = kept;
+    kept = NULL;
+    memset(memory, 0, bytes);
+    return memory;
+}
+
+int seam_munmap(void *memory, size_t bytes)
+{
+    if (kept != NULL)
+        return munmap(memory, bytes);
+    memset(memory, GARBAGE, bytes);
+    kept = memory;
+    kept_bytes = bytes;
+    return 0;
 }
 
 /* ---- exploring ---- */
@@ -557,8 +675,11 @@ static void make_threads(void)
 
 static void run_schedule(void)
 {
-    depth = steps = used = 0;
-    operations = changes = waits = 0;
+    depth = used = 0;
+    operations = waits = 0;
+    changes = 1;
+    checked = 0;
+    this_schedule++;
     now = (struct timespec){1000, 0};
     for (unsigned t = 0; t < n_threads; t++) {
         threads[t].state = ENDED;
@@ -572,26 +693,34 @@ static void run_schedule(void)
     for (unsigned t = 0; t < n_threads; t++)
         threads[t].state = READY;
     decide(false);
-    if (scenario->at_each_step != NULL)
-        scenario->at_each_step();
+    changes++;
+    explorer_laws();
     scenario->end();
     empty_graves();
     schedules++;
-    if (steps > longest)
-        longest = steps;
+    if (operations > longest)
+        longest = operations;
+}
+
+/* False: lines were found that had been no steps; so this has to begin anew. */
+static bool explore_all(void)
+{
+    schedules = path_length = 0;
+    met_anew = false;
+    do
+        run_schedule();
+    while (!met_anew && advance());
+    return !met_anew;
 }
 
 static bool explore(unsigned preemptions, unsigned long floor)
 {
-    for (bound = 0; bound <= preemptions; bound++) {
-        schedules = 0;
-        path_length = 0;
-        do
-            run_schedule();
-        while (advance());
-    }
+    memset(lines, 0, sizeof lines);
+    for (bound = 0; bound <= preemptions; bound++)
+        while (!explore_all())
+            ;
     const bool enough = schedules >= floor;
-    printf("%s: %u threads, %llu schedules: all with at most %u preemptions; up to %zu steps%s\n", scenario->name,
+    printf("%s: %u threads, %llu schedules: all with at most %u preemptions; up to %zu operations%s\n", scenario->name,
            n_threads, (unsigned long long)schedules, preemptions, longest, enough ? "" : "; FAILED: too few");
     fflush(stdout);
     return enough;

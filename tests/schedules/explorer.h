@@ -3,7 +3,7 @@
  * explorer.h - runs a scene of two or three threads over and over, each time in another order, until there is none left
  *
  * The threads are coroutines of one: just one runs, and before each atomic operation, lock, unlock, wait, signal, yield
- * and barrier of the library (seam.h) the explorer decides which goes on. Taking the processor from a thread that could
+ * and barrier of the library (seam.h), the steps, the explorer decides which goes on. Taking the processor from a thread that could
  * have gone on is a preemption. All orders with at most so many preemptions are run, depth first: first those with none,
  * then those with at most one, and so on, so that the first that fails is one with the fewest. Where a thread waits
  * or ends, any other may go on, which is no preemption. Where it yields, any that did not itself yield to one that has
@@ -13,8 +13,11 @@
  * nothing. Time stands still until a wait with a deadline ends by it: when no thread can go on, or, as a preemption, at
  * any moment before.
  *
- * One economy: a thread that looks at the same place again, while nobody changed anything anywhere, is stopped there
- * LOOKS times and no more. Loops that wait for somebody are cut short by it, not what they wait for.
+ * Two economies. An operation on a place that no other thread touches, or that nobody changes, is no step: it makes no
+ * difference on which side of it another thread comes in. Which lines those are is found out by running: whenever a
+ * schedule has two threads meet at a place, the lines that touch it are steps, and the exploration starts anew. The last
+ * one found no such line. And a thread that looks at the same place again, while nobody changed anything anywhere, is
+ * stopped there LOOKS times and no more: loops that wait for somebody are cut short by it, not what they wait for.
  */
 #ifndef SCHEDULES_EXPLORER_H
 #define SCHEDULES_EXPLORER_H
@@ -51,6 +54,12 @@ void explorer_join(unsigned thread);
 
 /* How many locks the running thread holds; 0 outside of the threads. */
 unsigned explorer_locks(void);
+
+/* What the test's laws depend on has changed. */
+void explorer_touch(void);
+
+/* In a thread: calls at_each_step, unless nothing changed since it was. */
+void explorer_laws(void);
 
 /* A step of the test's own. */
 void explorer_step(void);

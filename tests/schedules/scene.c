@@ -21,7 +21,8 @@ enum {
 
 static bufferpool_t *pool;
 static size_t cap;
-static size_t limit; /* pooled buffers that may exist */
+static size_t limit;      /* pooled buffers that may exist */
+static size_t lowered_to; /* 0: the cap was not lowered */
 static unsigned bypassed, refused, n_gets, n_puts;
 
 static struct caller {
@@ -118,10 +119,10 @@ void scene_at_each_step(void)
     explorer_check(exist <= limit);
     explorer_check(counts.in_flight <= counts.pooled);
     explorer_check(cap == 0 || counts.pooled <= cap);
-    const size_t max_live = load_relaxed(&pool->max_live);
-    const size_t now = counts.pooled > max_live ? counts.pooled : max_live;
-    if (limit != SIZE_MAX && limit > now && limit < cap)
-        limit = now;
+    if (lowered_to != 0) {
+        const size_t now = counts.pooled > lowered_to ? counts.pooled : lowered_to;
+        limit = now < limit ? now : limit;
+    }
     for (unsigned t = 0; t < EXPLORER_THREADS; t++)
         if (callers[t].in_get && !callers[t].saw_all_out)
             callers[t].saw_all_out = all_out(&callers[t], counts);
@@ -136,6 +137,7 @@ static struct caller *caller(void)
 
 static void begin_call(struct caller *c, bool get)
 {
+    explorer_touch();
     c->in_call = true;
     c->in_get = get;
     c->saw_all_out = false;
@@ -143,6 +145,7 @@ static void begin_call(struct caller *c, bool get)
 
 static void end_call(struct caller *c)
 {
+    explorer_touch();
     c->in_call = c->in_get = false;
 }
 
@@ -165,7 +168,8 @@ static void take(struct caller *c, bufferpool_buf_t *buf)
 
 static void took(struct caller *c, bufferpool_buf_t *buf)
 {
-    scene_at_each_step();
+    explorer_touch();
+    explorer_laws();
     if (buf == NULL || is_bypass(buf)) {
         explorer_check(c->saw_all_out);
         *(buf != NULL ? &bypassed : &refused) += 1;
@@ -225,14 +229,17 @@ unsigned scene_has(void)
 
 void scene_set_max_live(size_t n)
 {
-    const size_t before = bufferpool_max_live(pool);
+    const size_t before = load_relaxed(&pool->max_live);
     const bool raises = n == 0 || n > before;
-    if (raises)
+    if (raises) {
         limit = cap = n == 0 ? SIZE_MAX : n;
+        lowered_to = 0;
+    }
     bufferpool_set_max_live(pool, n);
     if (!raises) {
-        const size_t pooled = depot_counts(&pool->depot).pooled;
-        limit = pooled > n ? pooled : n;
+        lowered_to = n;
+        explorer_touch();
+        explorer_laws();
     }
 }
 
@@ -293,6 +300,7 @@ void scene_begin(size_t max_live, size_t cached, size_t idle)
     explorer_check(pool != NULL);
     cap = max_live == 0 ? SIZE_MAX : max_live;
     limit = cap;
+    lowered_to = 0;
     bypassed = refused = n_gets = n_puts = 0;
     memset(callers, 0, sizeof callers);
     memset(is_held, 0, sizeof is_held);

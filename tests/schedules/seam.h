@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +28,8 @@ int seam_clock_gettime(struct timespec *now);
 int seam_key_create(pthread_key_t *key, void (*destructor)(void *value));
 int seam_setspecific(const void *value);
 void seam_key_delete(void);
+void *seam_mmap(size_t bytes);
+int seam_munmap(void *memory, size_t bytes);
 
 /* The explorer itself only defines these. */
 #ifndef SEAM_FUNCTIONS_ONLY
@@ -46,6 +49,8 @@ void seam_key_delete(void);
 #define clock_gettime(clock, now)               seam_clock_gettime(now)
 #define pthread_key_create(key, destructor)     seam_key_create((key), (destructor))
 #define pthread_setspecific(key, value)         seam_setspecific(value)
+#define mmap(at, bytes, ...)                    seam_mmap(bytes)
+#define munmap(memory, bytes)                   seam_munmap((memory), (bytes))
 #define pthread_key_delete(key)                 seam_key_delete()
 
 #endif
