@@ -744,6 +744,7 @@ int explorer_main(int argc, char **argv, const struct scenario *scenarios, size_
     no_thread = tls_self;
     signal(SIGABRT, on_signal);
     signal(SIGSEGV, on_signal);
+    signal(SIGBUS, on_signal);
     make_threads();
     bool found = argc == named;
     for (size_t i = 0; i < n; i++) {

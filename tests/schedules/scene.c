@@ -227,6 +227,14 @@ unsigned scene_has(void)
     return caller()->n;
 }
 
+void scene_have_from(unsigned thread)
+{
+    struct caller *c = caller(), *from = &callers[thread];
+    explorer_step();
+    while (from->n > 0 && c->n < HELD)
+        c->held[c->n++] = from->held[--from->n];
+}
+
 void scene_set_max_live(size_t n)
 {
     const size_t before = load_relaxed(&pool->max_live);
@@ -309,16 +317,6 @@ void scene_begin(size_t max_live, size_t cached, size_t idle)
 bufferpool_t *scene_pool(void)
 {
     return pool;
-}
-
-unsigned scene_bypassed(void)
-{
-    return bypassed;
-}
-
-unsigned scene_refused(void)
-{
-    return refused;
 }
 
 static void mark(bool *found, uint32_t index)

@@ -32,17 +32,14 @@ void scene_try_get(void);
 void scene_get_timed(unsigned timeout_ms);
 void scene_put(void); /* the last; none: nothing */
 unsigned scene_has(void);
+void scene_have_from(unsigned thread); /* what the other one has, if any, is this one's from now on */
 
-/* In begin: the thread puts what it has, and moves its cache to the depot, in one magazine. */
+/* In begin: the thread gets and puts, as no part of the schedule. */
 void scene_give(unsigned thread, unsigned n);   /* the thread gets so many */
 void scene_return(unsigned thread, unsigned n); /* the thread puts so many of them */
 void scene_flush(unsigned thread);              /* its cache goes to the depot */
 
 void scene_set_max_live(size_t n);
 void scene_destroy(void);
-
-/* What the gets of this schedule came to. */
-unsigned scene_bypassed(void);
-unsigned scene_refused(void);
 
 #endif

@@ -1,0 +1,94 @@
+#!/bin/sh
+# mutants.sh FOLDER PROGRAM-OBJECTS... -- LINK...: each mistake made in a copy of src/ is found by the scene that is named
+# with it. FOLDER is the root of the project; the objects are those of the programs, in whose names the programs' are; after
+# -- what else is linked. In the current folder; CC is the compiler, CFLAGS are those of the stepped sources.
+set -eu
+root=$1
+shift
+objects=
+while test "$1" != --; do
+    objects="$objects $1"
+    shift
+done
+shift
+
+number=0
+
+# mutant NAME PROGRAM SCENE FILE EDIT [SOURCE]: the edit of FILE, by sed, is compiled in SOURCE, which is FILE if that is one
+mutant() {
+    rm -rf mutant
+    mkdir mutant
+    cp "$root"/src/*.[ch] mutant
+    sed "$5" "$root/src/$4" >"mutant/$4"
+    if cmp -s "$root/src/$4" "mutant/$4"; then
+        echo "$1: the edit of $4 changes nothing"
+        exit 1
+    fi
+    for object in $objects; do
+        case $object in */"$2".c.o) program=$object ;; esac
+    done
+    # shellcheck disable=SC2086
+    ${CC:-cc} -Imutant $CFLAGS -w -c "mutant/${6:-$4}" -o mutant/mutant.o
+    ${CC:-cc} -o mutant/mutant "$program" mutant/mutant.o $LINK
+    if ./mutant/mutant "$3" >mutant/out; then
+        echo "$1: NOT FOUND by $3"
+        cat mutant/out
+        failed=yes
+        return
+    fi
+    grep -q FAILED mutant/out || { echo "$1: no schedule"; cat mutant/out; exit 1; }
+    sed -n "s/^$3: FAILED after \([0-9]* schedules, with [0-9]* preemptions\).*: \(.*\)/$1: found by $3 after \1: \2/p" mutant/out
+    number=$((number + 1))
+}
+
+failed=no
+LINK=$*
+
+# the depot
+mutant tag_stands_still depot head_comes_back depot.c 's/((head & ~(HEAD_TAG - 1)) + HEAD_TAG)/(head \& ~(HEAD_TAG - 1))/'
+mutant pushed_before_counted depot head_comes_back depot.c \
+    '/^void depot_push/,/^}/{/sub_release/d;s/    depot_restore(.*/& sub_release(\&depot->counts, IN_FLIGHT(n));/;}'
+mutant below_written_once depot head_comes_back_beside_a_third depot.c \
+    '/^void depot_restore/,/^}/{s/    do {/store_relaxed(\&first->below, HEAD_INDEX(head)); do {/;/^        store_relaxed/d;}'
+mutant cap_read_once depot cap_lowered depot.c 's/if (counts_of(after).pooled > cap_of(max_live))/if (0)/'
+mutant counted_by_a_store depot made_at_the_cap depot.c \
+    's/while (!cas_seq_cst(&depot->counts, &counts, after));/while (0); store_relaxed(\&depot->counts, after);/'
+mutant verdict_without_in_flight depot verdict depot.c 's/ && counts.in_flight >= counts.pooled//'
+mutant verdict_without_pressure cache owner_and_get_at_the_cap depot.c 's/return counts.pressure && /return /'
+mutant wanted_after_the_look wait wait_and_put wait.c \
+    '/^struct wait_result wait_for_buffer/,/^}/{/depot_want(/d;s/    serve_all(pool);/& depot_want(\&pool->depot, true);/;}'
+
+# the cap
+mutant place_given_up_before_the_block cache owners_and_cap_lowered pool.c \
+    '/^static enum counter drop/,/^}/{/depot_unreserve/d;s/    pool_free_buffer(/depot_unreserve(\&pool->depot, 1); &/;}'
+mutant nothing_taken_over cache owner_and_get_at_the_cap pressure.c 's/^#define ATTEMPTS .*/#define ATTEMPTS 0u/'
+
+# take-over
+mutant busy_not_looked_at cache owner_and_trim cache.h 's/return !load_acquire(&c->busy);/return true;/' takeover.c
+mutant gate_not_closed cache owner_and_trim takeover.c 's/^            cache_close(c);$//'
+mutant gate_read_before_busy cache owner_and_trim cache.h \
+    '/^static inline struct desc \*cache_pop_plain/,/^}/{s/^    cache_enter(c);$//;s/^    uintptr_t gate = .*/& cache_enter(c);/;}' pool.c
+mutant left_before_the_level cache owner_puts_and_trim cache.h \
+    '/^static inline bool cache_push_plain/,/^}/{s/^    cache_slots(c)\[n\] = d;/cache_leave(c); &/;}' pool.c
+mutant refilled_from_outside cache refill_and_refill cache.c \
+    '/^struct desc \*cache_refill/,/^}/s/^    struct cache \*in = enter(pool, c);/& leave(in);/'
+mutant limit_counted_by_a_store cache idle_limit cache.c \
+    's/while (!cas_relaxed(&pool->idle_reserved, &reserved, reserved + bytes));/while (0); store_relaxed(\&pool->idle_reserved, reserved + bytes);/'
+
+# who waits
+mutant put_does_not_look wait wait_and_put pool.c '/^static __attribute__((noinline)) void put_slow/,/^}/s/^    wait_check(pool);$//'
+mutant pressure_ends_under_who_waits wait wait_and_pressure_ends depot.c '/^bool depot_end_pressure/,/^}/s/if (counts_of(counts).wanted)/if (0)/'
+mutant left_in_the_queue wait wait_a_little wait.c 's/^        drop(pool, &w);/        ;/'
+
+# ends
+mutant exit_without_the_lock end exit_and_get_at_the_cap tls_cache.c \
+    '/^static void cache_disown/,/^}/s/^    pthread_mutex_.*//'
+mutant cache_had_without_the_lock end first_use_at_the_cap tls_cache.c '/^static struct cache \*cache_acquire/,/^}/s/^    pthread_mutex_.*//'
+mutant destroyed_without_the_lock end destroyed_while_exiting create.c \
+    '/^int bufferpool_destroy/,/^}/s/^    registry_[lu].*//'
+mutant flushed_without_the_lock end destroyed_while_flushing reclaim.c \
+    '/^void bufferpool_thread_flush/,/^}/s/^    registry_[lu].*//'
+
+rm -rf mutant
+echo "$number mutants found"
+test $failed = no
