@@ -78,6 +78,7 @@ static size_t depth;                /* reached in this schedule */
 static uint8_t ran[OPERATIONS_MAX]; /* who went on at each operation */
 static size_t operations, longest;
 static unsigned used, bound; /* preemptions */
+static bool cut;             /* some schedule would have had more */
 static uint64_t changes, checked, waits, schedules;
 static struct timespec now;
 
@@ -100,8 +101,11 @@ static void print_schedule(void)
 
 static void report(const char *what)
 {
-    printf("%s: FAILED after %llu schedules, with %u preemptions, in thread %u: %s\n", scenario->name,
-           (unsigned long long)schedules, used, running, what);
+    char where[32] = "after the last thread";
+    if (running != NOBODY)
+        snprintf(where, sizeof where, "in thread %u", running);
+    printf("%s: FAILED after %llu schedules, with %u preemptions, %s: %s\n", scenario->name,
+           (unsigned long long)schedules, used, where, what);
     printf("the schedule, so many operations of which thread: ");
     print_schedule();
     printf("\nagain, step by step: %s --replay ", program);
@@ -201,8 +205,10 @@ static void run(unsigned next)
 
 static void add(struct choice *choice, unsigned thread, unsigned cost)
 {
-    if (used + cost > bound && !replaying)
+    if (used + cost > bound && !replaying) {
+        cut = true;
         return;
+    }
     choice->thread[choice->n] = (uint8_t)thread;
     choice->cost[choice->n++] = (uint8_t)cost;
 }
@@ -706,7 +712,7 @@ static void run_schedule(void)
 static bool explore_all(void)
 {
     schedules = path_length = 0;
-    met_anew = false;
+    met_anew = cut = false;
     do
         run_schedule();
     while (!met_anew && advance());
@@ -716,12 +722,16 @@ static bool explore_all(void)
 static bool explore(unsigned preemptions, unsigned long floor)
 {
     memset(lines, 0, sizeof lines);
-    for (bound = 0; bound <= preemptions; bound++)
+    cut = true;
+    for (bound = 0; bound <= preemptions && cut; bound++)
         while (!explore_all())
             ;
     const bool enough = schedules >= floor;
-    printf("%s: %u threads, %llu schedules: all with at most %u preemptions; up to %zu operations%s\n", scenario->name,
-           n_threads, (unsigned long long)schedules, preemptions, longest, enough ? "" : "; FAILED: too few");
+    char which[64] = "every one there is";
+    if (cut)
+        snprintf(which, sizeof which, "all with at most %u preemptions", preemptions);
+    printf("%s: %u threads, %llu schedules: %s; up to %zu operations%s\n", scenario->name, n_threads,
+           (unsigned long long)schedules, which, longest, enough ? "" : "; FAILED: too few");
     fflush(stdout);
     return enough;
 }
