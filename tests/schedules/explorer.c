@@ -25,19 +25,12 @@ enum {
     CONTEXTS,
     OPERATIONS_MAX = 200000, /* of a schedule */
     LOOKS = 3,
-    SEEN = 32, /* places that are remembered for that */
     STACK = 256 * 1024
 };
 
 /* ---- threads ---- */
 
 enum state { READY, WAITS, ENDED };
-
-struct look {
-    const volatile void *address;
-    uint64_t changes; /* those there were */
-    unsigned n;
-};
 
 static struct {
     jmp_buf context;
@@ -53,7 +46,6 @@ static struct {
     struct thread *self;
     int errno_;
     void *specific;
-    struct look seen[SEEN];
 } threads[CONTEXTS];
 
 static unsigned running = NOBODY;  /* whose code the processor executes */
@@ -287,15 +279,6 @@ static void decide(bool willing)
     run(NOBODY);
 }
 
-/* A place is looked at once more, and nothing has changed since. */
-static bool is_stale_look(const volatile void *address)
-{
-    struct look *look = &threads[running].seen[((uintptr_t)address >> 2 ^ (uintptr_t)address >> 7) % SEEN];
-    if (look->address != address || look->changes != changes)
-        *look = (struct look){address, changes, 0};
-    return ++look->n > LOOKS;
-}
-
 static const char *base_name(const char *file)
 {
     const char *slash = strrchr(file, '/');
@@ -323,6 +306,8 @@ static struct place {
     bool changed;
     unsigned n;
     struct line *touching[TOUCHING];
+    uint64_t looked_after[EXPLORER_THREADS]; /* so many changes */
+    unsigned looks[EXPLORER_THREADS];
 } places[PLACES];
 static uint64_t this_schedule; /* of all there ever were */
 
@@ -348,6 +333,16 @@ static struct place *place_of(const volatile void *address)
             return place;
     }
     explorer_fail(__FILE__, __LINE__, "more places than this knows");
+}
+
+/* The place is looked at once more, and nothing has changed since. */
+static bool is_stale_look(const volatile void *address)
+{
+    struct place *place = place_of(address);
+    if (place->looked_after[running] != changes)
+        place->looks[running] = 0;
+    place->looked_after[running] = changes;
+    return ++place->looks[running] > LOOKS;
 }
 
 /* Notes who touches what. Whether it is a step. */
@@ -690,7 +685,6 @@ static void run_schedule(void)
     for (unsigned t = 0; t < n_threads; t++) {
         threads[t].state = ENDED;
         threads[t].lets_first = 0;
-        memset(threads[t].seen, 0, sizeof threads[t].seen);
         if (threads[t].exited)
             threads[t].self = no_thread;
         threads[t].exited = false;

@@ -25,11 +25,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { EXPLORER_THREADS = 3 };
+enum { EXPLORER_THREADS = 3, ALL_THERE_ARE = 99 };
 
 struct scenario {
     const char *name;
-    unsigned preemptions; /* all schedules with at most so many */
+    unsigned preemptions; /* all schedules with at most so many; ALL_THERE_ARE: or with more */
     unsigned long floor;  /* there must be at least so many schedules */
     void (*begin)(void);  /* sets the scene; as all but the threads' functions, no part of the schedule */
     void (*threads[EXPLORER_THREADS])(void);
