@@ -170,7 +170,7 @@ int main(int argc, char **argv)
         {"idle_limit", 2, 30000, little_may_idle, {put_one, put_put}, LAWS},
         {"owner_and_trim", 3, 70000, two_idle, {get_put, trim}, LAWS},
         {"owner_puts_and_trim", 3, 51000, one_idle_one_out, {put_get, trim}, LAWS},
-        {"owner_and_reclaim", 4, 72, two_idle_unused, {get_put, reclaim}, LAWS},
+        {"owner_and_reclaim", 2, 3500, two_idle_unused, {get_put, reclaim}, LAWS},
         {"owner_and_get_at_the_cap", 3, 73000, two_idle, {get_put, get_one}, LAWS},
         {"owner_puts_and_get_at_the_cap", 3, 65000, one_idle_one_out, {put_one, get_get}, LAWS},
         {"owner_puts_and_two_at_the_cap", 2, 39000, one_idle_two_out, {put_one, try_get_one, put_get}, LAWS},
