@@ -16,7 +16,7 @@
 
 static struct scene forked;
 
-static int use_all_of_the_cap(size_t held, size_t bypassed)
+static int use_all_of_the_cap(size_t held, uint64_t bypassed)
 {
     bufferpool_buf_t *bufs[HAND_HOLDS];
     const size_t n = forked.cap - held;
