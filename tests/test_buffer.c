@@ -182,8 +182,10 @@ static void sizes_beyond_representation_are_EOVERFLOW(void **state)
         fails_without_effect(EOVERFLOW, bufferpool_buf_reserve(buf, (size_t)PTRDIFF_MAX - off[i]));
         fails_without_effect(EOVERFLOW, bufferpool_buf_append(buf, "", (size_t)PTRDIFF_MAX - off[i]));
     }
+    test_narrow_addresses();
     fails_without_effect(ENOMEM, bufferpool_buf_reserve(buf, (size_t)PTRDIFF_MAX / 2));
     fails_without_effect(ENOMEM, bufferpool_buf_append(buf, "", (size_t)PTRDIFF_MAX / 4));
+    test_widen_addresses();
     assert_int_equal(stats_of(pool).grows, 0);
     bufferpool_put(buf);
 }

@@ -192,11 +192,13 @@ static void a_capacity_beyond_memory_is_ENOMEM_at_get(void **state)
     config.buffer_capacity = (size_t)PTRDIFF_MAX - 9 * MIB;
     bufferpool_t *pool = bufferpool_create(&config);
     assert_non_null(pool);
+    test_narrow_addresses();
     for (int i = 0; i < 3; i++) {
         errno = 0;
         assert_null(bufferpool_get(pool));
         assert_int_equal(errno, ENOMEM);
     }
+    test_widen_addresses();
     check_laws(pool, NULL, 0);
     assert_int_equal(bufferpool_destroy(pool), 0);
 }

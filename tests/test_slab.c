@@ -495,7 +495,9 @@ static void blocks_grow_through_classes_and_mappings(void **state)
     }
     assert_null(d->slab);
     assert_int_equal(heap_grow(&heap, d, SIZE_MAX, 0), EOVERFLOW);
+    test_narrow_addresses();
     assert_int_equal(heap_grow(&heap, d, HEAP_CAP_MAX, 0), ENOMEM);
+    test_widen_addresses();
     assert_true(test_filled(d->pub.data, 100, 1));
     heap_free(&heap, d, false);
     heap_purge(&heap);

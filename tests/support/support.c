@@ -230,6 +230,16 @@ static size_t read_all(int fd, char *text, size_t size)
     return n;
 }
 
+/* qemu-user adds a line about the signal that ended its program. */
+static size_t without_qemus_line(char *text, size_t n)
+{
+    char *line = strstr(text, "\nqemu: uncaught target signal 6 ");
+    if (line == NULL)
+        return n;
+    line[1] = '\0';
+    return (size_t)(line + 1 - text);
+}
+
 void expect_abort(void (*fn)(void *arg), void *arg, ...)
 {
     int fds[2];
@@ -249,7 +259,7 @@ void expect_abort(void (*fn)(void *arg), void *arg, ...)
         end_process(0);
     }
     close(fds[1]);
-    const size_t n = read_all(fds[0], message, sizeof message);
+    const size_t n = without_qemus_line(message, read_all(fds[0], message, sizeof message));
     close(fds[0]);
 
     const int status = wait_for(child);
@@ -319,6 +329,10 @@ struct block_head {
 
 #define BLOCK_MAGIC UINT64_C(0x7e57b10c7e57b10c)
 
+/* In front of a block there is room for the head, and as a power of two it is an alignment. */
+enum { BLOCK_LEAD = 32 };
+_Static_assert(sizeof(struct block_head) <= BLOCK_LEAD, "the head fits");
+
 /* Unlike malloc itself, those of the sanitizers are left locked in a child when another thread was in them. */
 static pthread_mutex_t malloc_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool malloc_locks;
@@ -354,7 +368,7 @@ void *test_blocks_alloc(size_t size, size_t align, void *ctx)
 
     if (align == 0 || (align & (align - 1)) != 0 || size == 0)
         atomic_fetch_add(&blocks->errors, 1);
-    size_t lead = sizeof(struct block_head);
+    size_t lead = BLOCK_LEAD;
     if (align > lead)
         lead = align;
     unsigned char *base = NULL;
@@ -446,6 +460,37 @@ size_t test_resident_bytes(void)
     const char *second = strchr(text, ' ');
     return second == NULL ? 0 : (size_t)strtoull(second, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
+
+#if UINTPTR_MAX > UINT32_MAX
+
+void test_narrow_addresses(void)
+{
+}
+
+void test_widen_addresses(void)
+{
+}
+
+#else
+
+#define NARROW_BYTES ((size_t)256 << 20)
+
+static void *taken[16]; /* all of 4 GiB */
+
+void test_narrow_addresses(void)
+{
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
+        taken[i] = mmap(NULL, NARROW_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+void test_widen_addresses(void)
+{
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
+        if (taken[i] != MAP_FAILED)
+            munmap(taken[i], NARROW_BYTES);
+}
+
+#endif
 
 static unsigned char fill_byte(size_t i, uint64_t seed)
 {

@@ -135,6 +135,11 @@ size_t test_random_below(test_random_t *random, size_t below);
 /* Bytes of this process that are in memory. */
 size_t test_resident_bytes(void);
 
+/* From here to there no block of 256 MiB or more can be had where addresses have 32 bits: as a block of PTRDIFF_MAX / 4
+ * bytes can nowhere be had where they have 64, for which these do nothing. */
+void test_narrow_addresses(void);
+void test_widen_addresses(void);
+
 /* Bytes that depend on seed and position. */
 void test_fill(unsigned char *data, size_t n, uint64_t seed);
 bool test_filled(const unsigned char *data, size_t n, uint64_t seed);
