@@ -403,6 +403,15 @@ static void plot(const char *directory)
         printf("no plot: gnuplot is not installed\n");
 }
 
+static size_t bytes_of_malloc(void)
+{
+#ifdef __GLIBC__
+    return mallinfo2().arena;
+#else
+    return 0; /* others do not tell */
+#endif
+}
+
 int main(int argc, char **argv)
 {
     double seconds = 600;
@@ -448,7 +457,7 @@ int main(int argc, char **argv)
         "%.0f s, %llu operations; resident KiB: %zu at the start, %zu at the peak, %zu after the last trim, of which "
         "at least %zu in the malloc behind the hooks\n",
         now() - began, (unsigned long long)done, resident_before >> 10, resident_peak >> 10, resident_after >> 10,
-        mallinfo2().arena >> 10);
+        bytes_of_malloc() >> 10);
     free(samples);
     return EXIT_SUCCESS;
 }
