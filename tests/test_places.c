@@ -11,7 +11,7 @@
 
 #include <unistd.h>
 
-enum { POOLS = 600, THREADS = 3, TURNS = 10, CAPACITY = 128, CACHED = 4 };
+enum { PLACES = DESC_PLACES, POOLS = 600, THREADS = 3, TURNS = 10, CAPACITY = 128, CACHED = 4 };
 
 static test_blocks_t blocks;
 static bufferpool_t *pools[POOLS];
@@ -109,7 +109,7 @@ static void gets_of_pools_beyond_the_places_come_from_the_cache(void **state)
 static void a_thread_has_one_cache_of_each(void **state)
 {
     (void)state;
-    static const size_t slots[] = {255, 300, 510, 511, 512, 600};
+    static const size_t slots[] = {PLACES - 1, PLACES + 44, 2 * PLACES - 2, 2 * PLACES - 1, 2 * PLACES, POOLS};
     for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++)
         bufferpool_put(bufferpool_get(at_slot(slots[i])));
     bufferpool_put(bufferpool_get(at_slot(599)));
@@ -128,12 +128,12 @@ static void a_thread_has_one_cache_of_each(void **state)
 static void pools_in_slots_a_table_apart_do_not_mix(void **state)
 {
     (void)state;
-    static const size_t lowest[] = {0, 1, 2, 87, 88, 254, 255};
+    static const size_t lowest[] = {0, 1, 2, POOLS % PLACES - 1, POOLS % PLACES, PLACES - 2, PLACES - 1};
     for (size_t i = 0; i < sizeof lowest / sizeof lowest[0]; i++) {
         bufferpool_t *of[3] = {NULL};
         bufferpool_buf_t *bufs[3 * CACHED];
         size_t n = 0;
-        for (size_t slot = lowest[i]; slot <= POOLS && n < 3; slot += 256)
+        for (size_t slot = lowest[i]; slot <= POOLS && n < 3; slot += PLACES)
             if (slot > 0)
                 of[n++] = at_slot(slot);
         for (size_t k = 0; k < n * CACHED; k++) {
@@ -227,7 +227,7 @@ static void put_a_copy(void *pool)
 static void misuse_is_caught_without_a_place(void **state)
 {
     (void)state;
-    static const size_t slots[] = {255, 256, 511, 600};
+    static const size_t slots[] = {PLACES - 1, PLACES, 2 * PLACES - 1, POOLS};
     if (TEST_TSAN)
         skip(); /* it can do with 64 locks at once, and fork takes three of each pool */
     for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
@@ -257,7 +257,7 @@ static void hand_uses_it(struct hand *hand)
 static void slots_are_used_again(void **state)
 {
     (void)state;
-    static const size_t slots[] = {1, 254, 255, 256, 257, 511, 512, 600};
+    static const size_t slots[] = {1, PLACES - 2, PLACES - 1, PLACES, PLACES + 1, 2 * PLACES - 1, 2 * PLACES, POOLS};
     enum { SLOTS = sizeof slots / sizeof slots[0] };
     struct hand hand;
     hand_begin(&hand, NULL, 0);
@@ -306,11 +306,11 @@ static void put_all(void *arg, unsigned index)
 static void a_thread_may_only_put(void **state)
 {
     (void)state;
-    static const size_t slots[] = {255, 300, 511, 600};
+    static const size_t slots[] = {PLACES - 1, PLACES + 44, 2 * PLACES - 1, POOLS};
     for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
         bufferpool_t *pool = at_slot(slots[i]);
         struct parcel parcel = {.use_before = 0};
-        const size_t before[] = {0, 1, slots[i] - (slots[i] > 256 ? 256 : 200), 599};
+        const size_t before[] = {0, 1, slots[i] - (slots[i] > PLACES ? PLACES : PLACES / 2), POOLS - 1};
         for (size_t k = 0; k < sizeof before / sizeof before[0]; k++) {
             parcel.use_before = before[k];
             assert_int_equal(bufferpool_get_bulk(pool, parcel.bufs, 2 * CACHED), 0);
@@ -331,7 +331,7 @@ static void a_thread_may_only_put(void **state)
 static int use_them_in_the_child(void *arg)
 {
     (void)arg;
-    for (size_t slot = 250; slot < 260; slot++) {
+    for (size_t slot = PLACES - 6; slot < PLACES + 4; slot++) {
         const uint64_t before = stats_of(at_slot(slot)).gets_thread;
         bufferpool_put(bufferpool_get(at_slot(slot))); /* opens the gate */
         for (int i = 0; i < TURNS; i++)
@@ -348,15 +348,13 @@ static void a_child_has_them_too(void **state)
     (void)state;
     if (TEST_TSAN)
         skip(); /* it can do with 64 locks at once, and fork takes three of each pool */
-    for (size_t slot = 250; slot < 260; slot++)
+    for (size_t slot = PLACES - 6; slot < PLACES + 4; slot++)
         bufferpool_put(bufferpool_get(at_slot(slot)));
     assert_int_equal(run_in_child(use_them_in_the_child, NULL, 60), 0);
 }
 
 int main(void)
 {
-    if (DESC_PLACES != 256)
-        return 0; /* 32 bits: the tests have the slots of 64 */
 #define test(name) cmocka_unit_test_setup_teardown(name, make_pools, drop_pools)
     const struct CMUnitTest tests[] = {
         test(gets_of_pools_beyond_the_places_come_from_the_cache),
