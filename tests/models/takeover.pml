@@ -2,103 +2,209 @@
  *
  * takeover.pml - an owner at its cache, against a thread that takes the cache over
  *
- * The owner's stores go through a buffer that empties at any time, in order (x86); a load finds the owner's own value there
- * first. Loads of gate and level are separate steps. The taker is sequentially consistent: its locks and seq_cst stores
- * see to that.
+ * For ever, the owner gets and puts, takes one from the depot, and sometimes flushes its cache under the lock; and the other
+ * takes the cache over. The owner's plain stores go through a buffer that empties at any time, in order (x86); a load finds
+ * the owner's newest value there first. Its loads of gate and level are separate steps. The taker is sequentially
+ * consistent: its lock and seq_cst store see to that. Steps 1 to 4 and a to e are those of takeover.c.
  *
- *     here            in src/
- *     ----            ------
- *     owner           cache_pop_plain in cache.h: steps 1 to 4 of takeover.c
- *     taker           close_gates, barrier_in_all_threads, take_pending, cache_open: steps a to e
- *     membarrier      the buffer is empty at one moment between the taker's steps
+ *     step        in src/                                   there
+ *     ----        -------                                   -----
+ *     store       cache.h cache_leave (4)                   "store_release(&c->busy, false);"
+ *     load_level  cache.h cache_pop_plain                   "uint64_t level = load_relaxed(&c->level);"
+ *     go_in       cache.h cache_enter (1)                   "store_relaxed(&c->busy, true);"
+ *                 cache.h cache_enter                       "compiler_barrier();"
+ *                 cache.h cache_pop_plain (2)               "uintptr_t gate = gate_load(&c->gate);"
+ *     get         cache.h cache_pop_plain (3)               "store_relaxed(&c->level, level + LEVEL_GET - 1);"
+ *     put         cache.h cache_push_plain (3)              "store_relaxed(&c->level, level + 1);"
+ *     refill      cache.c cache_refill                      "const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);"
+ *     flush       pressure.c flush_and_open                 "(void)cache_flush_inside(pool, c);"
+ *     buffer      cache.h cache_leave                       "store_release(&c->busy, false);"
+ *     owner       pool.c bufferpool_get                     "return get(pool, BYPASS, "bufferpool_get");"
+ *     barrier     takeover.c barrier_in_all_threads         "if (membarrier(PRIVATE_EXPEDITED))"
+ *     taker       takeover.c close_gates (a)                "cache_close(c);"
+ *                 takeover.c takeover_caches (b)            "possible_here = barrier_in_all_threads();"
+ *                 takeover.c take_pending (c)               "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
+ *                 takeover.c take_pending (d)               "uint32_t n = take_inside(pool, c, kind);"
+ *                 takeover.c take_pending (e)               "cache_open(pool, c);"
+ *                 takeover.c give_up_pending                "cache_open(pool, c);"
  *
- * Claim: every buffer is had by one of the two, and they are never inside together.
+ * Claims: the two are never inside together; whoever is inside finds every buffer held, in the cache or in the depot, so
+ * none is lost and none had twice. The owner never waits for the taker, but for the lock when it flushes.
  */
+#ifndef BUFFERS
 #define BUFFERS 3
-#define GETS    3
-#define TAKES   2
+#endif
 
 mtype = { BUSY, LEVEL };
 
-bool gate = true, busy;
-byte level = BUFFERS;
-chan pending = [4] of { mtype, byte }; /* the owner's stores on their way */
-bool owner_inside, taker_inside, owner_done, taker_done;
-byte got, taken;
+bool gate = true, busy; /* open */
+byte level;             /* its n */
+byte depot = BUFFERS, held;
+bool caches_lock;
+bool owner_inside, taker_inside;
 
-inline store(variable, value) { pending ! variable, value }
+/* The owner's stores on their way; how many of level there are, and the newest. */
+chan pending = [4] of { mtype, byte };
+byte levels, newest;
 
 active proctype buffer()
 {
     byte value;
     do
-    :: atomic { pending ? BUSY, value -> busy = value }
-    :: atomic { pending ? LEVEL, value -> level = value }
-    :: owner_done && empty(pending) -> break
+    :: d_step { pending ? [BUSY, value] -> pending ? BUSY, value; busy = value; value = 0 }
+    :: d_step { pending ? [LEVEL, value] -> pending ? LEVEL, value; level = value; levels--; value = 0 }
     od
+}
+
+/* ---- owner ---- */
+
+inline store(variable, value)
+{
+    atomic {
+        pending ! variable, value;
+        if
+        :: variable == LEVEL -> levels++; newest = value
+        :: else
+        fi
+    }
+}
+
+inline load_level()
+{
+    atomic { l = (levels > 0 -> newest : level) }
+}
+
+/* 1, 2; open: it is inside */
+inline go_in()
+{
+#ifdef MUTANT_GATE_FIRST
+    open = gate;
+    store(BUSY, 1);
+    load_level();
+#else
+    store(BUSY, 1);
+#ifdef MUTANT_LEVEL_FIRST
+    load_level();
+    open = gate;
+#else
+    open = gate;
+    load_level();
+#endif
+#endif
+    if
+    :: open -> d_step { assert(!taker_inside); owner_inside = true }
+    :: else
+    fi
+}
+
+/* 4, after n buffers came to the cache, from or to the caller */
+inline go_out(n)
+{
+    d_step { owner_inside = false; held = held - n };
+#ifdef MUTANT_LEAVE_FIRST
+    store(BUSY, 0);
+    store(LEVEL, l + n);
+#else
+    store(LEVEL, l + n);
+    store(BUSY, 0);
+#endif
+    open = false;
+    l = 0
+}
+
+inline get()
+{
+    go_in();
+    if
+    :: open && l > 0 -> go_out(-1)
+    :: else -> d_step { owner_inside = false; open = false; l = 0 }; store(BUSY, 0)
+    fi
+}
+
+inline put()
+{
+    go_in();
+    if
+    :: open -> go_out(1)
+    :: else -> d_step { depot++; held--; l = 0 }; store(BUSY, 0)
+    fi
+}
+
+/* One, for the caller. A read-modify-write: what is on its way has arrived. */
+inline refill()
+{
+    atomic { empty(pending) && depot > 0 -> depot--; held++ }
+}
+
+/* Under the lock, whether the gate is open or not; the lock's operations are read-modify-writes too. */
+inline flush()
+{
+#ifdef MUTANT_NO_LOCK
+    empty(pending);
+#else
+    atomic { empty(pending) && !caches_lock -> caches_lock = true };
+#endif
+    assert(!taker_inside);
+    owner_inside = true;
+    d_step { depot = depot + level; level = 0 };
+    owner_inside = false;
+    gate = true;
+    caches_lock = false
 }
 
 active proctype owner()
 {
-    byte i, l, value;
-    bool g;
-    for (i : 1 .. GETS) {
-        store(BUSY, 1);
-#ifdef MUTANT_LEVEL_FIRST
-        l = level;
-        g = gate;
-#else
-        g = gate;
-        /* a load takes the newest store of one's own that is still on its way: here there is none, each turn ends with
-         * the level in memory or in the buffer */
-        if
-        :: atomic { pending ?? [LEVEL, value] -> pending ?? <LEVEL, value>; l = value }
-        :: atomic { !(pending ?? [LEVEL, value]) -> l = level }
-        fi;
-#endif
-        if
-        :: g && l > 0 ->
-            owner_inside = true;
-            assert(!taker_inside);
-            store(LEVEL, l - 1);
-            got++;
-            owner_inside = false
-        :: else
-        fi;
-        store(BUSY, 0)
-    }
-    owner_done = true
+    byte l;
+    bool open;
+    do
+    :: get()
+    :: held > 0 -> put()
+    :: refill()
+    :: flush()
+    od
+}
+
+/* ---- taker ---- */
+
+/* There is a moment between the taker's steps at which nothing of the owner's is on its way. */
+inline barrier()
+{
+    empty(pending)
 }
 
 active proctype taker()
 {
-    byte i;
-    for (i : 1 .. TAKES) {
-        gate = false;
-#ifndef MUTANT_NO_BARRIER
-        empty(pending);
+    do
+    ::
+        atomic { !caches_lock -> caches_lock = true };
+#ifdef MUTANT_BARRIER_FIRST
+        barrier();
 #endif
-#ifndef MUTANT_NO_LOOK
+        gate = false; /* a */
+#if !defined(MUTANT_NO_BARRIER) && !defined(MUTANT_BARRIER_FIRST)
+        barrier(); /* b */
+#endif
         if
-        :: !busy ->
+#ifdef MUTANT_NO_LOOK
+        :: true ->
+#else
+        :: !busy -> /* c */
 #endif
-            taker_inside = true;
-            assert(!owner_inside);
-            taken = taken + level;
-            level = 0;
+#ifdef MUTANT_OPEN_FIRST
+            gate = true;
+#endif
+            d_step { assert(!owner_inside); taker_inside = true };
+            assert(held + level + depot == BUFFERS);
+            d_step { depot = depot + level; level = 0 }; /* d */
             taker_inside = false
 #ifndef MUTANT_NO_LOOK
-        :: busy -> skip /* the owner was preempted inside: not this time */
-        fi
+        :: busy /* the owner was preempted inside: not this time */
 #endif
-        ;
-        gate = true
-    }
-    taker_done = true
-}
-
-init
-{
-    (owner_done && taker_done && empty(pending));
-    assert(got + taken + level == BUFFERS)
+        fi;
+        if
+        :: gate = true /* e */
+        :: true /* pressure: it stays closed */
+        fi;
+        caches_lock = false
+    od
 }

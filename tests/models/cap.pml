@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cap.pml - the counts that enforce the cap: gets and puts, caches and pressure, while the cap is lowered and raised
+ *
+ * CALLERS threads get and put, each with a cache of its own, and one thread sets the cap to 1 and to MOST in turn and frees
+ * what is idle, all for ever. One step is what one atomic operation does, or what is done where nobody else looks: inside
+ * a cache, or under its lock. The depot is a bag of magazines of one and of two buffers (depot.pml has the stack), and that
+ * owner and taker are never both inside is taken for granted (takeover.pml has that). Nobody waits (waiters.pml).
+ *
+ *     step              in src/                                  there
+ *     ----              -------                                  -----
+ *     calm              depot.c depot_is_calm                    "return !counts.wanted && counts.pooled <= n;"
+ *     over_cap          depot.c depot_over_cap                   "return counts_of(load_seq_cst(&depot->counts)).pooled > n;"
+ *     pop               depot.c depot_pop                        "} while (!depot_swap(depot, head, below));"
+ *     take              depot.c depot_take (8)                   "uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));"
+ *     push              depot.c depot_push (8)                   "sub_release(&depot->counts, IN_FLIGHT(n));"
+ *                       depot.c depot_push                       "depot_restore(depot, bufs, n, grown);"
+ *     restore           cache.c cache_refill                     "depot_restore(&pool->depot, bufs, others - fit, magazine.grown);"
+ *     reserve           depot.c depot_reserve                    "if (counts_of(counts).pooled >= cap_of(max_live))"
+ *                       depot.c depot_reserve (5)                "} while (!cas_seq_cst(&depot->counts, &counts, after));"
+ *                       depot.c depot_reserve (6)                "if (counts_of(after).pooled > cap_of(max_live)) {"
+ *                       depot.c depot_reserve                    "depot_unreserve(depot, 1);"
+ *     unreserve         depot.c depot_unreserve (5)              "sub_release(&depot->counts, POOLED(n) + IN_FLIGHT(n));"
+ *     exhausted         depot.c depot_exhausted                  "size_t n = cap_of(max_live);"
+ *                       depot.c depot_exhausted (8)              "return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;"
+ *     make              pool.c make_reserved                     "struct desc *d = make_buffer(pool, STATE_LIVE);"
+ *                       pool.c make_reserved                     "depot_unreserve(&pool->depot, 1);"
+ *     drop              pool.c drop                              "pool_free_buffer(pool, d, false, caller);"
+ *                       pool.c drop (5)                          "depot_unreserve(&pool->depot, 1);"
+ *     free_magazine     reclaim.c free_magazine                  "pool_free_buffer(pool, bufs[freed], defer, caller);"
+ *                       depot.c depot_discard (5)                "uint64_t before = sub_release(&depot->counts, POOLED(n));"
+ *                       reclaim.c free_magazine                  "depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);"
+ *     free_surplus      reclaim.c free_surplus                   "while (most-- > 0 && depot_over_cap(&pool->depot, &pool->max_live) &&"
+ *     flush             cache.c flush_coldest                    "push(pool, slots, count, extra);"
+ *                       cache.c push                             "const uint32_t most = load_relaxed(&pool->pressure.state) == PRESSURE_OFF ? MAGAZINE_MAX : 1;"
+ *     go_in             cache.c enter                            "if (likely(gate_load(&c->gate) != GATE_CLOSED))"
+ *     refill            cache.c cache_refill                     "struct cache *in = enter(pool, c);"
+ *                       cache.c cache_refill                     "depot_take(&pool->depot, fit + 1);"
+ *     flush_and_open    pressure.c flush_and_open                "(void)cache_flush_inside(pool, c);"
+ *     serve_gate        pressure.c pressure_serve_gate           "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
+ *                       pool.c serve_gate                        "reclaim_surplus(pool, c, caller);"
+ *     take_over         takeover.c take_pending                  "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
+ *                       takeover.c close_gates                   "cache_close(c);"
+ *     enter             pressure.c enter                         "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
+ *                       pressure.c enter (9)                     "depot_begin_pressure(&pool->depot);"
+ *     relax             pressure.c pressure_relax                "if (may_end(pool) && depot_end_pressure(&pool->depot))"
+ *     may_end           pressure.c may_end                       "return counts.in_flight <= cap - margin && counts.pooled <= cap &&"
+ *     get               cache.h cache_pop_plain                  "store_relaxed(&c->level, level + LEVEL_GET - 1);"
+ *                       pool.c refill                            "struct desc *d = cache_refill(pool, c, caller);"
+ *                       pool.c take_beyond_cache (10)            "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));"
+ *     put               cache.h cache_push_plain                 "store_relaxed(&c->level, level + 1);"
+ *                       pool.c make_room                         "!cache_halve(pool, c))"
+ *                       pool.c give_back                         "if (depot_over_cap(&pool->depot, &pool->max_live))"
+ *                       cache.c cache_keep                       "push(pool, &d, 1, cap - pool->heap.base);"
+ *     caller            reclaim.c bufferpool_thread_flush        "pressure_flush(pool, c);"
+ *     setter            reclaim.c bufferpool_set_max_live (6)    "store_seq_cst(&pool->max_live, depot_cap(n));"
+ *                       reclaim.c bufferpool_set_max_live        "if (depot_over_cap(&pool->depot, &pool->max_live)) {"
+ *                       reclaim.c bufferpool_set_max_live        "pressure_enter(pool);"
+ *                       reclaim.c bufferpool_set_max_live        "free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, true, "bufferpool_set_max_live");"
+ *                       reclaim.c bufferpool_set_max_live        "pressure_relax(pool);"
+ *
+ * Claims:
+ *
+ *     1. Pooled buffers, with those about to be made, are never more than `allowed`: the cap, or, after it was lowered, what
+ *        there was when bufferpool_set_max_live looked; and that goes down with each that is freed, never up again.
+ *     2. A get that bypasses saw a moment when nothing was in depot, caches or transit, and callers (or calls under way) had
+ *        as many as the cap allowed, at that moment or when it read the cap.
+ *     3. When no call is under way, the counts are exact, and nothing idles in the depot that is beyond the cap; nor in caches,
+ *        but for one whose owner was preempted inside when the pressure was entered.
+ *
+ * Not here: DWELL pops, which pressure lasts at least, may have gone by at any time; a get tries for ever, not ATTEMPTS times.
+ */
+#ifndef CALLERS
+#define CALLERS 2
+#endif
+#ifndef MOST
+#define MOST 2
+#endif
+#define HOLDS 2 /* a caller at most */
+
+byte cap = MOST;         /* max_live */
+byte pooled, in_flight;  /* counts: one word */
+byte singles, pairs;     /* the depot: magazines of one buffer, and of two */
+byte held[CALLERS];
+
+/* what is true */
+byte exist;              /* buffers */
+byte reserved, trying;   /* reservations: that hold; of which this is not sure, or which are being given up */
+byte transit, dropping;  /* buffers: popped, or about to be pushed; freed, and still counted */
+byte allowed = MOST;
+bool setting;            /* the cap was stored, and the counts not yet read */
+byte calls;              /* under way */
+
+#define OVER_CAP  (pooled > cap)
+#define MAX(a, b) ((a) > (b) -> (a) : (b))
+
+/* In one step with what may break it. */
+inline bound()
+{
+    assert(exist + reserved <= allowed && in_flight <= pooled)
+}
+
+/* In one step with each subtraction from pooled. */
+inline fewer()
+{
+    if
+    :: !setting && MAX(cap, pooled) < allowed -> allowed = MAX(cap, pooled)
+    :: else
+    fi;
+    bound()
+}
+
+inline begin_call()
+{
+    calls++
+}
+
+inline end_call()
+{
+    d_step {
+        calls--;
+        if
+        :: calls == 0 ->
+            assert(pooled == exist && in_flight == pooled - singles - 2 * pairs);
+            assert(!OVER_CAP || (singles == 0 && pairs == 0))
+        :: else
+        fi
+    }
+}
+
+/* ---- depot.c ---- */
+
+/* m: 0, it is empty */
+inline pop()
+{
+    atomic {
+        if
+        :: pairs > 0 -> pairs--; m = 2
+        :: singles > 0 -> singles--; m = 1
+        :: else -> m = 0
+        fi;
+        transit = transit + m
+    }
+}
+
+inline take(n)
+{
+    d_step {
+        in_flight = in_flight + n;
+        transit = transit - n;
+        held[me] = held[me] + n;
+        bound()
+    }
+}
+
+inline restore(n)
+{
+    d_step {
+        transit = transit - n;
+        if
+        :: n == 2 -> pairs++
+        :: else -> singles++
+        fi
+    }
+}
+
+/* n buffers that are held, as one magazine */
+inline push(n)
+{
+#ifdef MUTANT_SUBTRACT_LATE
+    d_step { held[me] = held[me] - n; transit = transit + n };
+    restore(n);
+    in_flight = in_flight - n
+#else
+    d_step { held[me] = held[me] - n; transit = transit + n; in_flight = in_flight - n };
+    restore(n)
+#endif
+}
+
+inline reserve()
+{
+    was = pooled;
+    do
+    :: was >= cap -> ok = false; break
+    :: else ->
+        d_step {
+            if
+            :: pooled == was -> pooled++; in_flight++; trying++; ok = true
+            :: else -> was = pooled; ok = false
+            fi
+        };
+        if
+        :: ok -> break
+        :: else
+        fi
+    od;
+    if
+    :: ok ->
+        d_step {
+            if
+#ifndef MUTANT_NO_SECOND_READING
+            :: was + 1 > cap -> ok = false
+#endif
+            :: else -> trying--; reserved++; bound()
+            fi
+        };
+        if
+        :: !ok -> unreserve()
+        :: else
+        fi
+    :: else
+    fi
+}
+
+inline unreserve()
+{
+    d_step { trying--; pooled--; in_flight--; fewer() }
+}
+
+/* ok: callers have all */
+inline exhausted()
+{
+    was = cap;
+#ifdef MUTANT_TWO_LOADS
+    ok = (in_flight >= was);
+#endif
+    d_step {
+#ifdef MUTANT_TWO_LOADS
+        ok = (ok && pooled >= was);
+#else
+        ok = (in_flight >= pooled && pooled >= was);
+#endif
+        assert(!ok || (singles == 0 && pairs == 0 && transit == 0));
+        assert(!ok || exist + reserved + trying + dropping >= was)
+    }
+}
+
+/* ---- who uses it ---- */
+
+/* On a reservation; there may be no memory. */
+inline make()
+{
+    if
+    :: d_step { reserved--; exist++; held[me]++; bound() }
+    :: d_step { reserved--; trying++ }; unreserve()
+    fi
+}
+
+inline drop()
+{
+#ifdef MUTANT_UNRESERVE_FIRST
+    d_step { pooled--; in_flight--; fewer() };
+    d_step { held[me]--; exist--; }
+#else
+    d_step { held[me]--; exist--; dropping++ };
+    d_step { dropping--; pooled--; in_flight--; fewer() }
+#endif
+}
+
+/* m: 0, there was nothing to free */
+inline free_magazine()
+{
+    pop();
+    if
+    :: m > 0 ->
+#ifdef MUTANT_DISCARD_FIRST
+        d_step { pooled--; fewer() };
+        d_step { transit--; exist-- };
+#else
+        d_step { transit--; exist-- };
+        d_step { pooled--; fewer() };
+#endif
+        if
+        :: m == 2 -> restore(1)
+        :: else
+        fi
+    :: else
+    fi
+}
+
+inline free_surplus()
+{
+    do
+    :: OVER_CAP ->
+        free_magazine();
+        if
+        :: m == 0 -> break
+        :: else
+        fi
+    :: else -> break
+    od
+}
+
+/* ok: one is held */
+inline refill()
+{
+#ifdef MUTANT_TAKE_FIRST
+    in_flight++;
+    pop();
+    if
+    :: m == 0 -> in_flight--
+    :: else -> d_step { transit--; held[me]++ }
+    fi;
+#else
+    pop();
+    if
+    :: m == 0
+#ifdef MUTANT_TAKE_ALL
+    :: m > 0 -> in_flight = in_flight + m; d_step { in_flight = in_flight - m; transit = transit + 0 }; take(1)
+#else
+    :: m > 0 -> take(1)
+#endif
+    fi;
+#endif
+    if
+    :: m == 2 -> restore(1)
+    :: else
+    fi;
+    ok = (m > 0)
+}
+
+inline reclaim()
+{
+    free_magazine();
+#ifndef MUTANT_RECLAIM_NO_LOOK
+    free_surplus()
+#endif
+}
+
+inline get()
+{
+    do
+    ::
+        refill();
+        if
+        :: ok ->
+#ifndef MUTANT_NO_LOOK
+            free_surplus();
+#endif
+            break
+        :: else
+        fi;
+        reserve();
+        if
+        :: ok -> make(); break
+        :: else
+        fi;
+        exhausted();
+        if
+        :: ok -> break /* it bypasses */
+        :: else
+        fi
+    od
+}
+
+inline put()
+{
+    if
+    :: OVER_CAP -> drop()
+    :: else -> push(1); free_surplus()
+    fi
+}
+
+proctype caller(byte me)
+{
+    byte m, was;
+    bool ok;
+    do
+    ::
+        if
+        :: d_step { held[me] < HOLDS -> begin_call() }; get()
+        :: d_step { held[me] > 0 -> begin_call() }; put()
+        :: d_step { held[me] == 2 -> begin_call() }; push(2); free_surplus()
+        :: begin_call(); reclaim()
+        fi;
+        atomic { m = 0; was = 0; ok = false; end_call() }
+    od
+}
+
+proctype setter()
+{
+    byte m;
+    do
+    ::
+#ifdef MUTANT_LOOK_FIRST
+        if
+        :: d_step { cap == 1 -> begin_call(); allowed = MAX(allowed, MOST) }; cap = MOST
+        :: d_step { cap > 1 -> begin_call(); allowed = MAX(pooled, 1) }; cap = 1
+        fi;
+#else
+        if
+        :: d_step { cap == 1 -> begin_call(); cap = MOST; allowed = MAX(allowed, MOST) }
+        :: d_step { cap > 1 -> begin_call(); cap = 1; setting = true }
+        fi;
+        d_step { setting = false; allowed = MAX(cap, pooled); bound() };
+#endif
+        free_surplus();
+        atomic { m = 0; end_call() }
+    od
+}
+
+init
+{
+    atomic {
+        byte t;
+        for (t : 0 .. CALLERS - 1) {
+            run caller(t)
+        };
+        run setter()
+    }
+}

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pressure.pml - what idles in thread caches, and the verdict that callers have all: gets and puts while the pressure
+ * begins and ends
+ *
+ * CALLERS threads get, put and flush, each with a cache of its own, for ever; the cap is MOST. One step is what one atomic
+ * operation does, or what is done where nobody else looks: inside a cache, or under its lock. The depot is a bag of
+ * magazines of one and of two buffers (depot.pml has the stack); a reservation is one step, and room is never given back
+ * (cap.pml has that); that owner and taker are never both inside is taken for granted (takeover.pml has that); nobody waits
+ * (waiters.pml).
+ *
+ *     step            in src/                         there
+ *     ----            -------                         -----
+ *     pop             depot.c depot_pop               "} while (!depot_swap(depot, head, below));"
+ *     take            depot.c depot_take (8)          "uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));"
+ *     push            depot.c depot_push (8)          "sub_release(&depot->counts, IN_FLIGHT(n));"
+ *     restore         depot.c depot_restore           "} while (!cas_seq_cst(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
+ *     exhausted       depot.c depot_exhausted (9)     "return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;"
+ *     flush           cache.c flush_coldest           "push(pool, slots, count, extra);"
+ *                     cache.c push                    "const uint32_t most = load_relaxed(&pool->pressure.state) == PRESSURE_OFF ? MAGAZINE_MAX : 1;"
+ *     go_in           cache.c enter                   "if (likely(gate_load(&c->gate) != GATE_CLOSED))"
+ *     go_out          cache.c leave                   "cache_leave(c);"
+ *     refill          cache.c cache_refill            "struct cache *in = enter(pool, c);"
+ *                     cache.c cache_refill            "depot_take(&pool->depot, fit + 1);"
+ *                     cache.c cache_refill            "depot_restore(&pool->depot, bufs, others - fit, magazine.grown);"
+ *     lock            pressure.c enter                "pthread_mutex_lock(&pool->caches_lock);"
+ *     unlock          pressure.c enter                "pthread_mutex_unlock(&pool->caches_lock);"
+ *     flush_and_open  pressure.c flush_and_open       "(void)cache_flush_inside(pool, c);"
+ *                     pressure.c flush_and_open       "cache_open(pool, c);"
+ *     serve_gate      pressure.c pressure_serve_gate  "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
+ *     take_over       takeover.c close_gates          "cache_close(c);"
+ *                     takeover.c take_pending         "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
+ *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
+ *                     pressure.c enter                "if (taken.complete || !takeover_possible()) {"
+ *                     pressure.c enter (9)            "depot_begin_pressure(&pool->depot);"
+ *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot))"
+ *                     pressure.c may_end              "return counts.in_flight <= cap - margin && counts.pooled <= cap &&"
+ *     get             cache.h cache_pop_plain         "store_relaxed(&c->level, level + LEVEL_GET - 1);"
+ *                     pool.c refill                   "struct desc *d = cache_refill(pool, c, caller);"
+ *                     pool.c take_beyond_cache (10)   "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));"
+ *     put_plain       cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
+ *     put             pool.c make_room                "!cache_halve(pool, c))"
+ *                     cache.c cache_keep              "push(pool, &d, 1, cap - pool->heap.base);"
+ *                     pool.c put_slow                 "pressure_relax(pool);"
+ *     caller          pressure.c pressure_flush       "flush_and_open(pool, c);"
+ *
+ * Claims: at the moment of the verdict nothing is in depot, caches or transit, and callers have all that the cap allows. When
+ * no call is under way, the counts are exact.
+ *
+ * Not here: DWELL pops, which pressure lasts at least, may have gone by at any time; a get tries for ever, not ATTEMPTS times.
+ */
+#ifndef CALLERS
+#define CALLERS 2
+#endif
+#ifndef MOST
+#define MOST 2
+#endif
+#ifndef LIMIT
+#define LIMIT 2 /* of a cache */
+#endif
+
+mtype = { OFF, ENTERING, ON };
+
+byte pooled, in_flight;       /* counts: one word, with */
+bool pressure;                /* this flag */
+byte singles, pairs;          /* the depot: magazines of one buffer, and of two */
+mtype state = OFF;            /* pressure.state */
+bool caches_lock;
+bool gate[CALLERS] = true;    /* open */
+bool inside[CALLERS];
+byte cache[CALLERS], held[CALLERS];
+byte transit;                 /* what is true: popped, or about to be pushed */
+byte calls;                   /* under way */
+byte at, idle;                /* of count_idle */
+
+inline count_idle()
+{
+    idle = 0;
+    for (at : 0 .. CALLERS - 1) {
+        idle = idle + cache[at]
+    }
+    idle = idle + singles + 2 * pairs + transit;
+    at = 0
+}
+
+/* ---- depot.c ---- */
+
+/* m: 0, it is empty */
+inline pop()
+{
+    atomic {
+        if
+        :: pairs > 0 -> pairs--; m = 2
+        :: singles > 0 -> singles--; m = 1
+        :: else -> m = 0
+        fi;
+        transit = transit + m
+    }
+}
+
+/* One is held then, the others are for the cache. */
+inline take(n)
+{
+    d_step {
+        in_flight = in_flight + n;
+        transit = transit - n;
+        held[me]++;
+        cache[me] = cache[me] + n - 1
+    }
+}
+
+inline restore(n)
+{
+    d_step {
+        transit = transit - n;
+        if
+        :: n == 2 -> pairs++
+        :: else -> singles++
+        fi
+    }
+}
+
+/* n buffers from there, as one magazine */
+inline push(n, from)
+{
+#ifdef MUTANT_SUBTRACT_LATE
+    d_step { from = from - n; transit = transit + n };
+    restore(n);
+    in_flight = in_flight - n
+#else
+    d_step { in_flight = in_flight - n; from = from - n; transit = transit + n };
+    restore(n)
+#endif
+}
+
+/* ok: callers have all */
+inline exhausted()
+{
+    d_step {
+#ifdef MUTANT_NO_FLAG
+        ok = (in_flight >= pooled && pooled >= MOST);
+#else
+        ok = (pressure && in_flight >= pooled && pooled >= MOST);
+#endif
+        if
+        :: ok -> count_idle(); assert(idle == 0 && pooled == MOST); idle = 0
+        :: else
+        fi
+    }
+}
+
+/* ---- cache.c ---- */
+
+/* By who is inside or has the lock. */
+inline flush(whose)
+{
+    do
+    :: cache[whose] == 2 && state == OFF -> push(2, cache[whose])
+    :: cache[whose] == 1 || cache[whose] == 2 && state != OFF -> push(1, cache[whose])
+    :: cache[whose] == 0 -> break
+    od
+}
+
+/* inside[me]: the gate is open; else it is the shared cache, which holds nothing */
+inline go_in()
+{
+    inside[me] = gate[me]
+}
+
+inline go_out()
+{
+    inside[me] = false
+}
+
+/* ok: one is held */
+inline refill()
+{
+#ifdef MUTANT_OUTSIDE
+    ok = gate[me];
+    pop();
+    inside[me] = ok;
+#else
+    go_in();
+    pop();
+#endif
+    if
+    :: m == 0
+    :: m == 2 && inside[me] && cache[me] == 0 -> take(2)
+#ifdef MUTANT_TAKE_ALL
+    :: m == 2 && !(inside[me] && cache[me] == 0) -> in_flight++; take(1); restore(1); in_flight--
+#else
+    :: m == 2 && !(inside[me] && cache[me] == 0) -> take(1); restore(1)
+#endif
+    :: m == 1 -> take(1)
+    fi;
+    go_out();
+    ok = (m > 0)
+}
+
+/* ---- pressure.c, takeover.c ---- */
+
+inline lock()
+{
+    atomic { !caches_lock -> caches_lock = true }
+}
+
+inline unlock()
+{
+    caches_lock = false
+}
+
+inline flush_and_open()
+{
+    flush(me);
+    if
+#ifdef MUTANT_OPEN_ANYWAY
+    :: gate[me] = true
+#else
+    :: state == OFF -> gate[me] = true
+    :: else
+#endif
+    fi
+}
+
+inline serve_gate()
+{
+    if
+    :: gate[me]
+    :: !gate[me] && state != OFF && cache[me] == 0
+    :: !gate[me] && caches_lock
+    :: atomic { !gate[me] && (state == OFF || cache[me] > 0) && !caches_lock -> caches_lock = true };
+        flush_and_open();
+        unlock()
+    fi
+}
+
+/* complete: none was left */
+inline take_over()
+{
+    d_step {
+        for (at : 0 .. CALLERS - 1) {
+            gate[at] = false
+        };
+        at = 0;
+        complete = true
+    };
+    k = 0;
+    do
+    :: k < CALLERS ->
+        if
+#ifdef MUTANT_NO_LOOK
+        :: flush(k)
+#else
+        :: !inside[k] -> flush(k)
+        :: inside[k] -> complete = false /* for too long */
+#endif
+        fi;
+        k++
+    :: else -> break
+    od
+}
+
+inline enter()
+{
+    lock();
+    if
+    :: state == OFF -> state = ENTERING
+    :: else
+    fi;
+    if
+    :: state != ON ->
+#ifdef MUTANT_FLAG_EARLY
+        pressure = true;
+#endif
+        take_over();
+        if
+#ifdef MUTANT_INCOMPLETE
+        :: state = ON; pressure = true
+#else
+        :: complete -> state = ON; pressure = true
+        :: else
+#endif
+        fi
+    :: else
+    fi;
+    unlock()
+}
+
+#define MAY_END (state != OFF && in_flight < MOST)
+
+inline relax()
+{
+    if
+    :: atomic { MAY_END && !caches_lock -> caches_lock = true };
+        if
+        :: MAY_END ->
+            pressure = false;
+            state = OFF
+        :: else
+        fi;
+        unlock()
+    :: !MAY_END || caches_lock
+    fi
+}
+
+/* ---- the calls ---- */
+
+inline get()
+{
+    go_in();
+    d_step {
+        ok = (inside[me] && cache[me] > 0);
+        if
+        :: ok -> cache[me]--; held[me]++
+        :: else
+        fi;
+        inside[me] = false
+    };
+    if
+    :: !ok && cache[me] == 0 && (gate[me] || state == ON) -> refill()
+    :: else
+    fi;
+    if
+    :: !ok -> serve_gate()
+    :: else
+    fi;
+    do
+    :: ok -> break
+    :: !ok ->
+        refill();
+        if
+        :: ok -> break
+        :: else
+        fi;
+        atomic {
+            if
+            :: pooled < MOST -> pooled++; in_flight++; held[me]++; ok = true
+            :: else
+            fi
+        };
+        if
+        :: ok -> break
+        :: else
+        fi;
+        exhausted();
+        if
+        :: ok -> break /* it bypasses */
+        :: else
+        fi;
+        if
+        :: state != ON -> enter()
+        :: else
+        fi
+    od
+}
+
+/* ok: it was put */
+inline put_plain()
+{
+    go_in();
+    d_step {
+        ok = (inside[me] && cache[me] < LIMIT);
+        if
+        :: ok -> cache[me]++; held[me]--
+        :: else
+        fi;
+        inside[me] = false
+    }
+}
+
+inline put()
+{
+    put_plain();
+    if
+    :: !ok && gate[me] ->
+        go_in();
+        if
+        :: inside[me] && cache[me] == LIMIT -> push(1, cache[me])
+        :: else
+        fi;
+        go_out();
+        put_plain()
+    :: else
+    fi;
+    if
+    :: !ok ->
+        serve_gate();
+        go_in();
+        if
+        :: inside[me] && cache[me] == LIMIT -> push(1, cache[me])
+        :: else
+        fi;
+        if
+        :: inside[me] -> d_step { cache[me]++; held[me]-- }
+        :: !inside[me] -> push(1, held[me])
+        fi;
+        go_out();
+        relax()
+    :: else
+    fi
+}
+
+proctype caller(byte me)
+{
+    byte m, k;
+    bool ok, complete;
+    do
+    ::
+        if
+        :: d_step { held[me] < MOST -> calls++ }; get()
+        :: d_step { held[me] > 0 -> calls++ }; put()
+        :: calls++; lock(); flush_and_open(); unlock()
+        fi;
+        atomic {
+            m = 0; k = 0; ok = false; complete = false;
+            calls--;
+            assert(calls > 0 || in_flight == pooled - singles - 2 * pairs && transit == 0)
+        }
+    od
+}
+
+init
+{
+    atomic {
+        byte t;
+        for (t : 0 .. CALLERS - 1) {
+            run caller(t)
+        }
+    }
+}
