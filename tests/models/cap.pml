@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * cap.pml - the counts that enforce the cap: gets and puts, caches and pressure, while the cap is lowered and raised
+ * cap.pml - the counts that enforce the cap: gets and puts, while it is lowered and raised
  *
- * CALLERS threads get and put, each with a cache of its own, and one thread sets the cap to 1 and to MOST in turn and frees
- * what is idle, all for ever. One step is what one atomic operation does, or what is done where nobody else looks: inside
- * a cache, or under its lock. The depot is a bag of magazines of one and of two buffers (depot.pml has the stack), and that
- * owner and taker are never both inside is taken for granted (takeover.pml has that). Nobody waits (waiters.pml).
+ * CALLERS threads get, put, reclaim, and push two at once as who empties a cache does; one more sets the cap to 1 and to MOST in
+ * turn; all for ever. One step is what one atomic operation does, or what is done where nobody else looks. The depot is a
+ * bag of magazines of one and of two buffers (depot.pml has the stack). It is as under pressure: the caches are empty
+ * (pressure.pml has that). Nobody waits (waiters.pml). Numbers in brackets: depot.c. Only watches: bound fewer begin_call
+ * end_call.
  *
  *     step              in src/                                  there
  *     ----              -------                                  -----
- *     calm              depot.c depot_is_calm                    "return !counts.wanted && counts.pooled <= n;"
- *     over_cap          depot.c depot_over_cap                   "return counts_of(load_seq_cst(&depot->counts)).pooled > n;"
  *     pop               depot.c depot_pop                        "} while (!depot_swap(depot, head, below));"
  *     take              depot.c depot_take (8)                   "uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));"
  *     push              depot.c depot_push (8)                   "sub_release(&depot->counts, IN_FLIGHT(n));"
@@ -31,44 +30,28 @@
  *                       depot.c depot_discard (5)                "uint64_t before = sub_release(&depot->counts, POOLED(n));"
  *                       reclaim.c free_magazine                  "depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);"
  *     free_surplus      reclaim.c free_surplus                   "while (most-- > 0 && depot_over_cap(&pool->depot, &pool->max_live) &&"
- *     flush             cache.c flush_coldest                    "push(pool, slots, count, extra);"
- *                       cache.c push                             "const uint32_t most = load_relaxed(&pool->pressure.state) == PRESSURE_OFF ? MAGAZINE_MAX : 1;"
- *     go_in             cache.c enter                            "if (likely(gate_load(&c->gate) != GATE_CLOSED))"
  *     refill            cache.c cache_refill                     "struct cache *in = enter(pool, c);"
  *                       cache.c cache_refill                     "depot_take(&pool->depot, fit + 1);"
- *     flush_and_open    pressure.c flush_and_open                "(void)cache_flush_inside(pool, c);"
- *     serve_gate        pressure.c pressure_serve_gate           "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
- *                       pool.c serve_gate                        "reclaim_surplus(pool, c, caller);"
- *     take_over         takeover.c take_pending                  "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
- *                       takeover.c close_gates                   "cache_close(c);"
- *     enter             pressure.c enter                         "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
- *                       pressure.c enter (9)                     "depot_begin_pressure(&pool->depot);"
- *     relax             pressure.c pressure_relax                "if (may_end(pool) && depot_end_pressure(&pool->depot))"
- *     may_end           pressure.c may_end                       "return counts.in_flight <= cap - margin && counts.pooled <= cap &&"
- *     get               cache.h cache_pop_plain                  "store_relaxed(&c->level, level + LEVEL_GET - 1);"
- *                       pool.c refill                            "struct desc *d = cache_refill(pool, c, caller);"
+ *     get               pool.c refill                            "struct desc *d = cache_refill(pool, c, caller);"
  *                       pool.c take_beyond_cache (10)            "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));"
- *     put               cache.h cache_push_plain                 "store_relaxed(&c->level, level + 1);"
- *                       pool.c make_room                         "!cache_halve(pool, c))"
- *                       pool.c give_back                         "if (depot_over_cap(&pool->depot, &pool->max_live))"
+ *     put               pool.c give_back                         "if (depot_over_cap(&pool->depot, &pool->max_live))"
  *                       cache.c cache_keep                       "push(pool, &d, 1, cap - pool->heap.base);"
- *     caller            reclaim.c bufferpool_thread_flush        "pressure_flush(pool, c);"
+ *     reclaim           reclaim.c free_due                       "size_t bytes = free_buffers(pool, most, defer, caller);"
+ *     caller            cache.c flush_coldest                    "push(pool, slots, count, extra);"
  *     setter            reclaim.c bufferpool_set_max_live (6)    "store_seq_cst(&pool->max_live, depot_cap(n));"
  *                       reclaim.c bufferpool_set_max_live        "if (depot_over_cap(&pool->depot, &pool->max_live)) {"
- *                       reclaim.c bufferpool_set_max_live        "pressure_enter(pool);"
  *                       reclaim.c bufferpool_set_max_live        "free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, true, "bufferpool_set_max_live");"
- *                       reclaim.c bufferpool_set_max_live        "pressure_relax(pool);"
  *
  * Claims:
  *
- *     1. Pooled buffers, with those about to be made, are never more than `allowed`: the cap, or, after it was lowered, what
- *        there was when bufferpool_set_max_live looked; and that goes down with each that is freed, never up again.
- *     2. A get that bypasses saw a moment when nothing was in depot, caches or transit, and callers (or calls under way) had
- *        as many as the cap allowed, at that moment or when it read the cap.
- *     3. When no call is under way, the counts are exact, and nothing idles in the depot that is beyond the cap; nor in caches,
- *        but for one whose owner was preempted inside when the pressure was entered.
+ *     - Pooled buffers, with those about to be made, are never more than `allowed`: the cap, or, after it was lowered, what
+ *       there was when bufferpool_set_max_live looked; and that goes down with each that is freed, never up again.
+ *     - A get that bypasses saw a moment when nothing was in the depot or in transit, and callers had as many as the cap allowed
+ *       when it read that. What a call under way still counts they have: what it is freeing, and a reservation that it has yet
+ *       to give back because the cap was lowered or there is no memory.
+ *     - When no call is under way, the counts are exact, and nothing idles in the depot while there is more than the cap allows.
  *
- * Not here: DWELL pops, which pressure lasts at least, may have gone by at any time; a get tries for ever, not ATTEMPTS times.
+ * Not here: a get tries for ever, not ATTEMPTS times.
  */
 #ifndef CALLERS
 #define CALLERS 2

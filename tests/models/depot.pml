@@ -8,7 +8,7 @@
  * The tag is not a number here. What counts is whether it is what it was when the thread read the head, so each thread
  * has a bit, `moved`, which is set by every pop of others: the head is the same word as before if the index is the same and
  * `moved` is not set. (With a number of 32 bits it may seem the same after 2^32 pops.) So there is a finite number of
- * states, and no bound on the number of calls.
+ * states, and no bound on the number of calls. Numbers in brackets: depot.c.
  *
  * A magazine has one or two buffers. Nodes other than the head use `below` and `count` for links where there are more; here
  * they are written all the same, with what is wrong for a head.
@@ -49,6 +49,9 @@
 /* desc.h: by index, from 1 */
 byte below[BUFFERS + 1], count[BUFFERS + 1], link[BUFFERS + 1];
 byte head;           /* index */
+#ifdef MUTANT_SPIN
+bool locked;         /* as if the head had a lock in it */
+#endif
 bool moved[THREADS]; /* the tag, since this thread read the head */
 
 byte owner[BUFFERS + 1]; /* what is true: thread, DEPOT, FREE */
@@ -150,14 +153,13 @@ inline restore(n)
 
 inline peek()
 {
-    d_step { top = head; moved[me] = false };
 #ifdef MUTANT_SPIN
-    /* as if the head had a lock in it */
     do
-    :: atomic { !locked -> locked = true; top = head; moved[me] = false; break }
+    :: atomic { !locked -> locked = true; break }
     :: locked
     od;
 #endif
+    d_step { top = head; moved[me] = false };
     if
     :: top != NONE ->
 #ifdef MUTANT_UNMAPPED
@@ -270,10 +272,6 @@ inline make_buffer()
         at = 0
     }
 }
-
-#ifdef MUTANT_SPIN
-bool locked;
-#endif
 
 proctype thread(byte me)
 {

@@ -7,7 +7,7 @@
  * operation does, or what is done where nobody else looks: inside a cache, or under its lock. The depot is a bag of
  * magazines of one and of two buffers (depot.pml has the stack); a reservation is one step, and room is never given back
  * (cap.pml has that); that owner and taker are never both inside is taken for granted (takeover.pml has that); nobody waits
- * (waiters.pml).
+ * (waiters.pml). Numbers in brackets: depot.c. Only watches: count_idle.
  *
  *     step            in src/                         there
  *     ----            -------                         -----

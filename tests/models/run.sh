@@ -1,27 +1,71 @@
 #!/bin/sh
-# run.sh MODEL.pml [MUTANT...]: Spin finds nothing wrong with the model, and something with each of its mutants. In the
-# current folder; needs spin and a C compiler (CC).
+# run.sh MODEL.pml SIZES PROGRESS [MUTANT...]: Spin searches all states of the model, in each of the sizes, and finds nothing
+# wrong; and with each of the mutants it does. In the current folder; needs spin and a C compiler (CC).
+#
+#     SIZES       one or more of NAME=VALUE,NAME=VALUE; separated by blanks
+#     PROGRESS    none; all: in no run whatever may there be a cycle without progress (each loop of the model but those that
+#                 are labelled progress is one); fair: in no run in which who can go on does so, sooner or later
+#     MUTANT      the name of a macro MUTANT_<name>, in the first size, or name:SIZE in another one. A name that begins with
+#                 SPIN must be refuted by a cycle without progress.
 set -eu
-model=$1
-shift
+model=$1 sizes=$2 progress=$3
+shift 3
+name=$(basename "$model" .pml)
 
-# verify OPTIONS...: the number of errors, 0 or 1, and what the search came to
-verify() {
-    spin -a "$@" "$model" >/dev/null
-    ${CC:-cc} -O2 -w -DSAFETY -DCOLLAPSE -o pan pan.c
-    ./pan -m1000000 -n >pan.out
-    if grep -q "error: max search depth too small" pan.out; then
-        echo "the search was not deep enough" >&2
+# search HOW SIZE [OPTION]: what Spin found wrong, in `wrong`, and how many states there are, in `states`. No part of them may
+# be left out for want of depth or memory, unless something was wrong before.
+search()
+{
+    how=$1
+    options=$(echo ",$2" | sed 's/,/ -D/g')
+    case $how in
+    safety) defines=-DSAFETY flags= ;;
+    all) defines=-DNP flags=-l ;;
+    fair) defines=-DNP flags="-l -f" ;;
+    *) echo "$name: $how?"; exit 1 ;;
+    esac
+    rm -f pan pan.out
+    # shellcheck disable=SC2086
+    spin -a $options ${3:+"$3"} "$model" >spin.out || { cat spin.out; exit 1; }
+    # shellcheck disable=SC2086
+    ${CC:-cc} -O1 -w $defines -DCOLLAPSE -DMEMLIM=900 -o pan pan.c
+    # shellcheck disable=SC2086
+    ./pan -m1000000 -n $flags >pan.out 2>&1 || true
+    errors=$(sed -n 's/.*errors: \([0-9]*\)$/\1/p' pan.out)
+    states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' pan.out)
+    wrong=$(sed -n 's/^pan:[0-9]*: \(.*\) (at depth [0-9]*)$/\1/p' pan.out | head -n 1)
+    test -n "$errors" && test -n "$states" || { echo "$name: the search came to no end"; cat pan.out; exit 1; }
+    if test "$errors" = 0 &&
+        grep -qE 'max search depth too small|Search not completed|reached -DMEMLIM|out of memory|aborting|hash table full|Bit statespace' pan.out
+    then
+        echo "$name: not all states were searched"
+        cat pan.out
         exit 1
     fi
-    sed -n 's/.*errors: //p' pan.out
 }
 
-name=$(basename "$model" .pml)
-test "$(verify)" = 0 || { cat pan.out; exit 1; }
-echo "$name: no error, $(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' pan.out) states"
+# right HOW SIZE
+right()
+{
+    search "$1" "$2"
+    test "$errors" = 0 || { echo "$name, $2: $wrong"; cat pan.out; exit 1; }
+    echo "$name, $2: nothing wrong ($1), $states states"
+}
+
+for size in $sizes; do
+    right safety "$size"
+    test "$progress" = none || right "$progress" "$size"
+done
 for mutant in "$@"; do
-    errors=$(verify "-DMUTANT_$mutant") # which a mutant that is no model leaves empty
-    test "$errors" -gt 0 || { echo "$name: $mutant was not refuted"; exit 1; }
-    echo "$name: $mutant refuted"
+    size=${sizes%% *} how=safety
+    case $mutant in *:*) size=${mutant#*:} ;; esac
+    case $mutant in SPIN*) how=$progress ;; esac
+    search "$how" "$size" "-DMUTANT_${mutant%%:*}"
+    test "$errors" != 0 || { echo "$name, $size: ${mutant%%:*} was not refuted"; exit 1; }
+    case $how,$wrong in
+    safety,*) ;;
+    *,non-progress*) ;;
+    *) echo "$name, $size: ${mutant%%:*} was refuted for another reason: $wrong"; exit 1 ;;
+    esac
+    echo "$name, $size: ${mutant%%:*} refuted: $wrong"
 done

@@ -5,7 +5,7 @@
  * For ever, the owner gets and puts, takes one from the depot, and sometimes flushes its cache under the lock; and the other
  * takes the cache over. The owner's plain stores go through a buffer that empties at any time, in order (x86); a load finds
  * the owner's newest value there first. Its loads of gate and level are separate steps. The taker is sequentially
- * consistent: its lock and seq_cst store see to that. Steps 1 to 4 and a to e are those of takeover.c.
+ * consistent: its lock and seq_cst store see to that. Numbers in brackets: takeover.c.
  *
  *     step        in src/                                   there
  *     ----        -------                                   -----
@@ -16,6 +16,7 @@
  *                 cache.h cache_pop_plain (2)               "uintptr_t gate = gate_load(&c->gate);"
  *     get         cache.h cache_pop_plain (3)               "store_relaxed(&c->level, level + LEVEL_GET - 1);"
  *     put         cache.h cache_push_plain (3)              "store_relaxed(&c->level, level + 1);"
+ *     go_out      cache.h cache_leave (4)                   "store_release(&c->busy, false);"
  *     refill      cache.c cache_refill                      "const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);"
  *     flush       pressure.c flush_and_open                 "(void)cache_flush_inside(pool, c);"
  *     buffer      cache.h cache_leave                       "store_release(&c->busy, false);"
@@ -29,7 +30,7 @@
  *                 takeover.c give_up_pending                "cache_open(pool, c);"
  *
  * Claims: the two are never inside together; whoever is inside finds every buffer held, in the cache or in the depot, so
- * none is lost and none had twice. The owner never waits for the taker, but for the lock when it flushes.
+ * none is lost and none had twice.
  */
 #ifndef BUFFERS
 #define BUFFERS 3

@@ -2,10 +2,11 @@
  *
  * waiters.pml - who waits at the cap, against puts, drops, the end of pressure, and gates that open again
  *
- * PUTTERS threads hold one buffer each, which are all that the cap allows, and put it, or drop it for its size; WAITERS threads
- * want one each, with a time limit or without, and put what they got. What the code does in one atomic operation, or under
+ * PUTTERS threads hold one buffer each, which are all that the cap allows, and put it, or drop it for its size, or flush their
+ * cache and then put it; WAITERS threads
+ * want one each, with a time limit or without, and put what they got. (PLAIN: no drops, no time limits.) What the code does in one atomic operation, or under
  * a lock that all others take for it, is one step. The depot has single buffers only: under pressure it mostly has, and
- * what is popped with others is restored before anybody looks.
+ * what is popped with others is restored before anybody looks. Numbers in brackets: depot.c.
  *
  *     step            in src/                         there
  *     ----            -------                         -----
@@ -28,6 +29,8 @@
  *     serve_gate      pressure.c pressure_serve_gate  "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
  *     flush_and_open  pressure.c flush_and_open       "(void)cache_flush_inside(pool, c);"
  *                     pressure.c flush_and_open       "cache_open(pool, c);"
+ *     thread_flush    pressure.c pressure_flush       "flush_and_open(pool, c);"
+ *                     pressure.c pressure_flush       "wait_check(pool);"
  *     put             cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
  *                     pool.c give_back                "if (wait_hand_over(pool, d)) {"
  *                     pool.c give_back                "return drop(pool, c, d, DROPS_OVERSIZE, caller);"
@@ -40,7 +43,8 @@
  *     wait            wait.c wait_for_buffer (11)     "depot_want(&pool->depot, true);"
  *                     wait.c wait_for_buffer          "serve_all(pool);"
  *                     wait.c wait_for_buffer          "if (!is_served(&w))"
- *     get_timed       pool.c bufferpool_get_timed     "pressure_flush(pool, c);"
+ *     get_timed       pool.c bufferpool_get_timed     "bufferpool_buf_t *buf = get_slow(pool, c, WAIT, caller);"
+ *                     pool.c bufferpool_get_timed     "pressure_flush(pool, c);"
  *                     pool.c bufferpool_get_timed     "d = make_reserved(pool, c);"
  *                     pool.c bufferpool_get_timed     "wait_check(pool);"
  *     putter          pool.c bufferpool_put           "put(buf, "bufferpool_put");"
@@ -246,15 +250,29 @@ inline serve_gate()
     fi
 }
 
+inline thread_flush()
+{
+    lock(caches_lock);
+    flush_and_open();
+    unlock(caches_lock);
+    wait_check()
+}
+
 /* ---- pool.c ---- */
 
 inline put()
 {
     if
+    :: thread_flush()
+    :: true
+    fi;
+    if
     :: atomic { gate[me] -> inside[me] = true }; d_step { cache[me] = true; inside[me] = false } /* the fast put */
     :: true ->
         if
+#ifndef PLAIN
         :: d_step { pooled--; in_flight-- } /* dropped */
+#endif
         :: true ->
             serve_gate();
             hand_over();
@@ -338,15 +356,15 @@ inline wait()
 /* held: it has one */
 inline get_timed()
 {
-    lock(caches_lock);
-    flush_and_open();
-    unlock(caches_lock);
-    wait_check();
+    enter(); /* the get that found nothing */
+    thread_flush();
     wait();
     if
     :: result[me] == BUFFER -> held = true
     :: result[me] == RESERVED -> held = true
+#ifndef PLAIN
     :: result[me] == RESERVED -> d_step { pooled--; in_flight-- } /* no memory */
+#endif
     :: result[me] == 0
     fi;
 #ifndef MUTANT_ROOM_NO_CHECK
@@ -384,7 +402,9 @@ init
         for (i : PUTTERS .. T - 1) {
             if
             :: run waiter(i, false)
+#ifndef PLAIN
             :: run waiter(i, true)
+#endif
             fi
         };
         i = 0
