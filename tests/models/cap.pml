@@ -52,6 +52,10 @@
  *     - When no call is under way, the counts are exact, and nothing idles in the depot while there is more than the cap allows.
  *
  * Not here: a get tries for ever, not ATTEMPTS times.
+ *
+ * Here, and not in src/ yet: who restores a part of a magazine looks afterwards whether there is more than the cap allows,
+ * also refill in pool.c and free_buffers in reclaim.c. Without (NO_LOOK, RECLAIM_NO_LOOK) the last claim does not hold, since
+ * a bufferpool_set_max_live that ran meanwhile found the depot empty.
  */
 #ifndef CALLERS
 #define CALLERS 2

@@ -159,7 +159,7 @@ inline peek()
     :: locked
     od;
 #endif
-    d_step { top = head; moved[me] = false };
+    atomic { top = head; moved[me] = false };
     if
     :: top != NONE ->
 #ifdef MUTANT_UNMAPPED

@@ -17,6 +17,7 @@ name=$(basename "$model" .pml)
 search()
 {
     how=$1
+    optimize=${3:+-O0} optimize=${optimize:--O1} # a mutant is found soon: compiling takes longer
     options=$(echo ",$2" | sed 's/,/ -D/g')
     case $how in
     safety) defines=-DSAFETY flags= ;;
@@ -28,7 +29,7 @@ search()
     # shellcheck disable=SC2086
     spin -a $options ${3:+"$3"} "$model" >spin.out || { cat spin.out; exit 1; }
     # shellcheck disable=SC2086
-    ${CC:-cc} -O1 -w $defines -DCOLLAPSE -DMEMLIM=900 -o pan pan.c
+    ${CC:-cc} $optimize -w $defines -DCOLLAPSE -DMEMLIM=900 -o pan pan.c
     # shellcheck disable=SC2086
     ./pan -m1000000 -n $flags >pan.out 2>&1 || true
     errors=$(sed -n 's/.*errors: \([0-9]*\)$/\1/p' pan.out)
