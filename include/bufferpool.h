@@ -22,7 +22,8 @@
  *
  * Cost
  *
- *     get and put on the thread's own cache: a few nanoseconds, no lock, no atomic read-modify-write.
+ *     get and put on the thread's own cache: a few nanoseconds, no lock, no atomic read-modify-write (on 32-bit ARM a store
+ *     of 64 bits is one).
  *     One get or put in many moves a magazine: two atomic read-modify-writes. Under pressure every one moves a buffer:
  *     two or three. Making or freeing a block takes a lock of that pool for a moment, mostly not where bypass buffers
  *     come and go; no system call is made under it except to map memory or to move a mapping that grows. Taking over
@@ -60,7 +61,10 @@
  *
  *     A thread's caches go to the depots when it exits; get and put still work in thread-specific-data
  *     destructors that run later. After fork the child can use every pool at once; what the parent's other threads
- *     held stays live in the child, whose to put it is. Nothing here is async-signal-safe, and nothing is a
+ *     held stays live in the child, whose to put it is. A child handler that was given to pthread_atfork before the process
+ *     first used the library must not call it, nor may a child that an allocator hook or a signal handler made by fork
+ *     return into the call that it came from. A thread of BUFFERPOOL_BACKGROUND keeps a process going whose own threads all
+ *     ended by pthread_exit. Nothing here is async-signal-safe, and nothing is a
  *     cancellation point. The shared library stays mapped after dlclose, so threads that used it may outlive the handle.
  *
  * Other threads' caches, and where they cannot be reached
@@ -188,7 +192,9 @@ typedef struct bufferpool_config {
     }
 /* clang-format on */
 
-/* Statistics. Gauges say how it is now, counters only grow. Exact when no call is under way on the pool; then
+/* Statistics. Gauges say how it is now, counters only grow: while calls are under way, puts_kept, which follows from the
+ * others, and gets_thread, from which a get_bulk that fails takes back what it counted, may fall by as much as those calls
+ * make. Exact when no call is under way on the pool; then
  *
  *     gets_thread + gets_depot + gets_fresh + gets_bypass = puts + live + bypass_live
  *     puts = puts_kept + drops_oversize + drops_bypass + drops_over_cap + drops_idle_limit
@@ -281,8 +287,8 @@ BUFFERPOOL_API size_t bufferpool_live(const bufferpool_t *pool);
 
 /* Sets the cap: from now on no pooled buffer is made while n or more exist. 0: no cap; values beyond 2^30 - 1
  * count as that. Callers keep what they hold. When lowered, idle buffers beyond n are freed at once, wherever they are
- * (without membarrier(2) those in another thread's cache at that thread's next call), and those that callers hold as they
- * are put. When raised, those who wait in get_timed are served. */
+ * (without membarrier(2) those in another thread's cache at that thread's next call, or, if that is thread_flush or its
+ * end, the next call that has business with the depot), and those that callers hold as they are put. When raised, those who wait in get_timed are served. */
 BUFFERPOOL_API void bufferpool_set_max_live(bufferpool_t *pool, size_t n);
 
 /* The cap; 0: none. */

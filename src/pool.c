@@ -160,6 +160,18 @@ static bool is_settled(const bufferpool_t *pool, const struct cache *c)
            (cache_is_open(c) || load_relaxed(&pool->pressure.state) == PRESSURE_ON);
 }
 
+/* After an exchange with the depot. What it had in transit, whoever lowered the cap or came to wait meanwhile may have
+ * missed. */
+static void settle(bufferpool_t *pool, struct cache *c, const char *caller)
+{
+    background_begin(pool);
+    reclaim_on_time(pool, c, caller);
+    if (likely(depot_is_calm(&pool->depot, &pool->max_live)))
+        return;
+    reclaim_surplus(pool, c, caller);
+    wait_check(pool);
+}
+
 /* A buffer from the depot, counted, and others for the cache, if that is empty and nothing else is to be seen to; else
  * NULL. */
 static struct desc *refill(bufferpool_t *pool, struct cache *c, const char *caller)
@@ -169,9 +181,7 @@ static struct desc *refill(bufferpool_t *pool, struct cache *c, const char *call
     struct desc *d = cache_refill(pool, c, caller);
     if (d != NULL) {
         cache_count(c, GETS_DEPOT, 1);
-        background_begin(pool);
-        reclaim_on_time(pool, c, caller);
-        wait_check(pool);
+        settle(pool, c, caller);
     }
     return d;
 }
@@ -368,9 +378,7 @@ static bool make_room(struct cache *c, struct desc *d, uintptr_t word, const cha
         !cache_overflow(pool, c))
         return false;
     const bool put = cache_push_plain(c, d, word);
-    background_begin(pool);
-    reclaim_on_time(pool, c, caller);
-    wait_check(pool);
+    settle(pool, c, caller);
     return put;
 }
 

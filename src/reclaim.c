@@ -52,15 +52,16 @@ static uint32_t free_magazine(bufferpool_t *pool, uint32_t most, bool defer, siz
     return freed;
 }
 
-/* At most so many. */
+/* At most so many; and then, since others may not have found what was in transit here, what is beyond a cap that was lowered
+ * meanwhile. */
 static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer, const char *caller)
 {
     size_t bytes = 0;
-    while (most > 0) {
-        uint32_t n = free_magazine(pool, most, defer, &bytes, caller);
+    while (most > 0 || depot_over_cap(&pool->depot, &pool->max_live)) {
+        uint32_t n = free_magazine(pool, most > 0 ? most : 1, defer, &bytes, caller);
         if (n == 0)
             break;
-        most -= n;
+        most -= n < most ? n : most;
     }
     return bytes;
 }
@@ -235,6 +236,8 @@ void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
     }
     pressure_relax(pool);
     wait_check(pool);
+    /* again: whoever served those who wait had a magazine in transit, but has put it back by now */
+    free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, false, "bufferpool_set_max_live");
     errno = saved_errno;
 }
 

@@ -23,7 +23,7 @@ static void a_step(void)
 static void no_reservation_survives_a_cap_lowered_meanwhile(void **state)
 {
     (void)state;
-    enum { BEFORE = 3 }; /* the counts, the cap, and the cap once more */
+    enum { BEFORE = 4 }; /* the counts, the cap, the swap, and the cap once more */
     for (int step = 0; step < BEFORE + 3; step++) {
         struct depot depot;
         memset(&depot, 0, sizeof depot);

@@ -181,6 +181,79 @@ static void an_exchange_is_good_for_many_calls(void **state)
     }
 }
 
+/* ---- a cap that is lowered meanwhile ---- */
+
+static int second_step;
+
+static void *lower_to(void *cap)
+{
+    bufferpool_set_max_live(pool, (size_t)(uintptr_t)cap);
+    return NULL;
+}
+
+/* At the next step where nothing is locked: false, `again` is to come then. */
+static bool somebody_lowers_to(uintptr_t cap, void (*again)(void))
+{
+    if (pthread_mutex_trylock(&pool->caches_lock) != 0) {
+        steps_left = 0;
+        at_step = again;
+        return false;
+    }
+    pthread_mutex_unlock(&pool->caches_lock);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, lower_to, (void *)cap), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    return true;
+}
+
+static void somebody_lowers_it_more(void)
+{
+    (void)somebody_lowers_to(4, somebody_lowers_it_more);
+}
+
+static void somebody_lowers_it(void)
+{
+    if (!somebody_lowers_to(7, somebody_lowers_it)) /* shuts the gate, so the get restores what it does not need */
+        return;
+    steps_left = second_step;
+    at_step = somebody_lowers_it_more;
+}
+
+/* Callers have four. However a get is met, nothing lies in the depot beyond a cap of four when it is over. */
+static void an_exchange_leaves_nothing_beyond_a_cap_that_was_lowered_meanwhile(void **state)
+{
+    (void)state;
+    enum { HELD = 4, IN_DEPOT = 4 };
+    int step = 0;
+    for (bool reached = true; reached; step++) {
+        second_step = 0;
+        for (bool both = true; both; second_step++) {
+            begin(16, HELD + IN_DEPOT, 0);
+            assert_int_equal(bufferpool_get_bulk(pool, bufs, HELD + IN_DEPOT), 0);
+            bufferpool_put_bulk(bufs + HELD, IN_DEPOT);
+            bufferpool_thread_flush();
+            assert_int_equal(stats_of(pool).idle_depot, IN_DEPOT);
+            steps_left = step;
+            at_step = somebody_lowers_it;
+            bufs[HELD] = bufferpool_get(pool);
+            reached = at_step != somebody_lowers_it;
+            both = at_step == NULL && reached;
+            at_step = NULL;
+            assert_non_null(bufs[HELD]);
+            if (both)
+                assert_int_equal(stats_of(pool).idle_depot, 0);
+            check_accounts(pool);
+            bufferpool_put(bufs[HELD]);
+            const bufferpool_stats_t stats = stats_of(pool);
+            if (both) /* what was in the cache when its owner was inside has gone with its next call */
+                assert_int_equal(idle_of(&stats), 0);
+            bufferpool_put_bulk(bufs, HELD);
+            end();
+        }
+    }
+    assert_true(step > 10);
+}
+
 /* ---- errno ---- */
 
 static void *alloc_with_errno(size_t size, size_t align, void *ctx)
@@ -589,6 +662,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_stays_in_the_depot),
         cmocka_unit_test(behind_a_closed_gate_the_rest_stays_in_the_depot),
         cmocka_unit_test(an_exchange_serves_who_came_to_wait_meanwhile),
+        cmocka_unit_test(an_exchange_leaves_nothing_beyond_a_cap_that_was_lowered_meanwhile),
         cmocka_unit_test(a_child_counts_what_another_thread_was_about_to),
         cmocka_unit_test(two_puts_of_a_bypass_buffer_at_once_are_caught),
         cmocka_unit_test(a_word_that_is_a_gates_is_no_buffers),

@@ -9,7 +9,7 @@ fi
 
 cd "$work/packages"
 ls ./*.deb
-test "$(find . -name '*.deb' | wc -l)" = 2 || fail "not two packages"
+test "$(find . -maxdepth 1 -name '*.deb' | wc -l)" = 2 || fail "not two packages"
 for package in ./*.deb; do
     dpkg-deb -c "$package"
 done

@@ -48,7 +48,7 @@ static void *first(void *unused)
     switch (SCENE) {
     case 1:
         c->limit = SLOTS / 2;
-        (void)cache_halve(&pool, c);
+        (void)cache_overflow(&pool, c);
         break;
     case 2:
         put(c, held[0]);

@@ -34,6 +34,8 @@
  *                       cache.c cache_refill                     "depot_take(&pool->depot, fit + 1);"
  *     get               pool.c refill                            "struct desc *d = cache_refill(pool, c, caller);"
  *                       pool.c take_beyond_cache (10)            "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));"
+ *     look              pool.c settle                            "reclaim_surplus(pool, c, caller);"
+ *                       reclaim.c free_buffers                   "while (most > 0 || depot_over_cap(&pool->depot, &pool->max_live)) {"
  *     put               pool.c give_back                         "if (depot_over_cap(&pool->depot, &pool->max_live))"
  *                       cache.c cache_keep                       "push(pool, &d, 1, cap - pool->heap.base);"
  *     reclaim           reclaim.c free_due                       "size_t bytes = free_buffers(pool, most, defer, caller);"
@@ -53,9 +55,9 @@
  *
  * Not here: a get tries for ever, not ATTEMPTS times.
  *
- * Here, and not in src/ yet: who restores a part of a magazine looks afterwards whether there is more than the cap allows,
- * also refill in pool.c and free_buffers in reclaim.c. Without (NO_LOOK, RECLAIM_NO_LOOK) the last claim does not hold, since
- * a bufferpool_set_max_live that ran meanwhile found the depot empty.
+ * Who restores a part of a magazine looks afterwards whether there is more than the cap allows, since a
+ * bufferpool_set_max_live that ran meanwhile found the depot empty: without (NO_LOOK, RECLAIM_NO_LOOK) the last claim does
+ * not hold.
  */
 #ifndef CALLERS
 #define CALLERS 2

@@ -39,7 +39,7 @@
  *                     pool.c refill                   "struct desc *d = cache_refill(pool, c, caller);"
  *                     pool.c take_beyond_cache (10)   "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));"
  *     put_plain       cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
- *     put             pool.c make_room                "!cache_halve(pool, c))"
+ *     put             pool.c make_room                "!cache_overflow(pool, c))"
  *                     cache.c cache_keep              "push(pool, &d, 1, cap - pool->heap.base);"
  *                     pool.c put_slow                 "pressure_relax(pool);"
  *     caller          pressure.c pressure_flush       "flush_and_open(pool, c);"
