@@ -56,7 +56,7 @@ mutant counted_by_a_store depot made_at_the_cap depot.c \
 mutant verdict_without_in_flight depot verdict depot.c 's/ && counts.in_flight >= counts.pooled//'
 mutant verdict_without_pressure cache owner_and_get_at_the_cap depot.c 's/return counts.pressure && /return /'
 mutant wanted_after_the_look wait wait_and_put wait.c \
-    '/^struct wait_result wait_for_buffer/,/^}/{/depot_want(/d;s/    serve_all(pool);/& depot_want(\&pool->depot, true);/;}'
+    '/^bool wait_for_buffer/,/^}/{/depot_want(/d;s/    serve_all(pool);/& depot_want(\&pool->depot, true);/;}'
 
 # the cap
 mutant place_given_up_before_the_block cache owners_and_cap_lowered pool.c \
