@@ -34,7 +34,7 @@
  *                       cache.c cache_refill                     "depot_take(&pool->depot, fit + 1);"
  *     get               pool.c refill                            "struct desc *d = cache_refill(pool, c, caller);"
  *                       pool.c take_beyond_cache (10)            "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));"
- *     look              pool.c settle                            "reclaim_surplus(pool, c, caller);"
+ *                       pool.c settle                            "reclaim_surplus(pool, c, caller);"
  *                       reclaim.c free_buffers                   "while (most > 0 || depot_over_cap(&pool->depot, &pool->max_live)) {"
  *     put               pool.c give_back                         "if (depot_over_cap(&pool->depot, &pool->max_live))"
  *                       cache.c cache_keep                       "push(pool, &d, 1, cap - pool->heap.base);"
