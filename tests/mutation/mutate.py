@@ -273,6 +273,7 @@ def main():
     parser.add_argument('--count', type=int, default=0, help='so many, drawn at random; 0: all')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--files', default='', help='only of files whose path matches this expression')
+    parser.add_argument('--keys', help='only those that this file lists, as survivors are printed')
     parser.add_argument('--jobs', type=int, default=2)
     parser.add_argument('--floor', type=float, default=90)
     parser.add_argument('--folder', default='mutation', help='where to build')
@@ -281,6 +282,11 @@ def main():
 
     mutants = [m for m in all_mutants() if re.search(args.files, m.path)]
     total = len(mutants)
+    if args.keys:
+        with open(args.keys, encoding='utf-8') as file:
+            keys = {line.strip() for line in file}
+        mutants = [m for m in mutants if '\t'.join(m.key) in keys]
+        total = len(mutants)
     random.Random(args.seed).shuffle(mutants)
     if args.count:
         mutants = mutants[:args.count]
