@@ -50,7 +50,8 @@ TYPES = {'struct', 'const', 'char', 'void', 'int', 'unsigned', 'bool', 'enum', '
 
 
 class Mutant:
-    """One replacement in one file. Its key names it by the text of its line, so that it lasts when lines move."""
+    """One replacement in one file. Its key names it by the text of its line, so that it lasts when lines move: file, line,
+    mutation, the how manieth in the line, and of which of several equal lines."""
 
     def __init__(self, path, text, start, end, new, kind):
         self.path, self.start, self.end, self.new, self.kind = path, start, end, new, kind
@@ -146,6 +147,11 @@ def all_mutants():
         if name.endswith(('.c', '.h')):
             with open(os.path.join(src, name), encoding='utf-8') as file:
                 found += mutants_of(f'src/{name}', file.read(), operations)
+    met = {}
+    for mutant in found:  # the same line may come more than once in a file
+        met[mutant.key] = met.get(mutant.key, 0) + 1
+        if met[mutant.key] > 1:
+            mutant.key = (*mutant.key[:3], f'{mutant.key[3]} of line {met[mutant.key]}')
     return found
 
 
