@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The buffer's pool, if the caller holds the buffer; else it was misused, and this does not return. */
@@ -111,6 +112,27 @@ int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n)
     return 0;
 }
 
+/* Grows the buffer for a text of that length and appends it. It is formatted before, since the arguments may point into the
+ * block that growth frees. */
+static int print_grown(bufferpool_t *pool, bufferpool_buf_t *buf, size_t length, const char *format, va_list args,
+                       const char *caller)
+{
+    char few[256];
+    const size_t size = length + 1;
+    char *text = size <= sizeof(few) ? few : malloc(size);
+    if (text == NULL)
+        return ENOMEM;
+    (void)vsnprintf(text, size, format, args);
+    int error = grow(pool, buf, buf->len + size, buf->len, caller);
+    if (error == 0)
+        memcpy(buf->data + buf->len, text, size);
+    if (pool->heap.wipe)
+        heap_wipe(text, size);
+    if (text != few)
+        free(text);
+    return error;
+}
+
 static int print(bufferpool_buf_t *buf, const char *format, va_list args, const char *caller)
 {
     if (buf == NULL || format == NULL)
@@ -132,9 +154,7 @@ static int print(bufferpool_buf_t *buf, const char *format, va_list args, const 
     } else {
         error = (size_t)length >= HEAP_CAP_MAX - buf->len
                     ? EOVERFLOW
-                    : grow(pool, buf, buf->len + (size_t)length + 1, buf->len, caller);
-        if (error == 0)
-            (void)vsnprintf((char *)buf->data + buf->len, (size_t)length + 1, format, again);
+                    : print_grown(pool, buf, (size_t)length, format, again, caller);
     }
     va_end(again);
     errno = saved_errno;

@@ -148,6 +148,35 @@ static void append_of_itself_doubles(void **state)
     bufferpool_put(buf);
 }
 
+/* Arguments may be texts of the buffer's own, before len: also where growth frees, and perhaps wipes, the block that they
+ * lie in. */
+static void printf_may_take_its_own_text(void **state)
+{
+    (void)state;
+    enum { TEXT_MAX = 3000 };
+    for (unsigned flags = 0; flags <= BUFFERPOOL_ZERO; flags += BUFFERPOOL_ZERO) {
+        bufferpool_config_t config = config_with(&blocks);
+        config.buffer_capacity = 64;
+        config.flags = flags;
+        bufferpool_t *own = bufferpool_create(&config);
+        for (size_t length = 20; length <= TEXT_MAX; length += length / 3) {
+            char expected[2 * TEXT_MAX + 3];
+            bufferpool_buf_t *buf = bufferpool_get(own);
+            assert_int_equal(bufferpool_buf_reserve(buf, length + 1), 0);
+            memset(buf->data, 'a' + (int)(length % 26), length);
+            buf->data[length] = 0;
+            buf->len = length + 1;
+            snprintf(expected, sizeof(expected), "%s|%s|", (char *)buf->data, (char *)buf->data + 9);
+            assert_int_equal(bufferpool_buf_printf(buf, "%s|%s|", (char *)buf->data, (char *)buf->data + 9), 0);
+            assert_string_equal((char *)buf->data + length + 1, expected);
+            assert_int_equal(buf->len, length + 1 + strlen(expected));
+            bufferpool_put(buf);
+            bufferpool_trim(own); /* the next one is small again */
+        }
+        destroy_empty(own, &blocks);
+    }
+}
+
 /* ---- errors ---- */
 
 /* One call on a buffer with 40 bytes in it, which must fail so and change nothing. */
@@ -397,6 +426,7 @@ int main(void)
         test(reserve_never_shrinks_and_may_exceed_max_capacity),
         test(append_may_take_its_own_bytes),
         test(append_of_itself_doubles),
+        test(printf_may_take_its_own_text),
         test(sizes_beyond_representation_are_EOVERFLOW),
         test(printf_reports_what_vsnprintf_reports),
         test(wrong_arguments_are_EINVAL),
