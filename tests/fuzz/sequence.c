@@ -290,7 +290,9 @@ static void call_from_data(void *arg)
 
 static bufferpool_config_t read_config(struct blocks *blocks)
 {
-    static const size_t capacities[] = {64, 256, 1, 4096, 100, 1000, 0, 64 * KIB, 300 * KIB, 1024 * KIB + 1};
+    /* the large ones seldom: their pages take the time of many inputs */
+    static const size_t capacities[] = {64,  256, 1,    4096, 100, 1000,     64,        16,
+                                        256, 48,  2000, 4096, 0,   64 * KIB, 300 * KIB, 1024 * KIB + 1};
     static const size_t alignments[] = {0, 16, 1, 4, 128, 1024, 4096};
     struct input *in = &run.in;
     bufferpool_config_t c = BUFFERPOOL_CONFIG_INIT;
@@ -316,6 +318,8 @@ static bufferpool_config_t read_config(struct blocks *blocks)
         c.alloc = blocks_alloc;
         c.free = blocks_free;
         c.ctx = blocks;
+        if (c.buffer_capacity > 64 * KIB)
+            c.buffer_capacity = 64 * KIB, c.max_capacity = 0;
         blocks->wiped = (c.flags & BUFFERPOOL_ZERO) != 0;
     }
     return c;
@@ -546,7 +550,7 @@ static void op_write(void)
     const size_t len = input_size(&run.in);
     if (held == NULL)
         return;
-    const size_t n = smaller(held->cap, sizeof(pattern) - 256);
+    const size_t n = smaller(held->cap, smaller(len + 64, sizeof(pattern) - 256));
     memcpy(held->data, pattern + (len & 255), n);
     held->data[held->cap - 1] = 0x77;
     held->buf->len = smaller(len, n);
