@@ -35,7 +35,7 @@ enum { UNTOUCHED = EXDEV, BURST_MAX = 32, TEXT_MAX = 70000 };
 
 /* ---- the clock ---- */
 
-static uint64_t coarse_ms = 1000;
+static _Atomic(uint64_t) coarse_ms = 1000; /* a background thread may look at it at any time */
 
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
@@ -44,8 +44,9 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 {
     if (clock != CLOCK_MONOTONIC_COARSE)
         return __real_clock_gettime(clock, now);
-    now->tv_sec = (time_t)(coarse_ms / 1000);
-    now->tv_nsec = (long)(coarse_ms % 1000) * 1000000;
+    const uint64_t ms = coarse_ms;
+    now->tv_sec = (time_t)(ms / 1000);
+    now->tv_nsec = (long)(ms % 1000) * 1000000;
     return 0;
 }
 
