@@ -1,7 +1,8 @@
 #!/bin/sh
 # seeds.sh FUZZER REPLAY FOUND CORPUS [MOST] - makes the seeds of CORPUS anew from its own and those found by a longer run.
 # Of the fewest inputs that reach every edge, those that come by something new are named after it, and the smallest of
-# the rest are kept up to MOST in all. Seeds named bug-* stay. FOUND must not change meanwhile.
+# the rest are kept up to MOST in all. Seeds named bug-* and made-* stay. FOUND must
+# not change meanwhile.
 set -eu
 fuzzer=$1 replay=$2 found=$3 corpus=$4 most=${5:-50}
 work=$(mktemp -d)
@@ -9,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/merged"
 "$fuzzer" -merge=1 -set_cover_merge=1 -use_counters=0 -max_len=300 "$work/merged" "$corpus" "$found" >"$work/log" 2>&1 ||
     { tail -n 20 "$work/log"; exit 1; }
-find "$corpus" -type f ! -name 'bug-*' -exec rm {} +
+find "$corpus" -type f ! -name 'bug-*' ! -name 'made-*' -exec rm {} +
 
 # The smallest first: FILE WORD...
 find "$work/merged" -type f -printf '%s %p\n' | sort -n | cut -d' ' -f2 | xargs "$replay" -n >"$work/words"
