@@ -10,7 +10,7 @@ add_executable(fuzz_replay
 set_target_properties(fuzz_replay PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON)
 target_compile_definitions(fuzz_replay PRIVATE _GNU_SOURCE)
 target_link_libraries(fuzz_replay PRIVATE bufferpool::static Threads::Threads)
-target_link_options(fuzz_replay PRIVATE LINKER:--wrap=clock_gettime) # sequence.c has the clock
+target_link_options(fuzz_replay PRIVATE LINKER:--wrap=clock_gettime,--wrap=sched_getcpu) # in sequence.c
 bufferpool_target_warnings(fuzz_replay)
 
 file(GLOB fuzz_seeds CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/corpus/*)

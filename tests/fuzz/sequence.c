@@ -5,7 +5,8 @@
  * An operation is a byte, two bits of it the thread, and then whatever that operation reads. Misuse, which aborts, is left
  * out. errno is set to a value that no call may change when it succeeds.
  *
- * The coarse clock, by which pools give memory back, stands still but for one operation that moves it on.
+ * The coarse clock, by which pools give memory back, stands still but for one operation that moves it on. It and
+ * sched_getcpu are replaced by way of the linker, so that an input does the same each time.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -60,6 +61,14 @@ struct run {
 
 static struct run run;
 static unsigned char pattern[TEXT_MAX];
+
+/* Each thread has a CPU of its own: where the library looks for memory first depends on that. */
+int __wrap_sched_getcpu(void);
+
+int __wrap_sched_getcpu(void)
+{
+    return (int)run.thread;
+}
 
 static struct pool *pool_number(unsigned n)
 {
