@@ -330,8 +330,11 @@ void model_put(struct model *m, struct held *held, unsigned thread)
     if (pool->hooked)
         block = blocks_find(&pool->blocks, held->data, held->cap);
     judge(held);
-    if (leave(held)) {
+    const bool kept = leave(held);
+    /* what was given back between two puts of one operation may have left room for one that seemed to be too much */
+    if (kept || (pool->ticks && pool->max_idle_bytes != 0 && !held->bypass))
         note_idle(pool, held);
+    if (kept) {
         if (pool->hooked && pool->wiped && block != NULL)
             check(all_zero(held->data, held->cap), "a buffer that was put is not wiped");
     }
