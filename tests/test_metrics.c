@@ -210,6 +210,18 @@ static void a_pool_is_there_from_create_to_destroy(void **state)
     free(text);
 }
 
+static void the_default_pools_name_is_taken(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = named_pool("default", &blocks);
+    char *text = text_of_now();
+    assert_int_equal(value_of(text, "bufferpool_idle_bytes{pool=\"default-2\"}"), 0);
+    assert_int_equal(value_of(text, "bufferpool_live_buffers{pool=\"default\"}"), 1);
+    free(text);
+    assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
 static void it_is_appended(void **state)
 {
     (void)state;
@@ -321,6 +333,7 @@ int main(void)
         cmocka_unit_test(it_has_the_form_of_the_format),
         cmocka_unit_test(names_are_escaped),
         cmocka_unit_test(a_pool_is_there_from_create_to_destroy),
+        cmocka_unit_test(the_default_pools_name_is_taken),
         cmocka_unit_test(it_is_appended),
         cmocka_unit_test(errors_change_nothing),
         cmocka_unit_test(pools_come_and_go_meanwhile),

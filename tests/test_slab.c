@@ -8,6 +8,7 @@
 
 #include "heap.h"
 #include "region.h"
+#include "slots.h"
 
 #include <sys/mman.h>
 
@@ -159,6 +160,45 @@ static void no_slots_overlap(uint32_t colour)
 }
 
 /* Wherever a pool's begin. */
+enum { SET_SLOTS = 128 };
+
+/* Against the plain way to say it, at and around the words' boundaries. */
+static void sets_of_slots_are_sets(void **state)
+{
+    (void)state;
+    test_random_t random = {4711};
+    for (int round = 0; round < 2000; round++) {
+        uint64_t set[2] = {0, 0};
+        bool in[SET_SLOTS] = {false};
+        const unsigned members = round % 5 == 0 ? 0 : (unsigned)test_random_below(&random, 6);
+        for (unsigned i = 0; i < members; i++) {
+            const unsigned slot = (unsigned)test_random_below(&random, SET_SLOTS);
+            if (!in[slot])
+                slots_add(set, slot);
+            in[slot] = true;
+        }
+        unsigned count = 0, first = SET_SLOTS;
+        for (unsigned i = SET_SLOTS; i-- > 0;) {
+            assert_int_equal(slots_has(set, i), in[i]);
+            count += in[i];
+            first = in[i] ? i : first;
+        }
+        assert_int_equal(slots_count(set), count);
+        assert_int_equal(slots_any(set), count > 0);
+        for (unsigned from = 0; from < SET_SLOTS; from++) {
+            unsigned next = from, gap = from;
+            while (next < SET_SLOTS && !in[next])
+                next++;
+            while (gap < SET_SLOTS && in[gap])
+                gap++;
+            assert_int_equal(slots_next(set, from, SET_SLOTS, true), next);
+            assert_int_equal(slots_next(set, from, SET_SLOTS, false), gap);
+            if (count > 0)
+                assert_int_equal(slots_first_from(set, from), next < SET_SLOTS ? next : first);
+        }
+    }
+}
+
 static void slots_do_not_overlap(void **state)
 {
     (void)state;
@@ -597,6 +637,8 @@ static void a_give_does_not_do_the_work_of_another(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sets_of_slots_are_sets),
+        cmocka_unit_test(sets_of_slots_are_sets),
         cmocka_unit_test(slots_do_not_overlap),
         cmocka_unit_test(a_freed_slot_is_the_next_one_taken),
         cmocka_unit_test(little_stays_dirty),
