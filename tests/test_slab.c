@@ -638,7 +638,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sets_of_slots_are_sets),
-        cmocka_unit_test(sets_of_slots_are_sets),
+
         cmocka_unit_test(slots_do_not_overlap),
         cmocka_unit_test(a_freed_slot_is_the_next_one_taken),
         cmocka_unit_test(little_stays_dirty),
