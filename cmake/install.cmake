@@ -59,5 +59,7 @@ foreach(page IN LISTS pages)
 endforeach()
 
 if(PROJECT_IS_TOP_LEVEL)
+    add_custom_target(uninstall VERBATIM COMMAND ${CMAKE_COMMAND}
+        -D manifest=${CMAKE_CURRENT_BINARY_DIR}/install_manifest.txt -P ${CMAKE_CURRENT_LIST_DIR}/uninstall.cmake)
     include(${CMAKE_CURRENT_LIST_DIR}/package.cmake)
 endif()

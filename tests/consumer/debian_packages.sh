@@ -13,7 +13,7 @@ test "$(find . -maxdepth 1 -name '*.deb' | wc -l)" = 2 || fail "not two packages
 for package in ./*.deb; do
     dpkg-deb -c "$package"
 done
-dpkg-deb -f ./libbufferpool-dev_*.deb Depends | grep -q "^libbufferpool$SOVERSION (= $VERSION)\$" ||
+dpkg-deb -f ./libbufferpool-dev_*.deb Depends | grep -q "^libbufferpool$SOVERSION (= $VERSION-[0-9]*), " ||
     fail "the development package does not depend on the runtime package"
 dpkg-deb -c ./libbufferpool"$SOVERSION"_*.deb | grep -q "libbufferpool.so.$SOVERSION -> " || fail "no runtime library"
 dpkg-deb -c ./libbufferpool-dev_*.deb | grep -q 'include/bufferpool.h$' || fail "no header"
