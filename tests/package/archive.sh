@@ -5,6 +5,7 @@ cd "$work"
 tar xzf "$PACKAGES/libbufferpool-$VERSION-Linux.tar.gz"
 prefix=$work/libbufferpool-$VERSION-Linux
 export PKG_CONFIG_LIBDIR="$prefix/$LIBDIR/pkgconfig"
+# shellcheck disable=SC2046 # many words
 $CC "$here/app.c" $(pkg-config --cflags --libs bufferpool) -o by-pkg-config
 LD_LIBRARY_PATH=$prefix/$LIBDIR ./by-pkg-config shared "$prefix"
 $CC "$here/app.c" -I"$prefix/include" "$prefix/$LIBDIR/libbufferpool.a" -pthread -o by-hand

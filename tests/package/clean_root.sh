@@ -82,6 +82,7 @@ ln -s mawk "$root/usr/bin/awk"
 # inside COMMAND: in the root
 inside()
 {
+    # shellcheck disable=SC2016 # $0 and $1 are those of the inner shell
     unshare --mount --fork sh -c 'mount -t proc proc "$0/proc" && exec chroot "$0" /usr/bin/env -i \
         PATH=/usr/sbin:/usr/bin LC_ALL=C HOME=/tmp sh -eu -c "$1"' "$root" "$1"
 }
@@ -112,6 +113,7 @@ inside 'dpkg --purge libbufferpool-dev'
 inside 'cd /tmp/in && dpkg -i *.deb *.ddeb && ldconfig -p | grep -q libbufferpool'
 inside "test \"\$(dpkg-query -W -f '\${Status}' libbufferpool$SOVERSION)\" = 'install ok installed'"
 
+# shellcheck disable=SC2016 # what pkg-config says in there
 inside '
 cd /tmp && cp -r in work && cd work
 gcc -Wall -Wextra -Werror app.c -lbufferpool -o by-hand

@@ -13,7 +13,7 @@ rm -r "$PACKAGES/_CPack_Packages"
 
 cd "$PACKAGES"
 architecture=$(dpkg --print-architecture)
-ls | sort >"$work/made"
+find . -mindepth 1 | sed "s|^./||" | sort >"$work/made"
 sort >"$work/expected" <<LIST
 libbufferpool-$VERSION-Linux.tar.gz
 libbufferpool-$VERSION.tar.gz
