@@ -49,6 +49,7 @@ function(write_copyright file)
     string(REPLACE "\n" "\n " body "${body}")
     set(text "${format}\nFiles: *\nCopyright: ${owner}\nLicense: Expat\n ${body}\n")
     file(WRITE ${file} "${text}")
+    file(CHMOD ${file} PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
 endfunction()
 
 foreach(component IN LISTS CPACK_COMPONENTS_ALL)
