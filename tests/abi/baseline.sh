@@ -1,7 +1,6 @@
-# baseline.sh TREE: writes what abidiff must know of the library in TREE, a checkout of a release, to the standard output:
+# baseline.sh TREE: writes what abidiff must know of the library in TREE to the standard output. Part of a release:
 #
-#     git worktree add ../released vX.Y.Z
-#     sh tests/abi/baseline.sh ../released >tests/abi/released-X.Y.Z.abi
+#     sh tests/abi/baseline.sh . >tests/abi/released-X.Y.Z.abi
 #
 # x86-64, gcc and abigail-tools.
 set -eu

@@ -10,6 +10,10 @@ if [ "$architecture" != "Advanced Micro Devices X86-64" ]; then
     echo "SKIPPED: the release is recorded for x86-64, not for $architecture"
     exit 77
 fi
+if ! grep -q "soname='libbufferpool.so.$SOVERSION'" "$baseline"; then
+    echo "SKIPPED: SOVERSION was raised since ${baseline##*/}: programs that were linked with that do not meet this library"
+    exit 77
+fi
 # Both as records: a library itself would be compared with all that it has inside.
 record "$include" "$library" >"$work/whole.abi"
 
