@@ -25,6 +25,9 @@ for kind in shared static; do
     fi
 done
 
+if "$CMAKE" --build "$work/build" --target help | grep uninstall; then
+    fail "it brings the parent a target to uninstall"
+fi
 "$CMAKE" --install "$work/build" --prefix "$work/installed"
 test ! -e "$work/installed" || fail "it installs into the parent: $(find "$work/installed")"
 cd "$work/build"
