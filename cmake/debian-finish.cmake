@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # Run by cpack when the packages are made: puts right what it (3.25) leaves wrong in Debian's eyes and offers no setting
 # for. A library needs the ldconfig trigger and no maintainer scripts that do the same again; and the checksums of the
 # -dbgsym package name its file by the path on this machine.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # Run by cpack on the staged files, before they are packed. Other generators take them as they are; a Debian package gets
 # what its policy asks for: compressed manual pages, links where a page only names another, an archive without debugging
 # symbols, and a copyright and two changelogs in /usr/share/doc/<package>.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # Read by cpack once per generator, after CPackConfig.cmake.
 #
 # A Debian package holds the configured prefix, and bufferpool.pc asks for it. Archives are unpacked anywhere: theirs

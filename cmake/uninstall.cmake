@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # Run by the target `uninstall`: removes what the last `cmake --install` of this build folder put in place, as its
 # install_manifest.txt says. Folders go only if they are the library's by name and nothing else is in them.
 cmake_minimum_required(VERSION 3.25)

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # baseline.sh TREE: writes what abidiff must know of the library in TREE to the standard output. Part of a release:
 #
 #     sh tests/abi/baseline.sh . >tests/abi/released-X.Y.Z.abi

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # Read by every script here, and by baseline.sh for a release
 . "$SOURCE/tests/consumer/common.sh"
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # compare.sh [LIBRARY INCLUDE-DIR]: the library of this build, or the one named, against what is recorded of the last release.
 # What is added passes; what is removed or changed does not, except that the structs with a size may grow at their end.
 . "$SOURCE/tests/abi/common.sh"

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # planted.sh passes|refuses CHANGE: compare.sh with a library that differs from today's by that change
 . "$SOURCE/tests/abi/common.sh"
 
@@ -7,7 +9,8 @@ case $2 in
 none) ;;
 added_function)
     # shellcheck disable=SC2016 # sed's $, the last line
-    edit "$tree/src/bufferpool.map" '$s|$|\nBUFFERPOOL_9.9 {\nglobal:\n    bufferpool_added;\n} BUFFERPOOL_0.2;|'
+    edit "$tree/src/bufferpool.map" \
+        '$s|$|\nBUFFERPOOL_9.9 {\nglobal:\n    bufferpool_added;\n} BUFFERPOOL_0.2;|'
     edit "$header" 's|^BUFFERPOOL_API size_t bufferpool_live.*|&\nBUFFERPOOL_API int bufferpool_added(bufferpool_stats_t *stats);|'
     echo 'int bufferpool_added(bufferpool_stats_t *stats) { return stats != 0; }' >>"$tree/src/stats.c"
     ;;

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # sized.sh same|old_program|new_program|MISTAKE: sized.c with a library whose structs have the fields that it knows; one more
 # field; one field less. A mistake is one of a library that has a field more, and sized.c must notice.
 . "$SOURCE/tests/abi/common.sh"

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # The archive of what is installed works where it is unpacked: by pkg-config, by CMake and by hand.
 . "$SOURCE/tests/consumer/common.sh"
 

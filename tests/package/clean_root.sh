@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # The Debian packages, installed by dpkg in a clean root, used there by each of the ways that README.md names, and purged:
 # nothing is left of them.
 #

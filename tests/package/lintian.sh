@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # lintian finds neither errors nor warnings. It is the only judge here: no overrides are in the packages.
 . "$SOURCE/tests/consumer/common.sh"
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # Makes the packages that the other tests here look at: three for Debian, an archive of what is installed, the sources.
 . "$SOURCE/tests/consumer/common.sh"
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # The shared library for armhf, compiled for size, has less than 40 KiB of code and constants: what size(1) calls text.
 . "$SOURCE/tests/consumer/common.sh"
 

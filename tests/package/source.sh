@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # The archive of the sources holds what is tracked, and can be built, installed and used without git.
 . "$SOURCE/tests/consumer/common.sh"
 

@@ -1,7 +1,10 @@
+# SPDX-License-Identifier: MIT
+#
 # The target `uninstall` removes what `cmake --install` put in place, and nothing else.
 . "$SOURCE/tests/consumer/common.sh"
 
-configure "$SOURCE" "$work/build" -DCMAKE_INSTALL_PREFIX=/opt/elsewhere -DBUFFERPOOL_BUILD_TESTS=OFF -DBUFFERPOOL_BUILD_EXAMPLES=OFF
+configure "$SOURCE" "$work/build" -DCMAKE_INSTALL_PREFIX=/opt/elsewhere \
+    -DBUFFERPOOL_BUILD_TESTS=OFF -DBUFFERPOOL_BUILD_EXAMPLES=OFF
 "$CMAKE" --build "$work/build"
 uninstall()
 {

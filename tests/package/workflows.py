@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Checks .github/workflows/*.yml, in the folder given: that each is YAML of the shape that a workflow has, that every
 expression names something that is there, that every preset that is run is one of CMakePresets.json, and that all those are
 run that are to be. Prints what is wrong; returns 77 where the parser of YAML (python3-yaml) is not installed."""
