@@ -9,7 +9,9 @@
 
 #include "region.h"
 
-#define KEPT_MAX   256u
+#include <stdint.h>
+
+#define KEPT_MAX   (UINTPTR_MAX > UINT32_MAX ? 256u : 64u) /* on small machines a pool at rest is to be small */
 #define KEPT_BATCH 16u
 
 struct kept {
