@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+#
+# common.sh - for the tests of the examples, which source it: starts the program under test, ends it, and reads what it
+# says about its pool. PROGRAM: what is tested; empty where it was not built. UNDER: what runs it, such as valgrind with its
+# options, or nothing. Nothing here waits for a while and hopes: each step waits for what says that the last one is done.
+set -euo pipefail
+here=$(dirname "${BASH_SOURCE[0]}")
+read -ra under <<<"${UNDER:-}"
+work=$(mktemp -d)
+pid=
+cleanup() { :; }
+trap 'if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null || true; fi; cleanup; rm -rf "$work"' EXIT
+
+fail() {
+    echo "failed: $*"
+    if [ -s "$work/err" ]; then sed 's/^/    stderr: /' "$work/err"; fi
+    exit 1
+}
+
+skip() {
+    echo "not tested: $*"
+    exit 77
+}
+
+needs() {
+    local program
+    for program; do
+        command -v "$program" >/dev/null || skip "$program is not installed"
+    done
+}
+
+if [ -z "${PROGRAM:-}" ]; then skip "it was not built, its library is not there"; fi
+
+# Starts PROGRAM with the arguments, a server that says "WHAT PORT" in its first lines; its output comes from descriptor $from.
+start_server() {
+    coproc SERVER { exec "${under[@]}" "$PROGRAM" "$@" 2>"$work/err"; }
+    pid=$SERVER_PID
+    exec {from}<&"${SERVER[0]}"
+}
+
+# The next port that it says, in $port.
+next_port() {
+    local line
+    read -r line <&"$from" || { wait "$pid" && status=0 || status=$?; pid=; [ "$status" != 77 ] || skip "$(cat "$work/err")"; fail "no port, exit status $status"; }
+    port=${line##* }
+}
+
+# Ends it, and looks at what it has to say: it must have ended well, and with every buffer.
+stop_server() {
+    local status=0
+    kill -TERM "$pid"
+    wait "$pid" || status=$?
+    pid=
+    [ "$status" = 0 ] || fail "exit status $status"
+    look_at_pool
+}
+
+# figure NAME: what the program's last line says of it.
+figure() {
+    sed -n "s/^pool: .*\b$1 \([0-9]*\).*/\1/p" "$work/err" | tail -n 1
+}
+
+# The laws, of every line about a pool: nothing is out, nothing went beyond the cap, as many puts as gets.
+look_at_pool() {
+    grep '^pool: ' "$work/err" || fail "it says nothing about its pool"
+    [ "$(grep -cv '^pool: gets' "$work/err")" = 0 ] || fail "it says more than it should"
+    [ "$(figure gets)" = "$(figure puts)" ] || fail "not as many puts as gets"
+    [ "$(figure live)" = 0 ] || fail "buffers are out"
+    [ "$(figure bypassed)" = 0 ] || fail "gets went beyond the cap"
+    [ "$(figure cap)" = 0 ] || [ "$(figure most)" -le "$(figure cap)" ] || fail "more buffers than the cap allows"
+    [ "$(figure gets)" -gt 0 ] || fail "it never used its pool"
+}
+
+# The cap was really reached.
+look_at_cap() {
+    [ "$(figure refused)" -gt 0 ] || fail "nobody ever found the cap reached"
+    [ "$(figure most)" = "$(figure cap)" ] || fail "fewer buffers were out than the cap allows"
+}
