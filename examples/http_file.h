@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * http_file.h - just enough of HTTP/1.1 for an example: GET of the files in one folder, the answer in the request's place
+ * http_file.h - just enough of HTTP/1.1 for an example: the files of one folder
  */
 #ifndef HTTP_FILE_H
 #define HTTP_FILE_H
@@ -16,8 +16,8 @@
 
 #define HTTP_FILE_MAX (64 << 20)
 
-/* Appends head and content. On error the buffer's content is what it was. */
-static inline int http_file_append(bufferpool_buf_t *buf, int folder, const char *name)
+/* Appends the file, with an HTTP head in front if `head`. On error the buffer's content is what it was. */
+static inline int http_file_append(bufferpool_buf_t *buf, int folder, const char *name, bool head)
 {
     struct stat st;
     const size_t before = buf->len;
@@ -26,7 +26,7 @@ static inline int http_file_append(bufferpool_buf_t *buf, int folder, const char
     if (error == 0 && (!S_ISREG(st.st_mode) || st.st_size > HTTP_FILE_MAX))
         error = ENOENT;
     const size_t size = error == 0 ? (size_t)st.st_size : 0;
-    if (error == 0)
+    if (error == 0 && head)
         error = bufferpool_buf_printf(buf, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", size);
     if (error == 0)
         error = bufferpool_buf_reserve(buf, buf->len + size);
@@ -62,7 +62,7 @@ static inline int http_file_answer(bufferpool_buf_t *buf, size_t front, int fold
     /* What has come behind the request is lost with it, so the connection ends, and the client asks again. */
     *last = !get || end[4] != '\0' || strcasestr(head, "\r\nConnection: close") != NULL;
     buf->len = front;
-    int error = get ? http_file_append(buf, folder, name) : EINVAL;
+    int error = get ? http_file_append(buf, folder, name, true) : EINVAL;
     if (error != 0)
         error = bufferpool_buf_printf(buf, "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n",
                                       !get                                ? "400 Bad Request"

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libevent_server.c - libevent: an HTTP file server that sends out of pooled buffers, without a copy
+ *
+ *     libevent_server FOLDER [MAX_LIVE]     prints its port; GET /NAME serves FOLDER/NAME; SIGINT or SIGTERM ends it
+ *
+ * The answer is built in a buffer, and evbuffer_add_reference hangs its bytes into libevent's output as they lie there.
+ * libevent says when it has sent the last of them by calling on_sent with their address, and that is all that
+ * bufferpool_buf_from_data needs. From evbuffer_add_reference to on_sent the buffer is libevent's: it must not be grown,
+ * since its bytes could move.
+ *
+ * on_sent is called for every reference sooner or later, also if the client goes away or the server ends.
+ *
+ * At the cap a request is refused at once, with 503 and Retry-After: other than in libuv_server.c, where it waits.
+ */
+#include "ending.h"
+#include "http_file.h"
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdlib.h>
+
+static bufferpool_t *pool;
+static int folder;
+
+static void on_sent(const void *data, size_t n, void *arg)
+{
+    (void)n;
+    (void)arg;
+    bufferpool_put(bufferpool_buf_from_data(data));
+}
+
+static void on_request(struct evhttp_request *request, void *arg)
+{
+    (void)arg;
+    const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
+    const char *name = path != NULL && path[0] == '/' ? path + 1 : ".";
+    bufferpool_buf_t *buf = bufferpool_try_get(pool);
+    if (buf == NULL) {
+        evhttp_add_header(evhttp_request_get_output_headers(request), "Retry-After", "1");
+        evhttp_send_error(request, HTTP_SERVUNAVAIL, NULL);
+        return;
+    }
+    const bool plain = strchr(name, '/') == NULL && name[0] != '.' && name[0] != '\0'; /* no way out of the folder */
+    int error = plain ? http_file_append(buf, folder, name, false) : ENOENT;
+    /* An empty file is nothing to refer to: libevent would never call on_sent. */
+    if (error == 0 && buf->len > 0) {
+        error = evbuffer_add_reference(evhttp_request_get_output_buffer(request), buf->data, buf->len, on_sent, NULL);
+        if (error == 0)
+            buf = NULL; /* libevent's */
+    }
+    bufferpool_put(buf);
+    if (error == 0)
+        evhttp_send_reply(request, HTTP_OK, NULL, NULL);
+    else
+        evhttp_send_error(request, error == ENOENT || error == ELOOP ? HTTP_NOTFOUND : HTTP_INTERNAL, NULL);
+}
+
+static void on_signal(evutil_socket_t number, short events, void *base)
+{
+    (void)number;
+    (void)events;
+    event_base_loopbreak(base);
+}
+
+/* On a free port, which it prints. */
+static int serve(struct evhttp *http)
+{
+    struct sockaddr_in address;
+    socklen_t length = sizeof(address);
+    const int no_delay =
+        1; /* the connections inherit it; libevent writes in pieces of 16 KiB, the last goes out at once */
+    struct evhttp_bound_socket *port = evhttp_bind_socket_with_handle(http, "127.0.0.1", 0);
+    const evutil_socket_t fd = port != NULL ? evhttp_bound_socket_get_fd(port) : -1;
+    if (getsockname(fd, (struct sockaddr *)&address, &length) != 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &no_delay, sizeof(no_delay)) != 0)
+        return -1;
+    evhttp_set_allowed_methods(http, EVHTTP_REQ_GET);
+    evhttp_set_gencb(http, on_request, NULL);
+    printf("http %d\n", ntohs(address.sin_port));
+    return fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.name = "answers";
+    config.max_live = argc > 2 ? strtoul(argv[2], NULL, 10) : 1000;
+    folder = argc > 1 ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    pool = bufferpool_create(&config);
+    if (folder < 0 || pool == NULL) {
+        fprintf(stderr, "usage: libevent_server FOLDER [MAX_LIVE]\n");
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN); /* who has gone is an error of the write */
+    struct event_base *base = event_base_new();
+    struct evhttp *http = base != NULL ? evhttp_new(base) : NULL;
+    struct event *interrupt = base != NULL ? evsignal_new(base, SIGINT, on_signal, base) : NULL;
+    struct event *terminate = base != NULL ? evsignal_new(base, SIGTERM, on_signal, base) : NULL;
+    const bool works = http != NULL && interrupt != NULL && terminate != NULL && event_add(interrupt, NULL) == 0 &&
+                       event_add(terminate, NULL) == 0 && serve(http) == 0 && event_base_dispatch(base) == 0;
+    if (!works)
+        fprintf(stderr, "libevent_server: it does not work\n");
+    if (http != NULL)
+        evhttp_free(http); /* ends all connections, and so calls on_sent for what is under way */
+    if (interrupt != NULL)
+        event_free(interrupt);
+    if (terminate != NULL)
+        event_free(terminate);
+    if (base != NULL)
+        event_base_free(base);
+    libevent_global_shutdown();
+    close(folder);
+    return end_pool(pool) != 0 || !works;
+}
