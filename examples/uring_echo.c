@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * uring_echo.c - io_uring: an echo server whose receives take pooled buffers out of a provided buffer ring
+ *
+ *     uring_echo [MAX_LIVE]      prints its port; SIGINT or SIGTERM ends it; exit status 77: this kernel does not let it
+ *
+ * Receives name no buffer. The kernel takes one out of the ring when bytes are there, so thousands of silent connections
+ * share the few in the ring. A buffer is in the pool, or in the ring (the kernel's to write), or being sent, and goes
+ * back to the pool when it is out:
+ *
+ *     pool --get_bulk--> ring --receive--> send --put_bulk--> pool
+ *
+ * Once a turn of the loop what has been sent is put, and the ring filled up, each in one call. get_bulk goes beyond the cap
+ * rather than refuse, so no more is asked for than the cap leaves: taken <= MAX_LIVE.
+ *
+ * At the cap the ring runs empty, receives end with ENOBUFS, and their clients wait for the next time it is filled. Then all of
+ * them try again: who of them has sent something, only the kernel knows.
+ */
+#include "ending.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { SLOTS = 1024, FILL = 16 }; /* slots of the ring, a power of two; buffers that are in it, mostly */
+
+typedef struct client {
+    struct client *next, **link; /* all clients */
+    struct client *next_waiting;
+    bufferpool_buf_t *buf; /* being sent, or NULL: receiving */
+    size_t sent;
+    int fd;
+} client_t;
+
+static struct io_uring uring;
+static struct io_uring_buf_ring *ring;
+static bufferpool_t *pool;
+static bufferpool_buf_t *in_ring[SLOTS]; /* by the number that the kernel knows it by; NULL: that number is free */
+static bufferpool_buf_t *done[SLOTS];
+static size_t max_live, taken, filled, n_done, refused;
+static client_t *clients, *waiting;
+static int accepting, signals; /* their addresses stand for these two in completions */
+
+static struct io_uring_sqe *submission(void)
+{
+    struct io_uring_sqe *sqe;
+    while ((sqe = io_uring_get_sqe(&uring)) == NULL)
+        io_uring_submit(&uring);
+    return sqe;
+}
+
+static void receive(client_t *client)
+{
+    struct io_uring_sqe *sqe = submission();
+    io_uring_prep_recv(sqe, client->fd, NULL, 0, 0); /* length 0: as much as the buffer has room for */
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = 0;
+    io_uring_sqe_set_data(sqe, client);
+}
+
+static void send_rest(client_t *client)
+{
+    struct io_uring_sqe *sqe = submission();
+    io_uring_prep_send(sqe, client->fd, client->buf->data + client->sent, client->buf->len - client->sent,
+                       MSG_NOSIGNAL);
+    io_uring_sqe_set_data(sqe, client);
+}
+
+static void accept_next(int listener)
+{
+    struct io_uring_sqe *sqe = submission();
+    io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
+    io_uring_sqe_set_data(sqe, &accepting);
+}
+
+static void add_client(int fd)
+{
+    client_t *client = calloc(1, sizeof(*client));
+    if (client == NULL) {
+        close(fd);
+        return;
+    }
+    client->fd = fd;
+    client->next = clients;
+    client->link = &clients;
+    if (clients != NULL)
+        clients->link = &client->next;
+    clients = client;
+    receive(client);
+}
+
+static void remove_client(client_t *client)
+{
+    *client->link = client->next;
+    if (client->next != NULL)
+        client->next->link = client->link;
+    close(client->fd);
+    free(client);
+}
+
+/* A receive has ended. Returns whether the client stays. */
+static bool received(client_t *client, int result, unsigned flags)
+{
+    if (result == -ENOBUFS) {
+        refused++;
+        client->next_waiting = waiting;
+        waiting = client;
+        return true;
+    }
+    if (flags & IORING_CQE_F_BUFFER) { /* also with an end or an error a buffer may have been taken */
+        bufferpool_buf_t **slot = &in_ring[flags >> IORING_CQE_BUFFER_SHIFT];
+        client->buf = *slot;
+        *slot = NULL;
+        filled--;
+    }
+    if (client->buf != NULL && result <= 0) {
+        done[n_done++] = client->buf;
+        client->buf = NULL;
+    }
+    if (result <= 0)
+        return false;
+    client->buf->len = (size_t)result;
+    client->sent = 0;
+    send_rest(client);
+    return true;
+}
+
+static bool sent(client_t *client, int result)
+{
+    client->sent += result > 0 ? (size_t)result : 0;
+    if (result > 0 && client->sent < client->buf->len) {
+        send_rest(client);
+        return true;
+    }
+    done[n_done++] = client->buf; /* the kernel has read the last of it */
+    client->buf = NULL;
+    if (result > 0)
+        receive(client);
+    return result > 0;
+}
+
+/* The end of a turn: all that was sent goes back, the ring is filled again, and those who found it empty try again. */
+static void turn_buffers_over(void)
+{
+    bufferpool_buf_t *fresh[FILL];
+    bufferpool_put_bulk(done, n_done);
+    taken -= n_done;
+    n_done = 0;
+    size_t n = filled <= FILL / 2 ? FILL - filled : 0;
+    if (n > max_live - taken)
+        n = max_live - taken;
+    if (n > 0 && bufferpool_get_bulk(pool, fresh, n) == 0) { /* without memory: the next turn will try */
+        unsigned slot = 0;
+        for (size_t i = 0; i < n; i++) {
+            while (in_ring[slot] != NULL)
+                slot++;
+            in_ring[slot] = fresh[i];
+            io_uring_buf_ring_add(ring, fresh[i]->data, (unsigned)fresh[i]->cap, (unsigned short)slot,
+                                  io_uring_buf_ring_mask(SLOTS), (int)i);
+        }
+        io_uring_buf_ring_advance(ring, (int)n);
+        filled += n;
+        taken += n;
+    }
+    while (filled > 0 && waiting != NULL) {
+        client_t *client = waiting;
+        waiting = client->next_waiting;
+        receive(client);
+    }
+}
+
+/* Turns, until all is over: after a signal nothing new begins, but the buffers are the kernel's until it says so. */
+static int serve(int listener, int signal_fd)
+{
+    bool ending = false, accepts = true;
+    accept_next(listener);
+    struct io_uring_sqe *sqe = submission();
+    io_uring_prep_poll_add(sqe, signal_fd, POLLIN);
+    io_uring_sqe_set_data(sqe, &signals);
+    for (;;) {
+        turn_buffers_over();
+        if (ending && !accepts && clients == NULL)
+            return 0;
+        const int error = io_uring_submit_and_wait(&uring, 1);
+        if (error < 0 && error != -EINTR)
+            return -error;
+        struct io_uring_cqe *cqe;
+        /* each completion puts at most one buffer into done, and as many as there are slots are taken at most */
+        while (io_uring_peek_cqe(&uring, &cqe) == 0) {
+            const int result = cqe->res;
+            const unsigned flags = cqe->flags;
+            client_t *client = io_uring_cqe_get_data(cqe);
+            io_uring_cqe_seen(&uring, cqe);
+            if ((void *)client == &signals) {
+                ending = true;
+                shutdown(listener, SHUT_RDWR); /* ends what is under way on it, as on the clients' */
+                for (client_t *c = clients; c != NULL; c = c->next)
+                    shutdown(c->fd, SHUT_RDWR);
+            } else if ((void *)client == &accepting) {
+                if (result >= 0)
+                    add_client(result);
+                accepts = !ending && result != -EINVAL;
+                if (accepts)
+                    accept_next(listener);
+                else if (result >= 0)
+                    shutdown(result, SHUT_RDWR);
+            } else if (!(client->buf == NULL ? received(client, result, flags) : sent(client, result))) {
+                remove_client(client);
+            }
+        }
+    }
+}
+
+static int listen_on_free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(address);
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(fd, (struct sockaddr *)&address, length) != 0 || listen(fd, 1024) != 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &length) != 0)
+        return -1;
+    printf("echo %d\n", ntohs(address.sin_port));
+    return fflush(stdout) == 0 ? fd : -1;
+}
+
+int main(int argc, char **argv)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    max_live = argc > 1 ? strtoul(argv[1], NULL, 10) : SLOTS;
+    if (max_live == 0 || max_live > SLOTS) {
+        fprintf(stderr, "usage: uring_echo [MAX_LIVE]    (1 to %d)\n", SLOTS);
+        return 2;
+    }
+    void *memory = NULL;
+    int error = io_uring_queue_init(256, &uring, 0);
+    if (error == 0 && posix_memalign(&memory, 4096, SLOTS * sizeof(struct io_uring_buf)) == 0) {
+        struct io_uring_buf_reg registration = {.ring_addr = (uintptr_t)memory, .ring_entries = SLOTS, .bgid = 0};
+        error = io_uring_register_buf_ring(&uring, &registration, 0);
+    }
+    if (error != 0 || memory == NULL) {
+        fprintf(stderr, "uring_echo: no io_uring with buffer rings here: %s\n", strerror(-error));
+        return 77;
+    }
+    ring = memory;
+    io_uring_buf_ring_init(ring);
+    config.name = "ring";
+    config.max_live = max_live;
+    pool = bufferpool_create(&config);
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    const int signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+    const int listener = listen_on_free_port();
+    error = pool == NULL || signal_fd < 0 || listener < 0 ? errno : serve(listener, signal_fd);
+    if (error != 0)
+        fprintf(stderr, "uring_echo: %s\n", strerror(error));
+    io_uring_unregister_buf_ring(&uring, 0); /* from now on what was in the ring is ours again */
+    bufferpool_put_bulk(in_ring, SLOTS);
+    io_uring_queue_exit(&uring);
+    free(memory);
+    close(signal_fd);
+    close(listener);
+    fprintf(stderr, "ring: empty %zu\n", refused);
+    return end_pool(pool) != 0 || error != 0;
+}
