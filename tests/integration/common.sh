@@ -12,8 +12,8 @@ cleanup() { :; }
 trap 'if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null || true; fi; cleanup; rm -rf "$work"' EXIT
 
 fail() {
-    echo "failed: $*"
-    if [ -s "$work/err" ]; then sed 's/^/    stderr: /' "$work/err"; fi
+    echo "failed: $*" >&2
+    if [ -s "$work/err" ]; then sed 's/^/    stderr: /' "$work/err" >&2; fi
     exit 1
 }
 
@@ -63,7 +63,8 @@ figure() {
 # The laws, of every line about a pool: nothing is out, nothing went beyond the cap, as many puts as gets.
 look_at_pool() {
     grep '^pool: ' "$work/err" || fail "it says nothing about its pool"
-    [ "$(grep -Ecv '^(pool: gets|ring: empty) ' "$work/err")" = 0 ] || fail "it says more than it should"
+    # --PID-- is valgrind about system calls that it does not know; what it finds is in the exit status
+    [ "$(grep -Ecv '^(pool: gets|ring: empty|--[0-9]+--) ' "$work/err")" = 0 ] || fail "it says more than it should"
     [ "$(figure gets)" = "$(figure puts)" ] || fail "not as many puts as gets"
     [ "$(figure live)" = 0 ] || fail "buffers are out"
     [ "$(figure bypassed)" = 0 ] || fail "gets went beyond the cap"
