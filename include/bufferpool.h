@@ -365,7 +365,15 @@ BUFFERPOOL_API void bufferpool_thread_flush(void);
  * ---------------------------------------------------------------------------------------------------------- */
 
 /* Fills in what stats->size has room for; bytes beyond what this library knows are zeroed. */
+#if defined(__cplusplus) && defined(__GNUC__)
+/* A struct and a function of one name: fine in C++ too, but g++ -Wshadow says that it hides the constructor. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
 BUFFERPOOL_API void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats);
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 
 /* Appends the statistics of all pools to `out`, of whatever pool that is, as text that Prometheus scrapes (text/plain;
  * version=0.0.4; charset=utf-8), with a label `pool` that is the pool's name: bytes of it that are no UTF-8 appear as
