@@ -28,6 +28,7 @@ typedef struct client {
     uv_tcp_t tcp;
     bufferpool_buf_t *buf; /* what it holds, or NULL */
     struct client *next;   /* among those who wait */
+    int error;             /* why it got no buffer */
     bool http;
     bool last; /* nothing after this answer */
 } client_t;
@@ -47,8 +48,10 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
     *room = uv_buf_init(NULL, 0); /* becomes UV_ENOBUFS */
     if (client->buf == NULL) {
         client->buf = bufferpool_try_get(pool);
-        if (client->buf == NULL)
+        if (client->buf == NULL) {
+            client->error = errno;
             return;
+        }
         client->buf->len = FRONT;
     }
     /* one byte less, for the NUL that the parser wants */
@@ -95,7 +98,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
 {
     client_t *client = stream->data;
     (void)room;
-    if (n == UV_ENOBUFS) {
+    if (n == UV_ENOBUFS && client->error == EAGAIN) {
         uv_read_stop(stream);
         client->next = NULL;
         *end_waiting = client;
