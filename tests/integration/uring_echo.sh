@@ -8,13 +8,13 @@ needs python3
 
 start_server 8
 next_port
-python3 "$here/echo.py" "$port" 100 "${ROUNDS:-20}" || fail "echo"
+python3 "$here/echo.py" "$port" 100 "${ROUNDS:-40}" || fail "echo"
 stop_server
 [ "$(figure empty ring)" -gt 0 ] || fail "the ring never was empty"
 [ "$(figure most)" = 8 ] || fail "fewer buffers were out than the cap allows"
 
 start_server 1000
 next_port
-python3 "$here/echo.py" "$port" 100 "${ROUNDS:-20}" || fail "echo"
+python3 "$here/echo.py" "$port" 100 "${ROUNDS:-40}" || fail "echo"
 stop_server
 [ "$(figure most)" -gt 16 ] || fail "the ring was never filled again"
