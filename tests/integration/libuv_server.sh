@@ -43,5 +43,6 @@ grep -Eq '^answers [1-9][0-9]* wrong 0$' "$work/wrk" || fail "$(cat "$work/wrk")
 
 python3 "$here/slow.py" "$http" 20 large "$root/large" 8
 python3 "$here/echo.py" "$echo" 100 "${ROUNDS:-40}" || fail "echo"
+python3 "$here/hogs.py" "$echo" 8 100 || fail "hogs"
 stop_server
 look_at_cap

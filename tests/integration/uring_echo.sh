@@ -9,6 +9,7 @@ needs python3
 start_server 8
 next_port
 python3 "$here/echo.py" "$port" 100 "${ROUNDS:-40}" || fail "echo"
+python3 "$here/hogs.py" "$port" 8 100 || fail "hogs"
 stop_server
 [ "$(figure empty ring)" -gt 0 ] || fail "the ring never was empty"
 [ "$(figure most)" = 8 ] || fail "fewer buffers were out than the cap allows"
