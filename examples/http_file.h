@@ -19,7 +19,7 @@
 /* Appends the file, with an HTTP head in front if `head`. On error the buffer's content is what it was. */
 static inline int http_file_append(bufferpool_buf_t *buf, int folder, const char *name, bool head)
 {
-    struct stat st;
+    struct stat st = {.st_size = 0};
     const size_t before = buf->len;
     const int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     int error = fd < 0 || fstat(fd, &st) != 0 ? errno : 0;

@@ -70,7 +70,7 @@ static void on_signal(evutil_socket_t number, short events, void *base)
 /* On a free port, which it prints. */
 static int serve(struct evhttp *http)
 {
-    struct sockaddr_in address;
+    struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t length = sizeof(address);
     const int no_delay =
         1; /* the connections inherit it; libevent writes in pieces of 16 KiB, the last goes out at once */

@@ -113,7 +113,7 @@ static void *collect(void *arg)
     bufferpool_buf_t *doc = bufferpool_try_get(pool);
     if (doc == NULL && errno == EAGAIN)
         doc = bufferpool_get_timed(pool, BUFFERPOOL_NEVER);
-    int error = doc == NULL ? errno : append_result(doc, task->conn);
+    int error = doc == NULL ? ENOMEM : append_result(doc, task->conn);
     if (error == 0) {
         pthread_mutex_lock(&output);
         error = fwrite(doc->data, 1, doc->len, stdout) == doc->len ? 0 : EIO;
@@ -148,6 +148,7 @@ int main(int argc, char **argv)
     task_t *tasks = calloc(n, sizeof(*tasks));
     if (argc < 3 || n == 0 || pool == NULL || tasks == NULL) {
         fprintf(stderr, "usage: postgres_json CONNINFO QUERY [N [MAX_LIVE]]\n");
+        free(tasks);
         return 2;
     }
     unsigned started = 0, running = 0; /* all queries are under way before the first thread collects */

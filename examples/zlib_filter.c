@@ -69,7 +69,7 @@ static int append_output(z_stream *z, int (*step)(z_stream *, int), int flush, b
 static int filter(z_stream *z, bool expand, bufferpool_buf_t *out, size_t limit)
 {
     bufferpool_buf_t *in = bufferpool_get(documents);
-    int error = in == NULL ? errno : 0;
+    int error = in == NULL ? ENOMEM : 0;
     bool end = false, last = false;
     while (error == 0 && !last) {
         in->len = fread(in->data, 1, in->cap, stdin);

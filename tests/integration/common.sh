@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2034 # what is set here is used there
 #
 # common.sh - for the tests of the examples, which source it: starts the program under test, ends it, and reads what it
 # says about its pool. PROGRAM: what is tested; empty where it was not built. UNDER: what runs it, such as valgrind with its
@@ -60,13 +61,17 @@ figure() {
     sed -n "s/^${2:-pool}: .*\b$1 \([0-9]*\).*/\1/p" "$work/err" | tail -n 1
 }
 
+look_at_balance() {
+    [ "$(figure gets)" = "$(figure puts)" ] || fail "not as many puts as gets"
+    [ "$(figure live)" = 0 ] || fail "buffers are out"
+}
+
 # The laws, of every line about a pool: nothing is out, nothing went beyond the cap, as many puts as gets.
 look_at_pool() {
     grep '^pool: ' "$work/err" || fail "it says nothing about its pool"
     # --PID-- is valgrind about system calls that it does not know; what it finds is in the exit status
     [ "$(grep -Ecv '^(pool: gets|ring: empty|--[0-9]+--) ' "$work/err")" = 0 ] || fail "it says more than it should"
-    [ "$(figure gets)" = "$(figure puts)" ] || fail "not as many puts as gets"
-    [ "$(figure live)" = 0 ] || fail "buffers are out"
+    look_at_balance
     [ "$(figure bypassed)" = 0 ] || fail "gets went beyond the cap"
     [ "$(figure cap)" = 0 ] || [ "$(figure most)" -le "$(figure cap)" ] || fail "more buffers than the cap allows"
     [ "$(figure gets)" -gt 0 ] || fail "it never used its pool"

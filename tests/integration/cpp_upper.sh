@@ -12,10 +12,10 @@ run() {
 }
 seq 1 300000 | sed 's/$/ some Words/' >"$work/in"
 run 0 3 "$work/in"
-tr a-z A-Z <"$work/in" | cmp - "$work/out" || fail "not what tr makes of it"
+LC_ALL=C tr '[:lower:]' '[:upper:]' <"$work/in" | cmp - "$work/out" || fail "not what tr makes of it"
 look_at_pool
 look_at_cap
 { head -c 1000000 "$work/in"; printf '\0'; cat "$work/in"; } >"$work/zero"
 run 1 3 "$work/zero"
 grep -q '^cpp_upper: a byte 0' "$work/err" || fail "no exception"
-[ "$(figure gets)" = "$(figure puts)" ] && [ "$(figure live)" = 0 ] || fail "not all came back"
+look_at_balance

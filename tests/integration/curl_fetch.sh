@@ -20,7 +20,7 @@ run() {
     local status=0
     "${under[@]}" "$PROGRAM" "${@:2}" >"$work/out" 2>"$work/err" || status=$?
     [ "$status" = "$1" ] || fail "exit status $status"
-    [ "$(figure gets)" = "$(figure puts)" ] && [ "$(figure live)" = 0 ] || fail "not all came back"
+    look_at_balance
 }
 # How many bodies there are, each as its file.
 bodies() {
@@ -48,7 +48,9 @@ look_at_cap
 # one that is not there, one that is too large: the others are fetched
 run 1 2 "$(stat -c %s "$root/100")" "${url}99" "${url}none" "${url}100" "${url}101"
 [ "$(bodies)" = 2 ] || fail "not the two that it may fetch"
-grep -q 'none: ' "$work/err" && grep -q '101: ' "$work/err" || fail "it does not say what it could not fetch"
+for name in none 101; do
+    grep -q "/$name: " "$work/err" || fail "it does not say that it could not fetch $name"
+done
 [ "$(figure gets)" = 4 ] || fail "not four buffers"
 kill -TERM "$pid"
 wait "$pid" || fail "the server's exit status"

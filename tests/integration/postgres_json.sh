@@ -77,7 +77,8 @@ echo "$queries queries, $(stat -c %s "$work/out") bytes"
 run 1 "SELECT CASE WHEN \$1::int = 1 THEN 1 / ($share - id) END FROM t ORDER BY id" 3 2
 grep -q 'division by zero' "$work/err" || fail "the server's message is lost"
 [ "$(wc -l <"$work/out")" = 2 ] || fail "not two documents"
-[ "$(figure gets)" = 3 ] && [ "$(figure puts)" = 3 ] && [ "$(figure live)" = 0 ] || fail "not three buffers, all back"
+look_at_balance
+[ "$(figure gets)" = 3 ] || fail "not three buffers"
 run 0 "SELECT 1 AS one, NULL AS none WHERE false"
 [ "$(cat "$work/out")" = "[]" ] || fail "no rows"
 run 0 "SELECT 'NaN'::float8 AS x, 1.50::numeric AS y, true AS z, -9223372036854775808 AS min"
