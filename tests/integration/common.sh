@@ -41,9 +41,15 @@ start_server() {
 
 # The next port that it says, in $port.
 next_port() {
-    local line
-    read -r line <&"$from" || { wait "$pid" && status=0 || status=$?; pid=; [ "$status" != 77 ] || skip "$(cat "$work/err")"; fail "no port, exit status $status"; }
-    port=${line##* }
+    local line status=0
+    if read -r line <&"$from"; then
+        port=${line##* }
+        return
+    fi
+    wait "$pid" || status=$?
+    pid=
+    [ "$status" != 77 ] || skip "$(cat "$work/err")"
+    fail "no port, exit status $status"
 }
 
 # Ends it, and looks at what it has to say: it must have ended well, and with every buffer.

@@ -3,6 +3,7 @@
 #
 # cpp_upper.sh: examples/cpp_upper.cpp does what tr does, with fewer buffers than pieces; and after an exception in one of
 # its threads every buffer has come back all the same.
+# shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 
 run() {

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # curl_fetch.sh: examples/curl_fetch.c fetches from the demonstration's server, more at once than it has buffers for.
+# shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs python3
 

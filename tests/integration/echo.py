@@ -2,8 +2,8 @@
 #
 # echo.py PORT CONNECTIONS ROUNDS: an echo server must give back to each what it sent, to the byte. In a round all have
 # sent before the first reads, pieces of 1 to 30,000 bytes that tell by their content whose they are; half the time in
-# two parts, so that a server sees ends that are none. After each round for all comes one for three alone: whoever has waited for a
-# buffer in vain must be found again though all others are silent.
+# two parts, so that a server sees ends that are none. After each round for all comes one for three alone: whoever has
+# waited for a buffer in vain must be found again though all others are silent.
 import random
 import socket
 import sys

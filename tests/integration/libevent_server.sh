@@ -3,6 +3,7 @@
 #
 # libevent_server.sh: examples/libevent_server.c under the load of wrk, and of clients who read slowly: these hold all
 # buffers, and until they have read, everybody else is refused.
+# shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs wrk python3 curl
 
@@ -30,8 +31,8 @@ for path in /none / /link /.. /../outside /.hidden /%2e%2e/outside; do
     [ "$answer" = 404 ] || fail "$path: $answer"
 done
 # more buffers than connections: nobody is refused
-wrk -t2 -c64 "-d${SECONDS_OF_LOAD:-4}s" -s "$here/answers.lua" "http://127.0.0.1:$port" -- "$root" small fits grows >"$work/wrk" ||
-    fail "wrk"
+wrk -t2 -c64 "-d${SECONDS_OF_LOAD:-4}s" -s "$here/answers.lua" "http://127.0.0.1:$port" -- \
+    "$root" small fits grows >"$work/wrk" || fail "wrk"
 grep '^answers' "$work/wrk"
 grep -Eq '^answers [1-9][0-9]* wrong 0$' "$work/wrk" || fail "$(cat "$work/wrk")"
 stop_server

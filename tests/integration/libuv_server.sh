@@ -3,6 +3,7 @@
 #
 # libuv_server.sh: examples/libuv_server.c under the load of wrk, of clients who read slowly, and of an echo client, all with
 # fewer buffers than clients.
+# shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs wrk python3 curl
 
@@ -36,8 +37,8 @@ done
 [ "$(status /small -X DELETE)" = 400 ] || fail "DELETE"
 [ "$(status /small -H "Long: $(printf '%040000d' 0)")" = 400 ] || fail "a head that is longer than a buffer"
 
-wrk -t2 -c64 "-d${SECONDS_OF_LOAD:-4}s" -s "$here/answers.lua" "http://127.0.0.1:$http" -- "$root" small fits grows >"$work/wrk" ||
-    fail "wrk"
+wrk -t2 -c64 "-d${SECONDS_OF_LOAD:-4}s" -s "$here/answers.lua" "http://127.0.0.1:$http" -- \
+    "$root" small fits grows >"$work/wrk" || fail "wrk"
 grep '^answers' "$work/wrk"
 grep -Eq '^answers [1-9][0-9]* wrong 0$' "$work/wrk" || fail "$(cat "$work/wrk")"
 

@@ -4,6 +4,7 @@
 # postgres_json.sh: examples/postgres_json.c against a PostgreSQL of its own: a million rows in one document, 200 queries at
 # once under a cap of 8, and queries that fail half-way. What the rows are the server says too, as checksums that know
 # nothing of JSON; rows.py makes the same of the documents. ROWS and QUERIES make it smaller.
+# shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs pg_config python3
 bin=$(pg_config --bindir)
@@ -31,7 +32,8 @@ cleanup() {
 }
 server initdb -D "$work/pg/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$work/initdb" 2>&1 ||
     fail "initdb: $(cat "$work/initdb")"
-options="-k '$work/pg' -c listen_addresses= -c fsync=off -c max_connections=$((queries + 20)) -c shared_buffers=64MB -c jit=off"
+options="-k '$work/pg' -c listen_addresses= -c fsync=off -c shared_buffers=64MB -c jit=off"
+options+=" -c max_connections=$((queries + 20))"
 server pg_ctl -D "$work/pg/data" -l "$work/pg/log" -w -o "$options" start >"$work/pg_ctl" ||
     fail "$(cat "$work/pg_ctl" "$work/pg/log")"
 conninfo="host=$work/pg user=postgres dbname=postgres"

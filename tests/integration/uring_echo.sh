@@ -3,6 +3,7 @@
 #
 # uring_echo.sh: examples/uring_echo.c with clients that all send before they read, more of them than there are buffers, and
 # then with more buffers than clients.
+# shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs python3
 

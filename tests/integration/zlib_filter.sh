@@ -3,6 +3,7 @@
 #
 # zlib_filter.sh: examples/zlib_filter.c and gzip understand each other, both ways; what is cut off, damaged, too large or has
 # something behind it is refused, and then nothing is written and every buffer comes back all the same.
+# shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs gzip
 
