@@ -369,8 +369,10 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
     depot_take(&pool->depot, fit + 1);
     level_move(c, in, (int32_t)fit + 1, (int32_t)fit);
     budget_from_depot(pool, in, bytes);
-    if (!in->shared)
+    if (!in->shared) {
         limit_update(pool, in);
+        in->overflowed = false;
+    }
     if (fit < others) /* their bytes never left the depot's account */
         depot_restore(&pool->depot, bufs, others - fit, magazine.grown);
     leave(in);

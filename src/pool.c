@@ -168,8 +168,10 @@ static void settle(bufferpool_t *pool, struct cache *c, const char *caller)
     reclaim_on_time(pool, c, caller);
     if (likely(depot_is_calm(&pool->depot, &pool->max_live)))
         return;
+    int saved_errno = errno;
     reclaim_surplus(pool, c, caller);
     wait_check(pool);
+    errno = saved_errno;
 }
 
 /* A buffer from the depot, counted, and others for the cache, if that is empty and nothing else is to be seen to; else

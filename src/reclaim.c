@@ -9,7 +9,9 @@
  *     512 once, then nothing            due after the first period without a call: 512
  *
  * Magazines are popped one at a time, so the depot does not look empty to the others while it holds more, and every step
- * is bounded: by what the depot held at the beginning, or by STEP. Blocks are freed without any lock but the heap's.
+ * is bounded: by what the depot held at the beginning, or by STEP and a magazine more. Of a magazine in transit nothing goes
+ * back that is beyond the cap, and who put a part back looks once more: a call that lowered the cap in between found the depot
+ * without it. Blocks are freed without any lock but the heap's.
  * One thread at a time reclaims; whoever finds another at it goes on without.
  *
  * What is relaxed: `due`, period_end_ms, idle_tight and the depot's `low` are marks of how much and when, mostly moved by the one
@@ -28,18 +30,25 @@
 
 #define STEP 32u
 
-/* Takes a magazine out of the depot and frees at most `most` of its buffers, at least one; adds their cap to *bytes.
- * Returns how many; 0: the depot is empty. */
-static uint32_t free_magazine(bufferpool_t *pool, uint32_t most, bool defer, size_t *bytes, const char *caller)
+/* What frees so far. */
+struct freed {
+    uint32_t count;
+    size_t bytes;  /* the sum of their caps */
+    bool restored; /* the last magazine went back in part: whoever lowered the cap meanwhile may have missed it */
+};
+
+/* Takes a magazine out of the depot and frees at most `most` of its buffers, and those that are beyond the cap. False: the
+ * depot is empty. */
+static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_far, bool defer, const char *caller)
 {
     const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
     if (magazine.head == NULL)
-        return 0;
+        return false;
     struct desc *bufs[MAGAZINE_MAX];
     magazine_open(&magazine, &pool->heap.table, bufs);
     uint32_t freed = 0;
     size_t size = 0;
-    for (; freed < magazine.n && freed < most; freed++) {
+    for (; freed < magazine.n && (freed < most || depot_over_cap(&pool->depot, &pool->max_live)); freed++) {
         size += bufs[freed]->pub.cap;
         pool_free_buffer(pool, bufs[freed], defer, caller);
         depot_discard(&pool->depot, 1);
@@ -48,32 +57,31 @@ static uint32_t free_magazine(bufferpool_t *pool, uint32_t most, bool defer, siz
     if (freed < magazine.n)
         depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);
     wait_check(pool);
-    *bytes += size;
-    return freed;
+    so_far->restored = freed < magazine.n;
+    so_far->count += freed;
+    so_far->bytes += size;
+    return true;
 }
 
-/* At most so many; and then, since others may not have found what was in transit here, what is beyond a cap that was lowered
- * meanwhile. */
+/* At most so many, and what is beyond the cap of magazines that went back. */
 static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer, const char *caller)
 {
-    size_t bytes = 0;
-    while (most > 0 || depot_over_cap(&pool->depot, &pool->max_live)) {
-        uint32_t n = free_magazine(pool, most > 0 ? most : 1, defer, &bytes, caller);
-        if (n == 0)
-            break;
-        most -= n < most ? n : most;
-    }
-    return bytes;
+    struct freed freed = {0, 0, false};
+    while ((freed.count < most || (freed.restored && depot_over_cap(&pool->depot, &pool->max_live))) &&
+           free_magazine(pool, freed.count < most ? most - freed.count : 0, &freed, defer, caller))
+        ;
+    return freed.bytes;
 }
 
+/* Of what is beyond the cap at most so many, and the rest of the last one's magazine. */
 static void free_surplus(bufferpool_t *pool, struct cache *c, uint32_t most, bool defer, const char *caller)
 {
-    size_t bytes = 0;
-    while (most-- > 0 && depot_over_cap(&pool->depot, &pool->max_live) &&
-           free_magazine(pool, 1, defer, &bytes, caller) > 0)
+    struct freed freed = {0, 0, false};
+    while ((freed.count < most || freed.restored) && depot_over_cap(&pool->depot, &pool->max_live) &&
+           free_magazine(pool, 0, &freed, defer, caller))
         ;
-    if (bytes > 0)
-        cache_count(c, RECLAIMED_BYTES, bytes);
+    if (freed.bytes > 0)
+        cache_count(c, RECLAIMED_BYTES, freed.bytes);
 }
 
 void reclaim_surplus(bufferpool_t *pool, struct cache *c, const char *caller)

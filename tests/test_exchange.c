@@ -185,6 +185,14 @@ static void an_exchange_is_good_for_many_calls(void **state)
 
 static int second_step;
 
+static void free_changes_errno(test_blocks_t *of, const unsigned char *block, size_t size)
+{
+    (void)of;
+    (void)block;
+    (void)size;
+    errno = EXDEV;
+}
+
 static void *lower_to(void *cap)
 {
     bufferpool_set_max_live(pool, (size_t)(uintptr_t)cap);
@@ -233,9 +241,12 @@ static void an_exchange_leaves_nothing_beyond_a_cap_that_was_lowered_meanwhile(v
             bufferpool_put_bulk(bufs + HELD, IN_DEPOT);
             bufferpool_thread_flush();
             assert_int_equal(stats_of(pool).idle_depot, IN_DEPOT);
+            blocks.on_free = free_changes_errno;
+            errno = 4711;
             steps_left = step;
             at_step = somebody_lowers_it;
             bufs[HELD] = bufferpool_get(pool);
+            assert_int_equal(errno, 4711);
             reached = at_step != somebody_lowers_it;
             both = at_step == NULL && reached;
             at_step = NULL;
@@ -373,6 +384,24 @@ static void what_does_not_fit_stays_in_the_depot(void **state)
                 end();
             }
         }
+    }
+}
+
+/* Whatever it brings, a refill says that the thread is at the edge: the next overflow keeps a half. */
+static void after_a_refill_an_overflow_keeps_a_half(void **state)
+{
+    (void)state;
+    enum { CACHED = 8 };
+    for (int grown = 0; grown < 2; grown++) {
+        begin(CACHED, 0, 0);
+        one_magazine(2, grown ? 2 * CAPACITY : 0);
+        struct cache *c = tls_cache_find(pool->slot);
+        c->overflowed = true;
+        bufs[0] = bufferpool_get(pool);
+        assert_int_equal(stats_of(pool).gets_depot, 1);
+        assert_false(c->overflowed);
+        bufferpool_put(bufs[0]);
+        end();
     }
 }
 
@@ -662,6 +691,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_stays_in_the_depot),
         cmocka_unit_test(behind_a_closed_gate_the_rest_stays_in_the_depot),
         cmocka_unit_test(an_exchange_serves_who_came_to_wait_meanwhile),
+        cmocka_unit_test(after_a_refill_an_overflow_keeps_a_half),
         cmocka_unit_test(an_exchange_leaves_nothing_beyond_a_cap_that_was_lowered_meanwhile),
         cmocka_unit_test(a_child_counts_what_another_thread_was_about_to),
         cmocka_unit_test(two_puts_of_a_bypass_buffer_at_once_are_caught),

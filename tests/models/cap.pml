@@ -29,13 +29,13 @@
  *     free_magazine     reclaim.c free_magazine                  "pool_free_buffer(pool, bufs[freed], defer, caller);"
  *                       depot.c depot_discard (5)                "uint64_t before = sub_release(&depot->counts, POOLED(n));"
  *                       reclaim.c free_magazine                  "depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);"
- *     free_surplus      reclaim.c free_surplus                   "while (most-- > 0 && depot_over_cap(&pool->depot, &pool->max_live) &&"
+ *     free_surplus      reclaim.c free_surplus                   "while ((freed.count < most || freed.restored) && depot_over_cap(&pool->depot, &pool->max_live) &&"
  *     refill            cache.c cache_refill                     "struct cache *in = enter(pool, c);"
  *                       cache.c cache_refill                     "depot_take(&pool->depot, fit + 1);"
  *     get               pool.c refill                            "struct desc *d = cache_refill(pool, c, caller);"
  *                       pool.c take_beyond_cache (10)            "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));"
  *                       pool.c settle                            "reclaim_surplus(pool, c, caller);"
- *                       reclaim.c free_buffers                   "while (most > 0 || depot_over_cap(&pool->depot, &pool->max_live)) {"
+ *                       reclaim.c free_buffers                   "while ((freed.count < most || (freed.restored && depot_over_cap(&pool->depot, &pool->max_live))) &&"
  *     put               pool.c give_back                         "if (depot_over_cap(&pool->depot, &pool->max_live))"
  *                       cache.c cache_keep                       "push(pool, &d, 1, cap - pool->heap.base);"
  *     reclaim           reclaim.c free_due                       "size_t bytes = free_buffers(pool, most, defer, caller);"
@@ -246,12 +246,13 @@ inline drop()
 #endif
 }
 
-/* m: 0, there was nothing to free */
-inline free_magazine()
+/* At least so many, if there are. m: 0, there was nothing to free. f of m were freed: where f < m the rest went back */
+inline free_magazine(least)
 {
     pop();
-    if
-    :: m > 0 ->
+    f = 0;
+    do
+    :: f < m && (f < least || OVER_CAP) ->
 #ifdef MUTANT_DISCARD_FIRST
         d_step { pooled--; fewer() };
         d_step { transit--; exist-- };
@@ -259,10 +260,11 @@ inline free_magazine()
         d_step { transit--; exist-- };
         d_step { pooled--; fewer() };
 #endif
-        if
-        :: m == 2 -> restore(1)
-        :: else
-        fi
+        f++
+    :: else -> break
+    od;
+    if
+    :: f < m -> restore((m - f))
     :: else
     fi
 }
@@ -271,13 +273,15 @@ inline free_surplus()
 {
     do
     :: OVER_CAP ->
-        free_magazine();
+        free_magazine(0);
         if
         :: m == 0 -> break
         :: else
         fi
     :: else -> break
-    od
+    od;
+    skip;
+    d_step { f = 0; m = 0 }
 }
 
 /* ok: one is held */
@@ -310,10 +314,15 @@ inline refill()
 
 inline reclaim()
 {
-    free_magazine();
+    free_magazine(1);
 #ifndef MUTANT_RECLAIM_NO_LOOK
-    free_surplus()
+    do
+    :: f < m && OVER_CAP -> free_magazine(0)
+    :: else -> break
+    od;
 #endif
+    skip;
+    d_step { f = 0; m = 0 }
 }
 
 inline get()
@@ -352,7 +361,7 @@ inline put()
 
 proctype caller(byte me)
 {
-    byte m, was;
+    byte m, f, was;
     bool ok;
     do
     ::
@@ -368,7 +377,7 @@ proctype caller(byte me)
 
 proctype setter()
 {
-    byte m;
+    byte m, f;
     do
     ::
 #ifdef MUTANT_LOOK_FIRST
