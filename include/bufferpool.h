@@ -42,7 +42,7 @@
  *     buf_* put     | no        | no
  *     the bytes     | no        | as with any memory
  *
- *     create and thread_flush may run at any time beside anything.
+ *     create, thread_flush and metrics may run at any time beside anything (metrics writes to a buffer as buf_append does).
  *
  * Errors
  *
@@ -52,7 +52,7 @@
  * Misuse
  *
  *     A double put, a put of something that is no buffer of this library (as far as that can be told), a handle
- *     or a block prefix that was overwritten, and buf_reserve, buf_append or buf_printf on a buffer that was put:
+ *     or a block prefix that was overwritten, and buf_reserve, buf_append, buf_printf or metrics on a buffer that was put:
  *     one line on stderr that names the function, the address and the pool, then abort(). Two puts of one buffer
  *     that run at the same instant in two threads are caught as a rule, not always. The prefix in front of data is
  *     looked at when the block grows or is freed, not on every put.
@@ -326,8 +326,9 @@ BUFFERPOOL_API int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap);
 BUFFERPOOL_API int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n);
 
 /* Formats at data[len] and adds the length to len. A terminating NUL follows, which len does not count.
- * Also returns EOVERFLOW for a text longer than INT_MAX bytes, and EILSEQ as vsnprintf does. Arguments must not point
- * into the buffer's own bytes at or beyond len, which are written first. */
+ * Also returns EOVERFLOW for a text longer than INT_MAX bytes, and EILSEQ as vsnprintf does. No argument may point
+ * at data[len] or beyond, or be read as far as that, for it is written first: the buffer's own text needs a precision, as
+ * in "%.*s". */
 BUFFERPOOL_API int bufferpool_buf_printf(bufferpool_buf_t *buf, const char *format, ...) BUFFERPOOL_PRINTF(2, 3);
 BUFFERPOOL_API int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *format, va_list args)
     BUFFERPOOL_PRINTF(2, 0);
@@ -375,7 +376,7 @@ BUFFERPOOL_API void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_
 #pragma GCC diagnostic pop
 #endif
 
-/* Appends the statistics of all pools to `out`, of whatever pool that is, as text that Prometheus scrapes (text/plain;
+/* Since 0.3. Appends the statistics of all pools to `out`, of whatever pool that is, as text that Prometheus scrapes (text/plain;
  * version=0.0.4; charset=utf-8), with a label `pool` that is the pool's name: bytes of it that are no UTF-8 appear as
  * \xNN. A getter of metrics is a user like others: what `out` itself counts for is in the figures.
  * Returns 0; ENOMEM; EINVAL if out is NULL or its len exceeds its cap; EOVERFLOW; after an error out is as before. errno is

@@ -122,8 +122,14 @@ static int print_grown(bufferpool_t *pool, bufferpool_buf_t *buf, size_t length,
     char *text = size <= sizeof(few) ? few : malloc(size);
     if (text == NULL)
         return ENOMEM;
-    (void)vsnprintf(text, size, format, args);
-    int error = grow(pool, buf, buf->len + size, buf->len, caller);
+    const int formatted = vsnprintf(text, size, format, args);
+    int error = 0;
+    if (formatted < 0) /* for want of memory, say */
+        error = errno;
+    else if ((size_t)formatted != length) /* an argument is what the first try wrote */
+        error = EINVAL;
+    else
+        error = grow(pool, buf, buf->len + size, buf->len, caller);
     if (error == 0)
         memcpy(buf->data + buf->len, text, size);
     if (pool->heap.wipe)
