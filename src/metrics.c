@@ -208,6 +208,15 @@ static size_t write_all(unsigned char *to, const struct snapshot *snapshots, siz
 
 /* ---- what the pools hold ---- */
 
+/* While calls are under way these two counters may fall a little (bufferpool.h), which Prometheus would take for a new
+ * process. */
+static uint64_t never_less(uint64_t *shown, uint64_t value)
+{
+    if (value > *shown)
+        *shown = value;
+    return *shown;
+}
+
 /* All pools, in one block of memory that is the caller's to free; NULL: there is none. The registry's lock is held. */
 static struct snapshot *copy_all(size_t *n)
 {
@@ -228,6 +237,8 @@ static struct snapshot *copy_all(size_t *n)
         bufferpool_stats(pool, &at->stats);
         at->puts = at->stats.puts_kept + at->stats.drops_oversize + at->stats.drops_bypass + at->stats.drops_over_cap +
                    at->stats.drops_idle_limit;
+        at->stats.gets_thread = never_less(&pool->gets_shown, at->stats.gets_thread);
+        at->puts = never_less(&pool->puts_shown, at->puts);
         const size_t size = strlen(pool->name) + 1;
         at->name = memcpy(name, pool->name, size);
         name += size;

@@ -55,6 +55,7 @@ struct bufferpool {
     struct pressure pressure;
     struct wait_queue waiters;
     struct background background;
+    uint64_t gets_shown, puts_shown; /* by metrics, the most; under the registry's lock */
     /* written by whoever has business with the depot */
     struct depot depot;
     _Atomic(size_t) idle_reserved; /* bytes of max_idle_bytes in use or set aside */
