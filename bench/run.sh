@@ -71,7 +71,7 @@ sample() {
 head_lines() {
     echo "# date: $(date -u +%Y-%m-%dT%H:%MZ)"
     grep '^#' "$list" | sed 's/^#\([^\t]*\)\t/# \1: /'
-    echo "# kernel: $(uname -sr)"
+    echo "# kernel: $(uname -sr | sed "s/-.*//")"
     echo "# processor: $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) of them"
     echo "# huge pages: $(cat /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null || echo none)"
     echo "# rounds: $rounds"

@@ -111,7 +111,7 @@ static void signals_end(void)
 {
     const struct itimerval never = {{0, 0}, {0, 0}};
     setitimer(ITIMER_REAL, &never, NULL);
-    signal(SIGALRM, SIG_DFL);
+    signal(SIGALRM, SIG_IGN); /* one may still be on its way */
 }
 
 static uint64_t now_ms(void)
@@ -218,7 +218,8 @@ static void what_statistics_say_holds_at_every_moment(void **state)
         const size_t most = atomic_load(&blocks.peak); /* read last: what was there is counted */
         check_never_less(&before, &now);
         assert_true(now.live <= most && live <= most);
-        assert_true(now.peak_in_flight <= most && now.thread_caches <= WORKERS + 1);
+        /* what is reserved is in flight, also before its block is made */
+        assert_true(now.peak_in_flight <= most + WORKERS && now.thread_caches <= WORKERS + 1);
         assert_true(now.max_live >= 2 && now.max_live < 22 && bufferpool_max_live(watched.pool) < 22);
         kept_less += now.puts_kept < before.puts_kept;
         before = now;

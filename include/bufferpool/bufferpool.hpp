@@ -11,7 +11,7 @@
  *
  * All of it is inline and calls the C functions, whose contract is in bufferpool.h: cost, threads, misuse. What they report
  * as ENOMEM is std::bad_alloc here, what they report otherwise std::system_error with that errno value in
- * std::generic_category(). After an exception everything is as before the call.
+ * std::generic_category(). After an exception everything is as before the call. It needs exceptions.
  */
 #ifndef BUFFERPOOL_HPP
 #define BUFFERPOOL_HPP
@@ -25,6 +25,7 @@
 #include <new>
 #include <string>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #if __cplusplus >= 202002L
@@ -65,7 +66,8 @@ template <class T> class span
     span(T *data, std::size_t size) noexcept : data_(data), size_(size)
     {
     }
-    template <class U> span(const span<U> &other) noexcept : data_(other.data()), size_(other.size())
+    template <class U, class = typename std::enable_if<std::is_convertible<U (*)[], T (*)[]>::value>::type>
+    span(const span<U> &other) noexcept : data_(other.data()), size_(other.size())
     {
     }
 
@@ -225,7 +227,7 @@ class buffer
     /* EINVAL if there is not that much room. */
     void commit(std::size_t n)
     {
-        if (n > buf_->cap - buf_->len)
+        if (buf_->len > buf_->cap || n > buf_->cap - buf_->len)
             detail::fail(EINVAL);
         buf_->len += n;
     }
@@ -313,10 +315,12 @@ class pool
     {
         return pool(c_pool, false);
     }
+    /* The other goes on as a view of the same pool. */
     pool(pool &&other) noexcept : pool_(other.pool_), owned_(other.owned_)
     {
         other.owned_ = false;
     }
+    /* They swap: what this one had ends with the other. */
     pool &operator=(pool &&other) noexcept
     {
         std::swap(pool_, other.pool_);
@@ -330,7 +334,8 @@ class pool
     {
         (void)destroy();
     }
-    /* 0, or EBUSY and nothing changed; EINVAL: it is not this object's. After 0 the object has no pool. */
+    /* 0, or EBUSY and nothing changed; EINVAL: it is not this object's. After 0 the
+     * object must not be used any more, but to be assigned to or to end. */
     int destroy() noexcept
     {
         if (!owned_)
@@ -353,14 +358,13 @@ class pool
     /* At the cap it waits for one, for at most that long, rounded up to whole milliseconds; none when the time is over. */
     template <class Rep, class Period> buffer get_for(const std::chrono::duration<Rep, Period> &time) const
     {
-        std::chrono::milliseconds ms = std::chrono::duration_cast<std::chrono::milliseconds>(time);
-        if (ms < time)
-            ++ms;
-        if (ms.count() < 0)
-            ms = std::chrono::milliseconds(0);
-        const bool long_time = static_cast<unsigned long long>(ms.count()) >= BUFFERPOOL_NEVER;
-        return made(bufferpool_get_timed(pool_, long_time ? BUFFERPOOL_NEVER - 1 : static_cast<unsigned>(ms.count())),
-                    ETIMEDOUT);
+        const double exact = std::chrono::duration<double, std::milli>(time).count(); /* others may not fit */
+        unsigned ms = BUFFERPOOL_NEVER - 1;
+        if (exact <= 0)
+            ms = 0;
+        else if (exact < ms - 1)
+            ms = static_cast<unsigned>(exact) + (exact > static_cast<unsigned>(exact) ? 1 : 0);
+        return made(bufferpool_get_timed(pool_, ms), ETIMEDOUT);
     }
     /* At the cap it waits for one, however long that takes. */
     buffer wait() const

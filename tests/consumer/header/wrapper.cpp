@@ -48,6 +48,9 @@ static_assert(std::is_nothrow_move_constructible<buffer>::value && std::is_nothr
               "moves");
 static_assert(!std::is_copy_constructible<pool>::value && std::is_nothrow_move_constructible<pool>::value,
               "so has a pool");
+static_assert(std::is_convertible<bufpool::bytes, bufpool::const_bytes>::value, "bytes may be taken for const ones");
+static_assert(!std::is_convertible<bufpool::const_bytes, bufpool::bytes>::value, "and not the other way round");
+static_assert(!std::is_convertible<bufpool::span<int>, bufpool::bytes>::value, "nor anything for bytes");
 static_assert(sizeof(buffer) == sizeof(bufferpool_buf_t *), "it costs what a pointer costs");
 
 static void a_buffer_is_put_once(pool &p)
@@ -141,6 +144,7 @@ static void at_the_cap(pool &p)
     }
     CHECK(p.try_get());
     CHECK(p.get_for(std::chrono::hours(24 * 365)));
+    CHECK(p.get_for(std::chrono::hours::max()));
     CHECK(p.wait());
     p.set_max_live(0);
 }
