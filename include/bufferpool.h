@@ -288,7 +288,8 @@ BUFFERPOOL_API size_t bufferpool_live(const bufferpool_t *pool);
 /* Sets the cap: from now on no pooled buffer is made while n or more exist. 0: no cap; values beyond 2^30 - 1
  * count as that. Callers keep what they hold. When lowered, idle buffers beyond n are freed at once, wherever they are
  * (without membarrier(2) those in another thread's cache at that thread's next call, or, if that is thread_flush or its
- * end, the next call that has business with the depot), and those that callers hold as they are put. When raised, those who wait in get_timed are served. */
+ * end, the next call that has business with the depot), and those that callers hold as they are put. When raised, those
+ * who wait in get_timed are served. */
 BUFFERPOOL_API void bufferpool_set_max_live(bufferpool_t *pool, size_t n);
 
 /* The cap; 0: none. */
@@ -376,8 +377,8 @@ BUFFERPOOL_API void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_
 #pragma GCC diagnostic pop
 #endif
 
-/* Since 0.3. Appends the statistics of all pools to `out`, of whatever pool that is, as text that Prometheus scrapes (text/plain;
- * version=0.0.4; charset=utf-8), with a label `pool` that is the pool's name: bytes of it that are no UTF-8 appear as
+/* Since 0.3. Appends the statistics of all pools to `out`, of whatever pool that is, as text that Prometheus scrapes
+ * (text/plain; version=0.0.4; charset=utf-8), with a label `pool` that is the pool's name: bytes of it that are no UTF-8 appear as
  * \xNN. A getter of metrics is a user like others: what `out` itself counts for is in the figures.
  * Returns 0; ENOMEM; EINVAL if out is NULL or its len exceeds its cap; EOVERFLOW; after an error out is as before. errno is
  * preserved. */

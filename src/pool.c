@@ -4,7 +4,8 @@
  *
  * The fast paths are cache_pop_plain and cache_push_plain (cache.h): a few plain loads and stores. Where the cache is
  * empty or full and nothing else is the matter, a magazine is exchanged with the depot: refill, make_room; beyond the cap
- * buffers are made and freed: bypass, put_bypass. All else is in get_slow and put_slow, which may lock. The cap's argument stands in depot.c.
+ * buffers are made and freed: bypass, put_bypass. All else is in get_slow and put_slow, which may lock. The cap's argument
+ * stands in depot.c.
  *
  * Where a get is served, first to last:
  *
