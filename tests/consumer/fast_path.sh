@@ -13,7 +13,7 @@ for function in bufferpool_get bufferpool_put; do
     if grep -E '\b(lock|xchg|[ml]fence|sfence|syscall)\b' "$work/$function"; then
         fail "$function has a locked instruction, a fence or a system call"
     fi
-    if grep -E '\bcall' "$work/$function" | grep -Ev '<(get_slow|put_slow|misuse_unknown)'; then
+    if grep -E '[[:space:]]callq?[[:space:]]' "$work/$function" | grep -Ev '<(get_slow|put_slow|misuse_unknown)'; then
         fail "$function calls something else"
     fi
 done
