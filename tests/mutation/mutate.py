@@ -20,7 +20,6 @@ import concurrent.futures
 import hashlib
 import json
 import os
-import random
 import re
 import resource
 import shutil
@@ -296,7 +295,8 @@ def main():
             keys = {line.strip() for line in file}
         mutants = [m for m in mutants if '\t'.join(m.key) in keys]
         total = len(mutants)
-    random.Random(args.seed).shuffle(mutants)
+    # by lot, but the same mutants of lines that stay when others change
+    mutants.sort(key=lambda m: hashlib.sha256(f'{args.seed} {m.key}'.encode()).digest())
     if args.count:
         mutants = mutants[:args.count]
     if args.list:
