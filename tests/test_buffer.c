@@ -314,6 +314,22 @@ static void printf_fills_to_the_last_byte(void **state)
     }
 }
 
+static void what_just_fits_does_not_grow(void **state)
+{
+    (void)state;
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    assert_int_equal(bufferpool_buf_append(buf, "first", 5), 0);
+    const bufferpool_buf_t before = *buf;
+    unsigned char *rest = calloc(1, buf->cap - 5);
+    assert_non_null(rest);
+    assert_int_equal(bufferpool_buf_append(buf, rest, buf->cap - 5), 0);
+    free(rest);
+    assert_ptr_equal(buf->data, before.data);
+    assert_int_equal(buf->cap, before.cap);
+    assert_int_equal(buf->len, before.cap);
+    bufferpool_put(buf);
+}
+
 static void texts_append_one_after_the_other(void **state)
 {
     (void)state;
@@ -432,6 +448,7 @@ int main(void)
         test(wrong_arguments_are_EINVAL),
         test(growth_without_memory_changes_nothing),
         test(printf_fills_to_the_last_byte),
+        test(what_just_fits_does_not_grow),
         test(texts_append_one_after_the_other),
         test(bypass_buffers_grow_too),
         test(a_block_that_cannot_be_moved_grows_by_copying),
