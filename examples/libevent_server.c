@@ -76,6 +76,7 @@ static int serve(struct evhttp *http)
         1; /* the connections inherit it; libevent writes in pieces of 16 KiB, the last goes out at once */
     struct evhttp_bound_socket *port = evhttp_bind_socket_with_handle(http, "127.0.0.1", 0);
     const evutil_socket_t fd = port != NULL ? evhttp_bound_socket_get_fd(port) : -1;
+    // cppcheck-suppress invalidFunctionArg ; of -1 it is refused, as it should be
     if (getsockname(fd, (struct sockaddr *)&address, &length) != 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &no_delay, sizeof(no_delay)) != 0)
         return -1;

@@ -151,6 +151,7 @@ static struct cache *cache_for_slow_path(bufferpool_t *pool)
 /* Whether the fast path could not find the cache, for want of a place in the thread's table. */
 static bool is_placeless(const bufferpool_t *pool, const struct cache *c)
 {
+    // cppcheck-suppress nullPointerRedundantCheck ; whoever has a cache of the pool has the pool
     return unlikely(pool->slot >= PLACE_NONE) && !c->shared;
 }
 

@@ -202,6 +202,7 @@ static void *lower_to(void *cap)
 /* At the next step where nothing is locked: false, `again` is to come then. */
 static bool somebody_lowers_to(uintptr_t cap, void (*again)(void))
 {
+    assert_non_null(pool);
     if (pthread_mutex_trylock(&pool->caches_lock) != 0) {
         steps_left = 0;
         at_step = again;

@@ -53,7 +53,8 @@ static uint64_t value_of(const char *text, const char *format, ...)
     va_end(args);
     if (length < 1 || (size_t)length > sizeof series - 2)
         return UINT64_MAX;
-    strcat(series, " ");
+    series[length] = ' ';
+    series[length + 1] = '\0';
     const char *at = strstr(text, series);
     if (at == NULL || strstr(at + 1, series) != NULL)
         return UINT64_MAX;
@@ -137,8 +138,9 @@ static void it_has_the_form_of_the_format(void **state)
             char quoted[80];
             (void)snprintf(quoted, sizeof quoted, " %s ", name);
             assert_null(strstr(seen, quoted));
-            strcat(seen, quoted);
-            strcpy(family, name);
+            const size_t used = strlen(seen);
+            (void)snprintf(seen + used, sizeof seen - used, "%s", quoted);
+            (void)snprintf(family, sizeof family, "%s", name);
             families++;
         } else if (sscanf(line, "# TYPE %63s %15s", name, type) == 2) {
             assert_string_equal(name, family);

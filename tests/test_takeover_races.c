@@ -55,7 +55,7 @@ static void let_go(bufferpool_buf_t *buf, uint64_t who)
 
 static void use_cache(struct race *race, uint64_t who, test_random_t *random)
 {
-    bufferpool_buf_t *held[HOLDS];
+    bufferpool_buf_t *held[HOLDS] = {NULL};
     const size_t n = 1 + test_random_below(random, HOLDS);
     for (size_t i = 0; i < n; i++) {
         held[i] = bufferpool_get(race->pool);

@@ -36,7 +36,7 @@ aarch64) triple=aarch64-linux-gnu packages="gcc-aarch64-linux-gnu libc6-dev-arm6
 armhf) triple=arm-linux-gnueabihf packages="gcc-arm-linux-gnueabihf libc6-dev-armhf-cross" emulator=qemu-arm ;;
 s390x) triple=s390x-linux-gnu packages="gcc-s390x-linux-gnu libc6-dev-s390x-cross" emulator=qemu-s390x ;;
 i386) triple=i686-linux-gnu packages="gcc-i686-linux-gnu libc6-dev-i386-cross" emulator= ;;
-musl | musl_static) triple=musl packages=musl-tools emulator= toolchain=$here/musl.cmake ;;
+musl | musl_static) triple=musl packages=musl-tools emulator='' toolchain=$here/musl.cmake ;;
 *) fail "no target $target" ;;
 esac
 needs "$triple-gcc" "$packages"
@@ -106,6 +106,7 @@ run_tests()
     list=$1
     shift
     log=build/Testing/Temporary/LastTest.log
+    # shellcheck disable=SC2086 # none or one
     cat $list /dev/null >leave-out.txt
     export BUFFERPOOL_LEAVE_OUT="$WORK/leave-out.txt"
     "$CTEST" --test-dir build "$@" --no-tests=error --output-on-failure >ctest.log 2>&1 || { cat ctest.log; fail "tests"; }

@@ -3,6 +3,7 @@
 #   form      mandoc finds nothing to complain of
 #   names     every public function has a page that shows its declaration, and every reference has its page
 #   examples  the example of every page compiles without a warning, and its program succeeds
+# shellcheck disable=SC2086 # $pages is a list of words
 set -eu
 status=0
 fail() {

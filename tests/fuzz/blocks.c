@@ -55,6 +55,7 @@ void blocks_free(void *memory, size_t size, void *ctx)
         link = &(*link)->next;
     struct block *block = *link;
     check(block != NULL, "free of a block that there is not");
+    // cppcheck-suppress nullPointerRedundantCheck ; check does not return otherwise
     check(block->size == size, "free of %zu bytes of a block of %zu", size, block->size);
     if (blocks->wiped && block->data != NULL)
         check(all_zero(block->data, block->cap), "a block of %zu bytes was not wiped before it was freed", block->cap);

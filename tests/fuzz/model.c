@@ -150,6 +150,7 @@ static void check_block(struct model *m, struct held *held)
         return;
     struct block *block = blocks_find(&pool->blocks, held->data, held->cap);
     check(block != NULL, "a buffer is not within a block of the hook's");
+    // cppcheck-suppress nullPointerRedundantCheck ; check does not return otherwise
     check(block->data == NULL || (block->data == held->data && block->cap == held->cap), "a block is used in two ways");
     block->data = held->data;
     block->cap = held->cap;

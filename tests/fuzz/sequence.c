@@ -28,6 +28,7 @@
 #include <wchar.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+// NOLINTNEXTLINE(readability-non-const-parameter): libFuzzer says what it is given
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 enum { UNTOUCHED = EXDEV, BURST_MAX = 32, TEXT_MAX = 70000 };

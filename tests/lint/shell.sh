@@ -12,6 +12,13 @@ for script in .ci/run $(find bench examples tests -name '*.sh' | sort); do
     n=$((n + 1))
     case $(head -n 1 "$script") in
     '#!'*) "$SHELLCHECK" "$script" || failed=$((failed + 1)) ;;
+    *) if grep -q '^# shellcheck shell=' "$script"; then
+        "$SHELLCHECK" "$script" || failed=$((failed + 1))
+        continue
+    fi ;;
+    esac
+    case $(head -n 1 "$script") in
+    '#!'*) ;;
     *) "$SHELLCHECK" --shell=dash "$script" || failed=$((failed + 1)) ;;
     esac
 done

@@ -29,6 +29,7 @@ mutant() {
     done
     # shellcheck disable=SC2086
     ${CC:-cc} -Imutant $CFLAGS -w -c "mutant/${6:-$4}" -o mutant/mutant.o
+    # shellcheck disable=SC2086 # a list of options
     ${CC:-cc} -o mutant/mutant "$program" mutant/mutant.o $LINK
     if ./mutant/mutant "$3" >mutant/out; then
         echo "$1: NOT FOUND by $3"
