@@ -613,7 +613,7 @@ static void child_of_busy(void)
     const uint64_t live = stats_of(pool).live; /* what the others held besides */
     CHECK(live >= HELD && live <= HELD + BUSY * GOT);
     put_held();
-    check_laws(pool, live - HELD);
+    check_laws(pool, (size_t)live - HELD);
     _exit(EXIT_SUCCESS);
 }
 
