@@ -150,8 +150,8 @@ static void write_label_value(struct text *text, const char *value)
 {
     for (const unsigned char *s = (const unsigned char *)value; *s != '\0';) {
         const size_t n = utf8_length(s);
-        char bad[6];
         if (n == 0) {
+            char bad[6];
             (void)snprintf(bad, sizeof(bad), "\\\\x%02x", *s++);
             write_string(text, bad);
             continue;

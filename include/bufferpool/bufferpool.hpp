@@ -67,6 +67,7 @@ template <class T> class span
     {
     }
     template <class U, class = typename std::enable_if<std::is_convertible<U (*)[], T (*)[]>::value>::type>
+    // cppcheck-suppress noExplicitConstructor ; as std::span, it converts
     span(const span<U> &other) noexcept : data_(other.data()), size_(other.size())
     {
     }

@@ -28,7 +28,6 @@
 #include <wchar.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-// NOLINTNEXTLINE(readability-non-const-parameter): libFuzzer says what it is given
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 enum { UNTOUCHED = EXDEV, BURST_MAX = 32, TEXT_MAX = 70000 };
@@ -912,6 +911,7 @@ static void end(void)
     model_remove_pool(&run.model.pools[POOL_DEFAULT]);
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): libFuzzer says what it is given
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc, (void)argv;
