@@ -9,6 +9,7 @@
 #include "support/laws.h"
 
 #include "pool.h"
+#include "reclaim.h"
 
 #include <dirent.h>
 #include <time.h>
@@ -518,6 +519,77 @@ static void a_get_frees_no_more_than_its_part_of_a_surplus(void **state)
     destroy_empty(pool, &blocks);
 }
 
+/* n idle buffers in the depot, in magazines of as many as go into one. */
+static void fill_depot(bufferpool_t *pool, size_t n)
+{
+    bufferpool_buf_t *bufs[PEAK];
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, n), 0);
+    bufferpool_put_bulk(bufs, n);
+    bufferpool_thread_flush();
+    assert_int_equal(stats_of(pool).idle_depot, n);
+}
+
+static bufferpool_t *pool_with_magazines(test_blocks_t *blocks)
+{
+    bufferpool_config_t config = config_with(blocks);
+    config.buffer_capacity = CAPACITY;
+    config.thread_cache_bytes = PEAK * CAPACITY;
+    config.reclaim_interval_ms = INTERVAL_MS;
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    return pool;
+}
+
+/* Also where what is due meets a cap that somebody has just lowered by far. */
+static void what_is_due_is_freed_in_bounded_steps(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_magazines(&blocks);
+    fill_depot(pool, PEAK);
+    store_relaxed(&pool->reclaim.due, 1);
+    store_seq_cst(&pool->max_live, 1); /* as in the middle of bufferpool_set_max_live */
+    reclaim_on_time(pool, &pool->shared, "test");
+    assert_in_range(atomic_load(&blocks.count), PEAK - 2 * MAGAZINE_MAX, PEAK - 1);
+    bufferpool_set_max_live(pool, 1);
+    assert_int_equal(stats_of(pool).idle_depot, 1);
+    check_laws(pool, &blocks, 0);
+    destroy_empty(pool, &blocks);
+}
+
+static bufferpool_t *lowered;
+
+/* As a call of bufferpool_set_max_live that finds the depot without what is in transit. */
+static void lower_the_cap(test_blocks_t *blocks, const unsigned char *block, size_t size)
+{
+    (void)block;
+    (void)size;
+    blocks->on_free = NULL;
+    store_seq_cst(&lowered->max_live, 1);
+}
+
+static void what_is_in_transit_when_the_cap_is_lowered_does_not_go_back(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    for (uint32_t due = 0; due < MAGAZINE_MAX; due++) {
+        bufferpool_t *pool = lowered = pool_with_magazines(&blocks);
+        fill_depot(pool, MAGAZINE_MAX); /* one magazine */
+        blocks.on_free = lower_the_cap;
+        if (due == 0) { /* a surplus of one */
+            store_seq_cst(&pool->max_live, MAGAZINE_MAX - 1);
+            reclaim_surplus(pool, &pool->shared, "test");
+        } else {
+            store_relaxed(&pool->reclaim.due, due);
+            reclaim_on_time(pool, &pool->shared, "test");
+        }
+        assert_int_equal(atomic_load(&blocks.count), 1);
+        assert_int_equal(stats_of(pool).idle_depot, 1);
+        check_laws(pool, &blocks, 0);
+        destroy_empty(pool, &blocks);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -536,6 +608,8 @@ int main(void)
         cmocka_unit_test(one_at_a_time_reclaims),
         cmocka_unit_test(the_memory_of_free_blocks_goes_back_too),
         cmocka_unit_test(a_get_frees_no_more_than_its_part_of_a_surplus),
+        cmocka_unit_test(what_is_due_is_freed_in_bounded_steps),
+        cmocka_unit_test(what_is_in_transit_when_the_cap_is_lowered_does_not_go_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
