@@ -57,6 +57,23 @@
  *     that run at the same instant in two threads are caught as a rule, not always. The prefix in front of data is
  *     looked at when the block grows or is freed, not on every put.
  *
+ * Debug modes
+ *
+ *     BUFFERPOOL_DEBUG in the environment, words with commas between them, read at the first create or get; ignored in a
+ *     setuid program. An unknown word is told on stderr. What is off costs get and put nothing. Whatever a mode finds is misuse:
+ *     after the line on stderr follow the places in the program that got and that put the buffer.
+ *
+ *     poison        idle blocks are filled on put and verified before they are handed out or freed: a write after put
+ *     redzone       64 guard bytes behind cap, verified on put, growth and get: a write beyond the end
+ *     quarantine=N  the last N pooled buffers put are held back, so that a stale pointer does not meet a new owner. They count
+ *                   as idle_depot, and beyond max_idle_bytes. At the cap a get takes the oldest of them
+ *     nopool        every get allocates by malloc (or the pool's hook) and every put frees (counted in drops_idle_limit), so
+ *                   that valgrind and AddressSanitizer see each buffer by itself
+ *     holders       at exit, the table of bufferpool_holders on stderr
+ *     stats         at exit, and when a pool is destroyed, its statistics on stderr
+ *     fail=N        every Nth allocation of a block fails: get with ENOMEM, growth too
+ *     chaos         a thread's cache hands out in no order, and a quarter of the puts frees (drops_idle_limit)
+ *
  * Threads, fork, signals, unloading
  *
  *     A thread's caches go to the depots when it exits; get and put still work in thread-specific-data
@@ -383,6 +400,14 @@ BUFFERPOOL_API void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_
  * Returns 0; ENOMEM; EINVAL if out is NULL or its len exceeds its cap; EOVERFLOW; after an error out is as before. errno is
  * preserved. */
 BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out);
+
+/* Since 0.3. Appends to `out`, of whatever pool that is, a table of the buffers that callers hold, of all pools: for each place in
+ * the program that got some how many, of how many bytes, for how long the oldest, on which thread; the oldest first. The places
+ * are recorded with BUFFERPOOL_DEBUG=holders or another mode that watches (see Debug modes); without it the table has one line a
+ * pool. The names of functions are those that the dynamic linker knows (link a program with -rdynamic for its own). A getter of
+ * this table is a holder like others.
+ * Returns as bufferpool_metrics. errno is preserved. */
+BUFFERPOOL_API int bufferpool_holders(bufferpool_buf_t *out);
 
 /* "0.2.0": the version of the library that is linked. A string constant. */
 BUFFERPOOL_API const char *bufferpool_version(void);

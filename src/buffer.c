@@ -9,6 +9,7 @@
 #include "pool.h"
 #include "registry.h"
 #include "tls_cache.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -49,18 +50,22 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
     struct desc *d = desc_of(buf);
     if (!heap_intact(&pool->heap, d))
         misuse(caller, buf, pool, POOL_OVERWRITTEN);
+    if (modes_have(MODES_WATCH))
+        watch_resize(pool, d, caller);
     int saved_errno = errno;
     size_t old_cap = buf->cap;
     uintptr_t word = load_relaxed(&d->word);
     bool pooled = desc_state(word) != STATE_BYPASS;
     if (pooled) /* before it is so: a child of fork must not take it for a plain one */
         store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE_GROWN));
-    int error = heap_grow(&pool->heap, d, need, keep);
+    int error = modes_fail_now() ? ENOMEM : heap_grow(&pool->heap, d, need, keep);
     errno = saved_errno;
     if (error != 0) {
         store_relaxed(&d->word, word);
         return error;
     }
+    if (modes_have(MODES_WATCH))
+        watch_resized(pool, d, false);
     if (pooled) {
         add_relaxed(&pool->grown_extra, buf->cap - old_cap);
         d->asked = need;

@@ -18,6 +18,7 @@
 
 #include "debug.h"
 #include "pool.h"
+#include "watch.h"
 
 #include <string.h>
 
@@ -294,14 +295,26 @@ static void store_warmest(const bufferpool_t *pool, struct cache *c, struct desc
     limit_update(pool, c);
 }
 
-struct desc *cache_hand_out(const bufferpool_t *pool, struct desc *d, const char *caller)
+struct desc *cache_hand_out(bufferpool_t *pool, struct desc *d, const char *caller)
 {
     uintptr_t word = load_relaxed(&d->word);
     if (word != desc_word(pool->tag, STATE_IDLE) && word != desc_word(pool->tag, STATE_IDLE_GROWN))
         misuse(caller, &d->pub, pool, "put twice at the same time, or its handle was overwritten");
+    if (modes_have(MODES_WATCH))
+        watch_idle(pool, d, caller);
     store_relaxed(&d->word, word + (STATE_LIVE - STATE_IDLE));
     d->pub.len = 0;
     d->asked = 0;
+    return d;
+}
+
+/* From inside: the buffer that goes out next; with chaos any, in whose place the last one comes. */
+static struct desc *warmest(struct cache *c, uint32_t n)
+{
+    struct desc **slots = cache_slots(c);
+    const uint32_t at = modes_have(MODE_CHAOS) ? modes_random(n) : n - 1;
+    struct desc *d = slots[at];
+    slots[at] = slots[n - 1];
     return d;
 }
 
@@ -311,7 +324,7 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller)
     struct cache *in = enter(pool, c);
     uint32_t n = cache_idle(in);
     if (n > 0 && !in->shared) {
-        d = cache_slots(in)[n - 1];
+        d = warmest(in, n);
         level_add(in, 0, -1);
         store_relaxed(&in->extra, load_relaxed(&in->extra) - beyond_base(pool, d));
         limit_update(pool, in);
@@ -421,7 +434,7 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
 void cache_open(const bufferpool_t *pool, struct cache *c)
 {
     /* with gate_load: the owner finds the cache as it is now */
-    store_release(&c->gate, pool->heap.wipe ? GATE_SLOW : pool_live_word(pool));
+    store_release(&c->gate, pool->heap.wipe || modes_have(MODES_WATCH) ? GATE_SLOW : pool_live_word(pool));
 }
 
 void cache_close(struct cache *c)

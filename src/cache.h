@@ -15,8 +15,8 @@
  * owner that finds its gate closed works on pool->shared instead, so with the depot. Gates move under the lock.
  *
  * An open gate is the word that a held, plain buffer of this pool has, so that one comparison tells get and put that they
- * may take the fast path. In pools that wipe, where every put has more to do, it is GATE_SLOW. That and GATE_CLOSED equal
- * no buffer's word.
+ * may take the fast path. In pools that wipe, and with debug modes (modes.h), where every put has more to do, it is
+ * GATE_SLOW. That and GATE_CLOSED equal no buffer's word.
  *
  * The level is one word, so that a fast call counts and moves with one store, and another thread reads all of it at once:
  *
@@ -233,7 +233,7 @@ bool cache_overflow(bufferpool_t *pool, struct cache *c);
 bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d);
 
 /* A buffer in an idle state that is in no cache and in flight, handed to the caller: now live. */
-struct desc *cache_hand_out(const bufferpool_t *pool, struct desc *d, const char *caller);
+struct desc *cache_hand_out(bufferpool_t *pool, struct desc *d, const char *caller);
 
 /* n buffers, of so many bytes in all, have left the depot and are idle no more. */
 void cache_left_depot(bufferpool_t *pool, uint32_t n, size_t bytes);

@@ -8,6 +8,7 @@
 #include "registry.h"
 #include "takeover.h"
 #include "tls_cache.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ struct bufferpool pool_default = {
     .reclaim_interval_ms = CONFIG_RECLAIM_INTERVAL_MS,
     .caches_lock = PTHREAD_MUTEX_INITIALIZER,
     .waiters = {.lock = PTHREAD_MUTEX_INITIALIZER},
+    .quarantine = {.lock = PTHREAD_MUTEX_INITIALIZER},
     .reclaim = {.busy = ATOMIC_FLAG_INIT},
     .heap = {.base = CONFIG_BUFFER_CAPACITY,
              .alignment = CONFIG_ALIGNMENT,
@@ -44,6 +46,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     pool->shared.shared = true;
     pthread_mutex_init(&pool->caches_lock, NULL);
     pthread_mutex_init(&pool->waiters.lock, NULL);
+    pthread_mutex_init(&pool->quarantine.lock, NULL);
     atomic_flag_clear(&pool->reclaim.busy); /* no order is needed, here and below: nobody else has the pool yet */
 
     struct heap *heap = &pool->heap;
@@ -53,6 +56,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     heap->alloc = config->alloc;
     heap->free = config->free;
     heap->ctx = config->ctx;
+    watch_configure(heap);
     heap->slabs.huge = (config->flags & BUFFERPOOL_HUGEPAGES) != 0;
     pthread_mutex_init(&heap->slabs.lock, NULL);
     store_relaxed(&pool->max_live, depot_cap(config->max_live));
@@ -70,9 +74,10 @@ bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
         return NULL;
     }
     *pool = (bufferpool_t){0};
-    pool_configure(pool, &resolved);
 
     registry_lock();
+    watch_init();
+    pool_configure(pool, &resolved);
     bool added = registry_add(pool, resolved.name);
     if (added)
         pool->heap.table.colour = pool->heap.slabs.colour = (uint32_t)pool->slot;
@@ -103,6 +108,7 @@ int bufferpool_destroy(bufferpool_t *pool)
     if (is_busy(pool))
         return EBUSY;
     background_end(pool);
+    watch_destroy(pool);
     registry_lock();
     tls_cache_forget(pool);
     registry_remove(pool);
@@ -112,6 +118,9 @@ int bufferpool_destroy(bufferpool_t *pool)
     tls_cache_free_all(pool);
     pthread_mutex_destroy(&pool->caches_lock);
     pthread_mutex_destroy(&pool->waiters.lock);
+    pthread_mutex_destroy(&pool->quarantine.lock);
+    free(pool->quarantine.ring);
+    records_destroy(&pool->records);
     free(pool->name);
     free(pool);
     errno = saved_errno;

@@ -2,25 +2,24 @@
  *
  * debug.c - reports of misuse: one line, then abort
  *
- * No memory is allocated and no lock is taken: the state of the process is unknown.
+ * No memory is allocated and no lock is taken, but the loader's where a debug mode has names of functions to tell: the state
+ * of the process is unknown.
  */
 #include "debug.h"
 
+#include "modes.h"
 #include "pool.h"
 #include "registry.h"
 
 #include <ctype.h>
-#include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-#define NAME_SHOWN 64
 
 /* Whatever comes of it, abort() follows: so neither a cancellation nor a pipe that nobody reads may end the thread here. */
-static void report(const char *line, size_t length)
+static void prepare(void)
 {
     int cancelable;
     sigset_t broken_pipe;
@@ -28,23 +27,54 @@ static void report(const char *line, size_t length)
     sigemptyset(&broken_pipe);
     sigaddset(&broken_pipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &broken_pipe, NULL);
-    while (write(STDERR_FILENO, line, length) < 0 && errno == EINTR)
-        ;
+}
+
+void pool_shown_name(const bufferpool_t *pool, char name[POOL_NAME_SHOWN + 1])
+{
+    size_t n = 0;
+    for (; n < POOL_NAME_SHOWN && pool->name[n] != '\0'; n++)
+        name[n] = iscntrl((unsigned char)pool->name[n]) ? '?' : pool->name[n]; /* one line it stays */
+    name[n] = '\0';
+}
+
+/* One more line: by whom, on which thread, how long ago. */
+static void say_turn(const char *what, uintptr_t by, uint32_t tid, uint64_t ago_ns)
+{
+    char place[160], thread[64], line[320];
+    records_place(place, sizeof(place), by);
+    records_thread(thread, sizeof(thread), tid);
+    const uint64_t us = ago_ns / 1000;
+    int length = snprintf(line, sizeof(line), "libbufferpool:   %s by %s, %s, %" PRIu64 ".%06u s ago\n", what, place,
+                          thread, us / 1000000, (unsigned)(us % 1000000));
+    if (length > 0)
+        modes_say(line, (size_t)length);
+}
+
+/* Who got and who put the buffer last, as far as that was recorded, in this order. */
+static void say_history(const bufferpool_t *pool, const struct desc *d)
+{
+    const struct record *record = records_at(&pool->records, d);
+    if (record == NULL)
+        return;
+    const uint64_t got_ns = load_relaxed(&record->got_ns), put_ns = load_relaxed(&record->put_ns), now = records_now();
+    if (load_relaxed(&record->got_by) != 0)
+        say_turn("got", load_relaxed(&record->got_by), load_relaxed(&record->got_tid), now - got_ns);
+    if (load_relaxed(&record->put_by) != 0 && put_ns >= got_ns)
+        say_turn("put", load_relaxed(&record->put_by), load_relaxed(&record->put_tid), now - put_ns);
 }
 
 _Noreturn void misuse(const char *function, const void *address, const bufferpool_t *pool, const char *what)
 {
-    char name[NAME_SHOWN + 1] = "unknown";
-    if (pool != NULL) {
-        size_t n = 0;
-        for (; n < NAME_SHOWN && pool->name[n] != '\0'; n++)
-            name[n] = iscntrl((unsigned char)pool->name[n]) ? '?' : pool->name[n]; /* one line it stays */
-        name[n] = '\0';
-    }
-    char line[256];
+    char name[POOL_NAME_SHOWN + 1] = "unknown", line[512];
+    if (pool != NULL)
+        pool_shown_name(pool, name);
     int length = snprintf(line, sizeof(line), "libbufferpool: %s: %p: %s (pool %s)\n", function, address, what, name);
+    prepare();
     if (length > 0)
-        report(line, (size_t)length);
+        modes_say(line, (size_t)length);
+    if (pool != NULL && modes_have(MODES_WATCH) && desc_aligned(address) &&
+        desc_table_covers(&pool->heap.table, address) && desc_table_has(&pool->heap.table, address))
+        say_history(pool, address);
     abort();
 }
 

@@ -140,6 +140,7 @@ static void pool_repair(bufferpool_t *pool)
     settle_bypass(pool, census.bypass);
     atomic_flag_clear(&pool->reclaim.busy);
     pool->waiters.first = pool->waiters.last = NULL;
+    quarantine_reset(&pool->quarantine);
     store_relaxed(&pool->pressure.state,
                   PRESSURE_OFF); /* the next slow path opens the gate; until then it is closed, */
     if (own != NULL)
@@ -155,6 +156,7 @@ static void before_fork(void)
     for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
         pthread_mutex_lock(&pool->caches_lock);
         pthread_mutex_lock(&pool->waiters.lock);
+        pthread_mutex_lock(&pool->quarantine.lock);
         pthread_mutex_lock(&pool->heap.slabs.lock);
     }
 }
@@ -163,6 +165,7 @@ static void unlock_all(void)
 {
     for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
         pthread_mutex_unlock(&pool->heap.slabs.lock);
+        pthread_mutex_unlock(&pool->quarantine.lock);
         pthread_mutex_unlock(&pool->waiters.lock);
         pthread_mutex_unlock(&pool->caches_lock);
     }

@@ -9,6 +9,7 @@
  */
 #include "heap.h"
 
+#include "modes.h"
 #include "region.h"
 
 #include <errno.h>
@@ -63,9 +64,14 @@ static void unlock(struct heap *heap)
 
 /* ---- geometry ---- */
 
+static size_t block_bytes(const struct heap *heap, size_t cap)
+{
+    return heap->alignment + cap + (modes_have(MODE_REDZONE) ? HEAP_REDZONE : 0);
+}
+
 static size_t stride_of(const struct heap *heap, size_t cap)
 {
-    return (heap->alignment + cap + heap->alignment - 1) & ~(heap->alignment - 1);
+    return (block_bytes(heap, cap) + heap->alignment - 1) & ~(heap->alignment - 1);
 }
 
 /* The least power of two that is no less than n, as its exponent, at least SLAB_MIN_SHIFT; n is at least 1. */
@@ -165,7 +171,7 @@ static bool block_take(struct heap *heap, struct slab_request *request, struct b
 
 static size_t mapped_bytes(const struct heap *heap, size_t cap)
 {
-    return region_mapped(heap->alignment + cap, heap->slabs.huge);
+    return region_mapped(block_bytes(heap, cap), heap->slabs.huge);
 }
 
 /* The fields that follow from the memory, which may be NULL; false then. */
@@ -190,7 +196,7 @@ static bool block_take_kept(struct heap *heap, struct block *block)
 /* The same, from the hook or in a new mapping. */
 static bool block_make_large(struct heap *heap, struct block *block)
 {
-    size_t bytes = heap->alignment + block->cap;
+    size_t bytes = block_bytes(heap, block->cap);
     if (heap->alloc != NULL)
         return block_at(heap, heap->alloc(bytes, heap->alignment, heap->ctx), block);
     if (!block_at(heap, region_map(bytes, heap->slabs.huge), block))
@@ -226,7 +232,7 @@ static void block_free_large(struct heap *heap, const struct block *block, bool 
 {
     unsigned char *memory = block->data - heap->alignment;
     if (heap->alloc != NULL) {
-        heap->free(memory, heap->alignment + block->cap, heap->ctx);
+        heap->free(memory, block_bytes(heap, block->cap), heap->ctx);
         return;
     }
     size_t bytes = mapped_bytes(heap, block->cap), kept = 0;

@@ -4,7 +4,7 @@
  *
  * A block is `pad` bytes of padding and prefix, then `cap` bytes for the caller:
  *
- *     block                           data = block + pad
+ *     block                           data = block + pad           (and HEAP_REDZONE bytes, with that debug mode)
  *     | padding ... | desc | check |  cap bytes ...            pad = max(alignment, 16)
  *
  * The prefix leads from data back to the handle; its check tells that nobody wrote over it. Small blocks lie in slabs,
@@ -36,6 +36,9 @@ struct heap {
 };
 
 #define HEAP_ALIGNMENT_MIN ((size_t)16)
+
+/* Bytes behind cap that are nobody's, with MODE_REDZONE. */
+#define HEAP_REDZONE ((size_t)64)
 
 /* What can be asked for at most: leaves room for the prefix and for rounding up to huge pages. */
 #define HEAP_CAP_MAX ((size_t)PTRDIFF_MAX - ((size_t)8 << 20))

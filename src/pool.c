@@ -28,6 +28,7 @@
 #include "strikes.h"
 #include "takeover.h"
 #include "tls_cache.h"
+#include "watch.h"
 
 #include <errno.h>
 
@@ -55,6 +56,8 @@ void pool_free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char
     enum desc_state state = desc_state(load_relaxed(&d->word));
     if (state != STATE_IDLE && state != STATE_IDLE_GROWN)
         misuse(caller, &d->pub, pool, "put twice at the same time, or its handle was overwritten");
+    if (modes_have(MODES_WATCH))
+        watch_idle(pool, d, caller);
     size_t extra = d->pub.cap - pool->heap.base;
     free_buffer(pool, d, defer, caller);
     if (extra != 0)
@@ -63,9 +66,11 @@ void pool_free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char
 
 static struct desc *make_buffer(bufferpool_t *pool, enum desc_state state)
 {
-    struct desc *d = heap_alloc(&pool->heap, state == STATE_BYPASS);
+    struct desc *d = modes_fail_now() ? NULL : heap_alloc(&pool->heap, state == STATE_BYPASS);
     if (d == NULL)
         return NULL;
+    if (modes_have(MODES_WATCH))
+        watch_made(pool, d);
     d->pub.len = 0;
     store_relaxed(&d->word, desc_word(pool->tag, state));
     return d;
@@ -116,6 +121,10 @@ static struct desc *take_beyond_cache(bufferpool_t *pool, struct cache *c, enum 
             return make_reserved(pool, c);
         }
     } while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));
+    if (modes_have(MODE_QUARANTINE) && (d = quarantine_take(pool)) != NULL) {
+        *source = GETS_DEPOT;
+        return cache_hand_out(pool, d, caller);
+    }
     if (at_cap != BYPASS) {
         errno = EAGAIN;
         return NULL;
@@ -201,23 +210,24 @@ static struct desc *bypass(bufferpool_t *pool, struct cache *c)
     return d;
 }
 
-/* `c` is what the thread's table has. */
-static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, struct cache *c, enum at_cap at_cap,
-                                                            const char *caller)
+/* Where a mode watches: the buffer goes to its caller, to which the public function returns. */
+static bufferpool_buf_t *hand_over(bufferpool_t *pool, struct desc *d, uintptr_t site)
 {
-    struct desc *d = refill(pool, c, caller);
-    if (likely(d != NULL))
-        return &d->pub;
+    if (modes_have(MODES_WATCH))
+        watch_got(pool, d, site);
+    return &d->pub;
+}
+
+/* What get_slow leaves. */
+static bufferpool_buf_t *get_by_the_rules(bufferpool_t *pool, enum at_cap at_cap, const char *caller, uintptr_t site)
+{
     int saved_errno = errno;
-    if (at_cap == BYPASS && (d = bypass(pool, c)) != NULL) {
-        errno = saved_errno;
-        return &d->pub;
-    }
-    c = cache_for_slow_path(pool);
+    struct cache *c = cache_for_slow_path(pool);
     if (c == NULL) {
         errno = ENOMEM;
         return NULL;
     }
+    struct desc *d;
     if (is_placeless(pool, c) && (d = cache_pop_plain(c)) != NULL) {
         errno = saved_errno;
         return &d->pub;
@@ -232,16 +242,38 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
     }
     cache_count(c, source, 1);
     errno = saved_errno;
-    return &d->pub;
+    return hand_over(pool, d, site);
 }
 
-static inline bufferpool_buf_t *get(bufferpool_t *pool, enum at_cap at_cap, const char *caller)
+/* `c` is what the thread's table has; `site` is where the public function returns to. */
+static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, struct cache *c, enum at_cap at_cap,
+                                                            const char *caller, uintptr_t site)
+{
+    if (modes_have(MODES_WATCH))
+        return get_by_the_rules(pool, at_cap, caller, site);
+    struct desc *d = refill(pool, c, caller);
+    if (likely(d != NULL))
+        return &d->pub;
+    int saved_errno = errno;
+    if (at_cap == BYPASS && (d = bypass(pool, c)) != NULL) {
+        errno = saved_errno;
+        return &d->pub;
+    }
+    errno = saved_errno;
+    return get_by_the_rules(pool, at_cap, caller, site);
+}
+
+/* Where the public function from whose body this is used returns to. */
+#define SITE ((uintptr_t)__builtin_return_address(0))
+
+static inline __attribute__((always_inline)) bufferpool_buf_t *get(bufferpool_t *pool, enum at_cap at_cap,
+                                                                   const char *caller)
 {
     if (unlikely(pool == NULL))
         pool = &pool_default;
     struct cache *c = tls_cache_at(pool->place);
     struct desc *d = cache_pop_plain(c);
-    return likely(d != NULL) ? &d->pub : get_slow(pool, c, at_cap, caller);
+    return likely(d != NULL) ? &d->pub : get_slow(pool, c, at_cap, caller, SITE);
 }
 
 bufferpool_buf_t *bufferpool_get(bufferpool_t *pool)
@@ -265,7 +297,7 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
         return &d->pub;
     int saved_errno = errno;
     if (!depot_wanted(&pool->depot)) {
-        bufferpool_buf_t *buf = get_slow(pool, c, WAIT, caller);
+        bufferpool_buf_t *buf = get_slow(pool, c, WAIT, caller, SITE);
         if (buf != NULL || errno != EAGAIN)
             return buf;
     }
@@ -290,14 +322,14 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
         return NULL;
     cache_count(c, got.d != NULL ? GETS_DEPOT : GETS_FRESH, 1);
     errno = saved_errno;
-    return &d->pub;
+    return hand_over(pool, d, SITE);
 }
 
 /* ---- put ---- */
 
 /* Moves a held buffer to the state in which it leaves the caller. Of two puts at once only one gets through. Where blocks
  * are wiped it is wiped before: what is not held any more a child of fork may hand out. */
-static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char *caller)
+static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char *caller, uintptr_t site)
 {
     enum desc_state to;
     switch (desc_state(word)) {
@@ -319,6 +351,8 @@ static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char
     }
     if (pool->heap.wipe)
         heap_wipe(d->pub.data, d->pub.cap);
+    if (modes_have(MODES_WATCH))
+        watch_put(pool, d, to != STATE_FREE, caller, site);
     if (!atomic_compare_exchange_strong_explicit(&d->word, &word, desc_word(pool->tag, to), memory_order_relaxed,
                                                  memory_order_relaxed))
         misuse(caller, &d->pub, pool, "put twice at the same time");
@@ -367,6 +401,12 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
         cache_moved(pool, c, -1);
         return KEPT;
     }
+    if (modes_have(MODES_WATCH)) {
+        if (modes_have(MODE_QUARANTINE) && (d = quarantine_swap(pool, d)) == NULL)
+            return KEPT;
+        if (modes_have(MODE_NOPOOL) || (modes_have(MODE_CHAOS) && modes_random(4) == 0))
+            return drop(pool, c, d, DROPS_IDLE_LIMIT, caller);
+    }
     if (!cache_keep(pool, c, d) && !(collect_idle_budget(pool, d->pub.cap) && cache_keep(pool, c, d)))
         return drop(pool, c, d, DROPS_IDLE_LIMIT, caller);
     reclaim_tick(pool, c, caller);
@@ -387,24 +427,26 @@ static bool make_room(struct cache *c, struct desc *d, uintptr_t word, const cha
 }
 
 /* Frees a bypass buffer, which is nobody else's business; false: it is none, and nothing was done. */
-static bool put_bypass(struct desc *d, struct cache *c, uintptr_t word, const char *caller)
+static bool put_bypass(struct desc *d, struct cache *c, uintptr_t word, const char *caller, uintptr_t site)
 {
     bufferpool_t *pool = c->pool;
     if (pool == NULL || word != desc_word(pool->tag, STATE_BYPASS) || !desc_table_has(&pool->heap.table, d))
         return false;
     int saved_errno = errno;
-    claim(pool, d, word, caller);
+    claim(pool, d, word, caller, site);
     free_buffer(pool, d, false, caller);
     cache_count(c, DROPS_BYPASS, 1);
     errno = saved_errno;
     return true;
 }
 
-/* `c` is what the thread's table has. */
-static __attribute__((noinline)) void put_slow(struct desc *d, struct cache *c, const char *caller)
+/* `c` is what the thread's table has; NULL: no descriptor can be there. */
+static __attribute__((noinline)) void put_slow(struct desc *d, struct cache *c, const char *caller, uintptr_t site)
 {
+    if (unlikely(c == NULL))
+        misuse_unknown(caller, d);
     uintptr_t word = load_relaxed(&d->word);
-    if (likely(make_room(c, d, word, caller)) || put_bypass(d, c, word, caller))
+    if (likely(make_room(c, d, word, caller)) || put_bypass(d, c, word, caller, site))
         return;
     int saved_errno = errno;
     bufferpool_t *pool = pool_of(d, word);
@@ -415,7 +457,7 @@ static __attribute__((noinline)) void put_slow(struct desc *d, struct cache *c, 
         errno = saved_errno;
         return;
     }
-    claim(pool, d, word, caller);
+    claim(pool, d, word, caller, site);
     if (desc_state(word) == STATE_LIVE_GROWN && d->pub.cap <= pool->max_capacity)
         strikes_judge(pool, c, d, caller);
     enum counter reason = give_back(pool, c, d, desc_state(word), caller);
@@ -426,15 +468,17 @@ static __attribute__((noinline)) void put_slow(struct desc *d, struct cache *c, 
     errno = saved_errno;
 }
 
-static inline void put(bufferpool_buf_t *buf, const char *caller)
+static inline __attribute__((always_inline)) void put(bufferpool_buf_t *buf, const char *caller)
 {
-    if (unlikely(!desc_aligned(buf)))
-        misuse_unknown(caller, buf);
     struct desc *d = desc_of(buf);
+    if (unlikely(!desc_aligned(buf))) {
+        put_slow(d, NULL, caller, SITE);
+        return;
+    }
     uintptr_t word = load_relaxed(&d->word);
     struct cache *c = tls_cache_at(desc_place_of(word));
     if (unlikely(!cache_push_plain(c, d, word)))
-        put_slow(d, c, caller);
+        put_slow(d, c, caller, SITE);
 }
 
 void bufferpool_put(bufferpool_buf_t *buf)
@@ -446,13 +490,13 @@ void bufferpool_put(bufferpool_buf_t *buf)
 /* ---- many at once ---- */
 
 /* Takes back what a get_bulk that fails had taken, as if it had never been. */
-static void return_uncounted(bufferpool_t *pool, struct cache *c, bufferpool_buf_t **bufs, size_t n)
+static void return_uncounted(bufferpool_t *pool, struct cache *c, bufferpool_buf_t **bufs, size_t n, uintptr_t site)
 {
     static const char caller[] = "bufferpool_get_bulk";
     while (n > 0) {
         struct desc *d = desc_of(bufs[--n]);
         uintptr_t word = load_relaxed(&d->word);
-        claim(pool, d, word, caller);
+        claim(pool, d, word, caller, site);
         (void)give_back(pool, c, d, desc_state(word), caller);
     }
 }
@@ -480,12 +524,13 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
             d = take_slow(pool, c, BYPASS, &source, "bufferpool_get_bulk");
             if (d == NULL) {
                 cache_count(c, GETS_THREAD, -counted);
-                return_uncounted(pool, c, bufs, i);
+                return_uncounted(pool, c, bufs, i, SITE);
                 wait_check(pool);
                 errno = saved_errno;
                 return ENOMEM;
             }
             taken[source]++;
+            (void)hand_over(pool, d, SITE);
         }
         bufs[i] = &d->pub;
     }

@@ -8,6 +8,8 @@
 #include "cache.h"
 #include "depot.h"
 #include "heap.h"
+#include "quarantine.h"
+#include "records.h"
 #include "wait.h"
 
 /* What others than the holder of a lock read of these is relaxed: hints, and numbers that read-modify-writes keep whole. What a
@@ -56,6 +58,8 @@ struct bufferpool {
     struct wait_queue waiters;
     struct background background;
     uint64_t gets_shown, puts_shown; /* by metrics, the most; under the registry's lock */
+    struct records records;          /* with debug modes alone, as the next */
+    struct quarantine quarantine;
     /* written by whoever has business with the depot */
     struct depot depot;
     _Atomic(size_t) idle_reserved; /* bytes of max_idle_bytes in use or set aside */

@@ -20,6 +20,7 @@
 #include "reclaim.h"
 
 #include "clock.h"
+#include "modes.h"
 #include "pool.h"
 #include "pressure.h"
 #include "registry.h"
@@ -76,6 +77,8 @@ static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer, const 
 /* Of what is beyond the cap at most so many, and the rest of the last one's magazine. */
 static void free_surplus(bufferpool_t *pool, struct cache *c, uint32_t most, bool defer, const char *caller)
 {
+    if (modes_have(MODE_QUARANTINE) && depot_over_cap(&pool->depot, &pool->max_live))
+        quarantine_release(pool, caller);
     struct freed freed = {0, 0, false};
     while ((freed.count < most || freed.restored) && depot_over_cap(&pool->depot, &pool->max_live) &&
            free_magazine(pool, 0, &freed, defer, caller))
@@ -206,6 +209,8 @@ size_t bufferpool_trim(bufferpool_t *pool)
 {
     int saved_errno = errno;
     pool = pool_or_default(pool);
+    if (modes_have(MODE_QUARANTINE))
+        quarantine_release(pool, "bufferpool_trim");
     pthread_mutex_lock(&pool->caches_lock);
     (void)takeover_caches(pool, TAKEOVER_ALL, true);
     pthread_mutex_unlock(&pool->caches_lock);

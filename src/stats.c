@@ -22,6 +22,7 @@
 struct totals {
     uint32_t outside; /* the sum of moved, modulo 2^32 */
     uint32_t idle;    /* the sum of n */
+    uint32_t held_back;
     uint64_t extra;
     uint64_t owned;
     uint64_t counters[COUNTERS];
@@ -45,6 +46,7 @@ static struct totals add_up_once(const bufferpool_t *pool)
 {
     struct totals totals = {0};
     add_cache(&totals, &pool->shared);
+    totals.held_back = load_relaxed(&pool->quarantine.count);
     /* acquire: with the release in cache_link (tls_cache.c) */
     for (const struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
         add_cache(&totals, c);
@@ -56,13 +58,19 @@ static uint64_t less(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
+/* Those that are neither in a cache, nor held back, nor in the depot. */
+static uint32_t outside_all(const struct totals *totals)
+{
+    return totals->outside - totals->idle - totals->held_back;
+}
+
 static struct totals add_up(const bufferpool_t *pool)
 {
     struct totals totals = add_up_once(pool);
     for (int i = 1; i < READINGS; i++) {
-        uint32_t before = totals.outside - totals.idle;
+        uint32_t before = outside_all(&totals);
         totals = add_up_once(pool);
-        if (totals.outside - totals.idle == before)
+        if (outside_all(&totals) == before)
             break;
     }
     return totals;
@@ -70,7 +78,7 @@ static struct totals add_up(const bufferpool_t *pool)
 
 static uint32_t live_of(const bufferpool_t *pool, const struct totals *totals)
 {
-    uint32_t live = totals->outside - totals->idle;
+    uint32_t live = outside_all(totals);
     uint32_t pooled = depot_counts(&pool->depot).pooled;
     if (live > INT32_MAX)
         return 0;
@@ -96,12 +104,13 @@ static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)
     struct totals totals = add_up(pool);
     const uint64_t *n = totals.counters;
     uint64_t depot_extra = load_relaxed(&pool->depot.extra);
-    uint64_t idle_extra = totals.extra + depot_extra;
+    uint64_t idle_extra =
+        totals.extra + depot_extra + load_relaxed(&pool->quarantine.bytes) - totals.held_back * pool->heap.base;
 
     stats->live = live_of(pool, &totals);
     stats->bypass_live = less(n[GETS_BYPASS], n[DROPS_BYPASS]);
     stats->idle_thread = totals.idle;
-    stats->idle_depot = depot_idle(depot_counts(&pool->depot));
+    stats->idle_depot = depot_idle(depot_counts(&pool->depot)) + totals.held_back;
     stats->idle_bytes = (stats->idle_thread + stats->idle_depot) * pool->heap.base + idle_extra;
     stats->live_bytes = stats->live * pool->heap.base + less(load_relaxed(&pool->grown_extra), idle_extra);
     stats->peak_in_flight = load_relaxed(&pool->depot.peak_in_flight);

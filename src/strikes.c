@@ -9,6 +9,7 @@
 
 #include "debug.h"
 #include "pool.h"
+#include "watch.h"
 
 #define STRIKES 5u
 
@@ -40,6 +41,8 @@ void strikes_judge(bufferpool_t *pool, struct cache *c, struct desc *d, const ch
         misuse(caller, &d->pub, pool, POOL_OVERWRITTEN);
     if (!heap_shrink(&pool->heap, d, fit))
         return;
+    if (modes_have(MODES_WATCH))
+        watch_resized(pool, d, true);
     d->strikes = 0;
     sub_relaxed(&pool->grown_extra, cap - d->pub.cap);
     if (d->pub.cap == base)

@@ -14,6 +14,7 @@
 #include "pool.h"
 #include "registry.h"
 #include "takeover.h"
+#include "watch.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -88,6 +89,7 @@ static void thread_end(void *value)
 __attribute__((destructor)) static void library_end(void)
 {
     background_stop();
+    watch_end();
     registry_lock();
     if (key_made)
         pthread_key_delete(key);
@@ -205,6 +207,7 @@ struct cache *tls_cache_own(bufferpool_t *pool)
 
     takeover_init();
     registry_lock();
+    watch_init();
     bool ready = fork_handlers_install();
     tls_entry *entry = ready ? entry_make(pool->slot) : NULL;
     c = entry != NULL ? cache_acquire(pool) : NULL;

@@ -14,6 +14,7 @@
 #include "wait.h"
 
 #include "clock.h"
+#include "modes.h"
 #include "pool.h"
 #include "pressure.h"
 
@@ -78,6 +79,8 @@ static void serve_all(bufferpool_t *pool)
 {
     while (pool->waiters.first != NULL) {
         struct wait_result result = {take_from_depot(pool), false};
+        if (result.d == NULL && modes_have(MODE_QUARANTINE))
+            result.d = quarantine_take(pool);
         if (result.d == NULL)
             result.reserved = depot_reserve(&pool->depot, &pool->max_live);
         if (result.d == NULL && !result.reserved)

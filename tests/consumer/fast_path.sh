@@ -1,5 +1,5 @@
 # What bufferpool_get and bufferpool_put do themselves, in object code: no locked instruction, no fence, and calls to nothing
-# but the slow path and the report of misuse. For x86-64, whose plain loads and stores can be told by looking.
+# but the slow path. For x86-64, whose plain loads and stores can be told by looking.
 . "$(dirname "$0")/common.sh"
 
 if [ "$(uname -m)" != x86_64 ] || nm "$LIBRARY" | grep -q gcov; then
@@ -10,10 +10,11 @@ for function in bufferpool_get bufferpool_put; do
     objdump -d --no-show-raw-insn "$LIBRARY" |
         awk -v start="<$function(@@.*)?>:" '$0 ~ start { on = 1 } on && NF == 0 { exit } on' >"$work/$function"
     test -s "$work/$function" || fail "$function is not in the library"
-    if grep -E '\b(lock|xchg|[ml]fence|sfence|syscall)\b' "$work/$function"; then
+    # xchg %ax,%ax is how two bytes of padding are spelt
+    if grep -E '\b(lock|xchg|[ml]fence|sfence|syscall)\b' "$work/$function" | grep -Ev 'xchg +%ax,%ax$'; then
         fail "$function has a locked instruction, a fence or a system call"
     fi
-    if grep -E '[[:space:]]callq?[[:space:]]' "$work/$function" | grep -Ev '<(get_slow|put_slow|misuse_unknown)'; then
+    if grep -E '[[:space:]]callq?[[:space:]]' "$work/$function" | grep -Ev '<(get_slow|put_slow)'; then
         fail "$function calls something else"
     fi
 done

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * holders.c - who holds what, grouped by the place in the program that got it
+ *
+ * The held buffers are found by the words of their descriptors, and copied under the registry's lock, since a pool may end
+ * at any time without it. Names of functions are looked up without it: that takes a lock of the loader's, which runs the library's
+ * end with its lock held.
+ */
+#include "holders.h"
+
+#include "debug.h"
+#include "modes.h"
+#include "pool.h"
+#include "registry.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct holder {
+    char pool[POOL_NAME_SHOWN + 1];
+    uintptr_t by;
+    uint64_t since_ns; /* of the oldest */
+    uint32_t tid;      /* the same one's */
+    size_t buffers, bytes;
+};
+
+struct holders {
+    struct holder *all;
+    size_t n, room;
+};
+
+static bool is_held(const struct desc *d)
+{
+    const enum desc_state state = desc_state(load_relaxed(&d->word));
+    return state == STATE_LIVE || state == STATE_LIVE_GROWN || state == STATE_BYPASS;
+}
+
+static bool make_room(struct holders *holders, size_t n)
+{
+    if (n <= holders->room - holders->n)
+        return true;
+    const size_t room = holders->n + (n > holders->n ? n : holders->n);
+    struct holder *all = realloc(holders->all, room * sizeof(*all));
+    if (all == NULL)
+        return false;
+    holders->all = all;
+    holders->room = room;
+    return true;
+}
+
+static struct holder read_holder(const bufferpool_t *pool, const struct desc *d)
+{
+    struct holder holder = {.buffers = 1, .bytes = pool->heap.base};
+    const struct record *record = records_at(&pool->records, d);
+    if (record != NULL && load_relaxed(&record->got_by) != 0) {
+        holder.by = load_relaxed(&record->got_by);
+        holder.since_ns = load_relaxed(&record->got_ns);
+        holder.tid = load_relaxed(&record->got_tid);
+        holder.bytes = load_relaxed(&record->cap);
+    }
+    return holder;
+}
+
+/* By place; of one place the oldest first. */
+static int compare_places(const void *left, const void *right)
+{
+    const struct holder *a = left, *b = right;
+    if (a->by != b->by)
+        return a->by < b->by ? -1 : 1;
+    return a->since_ns < b->since_ns ? -1 : a->since_ns > b->since_ns;
+}
+
+static int compare_ages(const void *left, const void *right)
+{
+    const struct holder *a = left, *b = right;
+    return a->since_ns < b->since_ns ? -1 : a->since_ns > b->since_ns;
+}
+
+/* Makes one of those of the same place, from `first` on. */
+static void group(struct holders *holders, size_t first)
+{
+    struct holder *all = holders->all;
+    size_t to = first;
+    if (holders->n == first)
+        return;
+    qsort(all + first, holders->n - first, sizeof(*all), compare_places);
+    for (size_t i = first + 1; i < holders->n; i++) {
+        if (all[i].by == all[to].by) {
+            all[to].buffers += all[i].buffers;
+            all[to].bytes += all[i].bytes;
+        } else {
+            all[++to] = all[i];
+        }
+    }
+    holders->n = to + 1;
+}
+
+/* The registry's lock is held. */
+static bool add_pool(struct holders *holders, bufferpool_t *pool)
+{
+    const size_t first = holders->n;
+    const struct desc_table *table = &pool->heap.table;
+    for (uint32_t i = load_acquire(&table->used); i > 0;
+         i--) { /* with the release in desc_take: their chunks are there */
+        const struct desc *d = desc_at(table, i);
+        if (!is_held(d))
+            continue;
+        if (!make_room(holders, 1))
+            return false;
+        holders->all[holders->n++] = read_holder(pool, d);
+    }
+    group(holders, first);
+    for (size_t i = first; i < holders->n; i++)
+        pool_shown_name(pool, holders->all[i].pool);
+    return true;
+}
+
+static bool collect(struct holders *holders)
+{
+    bool complete = true;
+    registry_lock();
+    for (bufferpool_t *pool = registry_from(0); pool != NULL && complete; pool = registry_from(pool->slot + 1))
+        complete = add_pool(holders, pool);
+    registry_unlock();
+    if (holders->n > 0)
+        qsort(holders->all, holders->n, sizeof(*holders->all), compare_ages);
+    return complete;
+}
+
+static void print(FILE *to, const struct holder *holder, uint64_t now_ns)
+{
+    char place[160], thread[64] = "-", age[32] = "-";
+    records_place(place, sizeof(place), holder->by);
+    if (holder->by != 0) {
+        const uint64_t ms = now_ns > holder->since_ns ? (now_ns - holder->since_ns) / 1000000 : 0;
+        (void)snprintf(age, sizeof(age), "%" PRIu64 ".%03u", ms / 1000, (unsigned)(ms % 1000));
+        records_thread(thread, sizeof(thread), holder->tid);
+    }
+    (void)fprintf(to, "%10zu %14zu %12s  %s: %s, %s\n", holder->buffers, holder->bytes, age, holder->pool, place,
+                  thread);
+}
+
+/* The table, in a block of memory that is the caller's to free; NULL: there is no memory. *n is its number of lines but for
+ * the heading. */
+static char *write_table(size_t *n, size_t *length)
+{
+    struct holders holders = {NULL, 0, 0};
+    char *text = NULL;
+    FILE *to = collect(&holders) ? open_memstream(&text, length) : NULL;
+    if (to != NULL) {
+        const uint64_t now_ns = records_now();
+        (void)fprintf(to, "%10s %14s %12s  %s\n", "buffers", "bytes", "oldest (s)",
+                      "pool: got by, oldest one's thread");
+        for (size_t i = 0; i < holders.n; i++)
+            print(to, &holders.all[i], now_ns);
+        if (!modes_have(MODES_WATCH))
+            (void)fputs("Who got them is recorded with BUFFERPOOL_DEBUG=holders in the environment.\n", to);
+        const bool failed = ferror(to) != 0;
+        if (fclose(to) != 0 || failed) {
+            free(text);
+            text = NULL;
+        }
+    }
+    *n = holders.n;
+    free(holders.all);
+    return text;
+}
+
+int bufferpool_holders(bufferpool_buf_t *out)
+{
+    if (out == NULL || out->len > out->cap)
+        return EINVAL;
+    const int saved_errno = errno;
+    int cancelable;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* it reads the names of threads from files */
+    size_t n, length;
+    char *text = write_table(&n, &length);
+    const int error = text != NULL ? bufferpool_buf_append(out, text, length) : ENOMEM;
+    free(text);
+    pthread_setcancelstate(cancelable, NULL);
+    errno = saved_errno;
+    return error;
+}
+
+void holders_say(void)
+{
+    static const char heading[] = "libbufferpool: held at exit\n";
+    size_t n, length;
+    char *text = write_table(&n, &length);
+    if (text != NULL && n > 0) {
+        modes_say(heading, sizeof(heading) - 1);
+        modes_say(text, length);
+    }
+    free(text);
+}

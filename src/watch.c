@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * watch.c - what the debug modes do at each step of a buffer's life
+ *
+ * poison and redzone are bytes of one value. In a pool that wipes, poison is the zero that is there already: so the mode finds who
+ * wrote to it, and leaves nothing behind.
+ */
+#include "watch.h"
+
+#include "debug.h"
+#include "holders.h"
+#include "pool.h"
+#include "registry.h"
+#include "summary.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define POISON  0xd5 /* eight of them are no address that could be read */
+#define REDZONE 0xb6
+
+static unsigned char poison_of(const bufferpool_t *pool)
+{
+    return pool->heap.wipe ? 0 : POISON;
+}
+
+/* ---- nopool ---- */
+
+/* Blocks from malloc: so valgrind and AddressSanitizer know each by itself, with who allocated and who freed it. */
+static void *block_alloc(size_t size, size_t align, void *ctx)
+{
+    (void)ctx;
+    void *block = NULL;
+    const int saved_errno = errno;
+    if (posix_memalign(&block, align, size) != 0)
+        block = NULL;
+    errno = saved_errno;
+    return block;
+}
+
+static void block_free(void *block, size_t size, void *ctx)
+{
+    (void)size;
+    (void)ctx;
+    free(block);
+}
+
+void watch_configure(struct heap *heap)
+{
+    if (!modes_have(MODE_NOPOOL) || heap->alloc != NULL)
+        return;
+    heap->alloc = block_alloc;
+    heap->free = block_free;
+}
+
+void watch_init(void)
+{
+    modes_init();
+    watch_configure(&pool_default.heap);
+}
+
+/* ---- bytes that nobody may write ---- */
+
+/* The first of the n bytes that is another one; n: none is. */
+static size_t first_other(const unsigned char *bytes, size_t n, unsigned char byte)
+{
+    if (n == 0 || (bytes[0] == byte && memcmp(bytes, bytes + 1, n - 1) == 0))
+        return n;
+    size_t i = 0;
+    while (bytes[i] == byte)
+        i++;
+    return i;
+}
+
+#define BYTES_SHOWN 16u
+
+/* Where n bytes of the block from `offset` on are to be `byte`, and are not: `what` happened, and to which bytes. */
+static void check_bytes(bufferpool_t *pool, const struct desc *d, size_t offset, size_t n, unsigned char byte,
+                        const char *what, const char *caller)
+{
+    const unsigned char *bytes = d->pub.data + offset;
+    const size_t first = first_other(bytes, n, byte);
+    if (likely(first == n))
+        return;
+    size_t last = n - 1;
+    while (bytes[last] == byte)
+        last--;
+    const size_t length = last - first + 1;
+    char text[192], shown[3 * BYTES_SHOWN + 8] = "";
+    for (size_t i = 0; i < length && i < BYTES_SHOWN; i++)
+        (void)snprintf(shown + 3 * i, sizeof(shown) - 3 * i, " %02x", bytes[first + i]);
+    if (length > BYTES_SHOWN)
+        (void)strcat(shown, " ...");
+    (void)snprintf(text, sizeof(text), "%s: %zu byte%s from data[%zu] on%s%s", what, length, length == 1 ? "" : "s",
+                   offset + first, pool->heap.wipe ? "" : ":", pool->heap.wipe ? "" : shown);
+    misuse(caller, &d->pub, pool, text);
+}
+
+static void fill_redzone(struct desc *d)
+{
+    if (modes_have(MODE_REDZONE))
+        memset(d->pub.data + d->pub.cap, REDZONE, HEAP_REDZONE);
+}
+
+/* Whether data and cap are still what the library made them: before anything is read by way of them. */
+static void check_handle(bufferpool_t *pool, const struct desc *d, const char *caller)
+{
+    const struct record *record = records_at(&pool->records, d);
+    const size_t cap = record != NULL ? load_relaxed(&record->cap) : 0;
+    if (cap != 0 && cap != d->pub.cap)
+        misuse(caller, &d->pub, pool, "its cap was overwritten");
+    if (!heap_intact(&pool->heap, d))
+        misuse(caller, &d->pub, pool, POOL_OVERWRITTEN);
+}
+
+static void check_redzone(bufferpool_t *pool, const struct desc *d, const char *caller)
+{
+    if (modes_have(MODE_REDZONE))
+        check_bytes(pool, d, d->pub.cap, HEAP_REDZONE, REDZONE, "written beyond its cap", caller);
+}
+
+static void fill_poison(const bufferpool_t *pool, struct desc *d)
+{
+    if (modes_have(MODE_POISON))
+        memset(d->pub.data, poison_of(pool), d->pub.cap);
+}
+
+/* ---- the steps ---- */
+
+static uint32_t thread_id(void)
+{
+    return (uint32_t)syscall(SYS_gettid);
+}
+
+void watch_made(bufferpool_t *pool, struct desc *d)
+{
+    fill_redzone(d);
+    fill_poison(pool, d);
+    struct record *record = records_at(&pool->records, d); /* that of the descriptor's last life */
+    if (record != NULL) {
+        store_relaxed(&record->got_by, 0);
+        store_relaxed(&record->put_by, 0);
+        store_relaxed(&record->cap, 0);
+    }
+}
+
+void watch_got(bufferpool_t *pool, struct desc *d, uintptr_t site)
+{
+    struct record *record = records_make(&pool->records, d);
+    if (record == NULL)
+        return;
+    store_relaxed(&record->got_by, site);
+    store_relaxed(&record->got_ns, records_now());
+    store_relaxed(&record->got_tid, thread_id());
+    store_relaxed(&record->cap, d->pub.cap);
+}
+
+void watch_resize(bufferpool_t *pool, const struct desc *d, const char *caller)
+{
+    check_handle(pool, d, caller);
+    check_redzone(pool, d, caller);
+}
+
+void watch_resized(bufferpool_t *pool, struct desc *d, bool idle)
+{
+    fill_redzone(d);
+    if (idle)
+        fill_poison(pool, d);
+    struct record *record = records_at(&pool->records, d);
+    if (record != NULL)
+        store_relaxed(&record->cap, d->pub.cap);
+}
+
+void watch_put(bufferpool_t *pool, struct desc *d, bool idle, const char *caller, uintptr_t site)
+{
+    check_handle(pool, d, caller);
+    check_redzone(pool, d, caller);
+    if (idle)
+        fill_poison(pool, d);
+    struct record *record = records_make(&pool->records, d);
+    if (record == NULL)
+        return;
+    store_relaxed(&record->put_by, site);
+    store_relaxed(&record->put_ns, records_now());
+    store_relaxed(&record->put_tid, thread_id());
+}
+
+void watch_idle(bufferpool_t *pool, const struct desc *d, const char *caller)
+{
+    check_handle(pool, d, caller);
+    check_redzone(pool, d, caller);
+    if (modes_have(MODE_POISON))
+        check_bytes(pool, d, 0, d->pub.cap, poison_of(pool), "written after it was put", caller);
+}
+
+/* ---- the end ---- */
+
+void watch_destroy(bufferpool_t *pool)
+{
+    if (modes_have(MODES_WATCH)) {
+        for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--) {
+            const struct desc *d = desc_at(&pool->heap.table, i);
+            const enum desc_state state = desc_state(load_relaxed(&d->word));
+            if (state == STATE_IDLE || state == STATE_IDLE_GROWN)
+                watch_idle(pool, d, "bufferpool_destroy");
+        }
+    }
+    if (modes_have(MODE_STATS))
+        summary_say(pool, "destroyed");
+}
+
+void watch_end(void)
+{
+    if (modes_have(MODE_STATS)) {
+        registry_lock();
+        for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
+            summary_say(pool, "at exit");
+        registry_unlock();
+    }
+    if (modes_have(MODE_HOLDERS))
+        holders_say();
+}
