@@ -66,18 +66,18 @@ uint64_t records_now(void)
 void records_place(char *text, size_t size, uintptr_t address)
 {
     Dl_info info;
-    /* the call lies before the address to which it returns, which may be that of the next function */
+    const uintptr_t call = address - 1; /* a byte of it: what it returns to may be the next line's, or function's */
     if (address == 0) {
         (void)snprintf(text, size, "not recorded");
-    } else if (dladdr((void *)(address - 1), &info) == 0 || info.dli_fname == NULL) {
-        (void)snprintf(text, size, "0x%" PRIxPTR, address);
+    } else if (dladdr((void *)call, &info) == 0 || info.dli_fname == NULL) {
+        (void)snprintf(text, size, "0x%" PRIxPTR, call);
     } else {
         const char *slash = strrchr(info.dli_fname, '/');
         const char *file = slash != NULL ? slash + 1 : info.dli_fname;
-        const uintptr_t offset = address - (uintptr_t)info.dli_fbase;
+        const uintptr_t offset = call - (uintptr_t)info.dli_fbase;
         if (info.dli_sname != NULL)
             (void)snprintf(text, size, "%s+0x%" PRIxPTR " (%s+0x%" PRIxPTR ")", info.dli_sname,
-                           address - (uintptr_t)info.dli_saddr, file, offset);
+                           call - (uintptr_t)info.dli_saddr, file, offset);
         else
             (void)snprintf(text, size, "%s+0x%" PRIxPTR, file, offset);
     }

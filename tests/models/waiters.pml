@@ -43,7 +43,7 @@
  *     wait            wait.c wait_for_buffer (11)     "depot_want(&pool->depot, true);"
  *                     wait.c wait_for_buffer          "serve_all(pool);"
  *                     wait.c wait_for_buffer          "if (!is_served(&w))"
- *     get_timed       pool.c bufferpool_get_timed     "bufferpool_buf_t *buf = get_slow(pool, c, WAIT, caller);"
+ *     get_timed       pool.c bufferpool_get_timed     "bufferpool_buf_t *buf = get_slow(pool, c, WAIT, caller, SITE);"
  *                     pool.c bufferpool_get_timed     "pressure_flush(pool, c);"
  *                     pool.c bufferpool_get_timed     "d = make_reserved(pool, c);"
  *                     pool.c bufferpool_get_timed     "wait_check(pool);"
