@@ -130,6 +130,8 @@ requests)
     grep -q '^Content-Type: text/plain; version=0.0.4' "$work/rest" || fail "/metrics: another content type"
     grep -q '^bufferpool_live_buffers{pool="default"} 1$' "$work/rest" || fail "/metrics has no figures"
     tail -n 1 "$work/rest" | grep -q '^# EOF$' || fail "/metrics is not whole"
+    ask "GET /holders HTTP/1.1\r\n$close" '200 OK'
+    grep -q ' default: ' "$work/rest" || fail "/holders does not name who has a buffer of the default pool"
     # Three requests in one piece on one connection: three answers, in order, and then the end.
     ask "GET /file HTTP/1.1\r\n\r\nGET /nothing HTTP/1.1\r\n\r\nGET /file HTTP/1.1\r\n$close" '200 OK'
     [ "$(grep -c '^HTTP/1.1 200' "$work/rest")" = 1 ] || fail "the third of three requests is not answered"

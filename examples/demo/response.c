@@ -210,16 +210,39 @@ static int build_redirect(scratch_t *scratch, bufferpool_buf_t *buf, const http_
     return print_head(scratch, buf, request, 301, "text/plain; charset=utf-8", 0, location);
 }
 
-/* What the pools of the server hold, for Prometheus. The text has a buffer of its own, since its length is in the head. */
-static int build_metrics(scratch_t *scratch, bufferpool_buf_t *buf, const http_request_t *request)
+/* What the library says of itself, in which form. */
+struct report {
+    const char *path;
+    int (*write)(bufferpool_buf_t *out);
+    const char *type;
+};
+
+static const struct report reports[] = {
+    {"metrics", bufferpool_metrics, "text/plain; version=0.0.4; charset=utf-8"},
+    {"holders", bufferpool_holders, "text/plain"},
+};
+
+static const struct report *find_report(const char *path)
+{
+    for (size_t i = 0; i < sizeof reports / sizeof reports[0]; i++) {
+        if (strcmp(reports[i].path, path) == 0) {
+            return &reports[i];
+        }
+    }
+    return NULL;
+}
+
+/* The text has a buffer of its own, since its length is in the head. */
+static int build_report(scratch_t *scratch, bufferpool_buf_t *buf, const http_request_t *request,
+                        const struct report *report)
 {
     bufferpool_buf_t *text = bufferpool_get(NULL);
     if (text == NULL) {
         return errno;
     }
-    int error = bufferpool_metrics(text);
+    int error = report->write(text);
     if (error == 0) {
-        error = print_head(scratch, buf, request, 200, "text/plain; version=0.0.4; charset=utf-8", text->len, "");
+        error = print_head(scratch, buf, request, 200, report->type, text->len, "");
     }
     if (error == 0 && !request->head_only) {
         error = scratch_append(scratch, buf, text->data, text->len);
@@ -231,10 +254,11 @@ static int build_metrics(scratch_t *scratch, bufferpool_buf_t *buf, const http_r
 int response_build(scratch_t *scratch, bufferpool_buf_t *buf, int root_fd, const http_request_t *request)
 {
     int fd = open_beneath(root_fd, request->path);
-    if (fd < 0 && errno == ENOENT && strcmp(request->path, "metrics") == 0) {
-        return build_metrics(scratch, buf, request);
-    }
     if (fd < 0) {
+        const struct report *report = errno == ENOENT ? find_report(request->path) : NULL;
+        if (report != NULL) {
+            return build_report(scratch, buf, request, report);
+        }
         /* EXDEV and ELOOP: a link that leads out of the root. */
         bool forbidden = errno == EACCES || errno == EPERM || errno == EXDEV || errno == ELOOP;
         bool busy = errno == EMFILE || errno == ENFILE || errno == ENOMEM;

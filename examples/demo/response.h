@@ -8,8 +8,8 @@
 #include "http.h"
 #include "scratch.h"
 
-/* The file or directory that the request names, beneath root_fd, or, for /metrics, if there is none of that name, the
- * statistics of all pools; where that cannot be had, the response that says so.
+/* The file or directory that the request names, beneath root_fd, or, if there is none of that name, for /metrics the
+ * statistics of all pools, for /holders who holds what; where that cannot be had, the response that says so.
  * Returns 0 or an errno value: no memory. What buf holds then is unspecified. */
 int response_build(scratch_t *scratch, bufferpool_buf_t *buf, int root_fd, const http_request_t *request);
 
