@@ -34,6 +34,10 @@ void background_stop(void)
 {
 }
 
+void watch_end(void)
+{
+}
+
 void registry_lock(void)
 {
 }
