@@ -18,6 +18,7 @@
 
 #include "debug.h"
 #include "pool.h"
+#include "probes.h"
 #include "watch.h"
 
 #include <string.h>
@@ -256,6 +257,7 @@ static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
     struct desc **slots = cache_slots(c);
     const uint32_t n = cache_idle(c);
     const bool plain = is_plain(pool, c);
+    PROBE(pool, flush, count, n);
     size_t extra = 0;
     if (!plain) {
         for (uint32_t i = 0; i < count; i++)
@@ -356,6 +358,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
         leave(in);
         return NULL;
     }
+    PROBE(pool, refill, magazine.n);
     if (!in->shared && cache_idle(in) == 0 && is_plain(pool, in) && !magazine.grown &&
         magazine.n <= pool->cache_slots) {
         magazine_open(&magazine, &pool->heap.table, cache_slots(in));

@@ -22,6 +22,7 @@
 #include "background.h"
 #include "debug.h"
 #include "pressure.h"
+#include "probes.h"
 #include "reclaim.h"
 #include "registry.h"
 #include "stats.h"
@@ -131,6 +132,7 @@ static struct desc *take_beyond_cache(bufferpool_t *pool, struct cache *c, enum 
     }
     *source = GETS_BYPASS;
     d = make_buffer(pool, STATE_BYPASS);
+    PROBE(pool, bypass, d);
     if (d == NULL)
         errno = ENOMEM;
     return d;
@@ -205,6 +207,7 @@ static struct desc *bypass(bufferpool_t *pool, struct cache *c)
     if (!is_settled(pool, c) || !depot_exhausted(&pool->depot, &pool->max_live))
         return NULL;
     struct desc *d = make_buffer(pool, STATE_BYPASS);
+    PROBE(pool, bypass, d);
     if (d != NULL)
         cache_count(c, GETS_BYPASS, 1);
     return d;
@@ -249,6 +252,7 @@ static bufferpool_buf_t *get_by_the_rules(bufferpool_t *pool, enum at_cap at_cap
 static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, struct cache *c, enum at_cap at_cap,
                                                             const char *caller, uintptr_t site)
 {
+    PROBE(pool, get_slow, caller);
     if (modes_have(MODES_WATCH))
         return get_by_the_rules(pool, at_cap, caller, site);
     struct desc *d = refill(pool, c, caller);
@@ -361,6 +365,7 @@ static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char
 /* Frees a claimed pooled buffer that a caller had. */
 static enum counter drop(bufferpool_t *pool, struct cache *c, struct desc *d, enum counter reason, const char *caller)
 {
+    PROBE(pool, drop, reason, d->pub.cap, d);
     cache_moved(pool, c, -1);
     pool_free_buffer(pool, d, false, caller);
     depot_unreserve(&pool->depot, 1);
@@ -389,6 +394,7 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
                               const char *caller)
 {
     if (state == STATE_BYPASS) {
+        PROBE(pool, drop, DROPS_BYPASS, d->pub.cap, d);
         free_buffer(pool, d, false, caller);
         return DROPS_BYPASS;
     }
@@ -434,6 +440,7 @@ static bool put_bypass(struct desc *d, struct cache *c, uintptr_t word, const ch
         return false;
     int saved_errno = errno;
     claim(pool, d, word, caller, site);
+    PROBE(pool, drop, DROPS_BYPASS, d->pub.cap, d);
     free_buffer(pool, d, false, caller);
     cache_count(c, DROPS_BYPASS, 1);
     errno = saved_errno;
@@ -521,6 +528,7 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
             counted++;
         } else {
             enum counter source;
+            PROBE(pool, get_slow, "bufferpool_get_bulk");
             d = take_slow(pool, c, BYPASS, &source, "bufferpool_get_bulk");
             if (d == NULL) {
                 cache_count(c, GETS_THREAD, -counted);
