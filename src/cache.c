@@ -256,8 +256,8 @@ static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
 {
     struct desc **slots = cache_slots(c);
     const uint32_t n = cache_idle(c);
-    const bool plain = is_plain(pool, c);
     PROBE(pool, flush, count, n);
+    const bool plain = is_plain(pool, c);
     size_t extra = 0;
     if (!plain) {
         for (uint32_t i = 0; i < count; i++)

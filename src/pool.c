@@ -132,9 +132,10 @@ static struct desc *take_beyond_cache(bufferpool_t *pool, struct cache *c, enum 
     }
     *source = GETS_BYPASS;
     d = make_buffer(pool, STATE_BYPASS);
-    PROBE(pool, bypass, d);
     if (d == NULL)
         errno = ENOMEM;
+    else
+        PROBE(pool, bypass, d);
     return d;
 }
 
@@ -207,9 +208,10 @@ static struct desc *bypass(bufferpool_t *pool, struct cache *c)
     if (!is_settled(pool, c) || !depot_exhausted(&pool->depot, &pool->max_live))
         return NULL;
     struct desc *d = make_buffer(pool, STATE_BYPASS);
-    PROBE(pool, bypass, d);
-    if (d != NULL)
+    if (d != NULL) {
+        PROBE(pool, bypass, d);
         cache_count(c, GETS_BYPASS, 1);
+    }
     return d;
 }
 
@@ -528,7 +530,6 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
             counted++;
         } else {
             enum counter source;
-            PROBE(pool, get_slow, "bufferpool_get_bulk");
             d = take_slow(pool, c, BYPASS, &source, "bufferpool_get_bulk");
             if (d == NULL) {
                 cache_count(c, GETS_THREAD, -counted);
