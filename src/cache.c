@@ -256,7 +256,7 @@ static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
 {
     struct desc **slots = cache_slots(c);
     const uint32_t n = cache_idle(c);
-    PROBE(pool, flush, count, n);
+    PROBE2(pool, flush, count, n);
     const bool plain = is_plain(pool, c);
     size_t extra = 0;
     if (!plain) {
@@ -358,7 +358,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
         leave(in);
         return NULL;
     }
-    PROBE(pool, refill, magazine.n);
+    PROBE1(pool, refill, magazine.n);
     if (!in->shared && cache_idle(in) == 0 && is_plain(pool, in) && !magazine.grown &&
         magazine.n <= pool->cache_slots) {
         magazine_open(&magazine, &pool->heap.table, cache_slots(in));

@@ -135,7 +135,7 @@ static struct desc *take_beyond_cache(bufferpool_t *pool, struct cache *c, enum 
     if (d == NULL)
         errno = ENOMEM;
     else
-        PROBE(pool, bypass, d);
+        PROBE1(pool, bypass, d);
     return d;
 }
 
@@ -209,7 +209,7 @@ static struct desc *bypass(bufferpool_t *pool, struct cache *c)
         return NULL;
     struct desc *d = make_buffer(pool, STATE_BYPASS);
     if (d != NULL) {
-        PROBE(pool, bypass, d);
+        PROBE1(pool, bypass, d);
         cache_count(c, GETS_BYPASS, 1);
     }
     return d;
@@ -254,7 +254,7 @@ static bufferpool_buf_t *get_by_the_rules(bufferpool_t *pool, enum at_cap at_cap
 static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, struct cache *c, enum at_cap at_cap,
                                                             const char *caller, uintptr_t site)
 {
-    PROBE(pool, get_slow, caller);
+    PROBE1(pool, get_slow, caller);
     if (modes_have(MODES_WATCH))
         return get_by_the_rules(pool, at_cap, caller, site);
     struct desc *d = refill(pool, c, caller);
@@ -367,7 +367,7 @@ static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char
 /* Frees a claimed pooled buffer that a caller had. */
 static enum counter drop(bufferpool_t *pool, struct cache *c, struct desc *d, enum counter reason, const char *caller)
 {
-    PROBE(pool, drop, reason, d->pub.cap, d);
+    PROBE3(pool, drop, reason, d->pub.cap, d);
     cache_moved(pool, c, -1);
     pool_free_buffer(pool, d, false, caller);
     depot_unreserve(&pool->depot, 1);
@@ -396,7 +396,7 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
                               const char *caller)
 {
     if (state == STATE_BYPASS) {
-        PROBE(pool, drop, DROPS_BYPASS, d->pub.cap, d);
+        PROBE3(pool, drop, DROPS_BYPASS, d->pub.cap, d);
         free_buffer(pool, d, false, caller);
         return DROPS_BYPASS;
     }
@@ -442,7 +442,7 @@ static bool put_bypass(struct desc *d, struct cache *c, uintptr_t word, const ch
         return false;
     int saved_errno = errno;
     claim(pool, d, word, caller, site);
-    PROBE(pool, drop, DROPS_BYPASS, d->pub.cap, d);
+    PROBE3(pool, drop, DROPS_BYPASS, d->pub.cap, d);
     free_buffer(pool, d, false, caller);
     cache_count(c, DROPS_BYPASS, 1);
     errno = saved_errno;

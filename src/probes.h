@@ -4,7 +4,7 @@
  *
  * A probe is a nop, and a note in the file that says where it is and where its arguments are. Nobody needs to know here
  * whether somebody looks. So a probe stands on slow paths only, and passes what is in a register or in memory anyhow: nothing is
- * computed for it.
+ * computed for it. A bool goes as an int: gdb does not know the names of all 8-bit registers.
  *
  * They are there where <sys/sdt.h> is (Debian: systemtap-sdt-dev), unless BUFFERPOOL_NO_SDT is defined.
  */
@@ -13,16 +13,22 @@
 
 #if !defined(BUFFERPOOL_NO_SDT) && defined(__has_include)
 #if __has_include(<sys/sdt.h>)
-#define SDT_USE_VARIADIC
 #include <sys/sdt.h>
+#ifdef __clang__ /* reports where a macro is expanded what is the header's own: a macro of its, called without its `...` */
+#pragma clang diagnostic ignored "-Wgnu-zero-variadic-macro-arguments"
+#endif
 #endif
 #endif
 
-/* PROBE(pool, name, argument...): the probe bufferpool:name, whose first argument is the pool's name. One more at least. */
-#ifdef STAP_PROBEV
-#define PROBE(pool, probe, ...) STAP_PROBEV(bufferpool, probe, (pool)->name, __VA_ARGS__)
+/* PROBEn(pool, name, argument...): the probe bufferpool:name, whose first argument is the pool's name, with n more. */
+#ifdef STAP_PROBE
+#define PROBE1(pool, probe, a)       STAP_PROBE2(bufferpool, probe, (pool)->name, a)
+#define PROBE2(pool, probe, a, b)    STAP_PROBE3(bufferpool, probe, (pool)->name, a, b)
+#define PROBE3(pool, probe, a, b, c) STAP_PROBE4(bufferpool, probe, (pool)->name, a, b, c)
 #else
-#define PROBE(pool, probe, ...) ((void)0)
+#define PROBE1(pool, probe, a)       ((void)0)
+#define PROBE2(pool, probe, a, b)    ((void)0)
+#define PROBE3(pool, probe, a, b, c) ((void)0)
 #endif
 
 #endif

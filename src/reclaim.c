@@ -59,7 +59,7 @@ static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_fa
     if (freed < magazine.n)
         depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);
     wait_check(pool);
-    PROBE(pool, reclaim, size, freed, caller);
+    PROBE3(pool, reclaim, size, freed, caller);
     so_far->restored = freed < magazine.n;
     so_far->count += freed;
     so_far->bytes += size;

@@ -180,7 +180,7 @@ static void give_up_pending(bufferpool_t *pool)
 
 struct takeover takeover_caches(bufferpool_t *pool, enum takeover_kind kind, bool patient)
 {
-    PROBE(pool, takeover_begin, kind);
+    PROBE1(pool, takeover_begin, kind);
     struct cache *own = tls_cache_find(pool->slot);
     bool pressure = load_relaxed(&pool->pressure.state) != PRESSURE_OFF;
     struct takeover taken = {0, true};
@@ -198,6 +198,6 @@ struct takeover takeover_caches(bufferpool_t *pool, enum takeover_kind kind, boo
     if (!taken.complete && !pressure)
         give_up_pending(pool);
     errno = saved_errno;
-    PROBE(pool, takeover_end, taken.buffers, taken.complete);
+    PROBE2(pool, takeover_end, taken.buffers, (int)taken.complete);
     return taken;
 }

@@ -32,7 +32,7 @@ compile()
 {
     "$CC" ${CFLAGS:-} -std=c11 -D_GNU_SOURCE -DBUFFERPOOL_STATIC -I"$SOURCE/src" -I"$SOURCE/include" "$@"
 }
-if ! printf '#include "probes.h"\n#ifndef STAP_PROBEV\n#error none\n#endif\n' | compile -x c -E - >/dev/null 2>&1; then
+if ! printf '#include "probes.h"\n#ifndef STAP_PROBE\n#error none\n#endif\n' | compile -x c -E - >/dev/null 2>&1; then
     test ! -s notes || fail "there are probes without sys/sdt.h"
     echo "SKIPPED: no sys/sdt.h (Debian: systemtap-sdt-dev)"
     exit 77
