@@ -15,7 +15,8 @@ function(bufferpool_add_library kind)
         BASE_DIRS ${bufferpool_root}/include
         FILES ${bufferpool_root}/include/bufferpool.h ${bufferpool_root}/include/bufferpool/bufferpool.hpp)
     target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
-    target_link_libraries(${target} PRIVATE Threads::Threads)
+    # dladdr was in a library of its own before glibc 2.34
+    target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
     # Hidden and position-independent also in the archive: a shared library that embeds it must link, and must not
     # export our functions as its own.
     set_target_properties(${target} PROPERTIES

@@ -9,7 +9,7 @@ grep -q '(FLAGS_1).*NODELETE' "$work/dynamic" || fail "not linked with -z nodele
 if grep -E '\((RPATH|RUNPATH|TEXTREL)\)' "$work/dynamic"; then
     fail "RPATH, RUNPATH or TEXTREL"
 fi
-if grep '(NEEDED)' "$work/dynamic" | grep -Ev '\[(libc\.so\.[0-9]+|libc\.musl.*|libpthread\.so\.0|ld-.*)\]'; then
+if grep '(NEEDED)' "$work/dynamic" | grep -Ev '\[(libc\.so\.[0-9]+|libc\.musl.*|libpthread\.so\.0|libdl\.so\.2|ld-.*)\]'; then
     fail "needs more than the C library"
 fi
 
