@@ -30,8 +30,8 @@ struct heap {
     void *ctx;
 
     /* what is read only lies in no line that this writes */
-    _Alignas(CACHE_LINE) struct slabs slabs; /* its lock guards the table too */
-    struct desc_table table;
+    _Alignas(CACHE_LINE) struct slabs slabs;      /* its lock guards the table too */
+    _Alignas(CACHE_LINE) struct desc_table table; /* its chunks are read without the lock */
     struct stash stash;
 };
 

@@ -4,6 +4,8 @@
  */
 #include "kept.h"
 
+#include <stdlib.h>
+
 static size_t bytes_of(const struct region_range *mapping)
 {
     return (size_t)(mapping->to - mapping->from);
@@ -19,6 +21,8 @@ static struct region_range *at(struct kept *kept, unsigned age)
 bool kept_add(struct kept *kept, unsigned char *mapping, size_t bytes)
 {
     if (kept->n == KEPT_MAX)
+        return false;
+    if (kept->ring == NULL && (kept->ring = malloc(KEPT_MAX * sizeof(*kept->ring))) == NULL)
         return false;
     *at(kept, kept->n++) = (struct region_range){mapping, mapping + bytes};
     kept->bytes += bytes;
@@ -52,4 +56,13 @@ unsigned kept_take_oldest(struct kept *kept, size_t bytes, struct region_range t
         kept->n--;
     }
     return n;
+}
+
+struct region_range *kept_take_ring(struct kept *kept)
+{
+    if (kept->n > 0)
+        return NULL;
+    struct region_range *ring = kept->ring;
+    kept->ring = NULL;
+    return ring;
 }

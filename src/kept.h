@@ -9,19 +9,17 @@
 
 #include "region.h"
 
-#include <stdint.h>
-
-#define KEPT_MAX   (UINTPTR_MAX > UINT32_MAX ? 256u : 64u) /* on small machines a pool at rest is to be small */
+#define KEPT_MAX   256u
 #define KEPT_BATCH 16u
 
 struct kept {
     size_t bytes; /* of all */
     unsigned n;
-    unsigned oldest; /* where in the ring it is; the others follow by age */
-    struct region_range ring[KEPT_MAX];
+    unsigned oldest;           /* where in the ring it is; the others follow by age */
+    struct region_range *ring; /* of KEPT_MAX; NULL until there is one to keep: most pools never have any */
 };
 
-/* False: there are too many. */
+/* False: there are too many, or there is no memory for the ring. */
 bool kept_add(struct kept *kept, unsigned char *mapping, size_t bytes);
 
 /* One of exactly that size, which is the caller's now; NULL: there is none among the KEPT_BATCH newest. */
@@ -30,5 +28,8 @@ unsigned char *kept_take(struct kept *kept, size_t bytes);
 /* Takes the oldest ones until that is `bytes` or more, or as many as that are. Returns how many went to `taken`, for the
  * caller to unmap. */
 unsigned kept_take_oldest(struct kept *kept, size_t bytes, struct region_range taken[KEPT_BATCH]);
+
+/* The ring, for the caller to free, unless something is in it; the next that is kept makes another. NULL: there is none. */
+struct region_range *kept_take_ring(struct kept *kept);
 
 #endif

@@ -63,27 +63,34 @@ static void list_remove(struct slab *slab)
     struct slab_list *list = slab->list;
     if (list == NULL)
         return;
-    *(slab->prev != NULL ? &slab->prev->next : &list->first) = slab->next;
-    *(slab->next != NULL ? &slab->next->prev : &list->last) = slab->prev;
+    slab->prev->next = slab->next;
+    slab->next->prev = slab->prev;
+    if (list->first == slab)
+        list->first = slab->next != slab ? slab->next : NULL;
     slab->list = NULL;
-}
-
-static void list_push_first(struct slab_list *list, struct slab *slab)
-{
-    slab->prev = NULL;
-    slab->next = list->first;
-    *(list->first != NULL ? &list->first->prev : &list->last) = slab;
-    list->first = slab;
-    slab->list = list;
 }
 
 static void list_push_last(struct slab_list *list, struct slab *slab)
 {
-    slab->next = NULL;
-    slab->prev = list->last;
-    *(list->last != NULL ? &list->last->next : &list->first) = slab;
-    list->last = slab;
+    if (list->first == NULL) {
+        list->first = slab->next = slab->prev = slab;
+    } else {
+        slab->next = list->first;
+        slab->prev = list->first->prev;
+        slab->prev->next = slab->next->prev = slab;
+    }
     slab->list = list;
+}
+
+static void list_push_first(struct slab_list *list, struct slab *slab)
+{
+    list_push_last(list, slab);
+    list->first = slab;
+}
+
+static struct slab *list_last(const struct slab_list *list)
+{
+    return list->first != NULL ? list->first->prev : NULL;
 }
 
 /* Puts the slab on the list where its sets say it belongs. Empty slabs go last: they are the last to be used, and the
@@ -287,9 +294,9 @@ static struct slab *find_victim(const struct slabs *slabs)
 {
     const struct slab_class *dirtiest = NULL;
     for (const struct slab_class *cls = slabs->classes; cls < slabs->classes + SLAB_CLASSES; cls++)
-        if (cls->dirty.last != NULL && (dirtiest == NULL || cls->dirty_bytes > dirtiest->dirty_bytes))
+        if (cls->dirty.first != NULL && (dirtiest == NULL || cls->dirty_bytes > dirtiest->dirty_bytes))
             dirtiest = cls;
-    return dirtiest != NULL ? dirtiest->dirty.last : NULL;
+    return dirtiest != NULL ? list_last(&dirtiest->dirty) : NULL;
 }
 
 /* Takes dirty slots until at most `keep` bytes are left or the step is full, and gives their memory back. Returns how
@@ -379,6 +386,12 @@ void slab_purge_all(struct slabs *slabs)
 {
     for (unsigned batches = KEPT_MAX / KEPT_BATCH; batches > 0 && purge_kept(slabs, SIZE_MAX); batches--)
         ;
+    struct region_range *ring = kept_take_ring(&slabs->kept);
+    if (ring != NULL) {
+        pthread_mutex_unlock(&slabs->lock);
+        free(ring);
+        pthread_mutex_lock(&slabs->lock);
+    }
     /* no more than there is now: others may go on freeing */
     size_t left = slabs->dirty_bytes, purged = 1;
     while (left > 0 && purged > 0) {
@@ -395,7 +408,7 @@ static struct slab *clean_slab(struct slab_class *cls, unsigned lane, bool any)
 {
     struct slab *slab = cls->clean[lane].first;
     for (unsigned i = 0; slab == NULL && i < SLAB_LANES; i++) {
-        slab = cls->clean[i].last;
+        slab = list_last(&cls->clean[i]);
         if (slab != NULL && slab == cls->clean[i].first && !any)
             slab = NULL;
     }
@@ -513,6 +526,7 @@ void slab_destroy_all(struct slabs *slabs)
     struct region_range taken[KEPT_BATCH];
     for (unsigned n; (n = kept_take_oldest(&slabs->kept, SIZE_MAX, taken)) > 0;)
         unmap_all(taken, n);
+    free(kept_take_ring(&slabs->kept));
     unmap_chain(slabs->spans);
     slabs->spans = NULL;
 }

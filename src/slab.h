@@ -43,8 +43,10 @@ struct slab {
     uint64_t brief[SLAB_SLOTS_MAX / 64]; /* taken slots that are soon given back, and then soon taken again */
 };
 
+/* A ring: the one before the first is the last. A pool has so many lists that a second pointer in each would be a third of
+ * what it takes at rest. */
 struct slab_list {
-    struct slab *first, *last;
+    struct slab *first; /* NULL: none */
 };
 
 /* Slabs that were mapped, and are unmapped, together. */
@@ -64,8 +66,8 @@ struct span {
 
 struct slab_class {
     struct slab_list dirty;             /* slabs with dirty slots; the last is the first to be purged */
-    struct slab_list clean[SLAB_LANES]; /* slabs with free slots, none of them dirty */
     size_t dirty_bytes;                 /* the sum of stride over dirty slots */
+    struct slab_list clean[SLAB_LANES]; /* slabs with free slots, none of them dirty */
 };
 
 /* Powers of two from 64 bytes to 256 KiB (with huge pages 1 MiB) for grown buffers, and one class for buffer_capacity. */

@@ -2,7 +2,7 @@
  *
  * test_kept.c - blocks above 256 KiB have mappings of their own, which grow by moving and of which some memory is kept
  *
- * Calls of region.c are counted; whether memory is mapped is asked of the kernel (mincore).
+ * Calls of region.c are counted, and malloc can be told to fail; whether memory is mapped is asked of the kernel (mincore).
  */
 #include "support/support.h"
 
@@ -41,6 +41,15 @@ void *__wrap_region_grow(void *region, size_t bytes, size_t new_bytes)
 {
     moves++;
     return __real_region_grow(region, bytes, new_bytes);
+}
+
+static bool no_memory;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size)
+{
+    return no_memory ? NULL : __real_malloc(size);
 }
 
 static void count_from_here(void)
@@ -103,6 +112,7 @@ static void one_of_the_same_size_is_taken(void **state)
     assert_ptr_equal(kept_take(&kept, 4096), memory);
     assert_int_equal(kept.bytes, 0);
     assert_int_equal(kept.n, 0);
+    free(kept_take_ring(&kept));
 }
 
 static void the_oldest_go_first(void **state)
@@ -126,6 +136,32 @@ static void the_oldest_go_first(void **state)
         assert_int_equal(kept.bytes, 0);
         assert_true(kept_add(&kept, memory, 1)); /* so that each round begins elsewhere */
         assert_int_equal(kept_take_oldest(&kept, 1, taken), 1);
+    }
+    free(kept_take_ring(&kept));
+}
+
+static void the_ring_is_there_while_it_is_needed(void **state)
+{
+    (void)state;
+    struct kept kept = {0};
+    assert_null(kept_take_ring(&kept));
+    no_memory = true;
+    assert_false(kept_add(&kept, memory, 4096));
+    no_memory = false;
+    assert_int_equal(kept.n, 0);
+    assert_int_equal(kept.bytes, 0);
+    for (unsigned round = 0; round < 2; round++) {
+        assert_true(kept_add(&kept, memory, 4096));
+        no_memory = true; /* one ring is enough */
+        assert_true(kept_add(&kept, memory + 1, 4096));
+        no_memory = false;
+        assert_null(kept_take_ring(&kept)); /* something is in it */
+        assert_ptr_equal(kept_take(&kept, 4096), memory + 1);
+        assert_ptr_equal(kept_take(&kept, 4096), memory);
+        struct region_range *ring = kept_take_ring(&kept);
+        assert_non_null(ring);
+        assert_null(kept_take_ring(&kept));
+        free(ring);
     }
 }
 
@@ -173,7 +209,25 @@ static void a_dropped_block_leaves_what_may_be_dirty(void **state)
     }
     heap_purge(&heap);
     assert_int_equal(heap.slabs.kept.bytes, 0);
+    assert_null(heap.slabs.kept.ring);
     assert_false(is_mapped(kept));
+    heap_free(&heap, grown(&heap, 2 * MIB, false), false);
+    assert_int_equal(heap.slabs.kept.n, 1);
+    heap_destroy(&heap);
+}
+
+static void without_memory_for_the_ring_nothing_is_kept(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    struct desc *d = grown(&heap, 512 * KIB, false);
+    unsigned char *at = d->pub.data - 64;
+    no_memory = true;
+    heap_free(&heap, d, false);
+    no_memory = false;
+    assert_int_equal(heap.slabs.kept.bytes, 0);
+    assert_false(is_mapped(at));
     heap_destroy(&heap);
 }
 
@@ -368,8 +422,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_of_the_same_size_is_taken),
         cmocka_unit_test(the_oldest_go_first),
+        cmocka_unit_test(the_ring_is_there_while_it_is_needed),
         cmocka_unit_test(large_blocks_grow_without_copying),
         cmocka_unit_test(a_dropped_block_leaves_what_may_be_dirty),
+        cmocka_unit_test(without_memory_for_the_ring_nothing_is_kept),
         cmocka_unit_test(a_deferred_one_leaves_nothing),
         cmocka_unit_test(a_kept_mapping_is_better_than_to_move),
         cmocka_unit_test(bypass_buffers_that_are_mapped_come_and_go),

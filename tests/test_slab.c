@@ -102,6 +102,7 @@ static void check_invariants(const struct slabs *slabs)
         unsigned used = 0;
         for (const struct slab *slab = span->slab; slab < span->slab + span->slabs; slab++) {
             assert_ptr_equal(slab->list, list_of(slabs, slab));
+            assert_true(slab->list == NULL || (slab->next->prev == slab && slab->next->list == slab->list));
             mapped++;
             if (slab->cls == NULL)
                 continue;
@@ -114,7 +115,7 @@ static void check_invariants(const struct slabs *slabs)
             assert_int_equal(slab->free, bits(slab->avail));
             bool empty = bits(slab->avail) == slab->slots;
             assert_true(!empty || bits(slab->dirty) > 0);
-            assert_true(!empty || slab->next == NULL || bits(slab->next->avail) == slab->next->slots);
+            assert_true(!empty || slab->next == slab->list->first || bits(slab->next->avail) == slab->next->slots);
             dirty_bytes[slab->cls - slabs->classes] += bits(slab->dirty) * slab->stride;
             brief_bytes += bits(slab->brief) * slab->stride;
         }
