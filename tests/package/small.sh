@@ -1,21 +1,51 @@
 # SPDX-License-Identifier: MIT
 #
-# The shared library for armhf, compiled for size, has less than 40 KiB of code and constants: what size(1) calls text.
+# small.sh text | resting CREATED USED SYMBOL...: the library for armhf, compiled for size
+#
+#     text       the shared library has less than 40 KiB of code and constants: what size(1) calls text
+#     resting    a pool that does nothing takes at most that many bytes, created and used, by resting.c, which runs under qemu
+#                and has these functions wrapped
 . "$SOURCE/tests/consumer/common.sh"
 
 limit=40960
 prefix=arm-linux-gnueabihf
-if ! command -v $prefix-gcc >/dev/null; then
-    echo "SKIPPED: no $prefix-gcc (Debian: gcc-$prefix, libc6-dev-armhf-cross)"
-    exit 77
-fi
+what=$1
+shift
+
+# needs PROGRAM PACKAGES
+needs()
+{
+    command -v "$1" >/dev/null || { echo "SKIPPED: no $1 (Debian: $2)"; exit 77; }
+}
+needs $prefix-gcc "gcc-$prefix, libc6-dev-armhf-cross"
+test "$what" != resting || needs qemu-arm qemu-user
+
 CC=$prefix-gcc
 configure "$SOURCE" "$work/build" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=arm -DCMAKE_BUILD_TYPE=MinSizeRel \
     -DBUFFERPOOL_BUILD_TESTS=OFF -DBUFFERPOOL_BUILD_EXAMPLES=OFF -DBUFFERPOOL_INSTALL=OFF
-"$CMAKE" --build "$work/build" --target bufferpool_shared
-library=$work/build/libbufferpool.so
 grep -q -- '-Os' "$work/build/build.ninja" "$work/build/CMakeCache.txt" || fail "not compiled for size"
-readelf -hW "$library" | grep -q 'Machine:.*ARM$' || fail "not a library for ARM"
-text=$($prefix-size "$library" | awk 'NR == 2 { print $1 }')
-echo "text: $text bytes of at most $limit"
-test "$text" -lt $limit || fail "$text bytes of text"
+
+case $what in
+text)
+    "$CMAKE" --build "$work/build" --target bufferpool_shared
+    library=$work/build/libbufferpool.so
+    readelf -hW "$library" | grep -q 'Machine:.*ARM$' || fail "not a library for ARM"
+    text=$($prefix-size "$library" | awk 'NR == 2 { print $1 }')
+    echo "text: $text bytes of at most $limit"
+    test "$text" -lt $limit || fail "$text bytes of text"
+    ;;
+resting)
+    created=$1 used=$2
+    shift 2
+    for symbol; do
+        shift
+        set -- "$@" "-Wl,--wrap=$symbol"
+    done
+    "$CMAKE" --build "$work/build" --target bufferpool_static
+    $CC -std=c11 -Os -D_GNU_SOURCE -DBUFFERPOOL_STATIC -I"$SOURCE/include" "$SOURCE/tests/package/resting.c" \
+        -o "$work/resting" "$work/build/libbufferpool.a" -pthread "$@"
+    readelf -hW "$work/resting" | grep -q 'Machine:.*ARM$' || fail "not a program for ARM"
+    qemu-arm -L /usr/$prefix "$work/resting" "$created" "$used"
+    ;;
+*) fail "$what is not known" ;;
+esac
