@@ -115,7 +115,9 @@ static void check_invariants(const struct slabs *slabs)
             assert_int_equal(slab->free, bits(slab->avail));
             bool empty = bits(slab->avail) == slab->slots;
             assert_true(!empty || bits(slab->dirty) > 0);
-            assert_true(!empty || slab->next == slab->list->first || bits(slab->next->avail) == slab->next->slots);
+            assert_true(!empty || slab->list != NULL);
+            assert_true(!empty || slab->list == NULL || slab->next == slab->list->first ||
+                        bits(slab->next->avail) == slab->next->slots);
             dirty_bytes[slab->cls - slabs->classes] += bits(slab->dirty) * slab->stride;
             brief_bytes += bits(slab->brief) * slab->stride;
         }
