@@ -10,35 +10,41 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define LINE "libbufferpool:   %-6s"
-#define N    "%" PRIu64
+/* Each % is a number, of those in the array below. */
+static const char template[] =
+    "libbufferpool:   gets  %: thread %, depot %, fresh %, bypass %; refused %\n"
+    "libbufferpool:   puts  %: kept %, dropped as oversize %, bypass %, over cap %, idle limit %\n"
+    "libbufferpool:   held  % pooled of % bytes, bypass %\n"
+    "libbufferpool:   idle  % of % bytes: threads %, depot %\n"
+    "libbufferpool:         cap %, peak in flight %, grows %, shrinks %, reclaimed bytes %, stolen %\n";
 
 void summary_say(const bufferpool_t *pool, const char *when)
 {
     bufferpool_stats_t s = BUFFERPOOL_STATS_INIT;
-    char name[POOL_NAME_SHOWN + 1], cap[24] = "none", text[1024];
     bufferpool_stats(pool, &s);
     const uint64_t gets = s.gets_thread + s.gets_depot + s.gets_fresh + s.gets_bypass;
     const uint64_t drops = s.drops_oversize + s.drops_bypass + s.drops_over_cap + s.drops_idle_limit;
     if (gets + s.gets_refused == 0)
         return;
+    /* clang-format off */
+    const uint64_t numbers[] = {
+        gets, s.gets_thread, s.gets_depot, s.gets_fresh, s.gets_bypass, s.gets_refused,
+        s.puts_kept + drops, s.puts_kept, s.drops_oversize, s.drops_bypass, s.drops_over_cap, s.drops_idle_limit,
+        s.live, s.live_bytes, s.bypass_live,
+        s.idle_thread + s.idle_depot, s.idle_bytes, s.idle_thread, s.idle_depot,
+        s.max_live, s.peak_in_flight, s.grows, s.shrinks, s.reclaimed_bytes, s.stolen,
+    };
+    /* clang-format on */
+    char name[POOL_NAME_SHOWN + 1];
+    char text[sizeof("libbufferpool: pool , \n") + sizeof(name) + 16 + sizeof(template) + sizeof(numbers) / 8 * 20];
     pool_shown_name(pool, name);
-    if (s.max_live != 0)
-        (void)snprintf(cap, sizeof(cap), N, s.max_live);
-    const int length = snprintf(
-        text, sizeof(text),
-        "libbufferpool: pool %s, %s\n" /* clang-format off */
-        LINE N ": thread " N ", depot " N ", fresh " N ", bypass " N "; refused " N "\n"
-        LINE N ": kept " N ", dropped as oversize " N ", bypass " N ", over cap " N ", idle limit " N "\n"
-        LINE N " pooled of " N " bytes, bypass " N "\n"
-        LINE N " of " N " bytes: threads " N ", depot " N "\n"
-        LINE "cap %s, peak in flight " N ", grows " N ", shrinks " N ", reclaimed bytes " N ", stolen " N "\n",
-        name, when,
-        "gets", gets, s.gets_thread, s.gets_depot, s.gets_fresh, s.gets_bypass, s.gets_refused,
-        "puts", s.puts_kept + drops, s.puts_kept, s.drops_oversize, s.drops_bypass, s.drops_over_cap, s.drops_idle_limit,
-        "held", s.live, s.live_bytes, s.bypass_live,
-        "idle", s.idle_thread + s.idle_depot, s.idle_bytes, s.idle_thread, s.idle_depot,
-        "", cap, s.peak_in_flight, s.grows, s.shrinks, s.reclaimed_bytes, s.stolen); /* clang-format on */
-    if (length > 0)
-        modes_say(text, (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1);
+    char *to = text + snprintf(text, sizeof(text), "libbufferpool: pool %s, %.16s\n", name, when);
+    const uint64_t *number = numbers;
+    for (const char *from = template; *from != '\0'; from++) {
+        if (*from == '%')
+            to += snprintf(to, (size_t)(text + sizeof(text) - to), "%" PRIu64, *number++);
+        else
+            *to++ = *from;
+    }
+    modes_say(text, (size_t)(to - text));
 }
