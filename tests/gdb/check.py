@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: MIT
+#
+# check.py - run by gdb after src/bufferpool-gdb.py: what its commands say of scene.c is what that wrote down itself
+#
+# Environment: SCENE (the program; with CORE set, the program of that core), FIGURES (what it writes), and for a process WRITE (the
+# core to make of it). A process is also called for what its depot has, to compare the order, and then damaged in each
+# way that the commands are to survive.
+
+import os
+import re
+
+import gdb
+
+
+class Failed(Exception):
+    pass
+
+
+def require(condition, what):
+    if not condition:
+        raise Failed(what)
+
+
+def say_of(command):
+    """What a command writes, or its error; never a traceback."""
+    try:
+        text = gdb.execute("bufferpool " + command, to_string=True)
+    except gdb.error as error:
+        text = "%s\n" % error
+    for bad in ("Traceback", "Error occurred in Python", "Python Exception"):
+        require(bad not in text, "bufferpool %s: %s" % (command, text))
+    return text
+
+
+def table(text):
+    """The rows of a table as dicts."""
+    lines = [re.split(" {2,}", line.strip()) for line in text.splitlines() if line.startswith("  ")]
+    return [dict(zip(lines[0], line)) for line in lines[1:]]
+
+
+def handles(text):
+    return [int(each, 16) for each in re.findall(r"0x[0-9a-f]+", text)]
+
+
+def figures():
+    """What the scene wrote, by kind."""
+    found = {}
+    with open(os.environ["FIGURES"], encoding="utf-8") as lines:
+        for line in lines:
+            kind, *fields = line.rstrip("\n").split("\t")
+            found.setdefault(kind, []).append(fields)
+    return found
+
+
+# ---- each command ----
+
+
+def check_pools(told):
+    rows = table(say_of("pools"))
+    require(len(rows) == 266, "%d pools are listed" % len(rows))
+    require([int(row["slot"]) for row in rows] == list(range(266)), "not the slots from 0 to 265")
+    by_name = {row["name"]: row for row in rows}
+    columns = ("live", "idle-threads", "idle-depot", "bypass", "cap", "pressure", "waiters")
+    for name, *expected in told["pool"]:
+        expected = ["none" if c == "cap" and e == "0" else e for c, e in zip(columns, expected)]
+        seen = [by_name[name][column] for column in columns]
+        require(seen == expected, "pools: %s has %s, not %s" % (name, seen, expected))
+        require(table(say_of("pools " + name))[0] == {k: v for k, v in by_name[name].items()}, "pools %s" % name)
+        require(table(say_of("pools " + by_name[name]["slot"]))[0]["name"] == name, "not found by slot: %s" % name)
+
+
+def check_caches(told):
+    idle = {name: int(fields[1]) for name, *fields in told["pool"]}
+    for name in idle:
+        text = say_of("caches " + name)
+        rows = table(text)
+        require(sum(int(row["n"]) for row in rows) == idle[name], "caches %s: not %d in all\n%s" % (name, idle[name], text))
+        require(rows[0]["owned"] == "shared", "caches %s: the first is not the shared one" % name)
+        for _, tid, n, gate in (each for each in told["thread"] if each[0] == name):
+            seen = [row for row in rows if "(LWP %s)" % tid in row["thread"]]
+            require(len(seen) == 1, "caches %s: no cache of LWP %s, or several\n%s" % (name, tid, text))
+            require((seen[0]["n"], seen[0]["gate"]) == (n, gate), "caches %s: LWP %s\n%s" % (name, tid, text))
+    row = table(say_of("caches in turn"))[1]
+    require((row["owned"], row["thread"]) == ("no", "-"), "the cache of a thread that has ended: %s" % row)
+
+
+def check_depot(told):
+    for name, *fields in told["pool"]:
+        text = say_of("depot " + name)
+        sizes = [int(n) for n in re.findall(r"magazine \d+: (\d+) buffers", text)]
+        require("%s buffers in %d magazines" % (fields[2], len(sizes)) in text, "depot %s\n%s" % (name, text))
+        buffers = handles(text)
+        require(len(set(buffers)) == sum(sizes) == int(fields[2]), "depot %s: other buffers\n%s" % (name, text))
+        if name == "in turn":
+            require(len(sizes) >= 3, "only %d magazines" % len(sizes))
+            require("depot, in magazine 2 " in say_of("buffer 0x%x" % buffers[sizes[0]]), "a buffer's magazine")
+
+
+def check_holders(told):
+    for name in (fields[0] for fields in told["pool"]):
+        text = say_of("holders " + name)
+        mine = [fields[1:] for fields in told.get("held", []) if fields[0] == name]
+        expected = sorted((int(handle, 16), cap, length, state) for handle, cap, length, state in mine)
+        seen = []
+        for handle, cap, length, rest in re.findall(r"0x([0-9a-f]+)  cap (\d+)  len (\d+)(.*)", text):
+            state = {"": "live", "grown": "live, grown", "bypass": "bypass"}[re.sub("for .*", "", rest).strip()]
+            seen.append((int(handle, 16), cap, length, state))
+        require(sorted(seen) == expected, "holders %s: %s\n%s" % (name, expected, text))
+        bypass = sum(state == "bypass" for *_, state in expected)
+        require(": %d held" % len(expected) in text, "holders %s: the number\n%s" % (name, text))
+        require(not bypass or "%d of them bypass" % bypass in text, "holders %s: bypass\n%s" % (name, text))
+        if expected:
+            recorded = os.environ.get("RECORDED") == "1"
+            who = r"got by (main|hold|make_\w+) at \S*scene\.c:\d+" if recorded else "caller not recorded"
+            require(re.search(who, text), "holders %s: who got them\n%s" % (name, text))
+
+
+def check_buffers(told):
+    for name, handle, _, _, state in told["held"]:
+        text = say_of("buffer " + handle)
+        require("the handle of a buffer, of pool \"%s\"" % name in text, text)
+        require("state  %s\n" % state in text and "prefix intact" in text, text)
+        data = int(re.search(r"data +0x([0-9a-f]+)", text).group(1), 16)
+        for at, what in ((data, "the data of"), (data + 7, "byte 7 of"), (data - 16, "16 bytes in front")):
+            require("is %s" % what in say_of("buffer 0x%x" % at), "an address at the data of %s" % handle)
+        inside = say_of("buffer %s + 8" % handle)
+        require("8 bytes behind the start of a handle" in inside, inside)
+    for name, handle, data, place in told["idle"]:
+        require("place  " + place in say_of("buffer " + handle), say_of("buffer " + handle))
+        require("the data of the buffer %s" % handle in say_of("buffer " + data), "the data of %s" % handle)
+    require("neither a buffer" in say_of("buffer $sp"), "an address on the stack")
+
+
+def check_errors():
+    require("no pool of the name" in say_of("depot nobody"), "an unknown name")
+    require("no pool of the name" in say_of("depot 266"), "an unknown slot")
+    require("which?" in say_of("buffer"), "no address")
+    require("No symbol" in say_of("buffer no_such_symbol"), "no such symbol")
+
+
+def check_all(told):
+    check_pools(told)
+    check_caches(told)
+    check_depot(told)
+    check_holders(told)
+    check_buffers(told)
+    check_errors()
+
+
+# ---- a process ----
+
+
+def check_order():
+    """The depot lists buffers in the order in which they are handed out. Empties it."""
+    listed = handles(say_of("depot in turn"))
+    got = [int(gdb.parse_and_eval("(unsigned long) bufferpool_get(scene_in_turn)")) for _ in listed]
+    require(listed == got, "handed out in another order: %s\nlisted: %s" % (got, listed))
+    gdb.execute("call (void) bufferpool_put((bufferpool_buf_t *) %d)" % got[0], to_string=True)
+    require(re.search("place  cache .*, number 1 of 1 .*thread 1 ", say_of("buffer %d" % got[0])), "not in the cache")
+
+
+def number(value, size=8):
+    return value.to_bytes(size, byte_order())
+
+
+def check_damage():
+    library = libraries()[0]
+    pools = {pool.name: pool for pool in library.pools()}
+    pool, capped, parked = pools["in turn"], pools["capped"], pools["parked"]
+    layout = library.pool
+    top = pool.desc(pool["depot.head"] & MASK32, "head")
+    caches = [cache.address for cache in parked.caches()][1:]
+    held = capped.desc(1, "test")
+    registry = int(library.static("chunks", "registry_find").value().dereference().cast(library.pool.struct.pointer()))
+
+    def field(view, path):
+        return view.address + view.layout[path][0]
+
+    def in_pool(whose, path):
+        return whose.address + layout[path][0]
+
+    def in_cache(address, path):
+        return address + library.cache[path][0]
+
+    waiter = capped["waiters.first"]
+    word = library.word
+    end = int(library.static("end", "registry_find").value().address)
+    for what, address, smashed, command, expected in (
+        ("itself below", field(top, "below"), number(top["index"], 4), "depot in turn", "once more"),
+        ("nonsense below", field(top, "below"), number(0x7FFFFFFF, 4), "depot in turn", "leads to descriptor 2147483647, of "),
+        ("an empty magazine", field(top, "count"), number(0, 4), "depot in turn", "a magazine of 0 buffers"),
+        ("a huge magazine", field(top, "count"), number(1000, 4), "depot in turn", "a magazine of 1000 buffers"),
+        ("a link to nothing", field(top, "link"), number(0, 4), "depot in turn", "leads to descriptor 0, of "),
+        ("a link to itself", field(top, "link"), number(top["index"], 4), "depot in turn", "once more"),
+        ("a word", field(top, "word"), b"A" * word, "depot in turn", "should be idle: the handle was overwritten"),
+        ("a chunk", in_pool(pool, "heap.table.chunks"), number(0, word), "depot in turn", "whose chunk is not there"),
+        ("a chunk elsewhere", in_pool(pool, "heap.table.chunks"), number(4096, word), "depot in turn", "no memory at"),
+        ("a chunk of holders", in_pool(pool, "heap.table.chunks"), number(0, word), "holders in turn", "they are not there"),
+        ("the used", in_pool(pool, "heap.table.used"), number(MASK32, 4), "holders 5", "more than there can be"),
+        ("the list of caches", in_pool(parked, "caches"), number(4096, word), "caches parked", "no memory at 0x1000"),
+        ("caches in a circle", in_cache(caches[-1], "next"), number(caches[0], word), "pools", "once more"),
+        ("caches of others", in_pool(parked, "caches"), number(in_pool(parked, "shared"), word), "pools", "none of this pool's"),
+        ("a level", in_cache(caches[0], "level"), number(999), "caches parked", "holds 999 buffers, of at most 8"),
+        ("those who wait", waiter, number(waiter, word), "pools", "those who wait leads to .* once more"),
+        ("those who wait nowhere", in_pool(capped, "waiters.first"), number(1, word), "pools", "who waits: no memory at 0x1"),
+        ("a name", in_pool(capped, "name"), number(1, word), "pools", "slot 1.: damaged: .* name: no memory at 0x1"),
+        ("a slot", in_pool(capped, "slot"), number(77, word), "pools", "its slot is 77"),
+        ("a tag", in_pool(capped, "tag"), number(77, word), "pools", "its tag is 0x4d"),
+        ("a pool", registry + word, number(8, word), "pools", "slot 1.: damaged: the pool at 0x8: pool: no memory at 0x8"),
+        ("the end", end, number((1 << 64) - 1), "pools", "many-260"),
+        ("a held word", field(held, "word"), b"A" * word, "holders capped", "overwritten: its word is 0x4141414141414141"),
+        ("a prefix", held["pub.data"] - 8, b"A" * word, "buffer 0x%x" % held.address, "in front of data were overwritten"),
+        ("data", field(held, "pub.data"), number(4096, word), "buffer 0x%x" % held.address, "prefix damaged: .* no memory"),
+    ):
+        memory = gdb.selected_inferior()
+        before = bytes(memory.read_memory(address, len(smashed)))
+        memory.write_memory(address, smashed)
+        text = say_of(command)
+        for other in ("pools", "caches", "depot", "holders", "buffer $sp"):
+            say_of(other)
+        memory.write_memory(address, before)
+        require(re.search(expected, text), "%s smashed: bufferpool %s said\n%s" % (what, command, text))
+        if command == "pools":
+            require("in turn" in text and "default" in text, "%s smashed: the others are not listed" % what)
+    check_pools({"pool": [["parked", "0", "13", "0", "0", "0", "off", "0"]]}) # all is as it was
+
+
+def run():
+    gdb.execute("set pagination off")
+    gdb.execute("set confirm off")
+    gdb.execute("set disable-randomization off")
+    gdb.execute("set startup-with-shell off")
+    gdb.execute("file " + os.environ["SCENE"])
+    if "CORE" in os.environ:
+        gdb.execute("core-file " + os.environ["CORE"])
+        check_all(figures())
+        return
+    require("neither a process nor a core" in say_of("pools"), "no clear error before the start")
+    gdb.execute("break stopped")
+    gdb.execute("run " + os.environ["FIGURES"])
+    check_all(figures())
+    selected = gdb.selected_thread().num
+    require(selected == 1, "thread %d is selected afterwards" % selected)
+    gdb.execute("generate-core-file " + os.environ["WRITE"])
+    check_damage()
+    check_order()
+    gdb.execute("kill")
+
+
+try:
+    run()
+except Failed as failed:
+    gdb.write("FAILED: %s\n" % failed)
+    gdb.execute("quit 1")
+gdb.write("as it was told\n")
