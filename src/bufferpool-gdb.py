@@ -128,12 +128,13 @@ def text_at(address):
     """A string, in one line and not too long."""
     if address == 0:
         raise Damaged("no name")
-    text = b""
-    while len(text) < NAME_SHOWN:
-        byte = read(address + len(text), 1, "name")
-        if byte == b"\0":
-            break
-        text += byte
+    try:
+        text = read(address, NAME_SHOWN, "name")
+    except Damaged:  # the memory may end behind it
+        text = b""
+        while len(text) < NAME_SHOWN and not text.endswith(b"\0"):
+            text += read(address + len(text), 1, "name")
+    text = text.split(b"\0")[0]
     text = text.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else "?" for c in text)
 
@@ -144,41 +145,48 @@ def text_at(address):
 class Library:
     """One copy of it: a shared library, or what a program or a plug-in has linked in."""
 
-    def __init__(self, objfile, default):
+    def __init__(self, objfile):
         self.objfile = objfile
+        self.label = None  # where there are several
         self.order = byte_order()
-        self.pool = Layout(default.type)
+        self.pool = Layout(self.symbol("pool_default", "bufferpool_create").type)
         self.cache = self.pool.pointee("caches")
         self.desc = self.pool.pointee("heap.table.chunks")
         self.word = gdb.lookup_type("void").pointer().sizeof
         self.state_bits, self.place_bits = (8, 8) if self.word == 8 else (3, 5)
         self.waiter = None
 
-        parameters = self.symbol("cache_count").type.fields()
+        parameters = self.function("cache_count").type.fields()
         self.counters = {e.name: e.enumval for e in parameters[1].type.strip_typedefs().fields()}
 
-    def symbol(self, name):
+    def function(self, name):
         symbol = self.objfile.lookup_global_symbol(name)
         if symbol is None:
-            raise gdb.GdbError("%s: no debugging information on %s" % (self.objfile.filename, name))
+            raise self.missing(name)
         return symbol
 
-    def static(self, name, beside, tag=False):
-        """A static variable, or the tag of a struct, in the source that has the function `beside`."""
-        for symbol in self.symbol(beside).symtab.static_block():
-            if symbol.name == name and symbol.is_variable != tag:
-                return symbol
-        raise gdb.GdbError("%s: no debugging information on %s" % (self.objfile.filename, name))
+    def missing(self, name):
+        return gdb.GdbError("%s: no debugging information on %s, as after -flto" % (self.objfile.filename, name))
+
+    def symbol(self, name, beside, tag=False):
+        """A variable, or the tag of a struct, in the source that has the function `beside`: others have declarations of it, and
+        static ones of the same name may be anywhere."""
+        symtab = self.function(beside).symtab
+        for block in (symtab.static_block(), symtab.global_block()):
+            for symbol in block:
+                if symbol.name == name and (symbol.type.code == gdb.TYPE_CODE_STRUCT if tag else symbol.is_variable):
+                    return symbol
+        raise self.missing(name)
 
     def view(self, layout, address, what):
         return View(layout, address, self.order, what)
 
     def slots(self):
         """(slot, address) of each pool; registry.c."""
-        chunks = self.static("chunks", "registry_find").value()
+        chunks = self.symbol("chunks", "registry_find").value()
         size = chunks.type.range()[1] + 1
         in_chunk = (SLOT_MASK + 1) // size
-        end = min(int(self.static("end", "registry_find").value()), SLOT_MASK)
+        end = min(int(self.symbol("end", "registry_find").value()), SLOT_MASK)
         table = numbers(read(int(chunks.address), size * self.word, "registry"), self.word, self.order)
         for first in range(0, end, in_chunk):
             chunk = table[first // in_chunk]
@@ -195,7 +203,7 @@ class Library:
     def owners(self):
         """Which thread's tables have a cache, by the cache's address: what gdb can tell."""
         owners = {}
-        symbol = self.symbol("tls_self")
+        symbol = self.symbol("tls_self", "tls_cache_own")
         layout = Layout(symbol.type.strip_typedefs().target())
         for thread in each_thread():
             try:
@@ -257,7 +265,7 @@ class Pool:
         return self.view[path]
 
     def title(self):
-        return 'pool "%s" (slot %d)' % (self.name, self.slot)
+        return 'pool "%s" (slot %d)%s' % (self.name, self.slot, " of " + self.library.label if self.library.label else "")
 
     def counts(self):
         """pooled, in flight, in the depot or on the way."""
@@ -384,7 +392,7 @@ class Pool:
     def waiters(self):
         library = self.library
         if library.waiter is None:
-            library.waiter = Layout(library.static("waiter", "wait_check", tag=True).type)
+            library.waiter = Layout(library.symbol("waiter", "wait_check", tag=True).type)
         seen = set()
         address = self["waiters.first"]
         while address != 0:
@@ -487,11 +495,14 @@ def libraries():
     for objfile in gdb.objfiles():
         if objfile.owner is not None:  # debugging information of another
             continue
-        symbol = objfile.lookup_global_symbol("pool_default")
-        if symbol is not None and symbol.is_variable and symbol.type.strip_typedefs().tag == "bufferpool":
-            found.setdefault(int(symbol.value().address), (objfile, symbol))
+        symbol = objfile.lookup_global_symbol("bufferpool_create")
+        if symbol is not None:
+            found.setdefault(int(symbol.value().address), objfile)
     if found:
-        return [Library(*each) for each in found.values()]
+        copies = [Library(objfile) for objfile in found.values()]
+        for library in copies if len(copies) > 1 else ():
+            library.label = library.objfile.filename.rsplit("/", 1)[-1]
+        return copies
     try:
         gdb.parse_and_eval("(unsigned long) &bufferpool_get")
     except gdb.error:
@@ -555,6 +566,17 @@ def caller(address):
     return "%s at %s:%d" % (name, line.symtab.filename, line.line) if line.symtab is not None else name
 
 
+def newest():
+    """The latest time on record in any pool: the now of a core, which has no clock."""
+    latest = 0
+    for pool in pools_of(""):
+        try:
+            latest = max(latest, pool.newest() if pool.damage is None else 0)
+        except Damaged:
+            pass
+    return latest
+
+
 def seconds(ns):
     return "%.3f s" % (ns / 1e9)
 
@@ -595,8 +617,8 @@ class Pools(Command):
     those beyond the cap. POOL is a name, a slot or an address."""
 
     def run(self, argument):
-        rows = [("slot", "name", "live", "idle-threads", "idle-depot", "bypass", "cap", "pressure", "waiters")]
-        damages = []
+        headings = ("slot", "name", "live", "idle-threads", "idle-depot", "bypass", "cap", "pressure", "waiters")
+        rows, damages = [headings], []
         for pool in pools_of(argument):
             try:
                 if pool.damage is not None:
@@ -605,7 +627,10 @@ class Pools(Command):
                 state = pool["pressure.state"]
                 pressure = PRESSURE[state] if state < len(PRESSURE) else "?"
                 cap = pool["max_live"] or NO_CAP
-                rows.append((pool.slot, pool.name, live, idle, pool.counts()[2], bypass, cap, pressure, pool.waiters()))
+                row = (pool.slot, pool.name, live, idle, pool.counts()[2], bypass, cap, pressure, pool.waiters())
+                if pool.library.label:
+                    row, rows[0] = row + (pool.library.label,), headings + ("library",)
+                rows.append(row)
             except Damaged as damage:
                 damages.append("%s: damaged: %s" % (pool.title(), damage))
         if len(rows) > 1:
@@ -683,15 +708,7 @@ class Holders(Command):
     if the program ran with BUFFERPOOL_DEBUG=holders. POOL is a name, a slot or an address."""
 
     def begin(self):
-        self.latest = None
-
-    def age(self, record):
-        if self.latest is None:
-            self.latest = 0
-            for pool in pools_of(""):
-                if pool.damage is None:
-                    self.latest = max(self.latest, pool.newest())
-        return max(self.latest - record["got_ns"], 0)
+        self.latest = newest()
 
     def show(self, pool):
         groups, bypass, overwritten = {}, 0, []
@@ -706,7 +723,7 @@ class Holders(Command):
             if state != 2:
                 text += "  " + STATES[state].replace("live, ", "")
             record = pool.record(index)
-            got_by, age = (record["got_by"], self.age(record)) if record is not None else (0, 0)
+            got_by, age = (record["got_by"], max(self.latest - record["got_ns"], 0)) if record is not None else (0, 0)
             if got_by != 0:
                 text += "  for %s  thread %d" % (seconds(age), record["got_tid"])
             groups.setdefault(caller(got_by), []).append((-age if got_by != 0 else 0, index, text))
@@ -731,7 +748,7 @@ class Buffer(Command):
         value = gdb.parse_and_eval(argument)
         if value.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT and value.address is not None:
             value = value.address
-        address = int(value) & (1 << 64) - 1
+        address = int(value) & ((1 << 64) - 1)
         pools = [pool for pool in pools_of("") if pool.damage is None]
         for find in (self.find_handle, self.find_block):
             for pool in pools:
@@ -786,10 +803,11 @@ class Buffer(Command):
             say("  damaged: %s" % damage)
         for verb in ("got", "put"):
             by = record[verb + "_by"] if record is not None else 0
-            if by != 0:
-                say("  %s    by %s, thread %d" % (verb, caller(by), record[verb + "_tid"]))
-            else:
+            if by == 0:
                 say("  %s    by: %s" % (verb, NOT_RECORDED))
+                continue
+            ago = seconds(max(newest() - record[verb + "_ns"], 0))
+            say("  %s    by %s, %s ago, thread %d" % (verb, caller(by), ago, record[verb + "_tid"]))
         if pool.state(desc) in (FREE, IDLE, IDLE_GROWN):
             say("  place  %s" % self.place(pool, desc))
 
