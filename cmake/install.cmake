@@ -40,6 +40,15 @@ install(CODE "
     " COMPONENT development)
 install(SCRIPT ${CMAKE_CURRENT_LIST_DIR}/install-pc.cmake COMPONENT development)
 
+# What gdb loads by itself with the shared library; with the static one it is for `source`.
+install(CODE "
+    set(script [[${CMAKE_CURRENT_SOURCE_DIR}/src/bufferpool-gdb.py]])
+    set(version [[${PROJECT_VERSION}]])
+    set(libdir [[${CMAKE_INSTALL_LIBDIR}]])
+    set(datadir [[${CMAKE_INSTALL_DATADIR}]])
+    " COMPONENT development)
+install(SCRIPT ${CMAKE_CURRENT_LIST_DIR}/install-gdb.cmake COMPONENT development)
+
 # The manual: a page per family of functions, and for each function a page that leads to it.
 set(man_dir ${CMAKE_CURRENT_LIST_DIR}/../docs/man)
 file(GLOB pages CONFIGURE_DEPENDS ${man_dir}/*.3)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Run by the target `uninstall`: removes what the last `cmake --install` of this build folder put in place, as its
-# install_manifest.txt says. Folders go only if they are the library's by name and nothing else is in them.
+# install_manifest.txt says. Folders go only if nothing else is in them, and if they are the library's by name, or lead to its
+# file below gdb's auto-load.
 cmake_minimum_required(VERSION 3.25)
 if(NOT EXISTS ${manifest})
     message(FATAL_ERROR "Nothing was installed from here: there is no ${manifest}")
@@ -19,6 +20,14 @@ foreach(file IN LISTS files)
         message(STATUS "Not there: ${path}")
     endif()
     cmake_path(GET path PARENT_PATH folder)
+    while(folder MATCHES "/gdb/auto-load/." AND IS_DIRECTORY "${folder}")
+        file(GLOB rest "${folder}/*")
+        if(rest)
+            break()
+        endif()
+        file(REMOVE_RECURSE "${folder}")
+        cmake_path(GET folder PARENT_PATH folder)
+    endwhile()
     cmake_path(GET folder FILENAME name)
     if(name STREQUAL "bufferpool" AND IS_DIRECTORY "${folder}")
         file(GLOB rest "${folder}/*")

@@ -19,6 +19,7 @@ sort >"$work/expected" <<LIST
 ./$LIBDIR/cmake/bufferpool/bufferpool-static-targets-CONFIG.cmake
 ./$LIBDIR/cmake/bufferpool/bufferpool-static-targets.cmake
 ./$LIBDIR/pkgconfig/bufferpool.pc
+./share/gdb/auto-load$PWD/$LIBDIR/libbufferpool.so.$VERSION-gdb.py
 ./share/man/man7/bufferpool.7
 $(echo "$pages" | sort -u | sed 's|.*|./share/man/man3/&.3|')
 LIST

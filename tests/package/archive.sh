@@ -6,6 +6,7 @@
 cd "$work"
 tar xzf "$PACKAGES/libbufferpool-$VERSION-Linux.tar.gz"
 prefix=$work/libbufferpool-$VERSION-Linux
+test -e "$prefix/share/gdb/auto-load/$LIBDIR/libbufferpool.so.$VERSION-gdb.py" || fail "gdb's commands are not in their place"
 export PKG_CONFIG_LIBDIR="$prefix/$LIBDIR/pkgconfig"
 # shellcheck disable=SC2046 # many words
 $CC "$here/app.c" $(pkg-config --cflags --libs bufferpool) -o by-pkg-config

@@ -33,6 +33,8 @@ for package in ./*.deb ./*.ddeb; do
     fi
     (cd "$work/$package" && md5sum --quiet -c DEBIAN/md5sums) || fail "$package: its checksums are wrong"
 done
+script=usr/share/gdb/auto-load/usr/$LIBDIR/libbufferpool.so.$VERSION-gdb.py
+test -e "$(echo "$work"/libbufferpool-dev_*.deb)/$script" || fail "gdb's commands are not where gdb looks for them"
 library=$(echo "$work"/libbufferpool"$SOVERSION"_*.deb/usr/lib/*/libbufferpool.so."$VERSION")
 id=$(readelf -n "$library" | sed -n 's/.*Build ID: \(..\)/\1\//p')
 test -e "$work"/libbufferpool"$SOVERSION"-dbgsym_*/usr/lib/debug/.build-id/"$id".debug || fail "no debugging symbols of $id"

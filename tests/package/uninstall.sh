@@ -30,6 +30,9 @@ install_and_remove()
     if find "$1$2" -type d | grep bufferpool'$'; then
         fail "$1$2: a folder of the library's is left"
     fi
+    if find "$1$2/share/gdb/auto-load" -mindepth 1 | grep .; then
+        fail "$1$2: a folder below gdb's auto-load is left"
+    fi
 }
 install_and_remove "" "$work/prefix"
 install_and_remove "$work/root" /usr/local
