@@ -85,11 +85,11 @@ def check_caches(told):
         rows = table(text)
         require(sum(int(row["n"]) for row in rows) == idle[name], "caches %s: not %d in all\n%s" % (name, idle[name], text))
         require(rows[0]["owned"] == "shared", "caches %s: the first is not the shared one" % name)
-        for _, tid, n, gate in (each for each in told["thread"] if each[0] == name):
+        for _, tid, n, moved, gate in (each for each in told["thread"] if each[0] == name):
             seen = [row for row in rows if "(LWP %s)" % tid in row["thread"]]
             require(len(seen) == 1, "caches %s: no cache of LWP %s, or several\n%s" % (name, tid, text))
             gates = (gate, "open, slow") if HOLDERS else (gate,)
-            require(seen[0]["n"] == n and seen[0]["gate"] in gates, "caches %s: LWP %s\n%s" % (name, tid, text))
+            require((seen[0]["n"], seen[0]["moved"]) == (n, moved) and seen[0]["gate"] in gates, "caches %s: LWP %s\n%s" % (name, tid, text))
     row = table(say_of("caches in turn"))[1]
     require((row["owned"], row["thread"]) == ("no", "-"), "the cache of a thread that has ended: %s" % row)
 
@@ -120,7 +120,7 @@ def check_holders(told):
         require(": %d held" % len(expected) in text, "holders %s: the number\n%s" % (name, text))
         require(not bypass or "%d of them bypass" % bypass in text, "holders %s: bypass\n%s" % (name, text))
         if expected:
-            who = r"got by (main|hold|make_\w+) at \S*scene\.c:\d+" if is_recorded() else "caller not recorded"
+            who = r"got by (main|hold|take_one|make_\w+) at \S*scene\.c:\d+" if is_recorded() else "caller not recorded"
             require(re.search(who, text), "holders %s: who got them\n%s" % (name, text))
 
 

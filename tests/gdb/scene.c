@@ -5,7 +5,7 @@
  * Usage: scene FILE. Lines of FILE, fields apart by tabs:
  *
  *     pool    name live idle_thread idle_depot bypass_live cap pressure waiters    from bufferpool_stats, but for the last two
- *     thread  name tid n gate         a thread with a cache of the pool, and what idles there
+ *     thread  name tid n moved gate   a thread with a cache of the pool, what idles there, and with what it got and did not put
  *     held    name handle cap len state
  *     idle    name handle data place  the first word of what `bufferpool buffer` says of its place
  */
@@ -72,14 +72,13 @@ static bufferpool_stats_t stats_of(const bufferpool_t *pool)
 static void tell_pool(const bufferpool_t *pool, const char *name, const char *pressure, int waiters)
 {
     const bufferpool_stats_t s = stats_of(pool);
-    (void)fprintf(figures,
-                  "pool\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%s\t%d\n", name,
+    (void)fprintf(figures, "pool\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%s\t%d\n", name,
                   s.live, s.idle_thread, s.idle_depot, s.bypass_live, s.max_live, pressure, waiters);
 }
 
-static void tell_thread(const char *name, pid_t tid, uint64_t n, const char *gate)
+static void tell_thread(const char *name, pid_t tid, uint64_t n, uint64_t held, const char *gate)
 {
-    (void)fprintf(figures, "thread\t%s\t%d\t%" PRIu64 "\t%s\n", name, (int)tid, n, gate);
+    (void)fprintf(figures, "thread\t%s\t%d\t%" PRIu64 "\t%" PRIu64 "\t%s\n", name, (int)tid, n, n + held, gate);
 }
 
 static void tell_held(const char *name, const bufferpool_buf_t *buf, const char *state)
@@ -147,8 +146,20 @@ static void park_threads(bufferpool_t *pool, const char *name, const char *gate)
         *next = (struct parked){pool, some[i], 0};
         (void)start(park, next);
         pthread_barrier_wait(&arrived);
-        tell_thread(name, next->tid, stats_of(pool).idle_thread - before, gate);
+        tell_thread(name, next->tid, stats_of(pool).idle_thread - before, 0, gate);
     }
+}
+
+static pid_t taking;
+
+/* Behind a closed gate, since the pool is under pressure. */
+static void *take_one(void *pool)
+{
+    taking = self();
+    (void)hold(pool, "capped", "live");
+    pthread_barrier_wait(&arrived);
+    pthread_barrier_wait(&for_ever);
+    return NULL;
 }
 
 /* The depot gets several magazines, and nobody has the cache when the thread has ended. */
@@ -212,13 +223,18 @@ static bufferpool_t *make_capped(void)
 {
     static const char name[] = "capped";
     bufferpool_t *pool = make(name, 3, 0);
-    for (int i = 0; i < 3; i++)
-        (void)hold(pool, name, "live");
-    bufferpool_buf_t *beyond = bufferpool_get(pool);
-    require(beyond != NULL, "no buffer");
+    (void)hold(pool, name, "live");
+    (void)hold(pool, name, "live");
+    bufferpool_buf_t *passed_on = bufferpool_get(pool), *beyond = bufferpool_get(pool);
+    require(passed_on != NULL && beyond != NULL, "no buffer");
     (void)hold(pool, name, "bypass");
     (void)hold(pool, name, "bypass");
     bufferpool_put(beyond);
+    bufferpool_put(passed_on);
+    (void)start(take_one, pool);
+    pthread_barrier_wait(&arrived);
+    tell_thread(name, self(), 0, 2, "closed");
+    tell_thread(name, taking, 0, 1, "closed");
     start_waiter(pool);
     return pool;
 }
@@ -240,7 +256,7 @@ int main(int argc, char **argv)
     (void)mallopt(M_ARENA_MAX, 1); /* the core holds what is set aside for each, too */
     require(argc == 2 && (figures = fopen(argv[1], "w")) != NULL, "no file for the figures");
     require(pthread_barrier_init(&arrived, NULL, 2) == 0, "no barrier");
-    require(pthread_barrier_init(&for_ever, NULL, 2 * PARKED + 1) == 0, "no barrier");
+    require(pthread_barrier_init(&for_ever, NULL, 2 * PARKED + 2) == 0, "no barrier");
 
     (void)hold(NULL, "default", "live");
     (void)hold(NULL, "default", "live");
@@ -256,7 +272,7 @@ int main(int argc, char **argv)
         many = make("many", 0, 0);
     get_and_put(many, 2);
     (void)hold(many, "many-260", "live");
-    tell_thread("many-260", self(), stats_of(many).idle_thread, "open");
+    tell_thread("many-260", self(), stats_of(many).idle_thread, 1, "open");
 
     tell_pool(NULL, "default", "off", 0);
     tell_pool(requests, "requests", "off", 0);
