@@ -504,9 +504,11 @@ def libraries():
             library.label = library.objfile.filename.rsplit("/", 1)[-1]
         return copies
     try:
-        gdb.parse_and_eval("(unsigned long) &bufferpool_get")
+        found = gdb.execute("info symbol bufferpool_get", to_string=True)
     except gdb.error:
-        raise gdb.GdbError("There is no libbufferpool in this program, or it is stripped of all symbols.") from None
+        found = ""
+    if not found or "in section .plt" in found:  # the program would call it, but it is not loaded
+        raise gdb.GdbError("There is no libbufferpool in this program, or it is stripped of all symbols.")
     raise gdb.GdbError(
         "libbufferpool has no debugging information here: install the package libbufferpool0-dbgsym, "
         "or build the library with CMAKE_BUILD_TYPE=RelWithDebInfo."

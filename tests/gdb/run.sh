@@ -61,6 +61,7 @@ if [ "$1" = errors ]; then
     says 'neither a process nor a core file'
     says 'neither a process nor a core file' "$STATIC"
     says 'There is no libbufferpool in this program' -ex starti "$(command -v true)"
+    says 'There is no libbufferpool in this program' -ex starti "$SCENE" # before it is loaded
     says 'has no debugging information here' -ex "set environment LD_LIBRARY_PATH $SCRATCH/stripped" -ex 'break stopped' \
         -ex "run $SCRATCH/figures" "$SCENE"
     says 'has no debugging information here' -ex starti "$SCRATCH/no-debug"
