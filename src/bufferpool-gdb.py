@@ -11,6 +11,10 @@
 
 import gdb
 
+# gdb runs all scripts in one namespace. What this one found there it puts back, and lives in one of its own: see the end.
+if __name__ == "__main__":
+    found = dict(globals())
+
 # desc.h: word = tag << STATE_BITS | state; the tag's slot lies above its place
 STATES = {
     0: "free",
@@ -53,7 +57,7 @@ class Damaged(Exception):
 def read(address, size, what):
     try:
         return bytes(gdb.selected_inferior().read_memory(address, size))
-    except (gdb.error, OverflowError):
+    except (gdb.error, OverflowError, ValueError):
         raise Damaged("%s: no memory at 0x%x" % (what, address)) from None
 
 
@@ -557,7 +561,10 @@ def caller(address):
         return NOT_RECORDED
     pc = address - 1  # the call, which may be the last of its line or function
     name = None
-    block = gdb.block_for_pc(pc)
+    try:
+        block = gdb.block_for_pc(pc)
+    except RuntimeError:  # no code is there
+        block = None
     while block is not None and name is None:
         name = block.function and block.function.print_name
         block = block.superblock
@@ -713,18 +720,22 @@ class Holders(Command):
         self.latest = newest()
 
     def show(self, pool):
-        groups, bypass, overwritten = {}, 0, []
+        groups, bypass, damages = {}, 0, []
         for index, desc in pool.descriptors():
             state = pool.state(desc)
             if state is None and desc["word"] != 0:
-                overwritten.append("  damaged: 0x%x: %s" % (desc.address, pool.state_name(desc)))
+                damages.append("  damaged: 0x%x: %s" % (desc.address, pool.state_name(desc)))
             if state not in HELD:
                 continue
             bypass += state == BYPASS
             text = "    0x%x  cap %d  len %d" % (desc.address, desc["pub.cap"], desc["pub.len"])
             if state != 2:
                 text += "  " + STATES[state].replace("live, ", "")
-            record = pool.record(index)
+            record = None
+            try:
+                record = pool.record(index)
+            except Damaged as damage:
+                damages.append("  damaged: %s" % damage)
             got_by, age = (record["got_by"], max(self.latest - record["got_ns"], 0)) if record is not None else (0, 0)
             if got_by != 0:
                 text += "  for %s  thread %d" % (seconds(age), record["got_tid"])
@@ -734,7 +745,7 @@ class Holders(Command):
         for name, held in sorted(groups.items(), key=lambda group: min(group[1])):
             say("  %d: %s" % (len(held), name if name == NOT_RECORDED else "got by " + name))
             say("\n".join(text for _, _, text in sorted(held)))
-        for text in overwritten:
+        for text in damages:
             say(text)
 
 
@@ -770,10 +781,10 @@ class Buffer(Command):
         if covered is None:
             return None
         index, offset = covered
-        return index, pool.desc(index, "the table"), "0x%x is %s" % (
-            address,
-            "the handle of a buffer" if offset == 0 else "%d bytes behind the start of a handle, 0x%x" % (offset, address - offset),
-        )
+        what = "the handle of a buffer"
+        if offset != 0:
+            what = "%d bytes behind the start of a handle, 0x%x" % (offset, address - offset)
+        return index, pool.desc(index, "the table"), "0x%x is %s" % (address, what)
 
     @staticmethod
     def find_block(pool, address):
@@ -862,5 +873,17 @@ class Bufferpool(gdb.Command):
         super().__init__("bufferpool", gdb.COMMAND_STATUS, gdb.COMPLETE_NONE, True)
 
 
-for command in (Bufferpool, Pools, Depot, Caches, Holders, Buffer):
-    command()
+def move_out(there, before):
+    import runpy
+
+    path = there["__file__"]
+    there.clear()
+    there.update(before)
+    runpy.run_path(path, run_name="bufferpool_gdb")
+
+
+if __name__ == "__main__" and "__file__" in globals():
+    move_out(globals(), found)
+else:
+    for command in (Bufferpool, Pools, Depot, Caches, Holders, Buffer):
+        command()

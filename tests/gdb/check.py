@@ -2,14 +2,21 @@
 #
 # check.py - run by gdb after src/bufferpool-gdb.py: what its commands say of scene.c is what that wrote down itself
 #
-# Environment: SCENE (the program), FIGURES (what it writes), CORE. MODE says what is looked at: `process` starts the program and
-# makes the core; then it damages the process in each way that the commands are to survive, and at last gets all that its
-# depot has, to compare the order. `core` reads it. `torn` reads one that lacks most of the memory.
+# Environment: SCRIPT (src/bufferpool-gdb.py), SCENE (the program), FIGURES (what it writes), CORE, MODE:
+#   process  starts the program and makes the core; then damages the process in each way that the commands are to survive, and
+#            at last gets all that its depot has, to compare the order
+#   core     reads the core
+#   torn     reads one that lacks most of the memory
 
 import os
 import re
+import runpy
 
 import gdb
+
+left = [name for name in ("Library", "Pool", "found", "move_out") if name in globals()]
+script = runpy.run_path(os.environ["SCRIPT"], run_name="bufferpool_gdb")
+libraries, byte_order, MASK32 = script["libraries"], script["byte_order"], script["MASK32"]
 
 
 EACH = ("pools", "depot", "caches", "holders", "buffer $sp")
@@ -89,7 +96,8 @@ def check_caches(told):
             seen = [row for row in rows if "(LWP %s)" % tid in row["thread"]]
             require(len(seen) == 1, "caches %s: no cache of LWP %s, or several\n%s" % (name, tid, text))
             gates = (gate, "open, slow") if HOLDERS else (gate,)
-            require((seen[0]["n"], seen[0]["moved"]) == (n, moved) and seen[0]["gate"] in gates, "caches %s: LWP %s\n%s" % (name, tid, text))
+            require((seen[0]["n"], seen[0]["moved"]) == (n, moved), "caches %s: LWP %s\n%s" % (name, tid, text))
+            require(seen[0]["gate"] in gates, "caches %s: LWP %s\n%s" % (name, tid, text))
     row = table(say_of("caches in turn"))[1]
     require((row["owned"], row["thread"]) == ("no", "-"), "the cache of a thread that has ended: %s" % row)
 
@@ -191,6 +199,7 @@ def check_damage():
     def in_cache(address, path):
         return address + library.cache[path][0]
 
+    this = "buffer 0x%x" % held.address
     waiter = capped["waiters.first"]
     word = library.word
     end = int(library.symbol("end", "registry_find").value().address)
@@ -208,7 +217,7 @@ def check_damage():
         ("the used", in_pool(pool, "heap.table.used"), number(MASK32, 4), "holders 5", "more than there can be"),
         ("the list of caches", in_pool(parked, "caches"), number(4096, word), "caches parked", "no memory at 0x1000"),
         ("caches in a circle", in_cache(caches[-1], "next"), number(caches[0], word), "pools", "once more"),
-        ("caches of others", in_pool(parked, "caches"), number(in_pool(parked, "shared"), word), "pools", "none of this pool's"),
+        ("others' caches", in_pool(parked, "caches"), number(in_pool(parked, "shared"), word), "pools", "none of this pool's"),
         ("a level", in_cache(caches[0], "level"), number(999), "caches parked", "holds 999 buffers, of at most 8"),
         ("those who wait", waiter, number(waiter, word), "pools", "those who wait leads to .* once more"),
         ("those who wait nowhere", in_pool(capped, "waiters.first"), number(1, word), "pools", "who waits: no memory at 0x1"),
@@ -218,8 +227,9 @@ def check_damage():
         ("a pool", registry + word, number(8, word), "pools", "slot 1.: damaged: the pool at 0x8: pool: no memory at 0x8"),
         ("the end", end, number((1 << 64) - 1), "pools", "many-260"),
         ("a held word", field(held, "word"), b"A" * word, "holders capped", "overwritten: its word is 0x4141414141414141"),
-        ("a prefix", held["pub.data"] - 8, b"A" * word, "buffer 0x%x" % held.address, "in front of data were overwritten"),
-        ("data", field(held, "pub.data"), number(4096, word), "buffer 0x%x" % held.address, "prefix damaged: .* no memory"),
+        ("a prefix", held["pub.data"] - 8, b"A" * word, this, "in front of data were overwritten"),
+        ("data at the edge", field(held, "pub.data"), number(8, word), this, "prefix damaged: .* no memory"),
+        ("data", field(held, "pub.data"), number(4096, word), this, "prefix damaged: .* no memory"),
     ):
         memory = gdb.selected_inferior()
         before = bytes(memory.read_memory(address, len(smashed)))
@@ -240,6 +250,7 @@ def run():
     gdb.execute("set disable-randomization off")
     gdb.execute("set startup-with-shell off")
     gdb.execute("file " + os.environ["SCENE"])
+    require(not left, "the script leaves names behind: %s" % left)
     mode = os.environ["MODE"]
     if mode != "process":
         gdb.execute("core-file " + os.environ["CORE"] + (".torn" if mode == "torn" else ""))

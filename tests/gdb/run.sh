@@ -75,9 +75,10 @@ fi
 if [ "$1" = holders ]; then
     export BUFFERPOOL_DEBUG=holders
 fi
-export FIGURES="$SCRATCH/figures" CORE="$SCRATCH/core"
+export SCRIPT="$script" FIGURES="$SCRATCH/figures" CORE="$SCRATCH/core"
 for mode in process core torn; do
-    MODE=$mode in_gdb -ex "source $script" -ex "source $SOURCE/tests/gdb/check.py" >"$SCRATCH/log" 2>&1 || fail "$(cat "$SCRATCH/log")"
+    MODE=$mode in_gdb -ex "source $script" -ex "source $SOURCE/tests/gdb/check.py" >"$SCRATCH/log" 2>&1 ||
+        fail "$(cat "$SCRATCH/log")"
     grep -qx 'as it was told' "$SCRATCH/log" || fail "$(cat "$SCRATCH/log")"
     echo "$mode: as it was told"
 done
