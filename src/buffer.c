@@ -48,10 +48,10 @@ static void note_use(const bufferpool_t *pool, bufferpool_buf_t *buf, size_t nee
 static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t keep, const char *caller)
 {
     struct desc *d = desc_of(buf);
+    if (modes_have(MODES_WATCH)) /* first: it knows where data was */
+        watch_resize(pool, d, caller);
     if (!heap_intact(&pool->heap, d))
         misuse(caller, buf, pool, POOL_OVERWRITTEN);
-    if (modes_have(MODES_WATCH))
-        watch_resize(pool, d, caller);
     int saved_errno = errno;
     size_t old_cap = buf->cap;
     uintptr_t word = load_relaxed(&d->word);
@@ -60,12 +60,12 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
         store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE_GROWN));
     int error = modes_fail_now() ? ENOMEM : heap_grow(&pool->heap, d, need, keep);
     errno = saved_errno;
+    if (modes_have(MODES_WATCH))
+        watch_resized(pool, d, false);
     if (error != 0) {
         store_relaxed(&d->word, word);
         return error;
     }
-    if (modes_have(MODES_WATCH))
-        watch_resized(pool, d, false);
     if (pooled) {
         add_relaxed(&pool->grown_extra, buf->cap - old_cap);
         d->asked = need;

@@ -60,7 +60,9 @@ static struct holder read_holder(const bufferpool_t *pool, const struct desc *d)
         holder.by = load_relaxed(&record->got_by);
         holder.since_ns = load_relaxed(&record->got_ns);
         holder.tid = load_relaxed(&record->got_tid);
-        holder.bytes = load_relaxed(&record->cap);
+        const size_t cap = load_relaxed(&record->cap);
+        if (cap != 0)
+            holder.bytes = cap;
     }
     return holder;
 }

@@ -122,7 +122,7 @@ static struct desc *take_beyond_cache(bufferpool_t *pool, struct cache *c, enum 
             return make_reserved(pool, c);
         }
     } while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));
-    if (modes_have(MODE_QUARANTINE) && (d = quarantine_take(pool)) != NULL) {
+    if (modes_have(MODE_QUARANTINE) && !depot_wanted(&pool->depot) && (d = quarantine_take(pool)) != NULL) {
         *source = GETS_DEPOT;
         return cache_hand_out(pool, d, caller);
     }
@@ -255,7 +255,7 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
                                                             const char *caller, uintptr_t site)
 {
     PROBE1(pool, get_slow, caller);
-    if (modes_have(MODES_WATCH))
+    if (modes_have(MODES_WATCH | MODE_FAIL)) /* of which each allocation is one, and made once */
         return get_by_the_rules(pool, at_cap, caller, site);
     struct desc *d = refill(pool, c, caller);
     if (likely(d != NULL))
@@ -355,10 +355,10 @@ static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char
     default:
         misuse(caller, &d->pub, pool, "handed out twice, after it was put twice at the same time");
     }
+    if (modes_have(MODES_WATCH)) /* first: it knows which bytes are the buffer's */
+        watch_put(pool, d, to != STATE_FREE, caller, site);
     if (pool->heap.wipe)
         heap_wipe(d->pub.data, d->pub.cap);
-    if (modes_have(MODES_WATCH))
-        watch_put(pool, d, to != STATE_FREE, caller, site);
     if (!atomic_compare_exchange_strong_explicit(&d->word, &word, desc_word(pool->tag, to), memory_order_relaxed,
                                                  memory_order_relaxed))
         misuse(caller, &d->pub, pool, "put twice at the same time");
@@ -405,7 +405,7 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
     serve_gate(pool, c, caller);
     if (depot_over_cap(&pool->depot, &pool->max_live))
         return drop(pool, c, d, DROPS_OVER_CAP, caller);
-    if (wait_hand_over(pool, d)) {
+    if (!modes_have(MODE_NOPOOL) && wait_hand_over(pool, d)) {
         cache_moved(pool, c, -1);
         return KEPT;
     }

@@ -68,16 +68,19 @@ struct desc *quarantine_take(bufferpool_t *pool)
     return d;
 }
 
-void quarantine_release(bufferpool_t *pool, const char *caller)
+size_t quarantine_release(bufferpool_t *pool, const char *caller)
 {
+    size_t freed = 0;
     struct desc *d;
-    while ((d = quarantine_take(pool)) != NULL) {
+    for (uint32_t n = load_relaxed(&pool->quarantine.count); n > 0 && (d = quarantine_take(pool)) != NULL; n--) {
         if (cache_keep(pool, &pool->shared, d))
             continue;
+        freed += d->pub.cap;
         cache_moved(pool, &pool->shared, -1);
         pool_free_buffer(pool, d, true, caller);
         depot_unreserve(&pool->depot, 1);
     }
+    return freed;
 }
 
 void quarantine_reset(struct quarantine *quarantine)

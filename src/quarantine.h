@@ -28,8 +28,9 @@ struct desc *quarantine_swap(bufferpool_t *pool, struct desc *d);
 /* Takes the oldest out, in an idle state, in flight and in no cache; NULL: there is none. */
 struct desc *quarantine_take(bufferpool_t *pool);
 
-/* Moves all to the depot, or frees what may not be idle there. `caller` for reports. */
-void quarantine_release(bufferpool_t *pool, const char *caller);
+/* Moves all that it holds now to the depot, or frees what may not be idle there; returns the bytes of that. `caller` for
+ * reports. */
+size_t quarantine_release(bufferpool_t *pool, const char *caller);
 
 /* In the child after fork, which finds them by their words. */
 void quarantine_reset(struct quarantine *quarantine);

@@ -79,9 +79,9 @@ static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer, const 
 /* Of what is beyond the cap at most so many, and the rest of the last one's magazine. */
 static void free_surplus(bufferpool_t *pool, struct cache *c, uint32_t most, bool defer, const char *caller)
 {
-    if (modes_have(MODE_QUARANTINE) && depot_over_cap(&pool->depot, &pool->max_live))
-        quarantine_release(pool, caller);
     struct freed freed = {0, 0, false};
+    if (modes_have(MODE_QUARANTINE) && depot_over_cap(&pool->depot, &pool->max_live))
+        freed.bytes = quarantine_release(pool, caller);
     while ((freed.count < most || freed.restored) && depot_over_cap(&pool->depot, &pool->max_live) &&
            free_magazine(pool, 0, &freed, defer, caller))
         ;
@@ -211,12 +211,11 @@ size_t bufferpool_trim(bufferpool_t *pool)
 {
     int saved_errno = errno;
     pool = pool_or_default(pool);
-    if (modes_have(MODE_QUARANTINE))
-        quarantine_release(pool, "bufferpool_trim");
+    size_t bytes = modes_have(MODE_QUARANTINE) ? quarantine_release(pool, "bufferpool_trim") : 0;
     pthread_mutex_lock(&pool->caches_lock);
     (void)takeover_caches(pool, TAKEOVER_ALL, true);
     pthread_mutex_unlock(&pool->caches_lock);
-    size_t bytes = free_buffers(pool, depot_idle(depot_counts(&pool->depot)), true, "bufferpool_trim");
+    bytes += free_buffers(pool, depot_idle(depot_counts(&pool->depot)), true, "bufferpool_trim");
     store_relaxed(&pool->reclaim.due, 0); /* that is among it */
     heap_purge(&pool->heap);
     cache_count(tls_cache_own_or_shared(pool), RECLAIMED_BYTES, bytes);

@@ -8,6 +8,7 @@
 
 #include "clock.h"
 
+#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -95,6 +96,9 @@ void records_thread(char *text, size_t size, uint32_t tid)
     errno = saved_errno;
     if (n > 0 && name[n - 1] == '\n')
         n--;
+    for (ssize_t i = 0; i < n; i++) /* one line it stays */
+        if (iscntrl((unsigned char)name[i]))
+            name[i] = '?';
     if (n > 0)
         (void)snprintf(text, size, "thread %" PRIu32 " (%.*s)", tid, (int)n, name);
     else

@@ -15,7 +15,9 @@ struct record {
     _Atomic(uintptr_t) got_by, put_by; /* addresses to which get and put returned; 0: not recorded */
     _Atomic(uint64_t) got_ns, put_ns;  /* on the monotonic clock */
     _Atomic(uint32_t) got_tid, put_tid;
-    _Atomic(size_t) cap; /* of the buffer, while it is held */
+    /* the block as the library made it; cap is 0 while it is being replaced: then a child of fork knows nothing of it */
+    _Atomic(uintptr_t) data;
+    _Atomic(size_t) cap;
 };
 
 struct records {

@@ -104,8 +104,8 @@ static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)
     struct totals totals = add_up(pool);
     const uint64_t *n = totals.counters;
     uint64_t depot_extra = load_relaxed(&pool->depot.extra);
-    uint64_t idle_extra =
-        totals.extra + depot_extra + load_relaxed(&pool->quarantine.bytes) - totals.held_back * pool->heap.base;
+    uint64_t idle_extra = totals.extra + depot_extra +
+                          less(load_relaxed(&pool->quarantine.bytes), totals.held_back * (uint64_t)pool->heap.base);
 
     stats->live = live_of(pool, &totals);
     stats->bypass_live = less(n[GETS_BYPASS], n[DROPS_BYPASS]);

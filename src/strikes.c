@@ -39,10 +39,13 @@ void strikes_judge(bufferpool_t *pool, struct cache *c, struct desc *d, const ch
         return;
     if (!heap_intact(&pool->heap, d))
         misuse(caller, &d->pub, pool, POOL_OVERWRITTEN);
-    if (!heap_shrink(&pool->heap, d, fit))
-        return;
+    if (modes_have(MODES_WATCH))
+        watch_resize(pool, d, caller);
+    const bool shrunk = heap_shrink(&pool->heap, d, fit);
     if (modes_have(MODES_WATCH))
         watch_resized(pool, d, true);
+    if (!shrunk)
+        return;
     d->strikes = 0;
     sub_relaxed(&pool->grown_extra, cap - d->pub.cap);
     if (d->pub.cap == base)

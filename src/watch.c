@@ -106,21 +106,34 @@ static void fill_redzone(struct desc *d)
         memset(d->pub.data + d->pub.cap, REDZONE, HEAP_REDZONE);
 }
 
-/* Whether data and cap are still what the library made them: before anything is read by way of them. */
-static void check_handle(bufferpool_t *pool, const struct desc *d, const char *caller)
+/* Whether data and cap are still what the library made them, before anything is read by way of them; and whether the bytes
+ * behind cap are. False: that cannot be told, since a child of fork has the block from the middle of a change. */
+static bool check_block(bufferpool_t *pool, const struct desc *d, const char *caller)
 {
     const struct record *record = records_at(&pool->records, d);
-    const size_t cap = record != NULL ? load_relaxed(&record->cap) : 0;
-    if (cap != 0 && cap != d->pub.cap)
-        misuse(caller, &d->pub, pool, "its cap was overwritten");
+    if (record != NULL) {
+        const size_t cap = load_relaxed(&record->cap);
+        if (cap == 0)
+            return false;
+        if (cap != d->pub.cap)
+            misuse(caller, &d->pub, pool, "its cap was overwritten");
+        if (load_relaxed(&record->data) != (uintptr_t)d->pub.data)
+            misuse(caller, &d->pub, pool, "its data was overwritten");
+    }
     if (!heap_intact(&pool->heap, d))
         misuse(caller, &d->pub, pool, POOL_OVERWRITTEN);
-}
-
-static void check_redzone(bufferpool_t *pool, const struct desc *d, const char *caller)
-{
     if (modes_have(MODE_REDZONE))
         check_bytes(pool, d, d->pub.cap, HEAP_REDZONE, REDZONE, "written beyond its cap", caller);
+    return true;
+}
+
+/* The record knows the block from now on, and the bytes behind it are as they should be. */
+static void note_block(struct record *record, struct desc *d)
+{
+    if (load_relaxed(&record->cap) == 0)
+        fill_redzone(d);
+    store_relaxed(&record->data, (uintptr_t)d->pub.data);
+    store_relaxed(&record->cap, d->pub.cap);
 }
 
 static void fill_poison(const bufferpool_t *pool, struct desc *d)
@@ -156,13 +169,15 @@ void watch_got(bufferpool_t *pool, struct desc *d, uintptr_t site)
     store_relaxed(&record->got_by, site);
     store_relaxed(&record->got_ns, records_now());
     store_relaxed(&record->got_tid, thread_id());
-    store_relaxed(&record->cap, d->pub.cap);
+    note_block(record, d);
 }
 
 void watch_resize(bufferpool_t *pool, const struct desc *d, const char *caller)
 {
-    check_handle(pool, d, caller);
-    check_redzone(pool, d, caller);
+    (void)check_block(pool, d, caller);
+    struct record *record = records_at(&pool->records, d);
+    if (record != NULL)
+        store_relaxed(&record->cap, 0);
 }
 
 void watch_resized(bufferpool_t *pool, struct desc *d, bool idle)
@@ -172,18 +187,18 @@ void watch_resized(bufferpool_t *pool, struct desc *d, bool idle)
         fill_poison(pool, d);
     struct record *record = records_at(&pool->records, d);
     if (record != NULL)
-        store_relaxed(&record->cap, d->pub.cap);
+        note_block(record, d);
 }
 
 void watch_put(bufferpool_t *pool, struct desc *d, bool idle, const char *caller, uintptr_t site)
 {
-    check_handle(pool, d, caller);
-    check_redzone(pool, d, caller);
+    (void)check_block(pool, d, caller);
     if (idle)
         fill_poison(pool, d);
     struct record *record = records_make(&pool->records, d);
     if (record == NULL)
         return;
+    note_block(record, d);
     store_relaxed(&record->put_by, site);
     store_relaxed(&record->put_ns, records_now());
     store_relaxed(&record->put_tid, thread_id());
@@ -191,9 +206,7 @@ void watch_put(bufferpool_t *pool, struct desc *d, bool idle, const char *caller
 
 void watch_idle(bufferpool_t *pool, const struct desc *d, const char *caller)
 {
-    check_handle(pool, d, caller);
-    check_redzone(pool, d, caller);
-    if (modes_have(MODE_POISON))
+    if (check_block(pool, d, caller) && modes_have(MODE_POISON))
         check_bytes(pool, d, 0, d->pub.cap, poison_of(pool), "written after it was put", caller);
 }
 

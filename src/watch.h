@@ -26,7 +26,7 @@ void watch_made(bufferpool_t *pool, struct desc *d);
 /* It goes to a caller, to which the public function returns. */
 void watch_got(bufferpool_t *pool, struct desc *d, uintptr_t site);
 
-/* It is held, and its block is about to be replaced; and then, that has happened; `idle`: as for watch_put. */
+/* Its block is about to be replaced; and then, that has happened, or failed; `idle`: as for watch_put. */
 void watch_resize(bufferpool_t *pool, const struct desc *d, const char *caller);
 void watch_resized(bufferpool_t *pool, struct desc *d, bool idle);
 
