@@ -283,7 +283,7 @@ void expect_abort(void (*fn)(void *arg), void *arg, ...)
     notes = NULL;
 }
 
-static int *verdict; /* shared with the child */
+/* ---- debug modes ---- */
 
 static int with_failure_told(int status)
 {
@@ -291,6 +291,71 @@ static int with_failure_told(int status)
         fprintf(stderr, "%s\n", failure_text);
     return status;
 }
+
+static test_outcome_t outcome;
+
+const test_outcome_t *run_with_modes(const char *modes, void (*fn)(void *arg), void *arg)
+{
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    fflush(NULL);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        become_child(120);
+        if (modes != NULL ? setenv("BUFFERPOOL_DEBUG", modes, 1) != 0 : unsetenv("BUFFERPOOL_DEBUG") != 0)
+            _exit(4);
+        if (dup2(fds[1], STDERR_FILENO) < 0)
+            _exit(4);
+        close(fds[0]);
+        close(fds[1]);
+        fn(arg);
+        exit(with_failure_told(test_recorded_failure() ? 8 : 0));
+    }
+    close(fds[1]);
+    outcome.n = without_qemus_line(outcome.err, read_all(fds[0], outcome.err, sizeof outcome.err));
+    close(fds[0]);
+    outcome.status = wait_for(child);
+    return &outcome;
+}
+
+static void expect_parts(const char *part, va_list more)
+{
+    for (; part != NULL; part = va_arg(more, const char *)) {
+        if (strstr(outcome.err, part) == NULL)
+            fail_msg("no \"%s\" in: %s", part, outcome.err);
+    }
+}
+
+void expect_outcome(int status, ...)
+{
+    if (outcome.status != status)
+        fail_msg("expected status %d, got %d and: %s", status, outcome.status, outcome.err);
+    va_list parts;
+    va_start(parts, status);
+    expect_parts(va_arg(parts, const char *), parts);
+    va_end(parts);
+}
+
+void expect_report(const char *part, ...)
+{
+    if (outcome.status != 128 + SIGABRT)
+        fail_msg("expected an abort, got status %d and: %s", outcome.status, outcome.err);
+    size_t lines = 0, reports = 0;
+    for (const char *at = outcome.err; at != NULL && *at != '\0'; at = strchr(at, '\n') + 1, lines++) {
+        reports += strncmp(at, "libbufferpool: ", strlen("libbufferpool: ")) == 0;
+        if (strchr(at, '\n') == NULL)
+            fail_msg("half a line: %s", at);
+    }
+    if (reports != 1 || lines > 3)
+        fail_msg("expected one report and its history, got: %s", outcome.err);
+    va_list parts;
+    va_start(parts, part);
+    expect_parts(part, parts);
+    va_end(parts);
+}
+
+static int *verdict; /* shared with the child */
 
 _Noreturn void end_child(int status)
 {

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -94,6 +95,29 @@ int run_in_child(int (*fn)(void *arg), void *arg, unsigned seconds);
 /* In such a child, in place of returning: ends it so that Valgrind looks for no leaks. What the parent's other threads
  * held is lost in the child; those are not its leaks. */
 _Noreturn void end_child(int status);
+
+/* ---- debug modes ---- */
+
+typedef struct test_outcome {
+    int status; /* of exit, or 128 + signal */
+    size_t n;
+    char err[1 << 16]; /* what it wrote to stderr */
+} test_outcome_t;
+
+/* Runs fn(arg) with BUFFERPOOL_DEBUG=modes (NULL: unset) in a child, which then calls exit(0); it reads the variable if
+ * nothing was asked of the library before. In it, what does not hold: modes_check(). */
+const test_outcome_t *run_with_modes(const char *modes, void (*fn)(void *arg), void *arg);
+/* The last one's outcome: the status, and all the substrings (up to the NULL) in what it wrote. */
+void expect_outcome(int status, ...) __attribute__((sentinel));
+/* It aborted with one line, and after it who got and put it. */
+void expect_report(const char *part, ...) __attribute__((sentinel));
+#define modes_check(condition)                                                                                         \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                    \
+            _exit(9);                                                                                                  \
+        }                                                                                                              \
+    } while (0)
 
 /* ---- a block allocator that counts ---- */
 

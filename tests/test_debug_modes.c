@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_debug_modes.c - BUFFERPOOL_DEBUG: how it is read, and the modes that report no misuse: fail, chaos, nopool, stats
+ *
+ * The library reads it once, so each scenario is a child that sets it first; the parent never calls the library. For a program
+ * with the rights of another user the test makes a copy of itself that is one.
+ */
+#include "support/laws.h"
+
+#include <fcntl.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define KNOWN "known are poison, redzone, quarantine=N, nopool, holders, stats, fail=N, chaos\n"
+
+static bufferpool_t *make_pool(size_t capacity, size_t cap, test_blocks_t *blocks)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    if (blocks != NULL)
+        config = config_with(blocks);
+    config.name = "ledger";
+    config.reclaim_interval_ms = BUFFERPOOL_NEVER;
+    config.buffer_capacity = capacity;
+    config.max_live = cap;
+    bufferpool_t *pool = bufferpool_create(&config);
+    modes_check(pool != NULL);
+    return pool;
+}
+
+/* ---- reading ---- */
+
+static void use(void *arg)
+{
+    (void)arg;
+    errno = 77;
+    bufferpool_put(bufferpool_get(NULL));
+    modes_check(errno == 77);
+}
+
+static void each_word_alone_says_nothing(void **state)
+{
+    (void)state;
+    static const char *const silent[] = {
+        NULL,     "",      ",",      " , ,, ",         "poison", "redzone",     "quarantine=1", "quarantine=1000000000", "nopool",
+        "holders", "chaos", "fail=9", "fail=1000000000", "fail=007", ",,poison,, ,redzone,",
+    };
+    for (size_t i = 0; i < sizeof silent / sizeof silent[0]; i++) {
+        if (run_with_modes(silent[i], use, NULL)->n != 0)
+            fail_msg("'%s' says: %s", silent[i] != NULL ? silent[i] : "nothing", run_with_modes(silent[i], use, NULL)->err);
+        expect_outcome(0, NULL);
+    }
+}
+
+static void what_is_wrong_is_told_and_the_rest_holds(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *modes, *says;
+    } wrong[] = {
+        {"poison=1", "'poison=1' takes no value, and is ignored\n"},
+        {"poison=", "'poison=' takes no value"},
+        {"quarantine", "'quarantine' needs a number from 1 to 1000000000 behind a '=', and is ignored\n"},
+        {"quarantine=", "'quarantine=' needs a number"},
+        {"quarantine=0", "'quarantine=0' needs a number"},
+        {"quarantine=x", "'quarantine=x' needs a number"},
+        {"quarantine=1x", "'quarantine=1x' needs a number"},
+        {"quarantine=-1", "'quarantine=-1' needs a number"},
+        {"quarantine=+1", "'quarantine=+1' needs a number"},
+        {"quarantine=1=2", "'quarantine=1=2' needs a number"},
+        {"quarantine=1000000001", "'quarantine=1000000001' needs a number"},
+        {"fail=4294967297", "'fail=4294967297' needs a number"},
+        {"fail", "'fail' needs a number"},
+        {"Poison", "'Poison' is not known, and is ignored; " KNOWN},
+        {"poisonous", "'poisonous' is not known, and is ignored; " KNOWN},
+        {"pois", "'pois' is not known"},
+        {"=", "'=' is not known"},
+        {"=1", "'=1' is not known"},
+        {"redzone,nonsense,chaos", "'nonsense' is not known"},
+        {"a,b", "libbufferpool: BUFFERPOOL_DEBUG: 'b' is not known"},
+        {"0123456789012345678901234567890123456789012345678901234567890123456789",
+         "'0123456789012345678901234567890123456789012345678901234567890123' is"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        run_with_modes(wrong[i].modes, use, NULL);
+        expect_outcome(0, "libbufferpool: BUFFERPOOL_DEBUG: '", wrong[i].says, NULL);
+    }
+}
+
+/* How many of ten buffers put one after the other are held back. */
+static void expect_held_back(void *arg)
+{
+    bufferpool_buf_t *bufs[10];
+    bufferpool_t *pool = make_pool(4096, 0, NULL);
+    modes_check(bufferpool_get_bulk(pool, bufs, 10) == 0);
+    bufferpool_put_bulk(bufs, 10);
+    modes_check(stats_of(pool).idle_depot == *(const unsigned *)arg);
+    modes_check(bufferpool_destroy(pool) == 0);
+}
+
+static void the_last_of_two_numbers_counts_and_a_wrong_one_changes_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *modes;
+        unsigned held;
+    } cases[] = {{"quarantine=3,quarantine=5", 5}, {"quarantine=5, quarantine=3", 3}, {"quarantine=4,quarantine=x", 4},
+                 {"quarantine=9,wrong", 9},        {"poison,poison", 0},              {"quarantine=00007", 7}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        unsigned held = cases[i].held;
+        run_with_modes(cases[i].modes, expect_held_back, &held);
+        expect_outcome(0, NULL);
+    }
+}
+
+static void read_late(void *arg)
+{
+    unsigned none = 0;
+    use(arg);
+    setenv("BUFFERPOOL_DEBUG", "quarantine=5,nonsense", 1);
+    expect_held_back(&none);
+}
+
+static void it_is_read_once(void **state)
+{
+    (void)state;
+    modes_check(run_with_modes(NULL, read_late, NULL)->n == 0);
+    expect_outcome(0, NULL);
+}
+
+enum { NOT_SECURE = 33 };
+
+static int as_setuid(void)
+{
+    if (getauxval(AT_SECURE) == 0)
+        return NOT_SECURE;
+    unsigned none = 0;
+    expect_held_back(&none);
+    return 0;
+}
+
+static void run_copy(void *arg)
+{
+    char name[] = "/tmp/test_debug_XXXXXX", block[4096];
+    (void)arg;
+    const int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), to = mkstemp(name);
+    for (ssize_t n; from >= 0 && to >= 0 && (n = read(from, block, sizeof block)) > 0;)
+        if (write(to, block, (size_t)n) != n)
+            _exit(NOT_SECURE);
+    const bool made = fchown(to, 65534, 65534) == 0 && fchmod(to, 06755) == 0 && close(to) == 0;
+    int status = NOT_SECURE << 8;
+    const pid_t child = made ? fork() : -1;
+    if (child == 0) {
+        execl(name, name, "--setuid", (char *)NULL);
+        _exit(NOT_SECURE);
+    }
+    if (child > 0)
+        waitpid(child, &status, 0);
+    unlink(name);
+    _exit(WIFEXITED(status) && WEXITSTATUS(status) != 127 ? WEXITSTATUS(status) : WIFEXITED(status) ? NOT_SECURE : 1);
+}
+
+static void it_is_ignored_in_a_setuid_program(void **state)
+{
+    (void)state;
+    if (geteuid() != 0 || test_under_valgrind()) {
+        print_message("only root can make a program of another user's\n");
+        skip();
+    }
+    if (run_with_modes("quarantine=5,nonsense", run_copy, NULL)->status == NOT_SECURE) {
+        print_message("no setuid program runs here\n");
+        skip();
+    }
+    expect_outcome(0, NULL);
+    assert_null(strstr(run_with_modes("quarantine=5,nonsense", run_copy, NULL)->err, "nonsense"));
+}
+
+/* ---- fail ---- */
+
+static void every_get_fails(void *arg)
+{
+    (void)arg;
+    bufferpool_buf_t *bufs[2];
+    bufferpool_t *pool = make_pool(4096, 2, NULL);
+    for (int i = 0; i < 5; i++) {
+        errno = 0;
+        modes_check(bufferpool_get(pool) == NULL && errno == ENOMEM);
+        errno = 0;
+        modes_check(bufferpool_try_get(pool) == NULL && errno == ENOMEM);
+        errno = 0;
+        modes_check(bufferpool_get_timed(pool, 5) == NULL && errno == ENOMEM);
+        modes_check(bufferpool_get_bulk(pool, bufs, 2) == ENOMEM);
+        modes_check(bufferpool_get(NULL) == NULL);
+    }
+    modes_check(laws_hold(pool, NULL, 0) && stats_of(pool).gets_fresh == 0);
+    modes_check(bufferpool_destroy(pool) == 0);
+}
+
+/* Also beyond the cap, where a get has two ways to a bypass buffer. */
+static void every_third_fails(void *arg)
+{
+    (void)arg;
+    bufferpool_buf_t *bufs[60];
+    size_t held = 0;
+    bufferpool_t *pool = make_pool(4096, 10, NULL);
+    for (int i = 1; i <= 60; i++) {
+        bufferpool_buf_t *buf = bufferpool_get(pool);
+        modes_check((buf == NULL) == (i % 3 == 0));
+        if (buf != NULL)
+            bufs[held++] = buf;
+    }
+    modes_check(held == 40 && stats_of(pool).bypass_live == 30 && laws_hold(pool, NULL, 40));
+    for (int i = 1; i <= 9; i++) { /* growth counts too, and leaves a buffer as it is */
+        modes_check(bufferpool_buf_append(bufs[i], "abc", 3) == 0);
+        const int error = bufferpool_buf_reserve(bufs[i], 10000);
+        modes_check(error == (i % 3 == 0 ? ENOMEM : 0));
+        modes_check((bufs[i]->cap == 4096) == (i % 3 == 0) && bufs[i]->len == 3 && memcmp(bufs[i]->data, "abc", 3) == 0);
+    }
+    bufferpool_put_bulk(bufs, held);
+    modes_check(laws_hold(pool, NULL, 0) && bufferpool_destroy(pool) == 0);
+}
+
+static void every_nth_allocation_fails(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"", "poison,redzone,", "holders,", "quarantine=3,", "nopool,", "stats,"};
+    char modes[64];
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        snprintf(modes, sizeof modes, "%sfail=1", others[i]);
+        run_with_modes(modes, every_get_fails, NULL);
+        expect_outcome(0, NULL);
+        snprintf(modes, sizeof modes, "%sfail=3", others[i]);
+        run_with_modes(modes, every_third_fails, NULL);
+        expect_outcome(0, NULL);
+    }
+}
+
+/* ---- chaos ---- */
+
+enum { HELD = 16, TURNS = 500 };
+
+static int number_of(bufferpool_buf_t *const *all, const bufferpool_buf_t *buf)
+{
+    int i = 0;
+    while (i < HELD && all[i] != buf)
+        i++;
+    return i;
+}
+
+static void shuffle(void *arg)
+{
+    (void)arg;
+    bufferpool_buf_t *bufs[HELD], *again[HELD];
+    bufferpool_t *pool = make_pool(4096, 0, NULL);
+    unsigned stacked = 0;
+    for (int turn = 0; turn < TURNS; turn++) {
+        modes_check(bufferpool_get_bulk(pool, bufs, HELD) == 0);
+        const uint64_t freed = stats_of(pool).drops_idle_limit;
+        bufferpool_put_bulk(bufs, HELD);
+        const size_t left = HELD - (size_t)(stats_of(pool).drops_idle_limit - freed);
+        modes_check(bufferpool_get_bulk(pool, again, left) == 0);
+        bool downwards = true;
+        for (size_t i = 0; i < left; i++) {
+            fprintf(stderr, "%c", 'a' + number_of(bufs, again[i]));
+            modes_check(number_of(bufs, again[i]) < HELD);
+            downwards = downwards && (i == 0 || number_of(bufs, again[i]) < number_of(bufs, again[i - 1]));
+        }
+        stacked += downwards;
+        bufferpool_put_bulk(again, left);
+    }
+    const bufferpool_stats_t s = stats_of(pool);
+    const uint64_t puts = sum_of_puts(&s);
+    modes_check(s.drops_idle_limit > puts * 22 / 100 && s.drops_idle_limit < puts * 28 / 100);
+    modes_check(stacked < 5 && laws_hold(pool, NULL, 0));
+    modes_check(bufferpool_destroy(pool) == 0);
+}
+
+static void chaos_shuffles_and_frees_a_quarter_the_same_in_every_run(void **state)
+{
+    (void)state;
+    static char first[sizeof(test_outcome_t)];
+    memcpy(first, run_with_modes("chaos", shuffle, NULL)->err, sizeof ((test_outcome_t *)0)->err);
+    expect_outcome(0, NULL);
+    assert_string_equal(first, run_with_modes("chaos", shuffle, NULL)->err);
+    assert_true(strlen(first) > (size_t)TURNS * HELD / 2);
+}
+
+/* ---- nopool ---- */
+
+static void make_and_free_each(void *arg)
+{
+    (void)arg;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = make_pool(4096, 3, &blocks);
+    for (size_t i = 1; i <= 20; i++) {
+        bufferpool_buf_t *buf = bufferpool_get(pool);
+        modes_check(atomic_load(&blocks.allocs) == i && atomic_load(&blocks.frees) == i - 1);
+        bufferpool_put(buf);
+        modes_check(atomic_load(&blocks.frees) == i);
+    }
+    modes_check(stats_of(pool).drops_idle_limit == 20 && stats_of(pool).gets_fresh == 20 && laws_hold(pool, &blocks, 0));
+    modes_check(bufferpool_destroy(pool) == 0);
+
+    pool = make_pool(100, 1, NULL);
+    bufferpool_buf_t *bufs[3];
+    modes_check(bufferpool_get_bulk(pool, bufs, 3) == 0 && stats_of(pool).bypass_live == 2);
+    modes_check(bufferpool_buf_reserve(bufs[0], 3000000) == 0 && bufferpool_buf_reserve(bufs[2], 200) == 0);
+    memset(bufs[0]->data, 1, bufs[0]->cap);
+    bufferpool_put_bulk(bufs, 3);
+    modes_check(idle_of(&(bufferpool_stats_t[]){stats_of(pool)}[0]) == 0 && laws_hold(pool, NULL, 0));
+    modes_check(bufferpool_destroy(pool) == 0);
+}
+
+static bufferpool_t *waited_for;
+
+static void *wait_for_one(void *arg)
+{
+    (void)arg;
+    return bufferpool_get_timed(waited_for, 60000);
+}
+
+/* Not even to who waits goes what was put. */
+static void wait_for_a_new_one(void *arg)
+{
+    (void)arg;
+    pthread_t thread;
+    void *got = NULL;
+    test_blocks_t blocks = {0};
+    waited_for = make_pool(4096, 1, &blocks);
+    bufferpool_buf_t *buf = bufferpool_get(waited_for);
+    modes_check(pthread_create(&thread, NULL, wait_for_one, NULL) == 0);
+    while (stats_of(waited_for).thread_caches < 2)
+        usleep(1000);
+    usleep(20000); /* early or late, what follows is to hold */
+    bufferpool_put(buf);
+    modes_check(pthread_join(thread, &got) == 0 && got != NULL);
+    modes_check(atomic_load(&blocks.allocs) == 2 && atomic_load(&blocks.frees) == 1);
+    modes_check(laws_hold(waited_for, &blocks, 1));
+    bufferpool_put(got);
+    modes_check(bufferpool_destroy(waited_for) == 0);
+}
+
+static void nopool_makes_and_frees_each(void **state)
+{
+    (void)state;
+    static const char *const modes[] = {"nopool", "nopool,poison,redzone", "nopool,holders"};
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        run_with_modes(modes[i], make_and_free_each, NULL);
+        expect_outcome(0, NULL);
+        run_with_modes(modes[i], wait_for_a_new_one, NULL);
+        expect_outcome(0, NULL);
+    }
+}
+
+/* ---- stats ---- */
+
+enum ending { RETURNS, UNDERSCORE, OTHER_THREAD };
+
+static void *exit_here(void *arg)
+{
+    (void)arg;
+    exit(0);
+}
+
+static void some_use(void *arg)
+{
+    bufferpool_t *destroyed = make_pool(4096, 7, NULL);
+    bufferpool_put(bufferpool_get(destroyed));
+    modes_check(bufferpool_destroy(destroyed) == 0);
+    bufferpool_t *unused = make_pool(4096, 0, NULL);
+    modes_check(bufferpool_destroy(unused) == 0);
+    bufferpool_t *pool = make_pool(100, 0, NULL);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    modes_check(bufferpool_buf_reserve(buf, 1000) == 0);
+    (void)bufferpool_get(pool);
+    bufferpool_put(buf);
+    modes_check(bufferpool_destroy(pool) == EBUSY);
+    pthread_t thread;
+    if (*(const enum ending *)arg == UNDERSCORE)
+        _exit(0);
+    if (*(const enum ending *)arg == OTHER_THREAD && pthread_create(&thread, NULL, exit_here, NULL) == 0)
+        pthread_join(thread, NULL);
+}
+
+static void stats_are_told_at_exit_and_when_a_pool_goes(void **state)
+{
+    (void)state;
+    static const char destroyed[] =
+        "libbufferpool: pool ledger, destroyed\n"
+        "libbufferpool:   gets  1: thread 0, depot 0, fresh 1, bypass 0; refused 0\n"
+        "libbufferpool:   puts  1: kept 1, dropped as oversize 0, bypass 0, over cap 0, idle limit 0\n"
+        "libbufferpool:   held  0 pooled of 0 bytes, bypass 0\n"
+        "libbufferpool:   idle  1 of 4096 bytes: threads 1, depot 0\n"
+        "libbufferpool:         cap 7, peak in flight 1, grows 0, shrinks 0, reclaimed bytes 0, stolen 0\n";
+    enum ending ending = RETURNS;
+    for (; ending <= OTHER_THREAD; ending++) {
+        run_with_modes("stats", some_use, &ending);
+        expect_outcome(0, destroyed, NULL);
+        const char *at_exit = strstr(run_with_modes("stats", some_use, &ending)->err, "pool ledger, at exit\n");
+        assert_true((at_exit == NULL) == (ending == UNDERSCORE));
+        if (at_exit == NULL)
+            continue;
+        expect_outcome(0, "gets  2: thread 0, depot 0, fresh 2", "held  1 pooled of 100 bytes",
+                       "cap none, peak in flight 2, grows 1", NULL);
+        assert_null(strstr(at_exit, "pool default"));
+    }
+    ending = RETURNS;
+    assert_int_equal(run_with_modes(NULL, some_use, &ending)->n, 0);
+    assert_int_equal(run_with_modes("poison,redzone,quarantine=2", some_use, &ending)->n, 0);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--setuid") == 0)
+        return as_setuid();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_word_alone_says_nothing),
+        cmocka_unit_test(what_is_wrong_is_told_and_the_rest_holds),
+        cmocka_unit_test(the_last_of_two_numbers_counts_and_a_wrong_one_changes_nothing),
+        cmocka_unit_test(it_is_read_once),
+        cmocka_unit_test(it_is_ignored_in_a_setuid_program),
+        cmocka_unit_test(every_nth_allocation_fails),
+        cmocka_unit_test(chaos_shuffles_and_frees_a_quarter_the_same_in_every_run),
+        cmocka_unit_test(nopool_makes_and_frees_each),
+        cmocka_unit_test(stats_are_told_at_exit_and_when_a_pool_goes),
+    };
+    return cmocka_run_group_tests_name("debug_modes", tests, NULL, NULL);
+}
