@@ -319,6 +319,11 @@ const test_outcome_t *run_with_modes(const char *modes, void (*fn)(void *arg), v
     return &outcome;
 }
 
+const test_outcome_t *test_last_outcome(void)
+{
+    return &outcome;
+}
+
 static void expect_parts(const char *part, va_list more)
 {
     for (; part != NULL; part = va_arg(more, const char *)) {
@@ -343,7 +348,7 @@ void expect_report(const char *part, ...)
         fail_msg("expected an abort, got status %d and: %s", outcome.status, outcome.err);
     size_t lines = 0, reports = 0;
     for (const char *at = outcome.err; at != NULL && *at != '\0'; at = strchr(at, '\n') + 1, lines++) {
-        reports += strncmp(at, "libbufferpool: ", strlen("libbufferpool: ")) == 0;
+        reports += strncmp(at, "libbufferpool: ", strlen("libbufferpool: ")) == 0 && at[strlen("libbufferpool: ")] != ' ';
         if (strchr(at, '\n') == NULL)
             fail_msg("half a line: %s", at);
     }

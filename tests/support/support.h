@@ -107,6 +107,7 @@ typedef struct test_outcome {
 /* Runs fn(arg) with BUFFERPOOL_DEBUG=modes (NULL: unset) in a child, which then calls exit(0); it reads the variable if
  * nothing was asked of the library before. In it, what does not hold: modes_check(). */
 const test_outcome_t *run_with_modes(const char *modes, void (*fn)(void *arg), void *arg);
+const test_outcome_t *test_last_outcome(void);
 /* The last one's outcome: the status, and all the substrings (up to the NULL) in what it wrote. */
 void expect_outcome(int status, ...) __attribute__((sentinel));
 /* It aborted with one line, and after it who got and put it. */
