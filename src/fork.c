@@ -118,6 +118,17 @@ static void settle_bypass(bufferpool_t *pool, uint32_t bypass)
     cache_count(&pool->shared, GETS_BYPASS, bypass - counted);
 }
 
+/* So that no get is missing of those whose buffers are live or were dropped: one may have been on its way to be counted. */
+static void settle_gets(bufferpool_t *pool)
+{
+    bufferpool_stats_t s = BUFFERPOOL_STATS_INIT;
+    bufferpool_stats(pool, &s);
+    const uint64_t gets = s.gets_thread + s.gets_depot + s.gets_fresh;
+    const uint64_t least = s.live + s.drops_oversize + s.drops_over_cap + s.drops_idle_limit;
+    if (gets < least)
+        cache_count(&pool->shared, GETS_FRESH, least - gets);
+}
+
 static void pool_repair(bufferpool_t *pool)
 {
     heap_repair(&pool->heap);
@@ -141,6 +152,7 @@ static void pool_repair(bufferpool_t *pool)
     atomic_flag_clear(&pool->reclaim.busy);
     pool->waiters.first = pool->waiters.last = NULL;
     quarantine_reset(&pool->quarantine);
+    settle_gets(pool);
     store_relaxed(&pool->pressure.state,
                   PRESSURE_OFF); /* the next slow path opens the gate; until then it is closed, */
     if (own != NULL)
