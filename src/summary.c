@@ -10,13 +10,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Each % is a number, of those in the array below. */
+/* Each % is a number, of those in the array below; ? as well, where 0 is none. */
 static const char template[] =
     "libbufferpool:   gets  %: thread %, depot %, fresh %, bypass %; refused %\n"
     "libbufferpool:   puts  %: kept %, dropped as oversize %, bypass %, over cap %, idle limit %\n"
     "libbufferpool:   held  % pooled of % bytes, bypass %\n"
     "libbufferpool:   idle  % of % bytes: threads %, depot %\n"
-    "libbufferpool:         cap %, peak in flight %, grows %, shrinks %, reclaimed bytes %, stolen %\n";
+    "libbufferpool:         cap ?, peak in flight %, grows %, shrinks %, reclaimed bytes %, stolen %\n";
 
 void summary_say(const bufferpool_t *pool, const char *when)
 {
@@ -41,10 +41,13 @@ void summary_say(const bufferpool_t *pool, const char *when)
     char *to = text + snprintf(text, sizeof(text), "libbufferpool: pool %s, %.16s\n", name, when);
     const uint64_t *number = numbers;
     for (const char *from = template; *from != '\0'; from++) {
-        if (*from == '%')
-            to += snprintf(to, (size_t)(text + sizeof(text) - to), "%" PRIu64, *number++);
-        else
+        const size_t room = (size_t)(text + sizeof(text) - to);
+        if (*from != '%' && *from != '?') {
             *to++ = *from;
+            continue;
+        }
+        to += *from == '?' && *number == 0 ? snprintf(to, room, "none") : snprintf(to, room, "%" PRIu64, *number);
+        number++;
     }
     modes_say(text, (size_t)(to - text));
 }

@@ -32,7 +32,7 @@
  *     thread_flush    pressure.c pressure_flush       "flush_and_open(pool, c);"
  *                     pressure.c pressure_flush       "wait_check(pool);"
  *     put             cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
- *                     pool.c give_back                "if (wait_hand_over(pool, d)) {"
+ *                     pool.c give_back                "if (!modes_have(MODE_NOPOOL) && wait_hand_over(pool, d)) {"
  *                     pool.c give_back                "return drop(pool, c, d, DROPS_OVERSIZE, caller);"
  *                     pool.c put_slow                 "wait_check(pool);"
  *     wait_until      wait.c wait_until               "if (!depot_counts(&pool->depot).pressure) {"
