@@ -42,12 +42,26 @@ static void each_word_alone_says_nothing(void **state)
 {
     (void)state;
     static const char *const silent[] = {
-        NULL,     "",      ",",      " , ,, ",         "poison", "redzone",     "quarantine=1", "quarantine=1000000000", "nopool",
-        "holders", "chaos", "fail=9", "fail=1000000000", "fail=007", ",,poison,, ,redzone,",
+        NULL,
+        "",
+        ",",
+        " , ,, ",
+        "poison",
+        "redzone",
+        "quarantine=1",
+        "quarantine=1000000000",
+        "nopool",
+        "holders",
+        "chaos",
+        "fail=9",
+        "fail=1000000000",
+        "fail=007",
+        ",,poison,, ,redzone,",
     };
     for (size_t i = 0; i < sizeof silent / sizeof silent[0]; i++) {
         if (run_with_modes(silent[i], use, NULL)->n != 0)
-            fail_msg("'%s' says: %s", silent[i] != NULL ? silent[i] : "nothing", run_with_modes(silent[i], use, NULL)->err);
+            fail_msg("'%s' says: %s", silent[i] != NULL ? silent[i] : "nothing",
+                     run_with_modes(silent[i], use, NULL)->err);
         expect_outcome(0, NULL);
     }
 }
@@ -104,8 +118,12 @@ static void the_last_of_two_numbers_counts_and_a_wrong_one_changes_nothing(void 
     static const struct {
         const char *modes;
         unsigned held;
-    } cases[] = {{"quarantine=3,quarantine=5", 5}, {"quarantine=5, quarantine=3", 3}, {"quarantine=4,quarantine=x", 4},
-                 {"quarantine=9,wrong", 9},        {"poison,poison", 0},              {"quarantine=00007", 7}};
+    } cases[] = {{"quarantine=3,quarantine=5", 5},
+                 {"quarantine=5, quarantine=3", 3},
+                 {"quarantine=4,quarantine=x", 4},
+                 {"quarantine=9,wrong", 9},
+                 {"poison,poison", 0},
+                 {"quarantine=00007", 7}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         unsigned held = cases[i].held;
         run_with_modes(cases[i].modes, expect_held_back, &held);
@@ -163,7 +181,7 @@ static void run_copy(void *arg)
 static void it_is_ignored_in_a_setuid_program(void **state)
 {
     (void)state;
-    if (geteuid() != 0 || test_under_valgrind()) {
+    if (geteuid() != 0 || test_instrumented()) {
         print_message("only root can make a program of another user's\n");
         skip();
     }
@@ -214,7 +232,8 @@ static void every_third_fails(void *arg)
         modes_check(bufferpool_buf_append(bufs[i], "abc", 3) == 0);
         const int error = bufferpool_buf_reserve(bufs[i], 10000);
         modes_check(error == (i % 3 == 0 ? ENOMEM : 0));
-        modes_check((bufs[i]->cap == 4096) == (i % 3 == 0) && bufs[i]->len == 3 && memcmp(bufs[i]->data, "abc", 3) == 0);
+        modes_check((bufs[i]->cap == 4096) == (i % 3 == 0) && bufs[i]->len == 3 &&
+                    memcmp(bufs[i]->data, "abc", 3) == 0);
     }
     bufferpool_put_bulk(bufs, held);
     modes_check(laws_hold(pool, NULL, 0) && bufferpool_destroy(pool) == 0);
@@ -279,7 +298,7 @@ static void chaos_shuffles_and_frees_a_quarter_the_same_in_every_run(void **stat
 {
     (void)state;
     static char first[sizeof(test_outcome_t)];
-    memcpy(first, run_with_modes("chaos", shuffle, NULL)->err, sizeof ((test_outcome_t *)0)->err);
+    memcpy(first, run_with_modes("chaos", shuffle, NULL)->err, sizeof((test_outcome_t *)0)->err);
     expect_outcome(0, NULL);
     assert_string_equal(first, run_with_modes("chaos", shuffle, NULL)->err);
     assert_true(strlen(first) > (size_t)TURNS * HELD / 2);
@@ -298,8 +317,13 @@ static void make_and_free_each(void *arg)
         bufferpool_put(buf);
         modes_check(atomic_load(&blocks.frees) == i);
     }
-    modes_check(stats_of(pool).drops_idle_limit == 20 && stats_of(pool).gets_fresh == 20 && laws_hold(pool, &blocks, 0));
+    modes_check(stats_of(pool).drops_idle_limit == 20 && stats_of(pool).gets_fresh == 20 &&
+                laws_hold(pool, &blocks, 0));
     modes_check(bufferpool_destroy(pool) == 0);
+
+    pool = make_pool((size_t)PTRDIFF_MAX / 4, 0, NULL);
+    errno = 0;
+    modes_check(bufferpool_get(pool) == NULL && errno == ENOMEM && bufferpool_destroy(pool) == 0);
 
     pool = make_pool(100, 1, NULL);
     bufferpool_buf_t *bufs[3];

@@ -348,7 +348,8 @@ void expect_report(const char *part, ...)
         fail_msg("expected an abort, got status %d and: %s", outcome.status, outcome.err);
     size_t lines = 0, reports = 0;
     for (const char *at = outcome.err; at != NULL && *at != '\0'; at = strchr(at, '\n') + 1, lines++) {
-        reports += strncmp(at, "libbufferpool: ", strlen("libbufferpool: ")) == 0 && at[strlen("libbufferpool: ")] != ' ';
+        reports +=
+            strncmp(at, "libbufferpool: ", strlen("libbufferpool: ")) == 0 && at[strlen("libbufferpool: ")] != ' ';
         if (strchr(at, '\n') == NULL)
             fail_msg("half a line: %s", at);
     }
