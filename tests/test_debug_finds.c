@@ -32,7 +32,7 @@ static void make_pool(enum kind kind, size_t cap)
 
 /* ---- places with names ---- */
 
-#define PLACE  __attribute__((noinline, noclone, visibility("default")))
+#define PLACE  __attribute__((noinline, visibility("default")))
 #define CALL() /* else the call at the end would be a jump, and the place this one's caller */                         \
     __asm__ volatile("" ::: "memory")
 

@@ -60,7 +60,7 @@ static bufferpool_t *make_pool(const char *name, size_t capacity, size_t cap)
     return pool;
 }
 
-#define PLACE __attribute__((noinline, noclone, visibility("default")))
+#define PLACE __attribute__((noinline, visibility("default")))
 
 bufferpool_buf_t *first_place(bufferpool_t *pool);
 bufferpool_buf_t *second_place(bufferpool_t *pool);
