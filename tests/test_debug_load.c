@@ -147,7 +147,8 @@ static void live_on(void *arg, unsigned index)
     size_t n;
     for (size_t turn = 0; turn < turns; turn++) {
         one_turn(held, &n, &random);
-        if (!TEST_ASAN && turn % (turns / 2) == turns / 4 && index == 0) /* in a child its malloc may wait for ever */
+        if (!TEST_ASAN && !test_under_valgrind() && turn % (turns / 2) == turns / 4 &&
+            index == 0) /* in a child its malloc may wait for ever */
             fork_now();
         if (turn % 64 == 0) {
             const bufferpool_stats_t s = stats_of(pools[5]);
@@ -240,7 +241,7 @@ int main(int argc, char **argv)
     turns = test_scale(1000, 400);
     if (argc > 1) {
         load(NULL);
-        return 0;
+        return test_recorded_failure();
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_laws_hold_under_each_mode),
