@@ -25,6 +25,16 @@
 
 struct desc cache_bottom; /* its word is 0 */
 
+#if SHADOW_ASAN
+void cache_shadow(const struct cache *c, const struct desc *d, bool held)
+{
+    if (held)
+        heap_show(&c->pool->heap, d, false);
+    else
+        heap_hide(&c->pool->heap, d);
+}
+#endif
+
 /* ---- inside ---- */
 
 /* The cache that the calling thread is inside of now: c, or the shared one. */
@@ -304,9 +314,9 @@ struct desc *cache_hand_out(bufferpool_t *pool, struct desc *d, const char *call
         misuse(caller, &d->pub, pool, "put twice at the same time, or its handle was overwritten");
     if (modes_have(MODES_WATCH))
         watch_idle(pool, d, caller);
-    store_relaxed(&d->word, word + (STATE_LIVE - STATE_IDLE));
     d->pub.len = 0;
     d->asked = 0;
+    heap_set_held(&pool->heap, d, word + (STATE_LIVE - STATE_IDLE), pool->heap.wipe);
     return d;
 }
 
@@ -437,7 +447,7 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
 void cache_open(const bufferpool_t *pool, struct cache *c)
 {
     /* with gate_load: the owner finds the cache as it is now */
-    store_release(&c->gate, pool->heap.wipe || modes_have(MODES_WATCH) ? GATE_SLOW : pool_live_word(pool));
+    store_release(&c->gate, pool->heap.wipe || modes_have(MODES_SLOW) ? GATE_SLOW : pool_live_word(pool));
 }
 
 void cache_close(struct cache *c)

@@ -39,6 +39,7 @@
 #define BUFFERPOOL_CACHE_H
 
 #include "desc.h"
+#include "shadow.h"
 
 #include <stdbool.h>
 
@@ -170,6 +171,13 @@ static inline void cache_leave(struct cache *c)
     store_release(&c->busy, false); /* with cache_owner_is_out */
 }
 
+/* AddressSanitizer hears of a plain buffer of this cache's pool that it is held now, or no more. */
+#if SHADOW_ASAN
+void cache_shadow(const struct cache *c, const struct desc *d, bool held);
+#else
+#define cache_shadow(c, d, held) ((void)0)
+#endif
+
 /* The fast get: the warmest buffer, now live, with len 0; NULL if the slow path must see to it. */
 static inline struct desc *cache_pop_plain(struct cache *c)
 {
@@ -184,6 +192,7 @@ static inline struct desc *cache_pop_plain(struct cache *c)
     }
     store_relaxed(&c->level, level + LEVEL_GET - 1);
     cache_leave(c);
+    cache_shadow(c, d, true);
     store_relaxed(&d->word, word);
     d->pub.len = 0;
     return d;
@@ -200,6 +209,7 @@ static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t w
         cache_leave(c);
         return false;
     }
+    cache_shadow(c, d, false);
     cache_slots(c)[n] = d;
     store_relaxed(&d->word, word - (STATE_LIVE - STATE_IDLE));
     store_relaxed(&c->level, level + 1);

@@ -22,6 +22,7 @@
 #include "background.h"
 #include "pool.h"
 #include "registry.h"
+#include "shadow.h"
 #include "takeover.h"
 #include "tls_cache.h"
 
@@ -165,6 +166,8 @@ static void before_fork(void)
 {
     background_before_fork();
     registry_lock();
+    if (shadow_on())
+        shadow_lock();
     for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
         pthread_mutex_lock(&pool->caches_lock);
         pthread_mutex_lock(&pool->waiters.lock);
@@ -181,6 +184,8 @@ static void unlock_all(void)
         pthread_mutex_unlock(&pool->waiters.lock);
         pthread_mutex_unlock(&pool->caches_lock);
     }
+    if (shadow_on())
+        shadow_unlock();
     registry_unlock();
 }
 

@@ -11,6 +11,7 @@
 
 #include "modes.h"
 #include "region.h"
+#include "shadow.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -114,16 +115,24 @@ static uintptr_t prefix_check(const struct desc *d, const unsigned char *data)
     return ~(uintptr_t)d ^ ((uintptr_t)data << 7) ^ (uintptr_t)0x5bd1e995u;
 }
 
+static void copy(void *to, const void *from, size_t n, bool reading)
+{
+    if (shadow_on())
+        shadow_copy(to, from, n, reading);
+    else
+        memcpy(to, from, n);
+}
+
 static void prefix_write(struct desc *d, unsigned char *data)
 {
     struct prefix prefix = {d, prefix_check(d, data)};
-    memcpy(data - sizeof(prefix), &prefix, sizeof(prefix));
+    copy(data - sizeof(prefix), &prefix, sizeof(prefix), false);
 }
 
 struct desc *heap_desc_of_data(const void *data)
 {
     struct prefix prefix;
-    memcpy(&prefix, (const unsigned char *)data - sizeof(prefix), sizeof(prefix));
+    copy(&prefix, (const unsigned char *)data - sizeof(prefix), sizeof(prefix), true);
     return prefix.check == prefix_check(prefix.desc, data) ? prefix.desc : NULL;
 }
 
@@ -159,6 +168,73 @@ bool heap_intact(const struct heap *heap, const struct desc *d)
     return heap_desc_of_data(block.data) == d;
 }
 
+static size_t mapped_bytes(const struct heap *heap, size_t cap)
+{
+    return region_mapped(block_bytes(heap, cap), heap->slabs.huge);
+}
+
+/* ---- whose it is, for AddressSanitizer and memcheck (shadow.h) ---- */
+
+/* Whether the handle can be believed; else what it leads to is left alone. */
+static bool is_sound(const struct heap *heap, const struct desc *d)
+{
+    const struct block block = block_of(d);
+    return heap_intact(heap, d) && (block.slab == NULL || block.cap <= block.slab->stride - heap->alignment);
+}
+
+void heap_show(const struct heap *heap, const struct desc *d, bool defined)
+{
+    if (is_sound(heap, d))
+        shadow_show(d->pub.data, d->pub.cap, defined);
+}
+
+void heap_hide(const struct heap *heap, const struct desc *d)
+{
+    if (is_sound(heap, d))
+        shadow_hide(d->pub.data, d->pub.cap);
+}
+
+/* The bytes behind cap are the hook's, in a block of its. */
+static size_t beyond_cap(const struct heap *heap)
+{
+    return heap->alloc == NULL && modes_have(MODE_REDZONE) ? HEAP_REDZONE : 0;
+}
+
+void heap_open(const struct heap *heap, const struct desc *d, bool held)
+{
+    if (shadow_on())
+        shadow_open(held ? d->pub.data + d->pub.cap : d->pub.data, (held ? 0 : d->pub.cap) + beyond_cap(heap));
+}
+
+void heap_close(const struct heap *heap, const struct desc *d, bool held)
+{
+    if (shadow_on())
+        shadow_close(held ? d->pub.data + d->pub.cap : d->pub.data, (held ? 0 : d->pub.cap) + beyond_cap(heap));
+}
+
+/* A new block that lies in no slab is nobody's. */
+static void hide_large(const struct heap *heap, const struct block *block)
+{
+    if (!shadow_on())
+        return;
+    if (heap->alloc != NULL)
+        shadow_region(block->data, block->cap);
+    else
+        shadow_region(block->data - heap->alignment, mapped_bytes(heap, block->cap));
+}
+
+/* Wipes a block that is nobody's. */
+static void wipe_hidden(unsigned char *data, size_t n)
+{
+    if (shadow_on())
+        shadow_open(data, n);
+    heap_wipe(data, n);
+    if (shadow_on())
+        shadow_close(data, n);
+}
+
+/* ---- where they come from, and go ---- */
+
 /* A slot for a block, the lock held. */
 static bool block_take(struct heap *heap, struct slab_request *request, struct block *block)
 {
@@ -167,11 +243,6 @@ static bool block_take(struct heap *heap, struct slab_request *request, struct b
     unsigned char *memory = slab_take(&heap->slabs, request, &block->slab);
     block->data = memory != NULL ? memory + heap->alignment : NULL;
     return memory != NULL;
-}
-
-static size_t mapped_bytes(const struct heap *heap, size_t cap)
-{
-    return region_mapped(block_bytes(heap, cap), heap->slabs.huge);
 }
 
 /* The fields that follow from the memory, which may be NULL; false then. */
@@ -197,10 +268,12 @@ static bool block_take_kept(struct heap *heap, struct block *block)
 static bool block_make_large(struct heap *heap, struct block *block)
 {
     size_t bytes = block_bytes(heap, block->cap);
-    if (heap->alloc != NULL)
-        return block_at(heap, heap->alloc(bytes, heap->alignment, heap->ctx), block);
-    if (!block_at(heap, region_map(bytes, heap->slabs.huge), block))
+    if (!block_at(heap,
+                  heap->alloc != NULL ? heap->alloc(bytes, heap->alignment, heap->ctx)
+                                      : region_map(bytes, heap->slabs.huge),
+                  block))
         return false;
+    hide_large(heap, block);
     if (block->brief) {
         lock(heap);
         heap->slabs.brief_bytes += mapped_bytes(heap, block->cap);
@@ -232,6 +305,8 @@ static void block_free_large(struct heap *heap, const struct block *block, bool 
 {
     unsigned char *memory = block->data - heap->alignment;
     if (heap->alloc != NULL) {
+        if (shadow_on())
+            shadow_forget(block->data, block->cap, true);
         heap->free(memory, block_bytes(heap, block->cap), heap->ctx);
         return;
     }
@@ -368,7 +443,7 @@ static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc
 void heap_free(struct heap *heap, struct desc *d, bool defer)
 {
     if (unlikely(heap->wipe))
-        heap_wipe(d->pub.data, d->pub.cap);
+        wipe_hidden(d->pub.data, d->pub.cap);
     struct stash_lane *lane = !defer && fits_stash(heap, d) ? stash_lane(heap) : NULL;
     if (lane == NULL || !stash_push(lane, d))
         free_locked(heap, d, lane, defer);
@@ -378,6 +453,23 @@ void heap_free(struct heap *heap, struct desc *d, bool defer)
 
 /* What a buffer's block is changes under the lock, in one step for the child of fork. */
 
+/* The mapping of a held block, for a larger cap; NULL: it stays as it is. */
+static unsigned char *grow_mapping(const struct heap *heap, const struct desc *d, size_t cap)
+{
+    size_t old_bytes = mapped_bytes(heap, d->pub.cap), bytes = mapped_bytes(heap, cap);
+    unsigned char *memory = d->pub.data - heap->alignment;
+    if (shadow_on()) /* it may move, and then somebody else may be there at once */
+        shadow_forget(memory, old_bytes, false);
+    // NOLINTNEXTLINE(readability-suspicious-call-argument): from the old size to the new one
+    unsigned char *grown = region_grow(memory, old_bytes, bytes);
+    if (shadow_on()) {
+        unsigned char *now = grown != NULL ? grown : memory;
+        shadow_region(now, grown != NULL ? bytes : old_bytes);
+        shadow_show(now + heap->alignment, grown != NULL ? cap : d->pub.cap, true);
+    }
+    return grown;
+}
+
 /* A mapping of its own moves by its page tables: nothing is copied, and nothing is left behind. False: the system will not,
  * for want of memory or since the caller has locked a part of it, say. */
 static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
@@ -386,8 +478,7 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     unsigned char *memory = d->pub.data - heap->alignment;
     lock(heap);
     if (bytes > old_bytes)
-        // NOLINTNEXTLINE(readability-suspicious-call-argument): from the old size to the new one
-        memory = region_grow(memory, old_bytes, bytes);
+        memory = grow_mapping(heap, d, cap);
     if (memory != NULL) {
         d->pub.data = memory + heap->alignment;
         d->pub.cap = cap;
@@ -403,8 +494,46 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     return memory != NULL;
 }
 
+/* The old block becomes what the new one was, nobody's, and the new one what the old one was: a caller's if it is `held`. */
+static void replace(struct heap *heap, struct desc *d, const struct block *block, size_t keep, bool held)
+{
+    struct block old = block_of(d);
+    const bool told = held && shadow_on();
+    if (told) {
+        shadow_lock();
+        shadow_show(block->data, block->cap, false);
+    }
+    memcpy(block->data, old.data, keep);
+    prefix_write(d, block->data);
+    lock(heap);
+    block_attach(d, block);
+    if (heap->wipe) { /* after that, or a child of fork might see a held buffer wiped */
+        unlock(heap);
+        if (held)
+            heap_wipe(old.data, old.cap);
+        else
+            wipe_hidden(old.data, old.cap);
+        lock(heap);
+    }
+    if (told) {
+        shadow_hide(old.data, old.cap);
+        shadow_unlock();
+    }
+    if (old.slab != NULL)
+        slab_give(&heap->slabs, old.slab, old.data - heap->alignment, false);
+    unlock(heap);
+    if (old.slab == NULL)
+        block_free_large(heap, &old, false);
+}
+
+/* Whether memcheck lets a mapping that is held move: it would have the bytes, but not a new block of its, nor the old one. */
+static bool may_move(bool held)
+{
+    return SHADOW_ASAN || !held || !shadow_on();
+}
+
 /* Replaces the block by one of exactly that cap, which has the first `keep` bytes of the old. */
-static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
+static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep, bool held)
 {
     struct block old = block_of(d);
     struct block block = {NULL, cap, NULL, old.brief};
@@ -420,28 +549,13 @@ static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep)
         unlock(heap);
     } else {
         made = cap > old.cap && block_take_kept(heap, &block); /* copying costs less than page faults */
-        if (!made && old.slab == NULL && resize_mapping(heap, d, cap))
+        if (!made && old.slab == NULL && may_move(held) && resize_mapping(heap, d, cap))
             return true;
         made = made || block_make_large(heap, &block);
     }
-    if (!made)
-        return false;
-
-    memcpy(block.data, old.data, keep);
-    prefix_write(d, block.data);
-    lock(heap);
-    block_attach(d, &block);
-    if (heap->wipe) { /* after that, or a child of fork might see a held buffer wiped */
-        unlock(heap);
-        heap_wipe(old.data, old.cap);
-        lock(heap);
-    }
-    if (old.slab != NULL)
-        slab_give(&heap->slabs, old.slab, old.data - heap->alignment, false);
-    unlock(heap);
-    if (old.slab == NULL)
-        block_free_large(heap, &old, false);
-    return true;
+    if (made)
+        replace(heap, d, &block, keep, held);
+    return made;
 }
 
 int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep)
@@ -451,19 +565,19 @@ int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep)
     size_t twice = d->pub.cap <= HEAP_CAP_MAX / 2 ? 2 * d->pub.cap : HEAP_CAP_MAX;
     size_t want = grown_cap(heap, need > twice ? need : twice);
     size_t least = grown_cap(heap, need);
-    if (resize(heap, d, want, keep))
+    if (resize(heap, d, want, keep, true))
         return 0;
-    return least < want && resize(heap, d, least, keep) ? 0 : ENOMEM;
+    return least < want && resize(heap, d, least, keep, true) ? 0 : ENOMEM;
 }
 
 bool heap_shrink(struct heap *heap, struct desc *d, size_t cap)
 {
     if (heap->wipe)
-        heap_wipe(d->pub.data + cap, d->pub.cap - cap); /* a mapping gives its end away as it is */
-    if (!resize(heap, d, cap, 0))
+        wipe_hidden(d->pub.data + cap, d->pub.cap - cap); /* a mapping gives its end away as it is */
+    if (!resize(heap, d, cap, 0, false))
         return false;
     if (heap->wipe)
-        heap_wipe(d->pub.data, cap); /* a hook's block has whatever it has */
+        wipe_hidden(d->pub.data, cap); /* a hook's block has whatever it has */
     return true;
 }
 
@@ -476,6 +590,15 @@ void heap_purge(struct heap *heap)
 }
 
 /* ---- fork and the end ---- */
+
+static void repair_shadow(const struct heap *heap, const struct desc *d)
+{
+    const enum desc_state state = desc_state(load_relaxed(&d->word));
+    if (state == STATE_IDLE || state == STATE_IDLE_GROWN)
+        heap_hide(heap, d);
+    else
+        heap_show(heap, d, true);
+}
 
 void heap_repair(struct heap *heap)
 {
@@ -495,6 +618,8 @@ void heap_repair(struct heap *heap)
                 slab_repair_claim(block.slab, block.data - heap->alignment);
             else if (block.brief)
                 brief_bytes += mapped_bytes(heap, block.cap);
+            if (SHADOW_ASAN) /* a thread of the parent may have told it something else; memcheck is told under a lock */
+                repair_shadow(heap, d);
         }
     }
     slab_repair_end(&heap->slabs, heap->wipe);
@@ -509,7 +634,7 @@ void heap_destroy(struct heap *heap)
             continue;
         struct block block = block_of(d);
         if (heap->wipe)
-            heap_wipe(block.data, block.cap);
+            wipe_hidden(block.data, block.cap);
         if (block.slab == NULL)
             block_free_large(heap, &block, true);
     }

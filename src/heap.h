@@ -16,6 +16,7 @@
 #define BUFFERPOOL_HEAP_H
 
 #include "desc.h"
+#include "shadow.h"
 #include "slab.h"
 #include "stash.h"
 
@@ -51,16 +52,38 @@ struct desc *heap_alloc(struct heap *heap, bool brief);
  * memory may stay resident until heap_purge. */
 void heap_free(struct heap *heap, struct desc *d, bool defer);
 
-/* Replaces the block by one of at least `need` bytes, more if that can be had, and keeps the first `keep` bytes.
+/* Replaces a held block by one of at least `need` bytes, more if that can be had, and keeps the first `keep` bytes.
  * Returns 0; ENOMEM or EOVERFLOW, and then nothing changed. The block must be intact. */
 int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep);
 
-/* Replaces the block by one of exactly `cap` bytes: the base, or a power of two above it that is less than the block has.
+/* Replaces an idle block by one of exactly `cap` bytes: the base, or a power of two above it that is less than the block has.
  * Its bytes are unspecified. False: no memory, and then nothing changed. The block must be intact. */
 bool heap_shrink(struct heap *heap, struct desc *d, size_t cap);
 
 /* Gives the memory behind all free blocks back to the system. */
 void heap_purge(struct heap *heap);
+
+/* The block is a caller's from now on: `defined` if its bytes are known; and it is nobody's again, as it is when
+ * heap_alloc returns it and when heap_free gets it. To be called if shadow_on(). */
+void heap_show(const struct heap *heap, const struct desc *d, bool defined);
+void heap_hide(const struct heap *heap, const struct desc *d);
+
+/* The word of a buffer that goes to a caller; else as heap_show. */
+static inline void heap_set_held(const struct heap *heap, struct desc *d, uintptr_t word, bool defined)
+{
+    if (!shadow_on()) {
+        store_relaxed(&d->word, word);
+        return;
+    }
+    shadow_lock();
+    heap_show(heap, d, defined);
+    store_relaxed(&d->word, word);
+    shadow_unlock();
+}
+
+/* Between these two the library may touch what is behind the block's cap, and if it is not `held` all of it. */
+void heap_open(const struct heap *heap, const struct desc *d, bool held);
+void heap_close(const struct heap *heap, const struct desc *d, bool held);
 
 /* Whether the block is as the library made it. */
 bool heap_intact(const struct heap *heap, const struct desc *d);

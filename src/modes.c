@@ -4,6 +4,8 @@
  */
 #include "modes.h"
 
+#include "shadow.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +113,8 @@ void modes_init(void)
             found |= read_word(at, n);
         at += n + (at[n] != '\0');
     }
+    if ((found & MODE_NOPOOL) == 0 && shadow_under_memcheck()) /* what malloc gives it knows by itself */
+        found |= MODE_MEMCHECK;
     store_relaxed(&modes, found);
     errno = saved_errno;
 }

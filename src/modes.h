@@ -2,8 +2,8 @@
  *
  * modes.h - which debug modes the environment switched on: BUFFERPOOL_DEBUG
  *
- * Read once, before the first buffer is made. While one of MODES_WATCH is on, no gate opens for the fast path (cache.h), so
- * every get and put comes through the slow one, which calls watch.h. So what is off costs the fast path nothing, and the
+ * Read once, before the first buffer is made. While one of MODES_SLOW is on, no gate opens for the fast path (cache.h), so
+ * every get and put comes through the slow one, which calls watch.h and shadow.h. So what is off costs the fast path nothing, and the
  * slow path a look at this word.
  */
 #ifndef BUFFERPOOL_MODES_H
@@ -23,10 +23,14 @@ enum mode {
     MODE_HOLDERS = 1u << 4,    /* at exit, who holds what */
     MODE_STATS = 1u << 5,      /* at exit, the statistics */
     MODE_FAIL = 1u << 6,       /* every nth allocation fails */
-    MODE_CHAOS = 1u << 7       /* reuse in no order, and not always */
+    MODE_CHAOS = 1u << 7,      /* reuse in no order, and not always */
+    MODE_MEMCHECK = 1u << 8    /* not from the variable: valgrind's memcheck is told of blocks (shadow.h) */
 };
 
 #define MODES_WATCH (MODE_POISON | MODE_REDZONE | MODE_QUARANTINE | MODE_NOPOOL | MODE_HOLDERS | MODE_CHAOS)
+
+/* Those with which no gate opens. Memcheck needs nothing else of it: it keeps records of its own. */
+#define MODES_SLOW (MODES_WATCH | MODE_MEMCHECK)
 
 /* Written once, under the registry's lock, before any thread has a cache; relaxed, since whoever has a cache, or a buffer,
  * has it from somebody who came after that. */

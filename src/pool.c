@@ -25,6 +25,7 @@
 #include "probes.h"
 #include "reclaim.h"
 #include "registry.h"
+#include "shadow.h"
 #include "stats.h"
 #include "strikes.h"
 #include "takeover.h"
@@ -73,7 +74,7 @@ static struct desc *make_buffer(bufferpool_t *pool, enum desc_state state)
     if (modes_have(MODES_WATCH))
         watch_made(pool, d);
     d->pub.len = 0;
-    store_relaxed(&d->word, desc_word(pool->tag, state));
+    heap_set_held(&pool->heap, d, desc_word(pool->tag, state), false);
     return d;
 }
 
@@ -359,9 +360,15 @@ static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char
         watch_put(pool, d, to != STATE_FREE, caller, site);
     if (pool->heap.wipe)
         heap_wipe(d->pub.data, d->pub.cap);
+    if (shadow_on())
+        shadow_lock();
     if (!atomic_compare_exchange_strong_explicit(&d->word, &word, desc_word(pool->tag, to), memory_order_relaxed,
                                                  memory_order_relaxed))
         misuse(caller, &d->pub, pool, "put twice at the same time");
+    if (shadow_on()) {
+        heap_hide(&pool->heap, d);
+        shadow_unlock();
+    }
 }
 
 /* Frees a claimed pooled buffer that a caller had. */

@@ -7,6 +7,7 @@
 #include "region.h"
 
 #include "atomic.h"
+#include "shadow.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -62,6 +63,8 @@ void *region_map(size_t n, bool huge)
 
 void region_unmap(void *region, size_t bytes)
 {
+    if (SHADOW_ASAN) /* who maps there next is to find it as usual */
+        shadow_forget(region, bytes, false);
     /* Unmapping the middle of what the kernel merged may exceed its limit on mappings: then at least the memory. */
     if (munmap(region, bytes) != 0)
         (void)madvise(region, bytes, MADV_DONTNEED);

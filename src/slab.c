@@ -37,6 +37,7 @@
 #include "slab.h"
 
 #include "region.h"
+#include "shadow.h"
 #include "slots.h"
 
 #include <stdlib.h>
@@ -142,6 +143,8 @@ static void span_map(struct slabs *slabs)
         free(span);
         return;
     }
+    if (shadow_on())
+        shadow_region(span->base, span->slabs * SLAB_BYTES);
     for (unsigned i = 0; i < span->slabs; i++) {
         span->slab[i].span = span;
         span->slab[i].base = span->base + i * SLAB_BYTES;
@@ -501,6 +504,20 @@ void slab_repair_claim(struct slab *slab, const unsigned char *slot)
     slots_remove(slab->lost, slot_number(slab, slot));
 }
 
+/* As a thread of the parent had yet to leave it. */
+static void reset_lost(unsigned char *slot, size_t stride, bool wipe)
+{
+    if (wipe) {
+        if (shadow_on())
+            shadow_open(slot, stride);
+        explicit_bzero(slot, stride);
+        if (shadow_on())
+            shadow_close(slot, stride);
+    }
+    if (shadow_on())
+        shadow_region(slot, stride);
+}
+
 void slab_repair_end(struct slabs *slabs, bool wipe)
 {
     slabs->dirty_bytes = slabs->brief_bytes = 0;
@@ -509,10 +526,9 @@ void slab_repair_end(struct slabs *slabs, bool wipe)
     for (struct slab *slab = NULL; (slab = slab_after(slabs, slab)) != NULL;) {
         for (int i = 0; i < 2; i++)
             slab->brief[i] &= ~slab->avail[i];
-        if (wipe) /* what a thread of the parent had yet to wipe */
-            for (unsigned slot = 0; slot < slab->slots; slot++)
-                if (slots_has(slab->lost, slot))
-                    explicit_bzero(slab->base + slot * slab->stride, slab->stride);
+        for (unsigned slot = 0; slot < slab->slots; slot++)
+            if (slots_has(slab->lost, slot))
+                reset_lost(slab->base + slot * slab->stride, slab->stride, wipe);
         slab->lost[0] = slab->lost[1] = 0;
         slab->free = slots_count(slab->avail);
         count_dirty(slabs, slab->cls, slots_count(slab->dirty) * slab->stride);

@@ -100,15 +100,18 @@ static void check_bytes(bufferpool_t *pool, const struct desc *d, size_t offset,
     misuse(caller, &d->pub, pool, text);
 }
 
-static void fill_redzone(struct desc *d)
+static void fill_redzone(const bufferpool_t *pool, struct desc *d, bool held)
 {
-    if (modes_have(MODE_REDZONE))
-        memset(d->pub.data + d->pub.cap, REDZONE, HEAP_REDZONE);
+    if (!modes_have(MODE_REDZONE))
+        return;
+    heap_open(&pool->heap, d, held);
+    memset(d->pub.data + d->pub.cap, REDZONE, HEAP_REDZONE);
+    heap_close(&pool->heap, d, held);
 }
 
 /* Whether data and cap are still what the library made them, before anything is read by way of them; and whether the bytes
  * behind cap are. False: that cannot be told, since a child of fork has the block from the middle of a change. */
-static bool check_block(bufferpool_t *pool, const struct desc *d, const char *caller)
+static bool check_block(bufferpool_t *pool, const struct desc *d, bool held, const char *caller)
 {
     const struct record *record = records_at(&pool->records, d);
     if (record != NULL) {
@@ -122,24 +125,39 @@ static bool check_block(bufferpool_t *pool, const struct desc *d, const char *ca
     }
     if (!heap_intact(&pool->heap, d))
         misuse(caller, &d->pub, pool, POOL_OVERWRITTEN);
-    if (modes_have(MODE_REDZONE))
+    if (modes_have(MODE_REDZONE)) {
+        heap_open(&pool->heap, d, held);
         check_bytes(pool, d, d->pub.cap, HEAP_REDZONE, REDZONE, "written beyond its cap", caller);
+        heap_close(&pool->heap, d, held);
+    }
     return true;
 }
 
 /* The record knows the block from now on, and the bytes behind it are as they should be. */
-static void note_block(struct record *record, struct desc *d)
+static void note_block(const bufferpool_t *pool, struct record *record, struct desc *d, bool held)
 {
     if (load_relaxed(&record->cap) == 0)
-        fill_redzone(d);
+        fill_redzone(pool, d, held);
     store_relaxed(&record->data, (uintptr_t)d->pub.data);
     store_relaxed(&record->cap, d->pub.cap);
 }
 
-static void fill_poison(const bufferpool_t *pool, struct desc *d)
+static void fill_poison(const bufferpool_t *pool, struct desc *d, bool held)
 {
-    if (modes_have(MODE_POISON))
-        memset(d->pub.data, poison_of(pool), d->pub.cap);
+    if (!modes_have(MODE_POISON))
+        return;
+    heap_open(&pool->heap, d, held);
+    memset(d->pub.data, poison_of(pool), d->pub.cap);
+    heap_close(&pool->heap, d, held);
+}
+
+static void check_poison(bufferpool_t *pool, const struct desc *d, const char *caller)
+{
+    if (!modes_have(MODE_POISON))
+        return;
+    heap_open(&pool->heap, d, false);
+    check_bytes(pool, d, 0, d->pub.cap, poison_of(pool), "written after it was put", caller);
+    heap_close(&pool->heap, d, false);
 }
 
 /* ---- the steps ---- */
@@ -151,8 +169,8 @@ static uint32_t thread_id(void)
 
 void watch_made(bufferpool_t *pool, struct desc *d)
 {
-    fill_redzone(d);
-    fill_poison(pool, d);
+    fill_redzone(pool, d, false);
+    fill_poison(pool, d, false);
     struct record *record = records_at(&pool->records, d); /* that of the descriptor's last life */
     if (record != NULL) {
         store_relaxed(&record->got_by, 0);
@@ -169,12 +187,12 @@ void watch_got(bufferpool_t *pool, struct desc *d, uintptr_t site)
     store_relaxed(&record->got_by, site);
     store_relaxed(&record->got_ns, records_now());
     store_relaxed(&record->got_tid, thread_id());
-    note_block(record, d);
+    note_block(pool, record, d, true);
 }
 
 void watch_resize(bufferpool_t *pool, const struct desc *d, const char *caller)
 {
-    (void)check_block(pool, d, caller);
+    (void)check_block(pool, d, true, caller);
     struct record *record = records_at(&pool->records, d);
     if (record != NULL)
         store_relaxed(&record->cap, 0);
@@ -182,23 +200,23 @@ void watch_resize(bufferpool_t *pool, const struct desc *d, const char *caller)
 
 void watch_resized(bufferpool_t *pool, struct desc *d, bool idle)
 {
-    fill_redzone(d);
+    fill_redzone(pool, d, !idle);
     if (idle)
-        fill_poison(pool, d);
+        fill_poison(pool, d, false);
     struct record *record = records_at(&pool->records, d);
     if (record != NULL)
-        note_block(record, d);
+        note_block(pool, record, d, !idle);
 }
 
 void watch_put(bufferpool_t *pool, struct desc *d, bool idle, const char *caller, uintptr_t site)
 {
-    (void)check_block(pool, d, caller);
+    (void)check_block(pool, d, true, caller);
     if (idle)
-        fill_poison(pool, d);
+        fill_poison(pool, d, true);
     struct record *record = records_make(&pool->records, d);
     if (record == NULL)
         return;
-    note_block(record, d);
+    note_block(pool, record, d, true);
     store_relaxed(&record->put_by, site);
     store_relaxed(&record->put_ns, records_now());
     store_relaxed(&record->put_tid, thread_id());
@@ -206,8 +224,8 @@ void watch_put(bufferpool_t *pool, struct desc *d, bool idle, const char *caller
 
 void watch_idle(bufferpool_t *pool, const struct desc *d, const char *caller)
 {
-    if (check_block(pool, d, caller) && modes_have(MODE_POISON))
-        check_bytes(pool, d, 0, d->pub.cap, poison_of(pool), "written after it was put", caller);
+    if (check_block(pool, d, false, caller))
+        check_poison(pool, d, caller);
 }
 
 /* ---- the end ---- */

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * shadow.h - what AddressSanitizer and valgrind's memcheck know of blocks
+ *
+ *                                                    AddressSanitizer    memcheck
+ *     shadow_region    nobody's: slabs and mappings  poisoned            inaccessible
+ *                      whole, of a hook's block the
+ *                      bytes for the caller
+ *     shadow_show      a caller's: exactly cap bytes addressable         a new block, undefined, from here
+ *     shadow_hide      nobody's again                poisoned            a freed block, by whom is noted
+ *     shadow_open, shadow_close    in between the library itself may touch what is nobody's
+ *     shadow_forget    unmapped next, or a hook's    addressable         defined, if a hook's
+ *
+ * AddressSanitizer is told where the library is built with it, also on the fast path. Memcheck is told where its header was
+ * there at build time (-DBUFFERPOOL_NO_VALGRIND leaves it out) and the program runs under it: then no gate opens (modes.h).
+ * Elsewhere all of this is nothing, or a look at the modes.
+ */
+#ifndef BUFFERPOOL_SHADOW_H
+#define BUFFERPOOL_SHADOW_H
+
+#include "modes.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define SHADOW_ASAN     0
+#define SHADOW_MEMCHECK 0
+#if defined(__SANITIZE_ADDRESS__)
+#undef SHADOW_ASAN
+#define SHADOW_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#undef SHADOW_ASAN
+#define SHADOW_ASAN 1
+#endif
+#endif
+#if !SHADOW_ASAN && !defined(BUFFERPOOL_NO_VALGRIND) && defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#undef SHADOW_MEMCHECK
+#define SHADOW_MEMCHECK 1
+#endif
+#endif
+
+/* Whether anybody wants to know. */
+static inline bool shadow_on(void)
+{
+    return SHADOW_ASAN || (SHADOW_MEMCHECK && modes_have(MODE_MEMCHECK));
+}
+
+#if SHADOW_ASAN || SHADOW_MEMCHECK
+
+/* Whether this is memcheck; callgrind and the others, whose figures are to stay what they are, say no. */
+bool shadow_under_memcheck(void);
+
+/* These are to be called if shadow_on(). */
+void shadow_region(void *region, size_t bytes);
+void shadow_show(void *data, size_t cap, bool defined);
+void shadow_hide(void *data, size_t cap);
+void shadow_open(void *from, size_t bytes);
+void shadow_close(void *from, size_t bytes);
+void shadow_forget(void *memory, size_t bytes, bool hook);
+
+/* Copies what is in front of a block to where the library may read it, or back. When reading, no block need be there. */
+void shadow_copy(void *to, const void *from, size_t n, bool reading);
+
+/* Under memcheck a buffer is a block of memcheck's if and only if its word says that it is held: both change under a lock that
+ * fork takes, before those of the heaps. */
+void shadow_lock(void);
+void shadow_unlock(void);
+
+#else
+
+static inline bool shadow_under_memcheck(void)
+{
+    return false;
+}
+
+static inline void shadow_region(void *region, size_t bytes)
+{
+    (void)region, (void)bytes;
+}
+
+static inline void shadow_show(void *data, size_t cap, bool defined)
+{
+    (void)data, (void)cap, (void)defined;
+}
+
+static inline void shadow_hide(void *data, size_t cap)
+{
+    (void)data, (void)cap;
+}
+
+static inline void shadow_open(void *from, size_t bytes)
+{
+    (void)from, (void)bytes;
+}
+
+static inline void shadow_close(void *from, size_t bytes)
+{
+    (void)from, (void)bytes;
+}
+
+static inline void shadow_forget(void *memory, size_t bytes, bool hook)
+{
+    (void)memory, (void)bytes, (void)hook;
+}
+
+static inline void shadow_copy(void *to, const void *from, size_t n, bool reading)
+{
+    (void)to, (void)from, (void)n, (void)reading;
+}
+
+static inline void shadow_lock(void)
+{
+}
+
+static inline void shadow_unlock(void)
+{
+}
+
+#endif
+
+#endif
