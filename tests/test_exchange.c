@@ -14,6 +14,7 @@
 #include "pool.c"
 
 #include "support/accounts.h"
+#include "support/blocks.h"
 #include "support/hands.h"
 
 #include <sched.h>
@@ -683,6 +684,7 @@ static void a_word_that_is_a_gates_is_no_buffers(void **state)
 
 int main(void)
 {
+    test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_lost_or_had_twice),
         cmocka_unit_test(what_was_put_last_comes_first),

@@ -4,7 +4,7 @@
  *
  * Calls of region.c are counted, and malloc can be told to fail; whether memory is mapped is asked of the kernel (mincore).
  */
-#include "support/support.h"
+#include "support/blocks.h"
 
 #include "heap.h"
 #include "region.h"
@@ -79,7 +79,7 @@ static bool is_mapped(unsigned char *page)
 /* A buffer that grew by doubling until it has that cap. Its last bytes say so. */
 static struct desc *grown(struct heap *heap, size_t cap, bool brief)
 {
-    struct desc *d = heap_alloc(heap, brief);
+    struct desc *d = test_heap_alloc(heap, brief);
     assert_non_null(d);
     while (d->pub.cap < cap) {
         size_t before = d->pub.cap;
@@ -175,12 +175,12 @@ static void large_blocks_grow_without_copying(void **state)
     struct desc *d = grown(&heap, 256 * KIB, false);
     assert_non_null(d->slab);
     count_from_here();
-    heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false);
     d = grown(&heap, 2 * MIB, false);
     assert_null(d->slab);
     assert_int_equal(maps, 1);
     assert_int_equal(moves, 2);
-    heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false);
     heap_destroy(&heap);
 }
 
@@ -195,7 +195,7 @@ static void a_dropped_block_leaves_what_may_be_dirty(void **state)
         struct desc *d = grown(&heap, 2 * MIB, false);
         memset(d->pub.data, 1, d->pub.cap);
         unsigned char *at = d->pub.data - 64;
-        heap_free(&heap, d, false);
+        test_heap_free(&heap, d, false);
         assert_int_equal(heap.slabs.kept.n, 1);
         assert_int_equal(heap.slabs.kept.bytes, mapped(512 * KIB));
         assert_in_range(heap.slabs.kept.bytes + heap.slabs.dirty_bytes, 0, LIMIT);
@@ -236,9 +236,9 @@ static void a_deferred_one_leaves_nothing(void **state)
     (void)state;
     struct heap heap;
     heap_init(&heap, BASE);
-    heap_free(&heap, grown(&heap, MIB, false), true);
+    test_heap_free(&heap, grown(&heap, MIB, false), true);
     assert_int_equal(heap.slabs.kept.n, 0);
-    heap_free(&heap, grown(&heap, MIB, false), false);
+    test_heap_free(&heap, grown(&heap, MIB, false), false);
     heap_destroy(&heap);
 }
 
@@ -251,7 +251,7 @@ static void a_kept_mapping_is_better_than_to_move(void **state)
     for (unsigned i = 0; i < 4; i++)
         held[i] = grown(&heap, MIB, true);
     struct desc *d = grown(&heap, 512 * KIB, true);
-    heap_free(&heap, held[3], false);
+    test_heap_free(&heap, held[3], false);
     assert_int_equal(heap.slabs.kept.bytes, mapped(MIB));
     count_from_here();
     test_fill(d->pub.data, d->pub.cap, 3);
@@ -261,9 +261,9 @@ static void a_kept_mapping_is_better_than_to_move(void **state)
     assert_int_equal(moves + maps + unmaps, 0);
     assert_int_equal(heap.slabs.kept.bytes, mapped(512 * KIB)); /* the one it had */
     assert_int_equal(heap.slabs.brief_bytes, 4 * mapped(MIB));
-    heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false);
     for (unsigned i = 0; i < 3; i++)
-        heap_free(&heap, held[i], false);
+        test_heap_free(&heap, held[i], false);
     assert_int_equal(heap.slabs.brief_bytes, 0);
     assert_in_range(heap.slabs.kept.bytes + heap.slabs.dirty_bytes, 0, LIMIT);
     heap_destroy(&heap);
@@ -280,22 +280,22 @@ static void bypass_buffers_that_are_mapped_come_and_go(void **state)
     for (unsigned round = 0; round < 3; round++) {
         count_from_here();
         for (unsigned i = 0; i < HELD; i++) {
-            d[i] = heap_alloc(&heap, true);
+            d[i] = test_heap_alloc(&heap, true);
             assert_non_null(d[i]);
             assert_true(heap_intact(&heap, d[i]));
         }
         assert_int_equal(heap.slabs.brief_bytes, HELD * mapped(3 * MIB));
         for (unsigned turn = 0; turn < 20; turn++) { /* half of them at once */
             for (unsigned i = 0; i < HELD / 2; i++)
-                heap_free(&heap, d[i], false);
+                test_heap_free(&heap, d[i], false);
             assert_int_equal(heap.slabs.kept.bytes, HELD / 2 * mapped(3 * MIB));
             for (unsigned i = 0; i < HELD / 2; i++)
-                assert_non_null(d[i] = heap_alloc(&heap, true));
+                assert_non_null(d[i] = test_heap_alloc(&heap, true));
         }
         assert_int_equal(maps, HELD);
         assert_int_equal(unmaps, 0);
         for (unsigned i = 0; i < HELD; i++) {
-            heap_free(&heap, d[i], false);
+            test_heap_free(&heap, d[i], false);
             assert_in_range(heap.slabs.kept.bytes, 0, (HELD - 1 - i) * mapped(3 * MIB));
         }
         assert_int_equal(heap.slabs.brief_bytes, 0);
@@ -311,7 +311,7 @@ static void what_is_kept_is_wiped(void **state)
     heap.wipe = true;
     struct desc *d = grown(&heap, 2 * MIB, false);
     memset(d->pub.data, 0x5a, d->pub.cap);
-    heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false);
     assert_int_equal(heap.slabs.kept.n, 1);
     const struct region_range *kept = &heap.slabs.kept.ring[heap.slabs.kept.oldest];
     for (unsigned char *at = kept->from + 64; at < kept->to; at++)
@@ -327,7 +327,7 @@ static void a_mapping_shrinks_in_its_place(void **state)
     struct heap heap;
     heap_init(&heap, BASE);
     struct desc *d = grown(&heap, MIB, false);
-    heap_free(&heap, grown(&heap, 512 * KIB, false), false);
+    test_heap_free(&heap, grown(&heap, 512 * KIB, false), false);
     assert_int_equal(heap.slabs.kept.bytes, mapped(512 * KIB)); /* would fit too */
     unsigned char *at = d->pub.data - 64;
     assert_true(heap_shrink(&heap, d, 512 * KIB));
@@ -337,7 +337,7 @@ static void a_mapping_shrinks_in_its_place(void **state)
     assert_false(is_mapped(at + mapped(512 * KIB)));
     assert_true(heap_shrink(&heap, d, BASE));
     assert_non_null(d->slab);
-    heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false);
     heap_destroy(&heap);
 }
 
@@ -366,7 +366,7 @@ static void with_huge_pages_a_megabyte_is_no_mapping(void **state)
     heap.slabs.huge = true;
     struct desc *d = grown(&heap, MIB, false);
     assert_non_null(d->slab);
-    heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false);
     heap_destroy(&heap);
 }
 
@@ -388,14 +388,14 @@ static void all_that_is_dirty_is_within_the_limit(void **state)
             continue; /* ebb */
         if (held[i] == NULL) {
             brief[i] = test_random_below(&random, 2) == 0;
-            held[i] = heap_alloc(&heap, brief[i]);
+            held[i] = test_heap_alloc(&heap, brief[i]);
             assert_non_null(held[i]);
         } else if (test_random_below(&random, 2) == 0 && held[i]->pub.cap <= 2 * MIB) {
             assert_int_equal(heap_grow(&heap, held[i], held[i]->pub.cap + 1, 64), 0);
         } else if (held[i]->pub.cap > BASE && test_random_below(&random, 3) == 0) {
             assert_true(heap_shrink(&heap, held[i], held[i]->pub.cap > MIB ? 512 * KIB : BASE));
         } else {
-            heap_free(&heap, held[i], false);
+            test_heap_free(&heap, held[i], false);
             held[i] = NULL;
         }
         size_t brief_bytes = 0;
@@ -409,7 +409,7 @@ static void all_that_is_dirty_is_within_the_limit(void **state)
     }
     for (unsigned i = 0; i < HELD; i++)
         if (held[i] != NULL)
-            heap_free(&heap, held[i], false);
+            test_heap_free(&heap, held[i], false);
     heap_purge(&heap);
     assert_int_equal(heap.slabs.brief_bytes, 0);
     assert_int_equal(heap.slabs.kept.bytes, 0);

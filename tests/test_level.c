@@ -12,6 +12,7 @@
 #include "cache.c"
 
 #include "support/accounts.h"
+#include "support/blocks.h"
 #include "support/hands.h"
 
 enum { CAPACITY = 256, CACHED = 8, NEVER = INT_MAX };
@@ -504,6 +505,7 @@ static void live_is_never_negative(void **state)
 
 int main(void)
 {
+    test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_owner_is_seen_before_or_after_its_call),
         cmocka_unit_test(a_reader_that_a_call_meets_sees_before_or_after_it),

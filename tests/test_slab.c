@@ -71,6 +71,8 @@ static struct slot take_from(struct slabs *slabs, unsigned lane, bool brief)
     const struct slab_request request = {&slabs->classes[SLAB_BASE], STRIDE, lane, brief};
     slot.at = slab_take(slabs, &request, &slot.slab);
     assert_non_null(slot.at);
+    if (shadow_on()) /* there is no heap to hand it out */
+        shadow_open(slot.at, STRIDE);
     return slot;
 }
 

@@ -4,7 +4,7 @@
  *
  * The CPU that a call runs on is what the test says; locks are counted, and the system's memory can end.
  */
-#include "support/support.h"
+#include "support/blocks.h"
 
 #include "heap.h"
 #include "region.h"
@@ -63,7 +63,7 @@ static void heap_init(struct heap *heap, size_t base)
 
 static struct desc *alloc(struct heap *heap, bool brief)
 {
-    struct desc *d = heap_alloc(heap, brief);
+    struct desc *d = test_heap_alloc(heap, brief);
     assert_non_null(d);
     assert_int_equal(d->pub.cap, heap->base);
     assert_true(heap_intact(heap, d));
@@ -79,7 +79,7 @@ static void alloc_all(struct heap *heap, struct desc **d, unsigned n)
 static void free_all(struct heap *heap, struct desc **d, unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
-        heap_free(heap, d[i], false);
+        test_heap_free(heap, d[i], false);
 }
 
 /* Opens the lane of this CPU and puts n bypass buffers there. */
@@ -107,15 +107,15 @@ static void a_bypass_buffer_comes_back_without_a_lock(void **state)
     struct heap heap;
     heap_init(&heap, BASE);
     struct desc *d = alloc(&heap, true);
-    heap_free(&heap, d, false); /* the first one opens the lane */
+    test_heap_free(&heap, d, false); /* the first one opens the lane */
     d = alloc(&heap, true);
     locks = 0;
     for (int i = 0; i < 10; i++) {
-        heap_free(&heap, d, false);
+        test_heap_free(&heap, d, false);
         assert_ptr_equal(alloc(&heap, true), d);
     }
     assert_int_equal(locks, 0);
-    heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false);
     assert_ptr_not_equal(alloc(&heap, false), d); /* it is for bypass buffers, which are soon given back */
     heap_destroy(&heap);
 }
@@ -129,9 +129,9 @@ static void others_are_not_stashed(void **state)
     stash(&heap, 0);
     assert_int_equal(heap_grow(&heap, grown, BASE + 1, 0), 0);
     locks = 0;
-    heap_free(&heap, pooled, false);
-    heap_free(&heap, grown, false);
-    heap_free(&heap, deferred, true);
+    test_heap_free(&heap, pooled, false);
+    test_heap_free(&heap, grown, false);
+    test_heap_free(&heap, deferred, true);
     assert_int_equal(locks, 3);
     assert_int_equal(stashed(&heap), 0);
     heap_destroy(&heap);
@@ -147,7 +147,7 @@ static void a_block_from_a_hook_goes_back_to_it(void **state)
     heap.free = test_blocks_free;
     heap.ctx = &blocks;
     for (int i = 0; i < 3; i++) {
-        heap_free(&heap, alloc(&heap, true), false);
+        test_heap_free(&heap, alloc(&heap, true), false);
         assert_int_equal(atomic_load(&blocks.count), 0);
     }
     assert_int_equal(atomic_load(&blocks.errors), 0);
@@ -160,7 +160,7 @@ static void a_large_block_is_not_stashed(void **state)
     struct heap heap;
     heap_init(&heap, (size_t)128 << 10); /* in a slab, but too large to be set aside */
     for (int i = 0; i < 3; i++)
-        heap_free(&heap, alloc(&heap, true), false);
+        test_heap_free(&heap, alloc(&heap, true), false);
     assert_int_equal(heap.slabs.aside_bytes, 0);
     heap_destroy(&heap);
 }
@@ -176,7 +176,7 @@ static void a_lane_has_few_places(void **state)
     locks = 0;
     free_all(&heap, d, PLACES);
     assert_int_equal(locks, 0);
-    heap_free(&heap, d[PLACES], false);
+    test_heap_free(&heap, d[PLACES], false);
     assert_int_equal(locks, 1);
     assert_int_equal(stashed(&heap), PLACES);
     heap_destroy(&heap);
@@ -228,7 +228,7 @@ static void what_is_stashed_counts_as_dirty(void **state)
             if (left < MANY && test_random_below(&random, 3) == 0)
                 d[left++] = alloc(&heap, true);
             else
-                heap_free(&heap, d[--left], false);
+                test_heap_free(&heap, d[--left], false);
             within_limit(&heap, left * (size_t)(BASE + 64));
         }
         assert_int_equal(heap.slabs.aside_bytes, LANES * PLACES * (size_t)(BASE + 64));
@@ -249,7 +249,7 @@ static void memory_that_is_stashed_is_for_all_when_there_is_no_other(void **stat
     cpu = 1;
     no_memory = true;
     size_t n = 0;
-    for (; heap_alloc(&heap, false) != NULL; n++)
+    for (; test_heap_alloc(&heap, false) != NULL; n++)
         ;
     assert_int_equal(n, SLAB_BYTES / (BASE + 64)); /* every slot of the slab, also the one in the other lane */
     no_memory = false;
@@ -276,10 +276,10 @@ static void a_smaller_block_comes_out_of_the_stash(void **state)
     assert_true(heap_intact(&heap, grown));
     for (size_t i = 1; i < n; i++)
         assert_ptr_not_equal(d[i]->pub.data, grown->pub.data);
-    assert_null(heap_alloc(&heap, true)); /* the stash has it no more */
+    assert_null(test_heap_alloc(&heap, true)); /* the stash has it no more */
 
     assert_int_equal(heap_grow(&heap, grown, cap, 0), 0); /* into the slot of before, which is free again */
-    assert_non_null(heap_alloc(&heap, false));
+    assert_non_null(test_heap_alloc(&heap, false));
     const struct desc before = *grown;
     assert_false(heap_shrink(&heap, grown, BASE)); /* there is none any more: all is as it was */
     assert_ptr_equal(grown->pub.data, before.pub.data);
@@ -327,7 +327,7 @@ static void what_is_stashed_is_wiped(void **state)
     stash(&heap, 0);
     struct desc *d = alloc(&heap, true);
     memset(d->pub.data, 0x5a, BASE);
-    heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false);
     assert_non_null(d->pub.data); /* it is in the stash, with its block */
     for (size_t i = 0; i < BASE; i++)
         assert_int_equal(d->pub.data[i], 0);
@@ -341,11 +341,11 @@ static void a_lock_that_is_taken_is_tried_again_and_then_waited_for(void **state
     heap_init(&heap, BASE);
     locks = 0;
     busy = 3;
-    heap_free(&heap, alloc(&heap, false), false);
+    test_heap_free(&heap, alloc(&heap, false), false);
     assert_int_equal(busy, 0);
     assert_int_equal(locks, 2);
     busy = INT_MAX; /* for ever: it is waited for */
-    heap_free(&heap, alloc(&heap, false), false);
+    test_heap_free(&heap, alloc(&heap, false), false);
     assert_in_range(busy, INT_MAX - 1000, INT_MAX - 2);
     assert_int_equal(locks, 4);
     busy = 0;
@@ -369,14 +369,14 @@ static void come_and_go(void *arg, unsigned index)
         const size_t i = test_random_below(&random, HELD);
         cpu = (unsigned)test_random_below(&random, 2);
         if (held[i] == NULL) {
-            held[i] = heap_alloc(&load->heap, true);
+            held[i] = test_heap_alloc(&load->heap, true);
             if (!thread_check(held[i] != NULL))
                 return;
             test_fill(held[i]->pub.data, 64, (uint64_t)index << 32 | i);
         } else {
             thread_check(test_filled(held[i]->pub.data, 64, (uint64_t)index << 32 | i));
             thread_check(heap_intact(&load->heap, held[i]));
-            heap_free(&load->heap, held[i], false);
+            test_heap_free(&load->heap, held[i], false);
             held[i] = NULL;
         }
         if (index == 0 && turn % 500 == 0)
@@ -384,7 +384,7 @@ static void come_and_go(void *arg, unsigned index)
     }
     for (unsigned i = 0; i < HELD; i++)
         if (held[i] != NULL)
-            heap_free(&load->heap, held[i], false);
+            test_heap_free(&load->heap, held[i], false);
 }
 
 static void threads_share_lanes(void **state)

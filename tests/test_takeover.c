@@ -8,6 +8,8 @@
  */
 #include "support/takeover_scene.h"
 
+#include "support/blocks.h"
+
 /* ---- a get that finds the cap reached ---- */
 
 enum way { GET, TRY_GET, TIMED, BULK, WAYS };
@@ -279,6 +281,7 @@ static void idle_bytes_are_used_to_the_byte(void **state)
 
 int main(void)
 {
+    test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_thread_gets_all_that_idles_with_sixteen_that_sleep),
         cmocka_unit_test(the_same_with_grown_buffers),

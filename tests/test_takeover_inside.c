@@ -8,6 +8,8 @@
  */
 #include "support/takeover_scene.h"
 
+#include "support/blocks.h"
+
 /* ---- owners that were stopped inside ---- */
 
 static void trim_skips_an_owner_that_is_inside_and_gets_it_later(void **state)
@@ -299,6 +301,7 @@ static void a_flush_that_finds_the_gate_closed_flushes_all_the_same(void **state
 
 int main(void)
 {
+    test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trim_skips_an_owner_that_is_inside_and_gets_it_later),
         cmocka_unit_test(trim_waits_for_an_owner_that_soon_gets_on),

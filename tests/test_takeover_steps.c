@@ -13,6 +13,7 @@
 #include "cache.c"
 #include "pool.c"
 
+#include "support/blocks.h"
 #include "support/hands.h"
 
 enum { CAPACITY = 256, CAP = 6, CACHED = 4, GROWN = 2 * CAPACITY, NEVER = INT_MAX };
@@ -402,6 +403,7 @@ static void what_an_owner_saw_before_the_gate_opened_it_does_not_use_after_that(
 
 int main(void)
 {
+    test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whenever_its_cache_is_taken_a_call_does_what_it_says),
         cmocka_unit_test(no_byte_of_max_idle_bytes_is_lost),

@@ -40,6 +40,7 @@ static bufferpool_t *pool_of_one_buffer_caches(test_blocks_t *blocks)
 static uint64_t take_mark(const bufferpool_buf_t *buf)
 {
     const uint64_t *words = (const uint64_t *)(const void *)buf->data;
+    test_know_bytes(buf);
     const uint64_t mark = words[0];
     for (size_t i = 1; i < WORDS; i++)
         thread_check(words[i] == mark);
@@ -187,6 +188,7 @@ static void bytes_survive_the_way_through_the_depot(void **state)
     for (size_t k = 0; k < 4; k++) {
         bufs[k] = bufferpool_get(pool);
         assert_true(bufs[k]->cap >= 2000);
+        test_know_bytes(bufs[k]);
         for (unsigned i = 0; i < 4; i++)
             found |= (unsigned)test_filled(bufs[k]->data, bufs[k]->cap, i) << i;
     }

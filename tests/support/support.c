@@ -11,6 +11,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#endif
+#endif
 
 /* ---- options of the sanitizers ---- */
 
@@ -566,6 +571,15 @@ void test_widen_addresses(void)
 static unsigned char fill_byte(size_t i, uint64_t seed)
 {
     return (unsigned char)((i * 31 + (i >> 8) * 7 + seed * 131 + 17) & 0xff);
+}
+
+void test_know_bytes(const bufferpool_buf_t *buf)
+{
+#ifdef VALGRIND_MAKE_MEM_DEFINED
+    (void)VALGRIND_MAKE_MEM_DEFINED(buf->data, buf->cap);
+#else
+    (void)buf;
+#endif
 }
 
 void test_fill(unsigned char *data, size_t n, uint64_t seed)

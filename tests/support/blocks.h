@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * blocks.h - buffers straight from a heap, whose block the test may touch although no pool handed it out; and the library's
+ * own look at one that nobody holds. For tests with INTERNAL.
+ */
+#ifndef TEST_BLOCKS_H
+#define TEST_BLOCKS_H
+
+#include "support.h"
+
+#include "heap.h"
+#include "registry.h"
+
+/* heap_alloc, as a pool does it. */
+static inline struct desc *test_heap_alloc(struct heap *heap, bool brief)
+{
+    struct desc *d = heap_alloc(heap, brief);
+    if (d != NULL && shadow_on())
+        heap_show(heap, d, false);
+    return d;
+}
+
+/* heap_free, likewise. */
+static inline void test_heap_free(struct heap *heap, struct desc *d, bool defer)
+{
+    if (shadow_on())
+        heap_hide(heap, d);
+    heap_free(heap, d, defer);
+}
+
+/* For tests of what the fast path does: memcheck is not told of blocks, so that gates open under it too. To be called before
+ * the first pool is made. */
+static inline void test_tell_memcheck_nothing(void)
+{
+    registry_lock();
+    modes_init();
+    store_relaxed(&modes, load_relaxed(&modes) & ~(unsigned)MODE_MEMCHECK);
+    registry_unlock();
+}
+
+#endif
