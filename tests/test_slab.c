@@ -4,7 +4,7 @@
  *
  * Whether a page is resident is asked of the kernel (mincore).
  */
-#include "support/support.h"
+#include "support/blocks.h"
 
 #include "heap.h"
 #include "region.h"
@@ -524,7 +524,7 @@ static void blocks_grow_through_classes_and_mappings(void **state)
     (void)state;
     struct heap heap;
     heap_init(&heap, 100);
-    struct desc *d = heap_alloc(&heap, false);
+    struct desc *d = test_heap_alloc(&heap, false);
     assert_non_null(d);
     assert_int_equal(d->pub.cap, 100);
     test_fill(d->pub.data, 100, 1);
@@ -544,7 +544,7 @@ static void blocks_grow_through_classes_and_mappings(void **state)
     assert_int_equal(heap_grow(&heap, d, HEAP_CAP_MAX, 0), ENOMEM);
     test_widen_addresses();
     assert_true(test_filled(d->pub.data, 100, 1));
-    heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false);
     heap_purge(&heap);
     assert_null(heap.slabs.spans);
     heap_destroy(&heap);
@@ -556,13 +556,13 @@ static void huge_pages_are_asked_for_in_whole(void **state)
     struct heap heap;
     heap_init(&heap, 32768);
     heap.slabs.huge = true;
-    struct desc *d = heap_alloc(&heap, false);
+    struct desc *d = test_heap_alloc(&heap, false);
     assert_non_null(d);
     assert_true(((uintptr_t)d->slab->base & (((uintptr_t)2 << 20) - 1)) == 0);
     memset(d->pub.data, 1, d->pub.cap);
     assert_int_equal(heap_grow(&heap, d, (size_t)5 << 20, 32768), 0);
     memset(d->pub.data, 1, d->pub.cap);
-    heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false);
     heap_destroy(&heap);
 }
 
@@ -580,7 +580,7 @@ static void make_and_free(void *arg, unsigned index)
     for (size_t turn = 0; turn < load->turns; turn++) {
         size_t i = test_random_below(&random, HELD);
         if (held[i] == NULL) {
-            held[i] = heap_alloc(&load->heap, turn % 3 == 0);
+            held[i] = test_heap_alloc(&load->heap, turn % 3 == 0);
             if (!thread_check(held[i] != NULL))
                 return;
             if (turn % 5 == 0)
@@ -591,7 +591,7 @@ static void make_and_free(void *arg, unsigned index)
             thread_check(test_filled(held[i]->pub.data, 64, (uint64_t)index << 32 | i));
             thread_check(held[i]->pub.data[held[i]->pub.cap - 1] == (unsigned char)index);
             thread_check(heap_intact(&load->heap, held[i]));
-            heap_free(&load->heap, held[i], turn % 2 == 0);
+            test_heap_free(&load->heap, held[i], turn % 2 == 0);
             held[i] = NULL;
         }
         if (turn % 1000 == 0)
@@ -599,7 +599,7 @@ static void make_and_free(void *arg, unsigned index)
     }
     for (unsigned i = 0; i < HELD; i++)
         if (held[i] != NULL)
-            heap_free(&load->heap, held[i], false);
+            test_heap_free(&load->heap, held[i], false);
 }
 
 static void threads_share_slabs(void **state)

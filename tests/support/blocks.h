@@ -28,6 +28,17 @@ static inline void test_heap_free(struct heap *heap, struct desc *d, bool defer)
     heap_free(heap, d, defer);
 }
 
+/* heap_shrink of a buffer that is held before and after. */
+static inline bool test_heap_shrink(struct heap *heap, struct desc *d, size_t cap)
+{
+    if (shadow_on())
+        heap_hide(heap, d);
+    const bool shrunk = heap_shrink(heap, d, cap);
+    if (shadow_on())
+        heap_show(heap, d, false);
+    return shrunk;
+}
+
 /* For tests of what the fast path does: memcheck is not told of blocks, so that gates open under it too. To be called before
  * the first pool is made. */
 static inline void test_tell_memcheck_nothing(void)
