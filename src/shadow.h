@@ -42,10 +42,13 @@
 #endif
 
 /* Whether anybody wants to know. */
-static inline bool shadow_on(void)
-{
-    return SHADOW_ASAN || (SHADOW_MEMCHECK && modes_have(MODE_MEMCHECK));
-}
+#if SHADOW_ASAN
+#define shadow_on() true
+#elif SHADOW_MEMCHECK
+#define shadow_on() modes_have(MODE_MEMCHECK)
+#else
+#define shadow_on() false
+#endif
 
 #if SHADOW_ASAN || SHADOW_MEMCHECK
 

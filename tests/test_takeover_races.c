@@ -38,6 +38,7 @@ static _Atomic(uint64_t) *stamp_of(const bufferpool_buf_t *buf)
 /* Relaxed, so that it is the library alone that orders what two holders do with the bytes. */
 static void hold(bufferpool_buf_t *buf, uint64_t who)
 {
+    test_know_bytes(buf);
     const uint64_t before = atomic_exchange_explicit(stamp_of(buf), HELD | who, memory_order_relaxed);
     thread_check((before & UINT64_C(0xffff000000000000)) != HELD);
     memset(buf->data + 8, (int)who, 56);

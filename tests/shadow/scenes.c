@@ -366,8 +366,11 @@ static void use_pool(bufferpool_t *pool, bool fork_too)
 
 static void no_mistake(void)
 {
-    use_pool(make(1001, 0, 0, false), true);
-    use_pool(make(32768, BUFFERPOOL_ZERO, 8, false), true);
+    /* a child loses a hook's block that another thread was making, and without a pool every block is one */
+    const char *debug = getenv("BUFFERPOOL_DEBUG");
+    const bool fork_too = debug == NULL || strcmp(debug, "nopool") != 0;
+    use_pool(make(1001, 0, 0, false), fork_too);
+    use_pool(make(32768, BUFFERPOOL_ZERO, 8, false), fork_too);
     use_pool(make(3000, 0, 8, true), false);
     use_pool(make(3000, BUFFERPOOL_ZERO, 0, true), false);
     use_pool(make((size_t)2 << 20, 0, 4, false), false);
@@ -379,7 +382,7 @@ static void no_mistake(void)
     fill(buf);
     scene_put(buf);
     buf = scene_get(pool);
-    CHECK(getenv("BUFFERPOOL_DEBUG") != NULL || buf->data[17] == 0);
+    CHECK(debug != NULL || buf->data[17] == 0);
     scene_put(buf);
     CHECK(bufferpool_destroy(pool) == 0);
     /* any address may be asked about */
