@@ -508,6 +508,7 @@ static void the_old_block_is_wiped_whole_and_so_is_the_new(void **state)
                 assert_true(all_zero(buf->data, buf->cap));
                 /* what a mapping gave away comes back as fresh memory */
                 assert_int_equal(bufferpool_buf_reserve(buf, 8 * base), 0);
+                test_know_bytes(buf);
                 assert_true(hooked || base < MIB || all_zero(buf->data, buf->cap));
                 bufferpool_put(buf);
                 destroy_empty(pool, &blocks);

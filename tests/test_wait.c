@@ -6,6 +6,7 @@
  * it acts, and joins; a wake-up that is lost shows as a hang, which ctest ends. Times are only ever compared with what
  * they must be at least.
  */
+#include "support/blocks.h"
 #include "support/laws.h"
 
 #include "pool.h"
@@ -1034,6 +1035,7 @@ static void nor_among_calls_of_every_kind(void **state)
 
 int main(void)
 {
+    test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_child_is_rid_of_those_who_wait),
         cmocka_unit_test(below_the_cap_it_does_not_wait),

@@ -368,9 +368,9 @@ static void no_mistake(void)
 {
     /* a child loses a hook's block that another thread was making, and without a pool every block is one */
     const char *debug = getenv("BUFFERPOOL_DEBUG");
-    const bool fork_too = debug == NULL || strcmp(debug, "nopool") != 0;
-    use_pool(make(1001, 0, 0, false), fork_too);
-    use_pool(make(32768, BUFFERPOOL_ZERO, 8, false), fork_too);
+    const bool pooled = debug == NULL || strcmp(debug, "nopool") != 0;
+    use_pool(make(1001, 0, 0, false), pooled);
+    use_pool(make(32768, BUFFERPOOL_ZERO, 8, false), pooled);
     use_pool(make(3000, 0, 8, true), false);
     use_pool(make(3000, BUFFERPOOL_ZERO, 0, true), false);
     use_pool(make((size_t)2 << 20, 0, 4, false), false);
@@ -385,10 +385,12 @@ static void no_mistake(void)
     CHECK(debug != NULL || buf->data[17] == 0);
     scene_put(buf);
     CHECK(bufferpool_destroy(pool) == 0);
-    /* any address may be asked about */
+    /* any address may be asked about; without a pool memcheck is told nothing of that */
     static uint64_t words[8];
     uint64_t *block = malloc(64);
-    CHECK(block != NULL && bufferpool_buf_from_data(block) == NULL && bufferpool_buf_from_data(&words[4]) == NULL);
+    CHECK(block != NULL);
+    CHECK(!pooled || bufferpool_buf_from_data(block) == NULL);
+    CHECK(bufferpool_buf_from_data(&words[4]) == NULL);
     free(block);
 }
 
