@@ -202,6 +202,13 @@ static void overrun_mapped(void)
     scene_write(buf->data + buf->cap);
 }
 
+static void overrun_large(void)
+{
+    bufferpool_buf_t *buf = scene_get(make((size_t)2 << 20, 0, 0, false));
+    scene_write(buf->data + buf->cap - 1);
+    scene_write(buf->data + buf->cap);
+}
+
 static void underrun(void)
 {
     bufferpool_buf_t *buf = scene_get(NULL);
@@ -410,11 +417,25 @@ static const struct scene {
     {                                                                                                                  \
 #name, name                                                                                                    \
     }
-    SCENE(read_after_put), SCENE(write_after_put), SCENE(bypass_after_put),        SCENE(grown_after_put),
-    SCENE(hook_after_put), SCENE(wiped_after_put), SCENE(write_after_growth),      SCENE(overrun),
-    SCENE(overrun_odd),    SCENE(overrun_grown),   SCENE(overrun_mapped),          SCENE(underrun),
-    SCENE(undefined),      SCENE(undefined_again), SCENE(undefined_beyond_growth), SCENE(held_at_exit),
-    SCENE(no_mistake),     SCENE(pairs),
+    SCENE(read_after_put),
+    SCENE(write_after_put),
+    SCENE(bypass_after_put),
+    SCENE(grown_after_put),
+    SCENE(hook_after_put),
+    SCENE(wiped_after_put),
+    SCENE(write_after_growth),
+    SCENE(overrun),
+    SCENE(overrun_odd),
+    SCENE(overrun_grown),
+    SCENE(overrun_mapped),
+    SCENE(overrun_large),
+    SCENE(underrun),
+    SCENE(undefined),
+    SCENE(undefined_again),
+    SCENE(undefined_beyond_growth),
+    SCENE(held_at_exit),
+    SCENE(no_mistake),
+    SCENE(pairs),
 };
 
 int main(int argc, char **argv)
