@@ -113,8 +113,10 @@ void modes_init(void)
             found |= read_word(at, n);
         at += n + (at[n] != '\0');
     }
-    if ((found & MODE_NOPOOL) == 0 && shadow_under_memcheck()) /* what malloc gives it knows by itself */
+    if ((found & MODE_NOPOOL) == 0 && shadow_under_memcheck()) { /* what malloc gives it knows by itself */
         found |= MODE_MEMCHECK;
+        found &= ~(unsigned)MODE_POISON; /* it finds what that would, and to look at what it guards is slow */
+    }
     store_relaxed(&modes, found);
     errno = saved_errno;
 }
