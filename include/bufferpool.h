@@ -74,6 +74,10 @@
  *     fail=N        every Nth allocation of a block fails: get with ENOMEM, growth too
  *     chaos         a thread's cache hands out in no order, and a quarter of the puts frees (drops_idle_limit)
  *
+ *     In a build with AddressSanitizer, and under valgrind's memcheck, a buffer's bytes can be touched from get to put and not
+ *     beyond cap, without any switch: what else is done with them these tools report. Under memcheck they are undefined after
+ *     get (with BUFFERPOOL_ZERO and after a put, zero), each get and put takes the slow path, and poison is left to it.
+ *
  * Threads, fork, signals, unloading
  *
  *     A thread's caches go to the depots when it exits; get and put still work in thread-specific-data
