@@ -56,7 +56,8 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     heap->alloc = config->alloc;
     heap->free = config->free;
     heap->ctx = config->ctx;
-    watch_configure(heap);
+    if (MODES_BUILT)
+        watch_configure(heap);
     heap->slabs.huge = (config->flags & BUFFERPOOL_HUGEPAGES) != 0;
     pthread_mutex_init(&heap->slabs.lock, NULL);
     store_relaxed(&pool->max_live, depot_cap(config->max_live));
@@ -76,7 +77,8 @@ bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
     *pool = (bufferpool_t){0};
 
     registry_lock();
-    watch_init();
+    if (MODES_BUILT)
+        watch_init();
     pool_configure(pool, &resolved);
     bool added = registry_add(pool, resolved.name);
     if (added)
@@ -108,7 +110,8 @@ int bufferpool_destroy(bufferpool_t *pool)
     if (is_busy(pool))
         return EBUSY;
     background_end(pool);
-    watch_destroy(pool);
+    if (MODES_BUILT)
+        watch_destroy(pool);
     registry_lock();
     tls_cache_forget(pool);
     registry_remove(pool);

@@ -12,11 +12,26 @@
 #include "registry.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+void debug_say(const char *text, size_t length)
+{
+    while (length > 0) {
+        const ssize_t written = write(STDERR_FILENO, text, length);
+        if (written < 0 && errno != EINTR)
+            return;
+        if (written > 0) {
+            text += written;
+            length -= (size_t)written;
+        }
+    }
+}
 
 /* Whatever comes of it, abort() follows: so neither a cancellation nor a pipe that nobody reads may end the thread here. */
 static void prepare(void)
@@ -47,7 +62,7 @@ static void say_turn(const char *what, uintptr_t by, uint32_t tid, uint64_t ago_
     int length = snprintf(line, sizeof(line), "libbufferpool:   %s by %s, %s, %" PRIu64 ".%06u s ago\n", what, place,
                           thread, us / 1000000, (unsigned)(us % 1000000));
     if (length > 0)
-        modes_say(line, (size_t)length);
+        debug_say(line, (size_t)length);
 }
 
 /* Who got and who put the buffer last, as far as that was recorded, in this order. */
@@ -71,8 +86,8 @@ _Noreturn void misuse(const char *function, const void *address, const bufferpoo
     int length = snprintf(line, sizeof(line), "libbufferpool: %s: %p: %s (pool %s)\n", function, address, what, name);
     prepare();
     if (length > 0)
-        modes_say(line, (size_t)length);
-    if (pool != NULL && modes_have(MODES_WATCH) && desc_aligned(address) &&
+        debug_say(line, (size_t)length);
+    if (modes_have(MODES_WATCH) && pool != NULL && desc_aligned(address) &&
         desc_table_covers(&pool->heap.table, address) && desc_table_has(&pool->heap.table, address))
         say_history(pool, address);
     abort();

@@ -12,6 +12,9 @@
 /* The pool's name, as much of it as is shown, and all in one line. */
 void pool_shown_name(const bufferpool_t *pool, char name[POOL_NAME_SHOWN + 1]);
 
+/* Writes to stderr, whatever becomes of it. */
+void debug_say(const char *text, size_t length);
+
 /* Writes one line to stderr that names the public function, the address, the pool (NULL: unknown) and what is wrong, with what
  * the debug modes recorded of the buffer if that is the address; and aborts. The caller may hold any lock. */
 _Noreturn void misuse(const char *function, const void *address, const bufferpool_t *pool, const char *what);

@@ -159,7 +159,7 @@ static char *write_table(size_t *n, size_t *length)
                       "pool: got by, oldest one's thread");
         for (size_t i = 0; i < holders.n; i++)
             print(to, &holders.all[i], now_ns);
-        if (!modes_have(MODES_WATCH))
+        if (MODES_BUILT && !modes_have(MODES_WATCH))
             (void)fputs("Who got them is recorded with BUFFERPOOL_DEBUG=holders in the environment.\n", to);
         const bool failed = ferror(to) != 0;
         if (fclose(to) != 0 || failed) {
@@ -194,8 +194,8 @@ void holders_say(void)
     size_t n, length;
     char *text = write_table(&n, &length);
     if (text != NULL && n > 0) {
-        modes_say(heading, sizeof(heading) - 1);
-        modes_say(text, length);
+        debug_say(heading, sizeof(heading) - 1);
+        debug_say(text, length);
     }
     free(text);
 }

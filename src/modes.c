@@ -4,13 +4,13 @@
  */
 #include "modes.h"
 
+#include "debug.h"
 #include "shadow.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define VARIABLE "BUFFERPOOL_DEBUG"
 
@@ -36,19 +36,6 @@ static uint32_t quarantine_size, fail_every;
 static _Atomic(uint32_t) allocations; /* so far, modulo 2^32 */
 static _Atomic(uint64_t) drawn;       /* random numbers */
 
-void modes_say(const char *text, size_t length)
-{
-    while (length > 0) {
-        const ssize_t written = write(STDERR_FILENO, text, length);
-        if (written < 0 && errno != EINTR)
-            return;
-        if (written > 0) {
-            text += written;
-            length -= (size_t)written;
-        }
-    }
-}
-
 /* `what` is wrong with the n bytes at `word`. */
 static void warn(const char *word, size_t n, const char *what)
 {
@@ -56,7 +43,7 @@ static void warn(const char *word, size_t n, const char *what)
     const int shown = n < 64 ? (int)n : 64;
     const int length = snprintf(line, sizeof(line), "libbufferpool: " VARIABLE ": '%.*s' %s\n", shown, word, what);
     if (length > 0)
-        modes_say(line, (size_t)length);
+        debug_say(line, (size_t)length);
 }
 
 /* The number that the text from `at` to `end` is, 1 to NUMBER_MAX; 0: it is none. */
@@ -128,7 +115,7 @@ uint32_t modes_quarantine(void)
 
 bool modes_fail_now(void)
 {
-    return modes_have(MODE_FAIL) && (add_relaxed(&allocations, 1) + 1) % fail_every == 0;
+    return (add_relaxed(&allocations, 1) + 1) % fail_every == 0;
 }
 
 uint32_t modes_random(uint32_t n)

@@ -36,10 +36,15 @@ enum mode {
  * has it from somebody who came after that. */
 extern _Atomic(unsigned) modes;
 
-static inline bool modes_have(unsigned any)
-{
-    return unlikely((load_relaxed(&modes) & any) != 0);
-}
+/* -DBUFFERPOOL_NO_DEBUG_MODES leaves them out, with modes.c, watch.c, quarantine.c and summary.c: what is called where this is
+ * 0, or modes_have says no, need not be there. */
+#if defined(BUFFERPOOL_NO_DEBUG_MODES)
+#define MODES_BUILT 0
+#else
+#define MODES_BUILT 1
+#endif
+
+#define modes_have(any) (MODES_BUILT && unlikely((load_relaxed(&modes) & (any)) != 0))
 
 /* Reads the environment, unless that was done. The registry's lock is held. */
 void modes_init(void);
@@ -47,13 +52,10 @@ void modes_init(void);
 /* N of quarantine=N. */
 uint32_t modes_quarantine(void);
 
-/* Whether the allocation that is about to be made is to fail. Any thread. */
+/* With MODE_FAIL, whether the allocation that is about to be made is to fail. Any thread. */
 bool modes_fail_now(void);
 
 /* A number below n, for MODE_CHAOS: the same sequence in every run. Any thread. */
 uint32_t modes_random(uint32_t n);
-
-/* Writes to stderr, whatever becomes of it. */
-void modes_say(const char *text, size_t length);
 
 #endif

@@ -68,7 +68,9 @@ void pool_free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char
 
 static struct desc *make_buffer(bufferpool_t *pool, enum desc_state state)
 {
-    struct desc *d = modes_fail_now() ? NULL : heap_alloc(&pool->heap, state == STATE_BYPASS);
+    if (modes_have(MODE_FAIL) && modes_fail_now())
+        return NULL;
+    struct desc *d = heap_alloc(&pool->heap, state == STATE_BYPASS);
     if (d == NULL)
         return NULL;
     if (modes_have(MODES_WATCH))

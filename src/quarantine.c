@@ -82,10 +82,3 @@ size_t quarantine_release(bufferpool_t *pool, const char *caller)
     }
     return freed;
 }
-
-void quarantine_reset(struct quarantine *quarantine)
-{
-    quarantine->n = 0;
-    store_relaxed(&quarantine->count, 0);
-    store_relaxed(&quarantine->bytes, 0);
-}

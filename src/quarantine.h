@@ -33,6 +33,11 @@ struct desc *quarantine_take(bufferpool_t *pool);
 size_t quarantine_release(bufferpool_t *pool, const char *caller);
 
 /* In the child after fork, which finds them by their words. */
-void quarantine_reset(struct quarantine *quarantine);
+static inline void quarantine_reset(struct quarantine *quarantine)
+{
+    quarantine->n = 0;
+    store_relaxed(&quarantine->count, 0);
+    store_relaxed(&quarantine->bytes, 0);
+}
 
 #endif

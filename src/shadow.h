@@ -34,7 +34,7 @@
 #define SHADOW_ASAN 1
 #endif
 #endif
-#if !SHADOW_ASAN && !defined(BUFFERPOOL_NO_VALGRIND) && defined(__has_include)
+#if !SHADOW_ASAN && MODES_BUILT && !defined(BUFFERPOOL_NO_VALGRIND) && defined(__has_include)
 #if __has_include(<valgrind/memcheck.h>)
 #undef SHADOW_MEMCHECK
 #define SHADOW_MEMCHECK 1

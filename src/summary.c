@@ -49,5 +49,5 @@ void summary_say(const bufferpool_t *pool, const char *when)
         to += *from == '?' && *number == 0 ? snprintf(to, room, "none") : snprintf(to, room, "%" PRIu64, *number);
         number++;
     }
-    modes_say(text, (size_t)(to - text));
+    debug_say(text, (size_t)(to - text));
 }

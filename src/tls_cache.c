@@ -89,7 +89,8 @@ static void thread_end(void *value)
 __attribute__((destructor)) static void library_end(void)
 {
     background_stop();
-    watch_end();
+    if (MODES_BUILT)
+        watch_end();
     registry_lock();
     if (key_made)
         pthread_key_delete(key);
@@ -207,7 +208,8 @@ struct cache *tls_cache_own(bufferpool_t *pool)
 
     takeover_init();
     registry_lock();
-    watch_init();
+    if (MODES_BUILT)
+        watch_init();
     bool ready = fork_handlers_install();
     tls_entry *entry = ready ? entry_make(pool->slot) : NULL;
     c = entry != NULL ? cache_acquire(pool) : NULL;

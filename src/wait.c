@@ -79,7 +79,7 @@ static void serve_all(bufferpool_t *pool)
 {
     while (pool->waiters.first != NULL) {
         struct wait_result result = {take_from_depot(pool), false};
-        if (result.d == NULL && modes_have(MODE_QUARANTINE) && (result.d = quarantine_take(pool)) != NULL)
+        if (modes_have(MODE_QUARANTINE) && result.d == NULL && (result.d = quarantine_take(pool)) != NULL)
             cache_moved(pool, &pool->shared, -1); /* who waits will count it */
         if (result.d == NULL)
             result.reserved = depot_reserve(&pool->depot, &pool->max_live);

@@ -214,7 +214,7 @@ static void write_after_put(void *arg)
     memset(buf->data, 7, buf->cap);
     unsigned char *data = buf->data + (w->at == SIZE_MAX ? buf->cap - w->n : w->at);
     place_put(buf);
-    memset(data, 0x5a, w->n);
+    test_smash(data, 0x5a, w->n);
     if (w->way != LOWER)
         bufferpool_put(w->way == GET ? NULL : other);
     go_way(w->way);
@@ -260,7 +260,7 @@ static void write_for_the_background(void *arg)
     pool = bufferpool_create(&config);
     bufferpool_buf_t *buf = place_get();
     place_put(buf);
-    buf->data[0] = 0;
+    test_smash(buf->data, 0, 1);
     poll(NULL, 0, 60000);
 }
 
@@ -297,7 +297,7 @@ static void overrun(void *arg)
     unsigned char *end = buf->data + buf->cap;
     if (o->when == ON_GET || o->when == ON_TRIM)
         place_put(buf);
-    memset(end + o->beyond, 0x41, o->n);
+    test_smash(end + o->beyond, 0x41, o->n);
     if (o->when == ON_PUT)
         place_put(buf);
     else if (o->when == ON_GROWTH)
@@ -392,7 +392,7 @@ static void smash_prefix(void *arg)
 {
     make_pool(*(const enum kind *)arg, 0);
     bufferpool_buf_t *buf = place_get();
-    buf->data[-1] ^= 1;
+    test_smash(buf->data - 8, 1, 8);
     place_put(buf);
 }
 

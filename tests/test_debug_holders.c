@@ -282,9 +282,9 @@ static void write_without_a_record(void *arg)
     atomic_store(&requests_left, 0);
     modes_check(bufferpool_get_bulk(pool, bufs, 100) == 0);
     if (arg != NULL)
-        bufs[99]->data[1001] = 1;
+        test_smash(bufs[99]->data + 1001, 1, 1);
     bufferpool_put(bufs[99]);
-    bufs[99]->data[1] = 1;
+    test_smash(bufs[99]->data + 1, 1, 1);
     atomic_store(&requests_left, LONG_MAX);
     bufferpool_trim(pool);
 }

@@ -377,14 +377,6 @@ static void a_smashed_state_is_caught(void **state)
         expect_abort(smash_state, &bits, "bufferpool_put", NULL);
 }
 
-/* AddressSanitizer would have its say first. */
-static __attribute__((noinline, no_sanitize("address"))) void smash_bytes(unsigned char *at, unsigned char with,
-                                                                          size_t n)
-{
-    for (volatile unsigned char *byte = at; byte < at + n; byte++)
-        *byte = with;
-}
-
 static void smash_prefix(void *arg)
 {
     const struct smash *smash = arg;
@@ -402,7 +394,7 @@ static void smash_prefix(void *arg)
         if (bufferpool_get(pool) != buf)
             _exit(2);
     }
-    smash_bytes(buf->data - smash->bytes, smash->with, smash->bytes);
+    test_smash(buf->data - smash->bytes, smash->with, smash->bytes);
     do_next(smash, buf);
 }
 

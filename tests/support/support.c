@@ -596,3 +596,9 @@ bool test_filled(const unsigned char *data, size_t n, uint64_t seed)
     }
     return true;
 }
+
+__attribute__((noinline, no_sanitize("address"))) void test_smash(unsigned char *at, unsigned char with, size_t n)
+{
+    for (volatile unsigned char *byte = at; byte < at + n; byte++)
+        *byte = with;
+}
