@@ -387,9 +387,22 @@ class Pool:
             outside, idle = outside + cache.moved, idle + cache.n
             counters = cache.view["counters"]
             bypass += counters[gets] - counters[drops]
-        live = (outside - idle) & MASK32
+        live = (outside - idle - self["quarantine.n"]) & MASK32
         live = min(live, self.counts()[0]) if live < 1 << 31 else 0
         return live, idle, max(bypass, 0)
+
+    # -- put buffers that are held back; quarantine.h --
+
+    def held_back(self):
+        """Addresses of the handles, the oldest first."""
+        size, n = self["quarantine.size"], self["quarantine.n"]
+        if n > size or self["quarantine.oldest"] >= max(size, 1):
+            raise Damaged("the quarantine has %d of %d, the oldest at %d" % (n, size, self["quarantine.oldest"]))
+        if n == 0:
+            return []
+        word = self.library.word
+        ring = numbers(read(self["quarantine.ring"], size * word, "quarantine"), word, self.library.order)
+        return [ring[(self["quarantine.oldest"] + i) % size] for i in range(n)]
 
     # -- those who wait; wait.c --
 
@@ -622,8 +635,8 @@ class Command(gdb.Command):
 class Pools(Command):
     """List the pools: bufferpool pools [POOL]
 
-    As bufferpool_stats has them: live is the buffers that callers hold, idle those in thread caches and in the depot, bypass
-    those beyond the cap. POOL is a name, a slot or an address."""
+    As bufferpool_stats has them: live is the buffers that callers hold, idle those in thread caches and in the depot (with
+    what is held back there), bypass those beyond the cap. POOL is a name, a slot or an address."""
 
     def run(self, argument):
         headings = ("slot", "name", "live", "idle-threads", "idle-depot", "bypass", "cap", "pressure", "waiters")
@@ -636,7 +649,8 @@ class Pools(Command):
                 state = pool["pressure.state"]
                 pressure = PRESSURE[state] if state < len(PRESSURE) else "?"
                 cap = pool["max_live"] or NO_CAP
-                row = (pool.slot, pool.name, live, idle, pool.counts()[2], bypass, cap, pressure, pool.waiters())
+                in_depot = pool.counts()[2] + pool["quarantine.n"]
+                row = (pool.slot, pool.name, live, idle, in_depot, bypass, cap, pressure, pool.waiters())
                 if pool.library.label:
                     row, rows[0] = row + (pool.library.label,), headings + ("library",)
                 rows.append(row)
@@ -852,6 +866,9 @@ class Buffer(Command):
                     thread = pool.library.owners().get(cache.address, "?")
                     return "cache 0x%x, number %d of %d from the coldest; thread %s" % (
                         cache.address, buffers.index(desc.address) + 1, len(buffers), thread)
+            held_back = pool.held_back()
+            if desc.address in held_back:
+                return "quarantine, number %d of %d from the oldest" % (held_back.index(desc.address) + 1, len(held_back))
             for number, magazine in enumerate(pool.magazines(), 1):
                 if desc.address in [each.address for each in magazine]:
                     return "depot, in magazine %d from the top" % number

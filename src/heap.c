@@ -223,16 +223,6 @@ static void hide_large(const struct heap *heap, const struct block *block)
         shadow_region(block->data - heap->alignment, mapped_bytes(heap, block->cap));
 }
 
-/* Wipes a block that is nobody's. */
-static void wipe_hidden(unsigned char *data, size_t n)
-{
-    if (shadow_on())
-        shadow_open(data, n);
-    heap_wipe(data, n);
-    if (shadow_on())
-        shadow_close(data, n);
-}
-
 /* ---- where they come from, and go ---- */
 
 /* A slot for a block, the lock held. */
@@ -443,7 +433,7 @@ static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc
 void heap_free(struct heap *heap, struct desc *d, bool defer)
 {
     if (unlikely(heap->wipe))
-        wipe_hidden(d->pub.data, d->pub.cap);
+        shadow_wipe(d->pub.data, d->pub.cap);
     struct stash_lane *lane = !defer && fits_stash(heap, d) ? stash_lane(heap) : NULL;
     if (lane == NULL || !stash_push(lane, d))
         free_locked(heap, d, lane, defer);
@@ -458,11 +448,11 @@ static unsigned char *grow_mapping(const struct heap *heap, const struct desc *d
 {
     size_t old_bytes = mapped_bytes(heap, d->pub.cap), bytes = mapped_bytes(heap, cap);
     unsigned char *memory = d->pub.data - heap->alignment;
-    if (shadow_on()) /* it may move, and then somebody else may be there at once */
+    if (SHADOW_ASAN) /* it may move, and then somebody else may be there at once */
         shadow_forget(memory, old_bytes, false);
     // NOLINTNEXTLINE(readability-suspicious-call-argument): from the old size to the new one
     unsigned char *grown = region_grow(memory, old_bytes, bytes);
-    if (shadow_on()) {
+    if (SHADOW_ASAN) {
         unsigned char *now = grown != NULL ? grown : memory;
         shadow_region(now, grown != NULL ? bytes : old_bytes);
         shadow_show(now + heap->alignment, grown != NULL ? cap : d->pub.cap, true);
@@ -514,7 +504,7 @@ static void replace(struct heap *heap, struct desc *d, const struct block *block
         if (held)
             heap_wipe(old.data, old.cap);
         else
-            wipe_hidden(old.data, old.cap);
+            shadow_wipe(old.data, old.cap);
         lock(heap);
     }
     if (told) {
@@ -575,11 +565,11 @@ int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep)
 bool heap_shrink(struct heap *heap, struct desc *d, size_t cap)
 {
     if (heap->wipe)
-        wipe_hidden(d->pub.data + cap, d->pub.cap - cap); /* a mapping gives its end away as it is */
+        shadow_wipe(d->pub.data + cap, d->pub.cap - cap); /* a mapping gives its end away as it is */
     if (!resize(heap, d, cap, 0, false))
         return false;
     if (heap->wipe)
-        wipe_hidden(d->pub.data, cap); /* a hook's block has whatever it has */
+        shadow_wipe(d->pub.data, cap); /* a hook's block has whatever it has */
     return true;
 }
 
@@ -593,6 +583,8 @@ void heap_purge(struct heap *heap)
 
 /* ---- fork and the end ---- */
 
+#if SHADOW_ASAN
+/* A thread of the parent may have told it something else. Memcheck is told under a lock that fork takes. */
 static void repair_shadow(const struct heap *heap, const struct desc *d)
 {
     const enum desc_state state = desc_state(load_relaxed(&d->word));
@@ -601,6 +593,7 @@ static void repair_shadow(const struct heap *heap, const struct desc *d)
     else
         heap_show(heap, d, true);
 }
+#endif
 
 void heap_repair(struct heap *heap)
 {
@@ -620,8 +613,9 @@ void heap_repair(struct heap *heap)
                 slab_repair_claim(block.slab, block.data - heap->alignment);
             else if (block.brief)
                 brief_bytes += mapped_bytes(heap, block.cap);
-            if (SHADOW_ASAN) /* a thread of the parent may have told it something else; memcheck is told under a lock */
-                repair_shadow(heap, d);
+#if SHADOW_ASAN
+            repair_shadow(heap, d);
+#endif
         }
     }
     slab_repair_end(&heap->slabs, heap->wipe);
@@ -636,7 +630,7 @@ void heap_destroy(struct heap *heap)
             continue;
         struct block block = block_of(d);
         if (heap->wipe)
-            wipe_hidden(block.data, block.cap);
+            shadow_wipe(block.data, block.cap);
         if (block.slab == NULL)
             block_free_large(heap, &block, true);
     }

@@ -491,12 +491,12 @@ static inline __attribute__((always_inline)) void put(bufferpool_buf_t *buf, con
     struct desc *d = desc_of(buf);
     if (unlikely(!desc_aligned(buf))) {
         put_slow(d, NULL, caller, SITE);
-        return;
+    } else {
+        uintptr_t word = load_relaxed(&d->word);
+        struct cache *c = tls_cache_at(desc_place_of(word));
+        if (unlikely(!cache_push_plain(c, d, word)))
+            put_slow(d, c, caller, SITE);
     }
-    uintptr_t word = load_relaxed(&d->word);
-    struct cache *c = tls_cache_at(desc_place_of(word));
-    if (unlikely(!cache_push_plain(c, d, word)))
-        put_slow(d, c, caller, SITE);
 }
 
 void bufferpool_put(bufferpool_buf_t *buf)

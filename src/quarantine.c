@@ -28,7 +28,7 @@ static struct desc *take_oldest(struct quarantine *q)
     if (q->n == 0)
         return NULL;
     struct desc *d = q->ring[q->oldest];
-    q->oldest = (q->oldest + 1) % modes_quarantine();
+    q->oldest = (q->oldest + 1) % q->size;
     q->n--;
     count(q, d, false);
     return d;
@@ -38,7 +38,8 @@ static bool has_ring(struct quarantine *q)
 {
     if (q->ring == NULL) {
         const int saved_errno = errno;
-        q->ring = calloc(modes_quarantine(), sizeof(struct desc *));
+        q->size = modes_quarantine();
+        q->ring = calloc(q->size, sizeof(struct desc *));
         errno = saved_errno;
     }
     return q->ring != NULL;
@@ -50,8 +51,8 @@ struct desc *quarantine_swap(bufferpool_t *pool, struct desc *d)
     struct desc *out = d;
     pthread_mutex_lock(&q->lock);
     if (has_ring(q)) {
-        out = q->n == modes_quarantine() ? take_oldest(q) : NULL;
-        q->ring[(q->oldest + q->n) % modes_quarantine()] = d;
+        out = q->n == q->size ? take_oldest(q) : NULL;
+        q->ring[(q->oldest + q->n) % q->size] = d;
         q->n++;
         count(q, d, true);
     }

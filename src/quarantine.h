@@ -15,8 +15,8 @@
 
 struct quarantine {
     pthread_mutex_t lock;
-    struct desc **ring; /* of modes_quarantine() places, made on first use */
-    uint32_t oldest, n;
+    struct desc **ring; /* made on first use */
+    uint32_t size, oldest, n;
     _Atomic(uint32_t) count; /* n, for statistics */
     _Atomic(size_t) bytes;   /* the sum of their caps, for the same */
 };

@@ -507,14 +507,9 @@ void slab_repair_claim(struct slab *slab, const unsigned char *slot)
 /* As a thread of the parent had yet to leave it. */
 static void reset_lost(unsigned char *slot, size_t stride, bool wipe)
 {
-    if (wipe) {
-        if (shadow_on())
-            shadow_open(slot, stride);
-        explicit_bzero(slot, stride);
-        if (shadow_on())
-            shadow_close(slot, stride);
-    }
-    if (shadow_on())
+    if (wipe)
+        shadow_wipe(slot, stride);
+    if (SHADOW_ASAN) /* memcheck is told under a lock that fork takes */
         shadow_region(slot, stride);
 }
 

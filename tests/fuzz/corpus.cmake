@@ -16,7 +16,7 @@ bufferpool_target_warnings(fuzz_replay)
 file(GLOB fuzz_seeds CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/corpus/*)
 add_test(NAME fuzz.corpus COMMAND fuzz_replay ${fuzz_seeds})
 set_tests_properties(fuzz.corpus PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
-if(BUFFERPOOL_VALGRIND AND NOT BUFFERPOOL_SANITIZE AND BUFFERPOOL_TEST_GROUP STREQUAL "unit")
+if(BUFFERPOOL_VALGRIND AND NOT BUFFERPOOL_SANITIZE AND NOT BUFFERPOOL_COVERAGE AND BUFFERPOOL_TEST_GROUP STREQUAL "unit")
     add_test(NAME valgrind.fuzz.corpus COMMAND ${BUFFERPOOL_VALGRIND} --quiet --error-exitcode=99 --leak-check=full
         --errors-for-leak-kinds=definite,indirect --fair-sched=yes $<TARGET_FILE:fuzz_replay> ${fuzz_seeds})
     set_tests_properties(valgrind.fuzz.corpus PROPERTIES TIMEOUT 300 LABELS valgrind SKIP_RETURN_CODE 77)

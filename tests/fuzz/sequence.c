@@ -26,6 +26,11 @@
 #include <time.h>
 #include <unistd.h>
 #include <wchar.h>
+#if defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#endif
+#endif
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -634,6 +639,16 @@ static void op_append(void)
     append(held, pattern + how, n, scratch);
 }
 
+/* For memcheck: bytes that nobody wrote will be compared. */
+static void know_bytes(const unsigned char *bytes, size_t n)
+{
+#ifdef VALGRIND_MAKE_MEM_DEFINED
+    (void)VALGRIND_MAKE_MEM_DEFINED(bytes, n);
+#else
+    (void)bytes, (void)n;
+#endif
+}
+
 /* Bytes of the buffer's own, some perhaps beyond len. */
 static void op_append_own(void)
 {
@@ -649,6 +664,7 @@ static void op_append_own(void)
     n = smaller(n, smaller(held->cap - offset, room_in_model(held)));
     if (held->len + n > held->cap)
         report_came_by("append-own");
+    know_bytes(held->data + offset, n);
     append(held, held->data + offset, n, scratch);
 }
 
