@@ -24,10 +24,24 @@ void *__wrap_realloc(void *block, size_t size)
     return refuse() ? NULL : __real_realloc(block, size);
 }
 
+/* What another thread does while records are asked for. */
+static struct records *two_ask;
+static const struct desc *asked_for;
+static struct record *other_got;
+
+static void meanwhile(void)
+{
+    struct records *records = two_ask;
+    two_ask = NULL;
+    if (records != NULL)
+        other_got = records_make(records, asked_for);
+}
+
 void *__real_calloc(size_t n, size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_calloc(size_t n, size_t size)
 {
+    meanwhile();
     return refuse() ? NULL : __real_calloc(n, size);
 }
 
@@ -273,6 +287,20 @@ static void where_there_is_no_memory_for_records_all_goes_on(void **state)
     expect_outcome(0, NULL);
 }
 
+static void of_two_that_ask_for_a_record_at_once_both_have_it(void **state)
+{
+    (void)state;
+    static struct records records;
+    const struct desc d = {.index = 7};
+    two_ask = &records;
+    asked_for = &d;
+    struct record *record = records_make(&records, &d);
+    assert_non_null(record);
+    assert_ptr_equal(record, other_got);
+    assert_ptr_equal(record, records_at(&records, &d));
+    records_destroy(&records);
+}
+
 static void write_without_a_record(void *arg)
 {
     bufferpool_t *pool = make_pool("ledger", 1000, 0);
@@ -456,6 +484,7 @@ int main(void)
         cmocka_unit_test(without_a_mode_there_is_a_line_for_each_pool),
         cmocka_unit_test(errors_change_nothing),
         cmocka_unit_test(where_there_is_no_memory_for_records_all_goes_on),
+        cmocka_unit_test(of_two_that_ask_for_a_record_at_once_both_have_it),
         cmocka_unit_test(and_finds_what_it_can),
         cmocka_unit_test(thousands_are_counted_and_none_is_no_table_at_exit),
         cmocka_unit_test(it_may_be_asked_beside_anything),
