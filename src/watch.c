@@ -94,7 +94,7 @@ static void check_bytes(bufferpool_t *pool, const struct desc *d, size_t offset,
     for (size_t i = 0; i < length && i < BYTES_SHOWN; i++)
         (void)snprintf(shown + 3 * i, sizeof(shown) - 3 * i, " %02x", bytes[first + i]);
     if (length > BYTES_SHOWN)
-        (void)strcat(shown, " ...");
+        memcpy(shown + 3 * (size_t)BYTES_SHOWN, " ...", sizeof(" ..."));
     (void)snprintf(text, sizeof(text), "%s: %zu byte%s from data[%zu] on%s%s", what, length, length == 1 ? "" : "s",
                    offset + first, pool->heap.wipe ? "" : ":", pool->heap.wipe ? "" : shown);
     misuse(caller, &d->pub, pool, text);
