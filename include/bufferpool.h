@@ -42,7 +42,8 @@
  *     buf_* put     | no        | no
  *     the bytes     | no        | as with any memory
  *
- *     create, thread_flush and metrics may run at any time beside anything (metrics writes to a buffer as buf_append does).
+ *     create, thread_flush, metrics and holders may run at any time beside anything (the last two write to a buffer as
+ *     buf_append does).
  *
  * Errors
  *
@@ -52,7 +53,7 @@
  * Misuse
  *
  *     A double put, a put of something that is no buffer of this library (as far as that can be told), a handle
- *     or a block prefix that was overwritten, and buf_reserve, buf_append, buf_printf or metrics on a buffer that was put:
+ *     or a block prefix that was overwritten, and buf_reserve, buf_append, buf_printf, metrics or holders on a buffer that was put:
  *     one line on stderr that names the function, the address and the pool, then abort(). Two puts of one buffer
  *     that run at the same instant in two threads are caught as a rule, not always. The prefix in front of data is
  *     looked at when the block grows or is freed, not on every put.
@@ -61,12 +62,14 @@
  *
  *     BUFFERPOOL_DEBUG in the environment, words with commas between them, read at the first create or get; ignored in a
  *     setuid program. An unknown word is told on stderr. What is off costs get and put nothing. Whatever a mode finds is misuse:
- *     after the line on stderr follow the places in the program that got and that put the buffer.
+ *     after the line on stderr follow the places in the program that got and that put the buffer. A library for small
+ *     machines may have been built without them (BUFFERPOOL_DEBUG_MODES of its CMake).
  *
  *     poison        idle blocks are filled on put and verified before they are handed out or freed: a write after put
  *     redzone       64 guard bytes behind cap, verified on put, growth and get: a write beyond the end
  *     quarantine=N  the last N pooled buffers put are held back, so that a stale pointer does not meet a new owner. They count
- *                   as idle_depot, and beyond max_idle_bytes. At the cap a get takes the oldest of them
+ *                   as idle_depot, and beyond max_idle_bytes. At the cap a get takes the oldest of them; trim and a lowered
+ *                   cap free them, reclaim does not
  *     nopool        every get allocates by malloc (or the pool's hook) and every put frees (counted in drops_idle_limit), so
  *                   that valgrind and AddressSanitizer see each buffer by itself
  *     holders       at exit, the table of bufferpool_holders on stderr
@@ -82,8 +85,8 @@
  *
  *     A thread's caches go to the depots when it exits; get and put still work in thread-specific-data
  *     destructors that run later. After fork the child can use every pool at once; what the parent's other threads
- *     held stays live in the child, whose to put it is. A child handler that was given to pthread_atfork before the process
- *     first used the library must not call it, nor may a child that an allocator hook or a signal handler made by fork
+ *     held stays live in the child, whose to put it is. A child handler that was given to pthread_atfork before the
+ *     library was loaded must not call it, nor may a child that an allocator hook or a signal handler made by fork
  *     return into the call that it came from. A thread of BUFFERPOOL_BACKGROUND keeps a process going whose own threads all
  *     ended by pthread_exit. Nothing here is async-signal-safe, and nothing is a
  *     cancellation point. The shared library stays mapped after dlclose, so threads that used it may outlive the handle.
@@ -408,7 +411,7 @@ BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out);
 /* Since 0.3. Appends to `out`, of whatever pool that is, a table of the buffers that callers hold, of all pools: for each place in
  * the program that got some how many, of how many bytes, for how long the oldest, on which thread; the oldest first. The places
  * are recorded with BUFFERPOOL_DEBUG=holders or another mode that watches (see Debug modes); without it the table has one line a
- * pool. The names of functions are those that the dynamic linker knows (link a program with -rdynamic for its own). A getter of
+ * pool, and bypass buffers count as buffer_capacity bytes. The names of functions are those that the dynamic linker knows (link a program with -rdynamic for its own). A getter of
  * this table is a holder like others.
  * Returns as bufferpool_metrics. errno is preserved. */
 BUFFERPOOL_API int bufferpool_holders(bufferpool_buf_t *out);

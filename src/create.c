@@ -84,6 +84,8 @@ bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
     if (added)
         pool->heap.table.colour = pool->heap.slabs.colour = (uint32_t)pool->slot;
     registry_unlock();
+    if (MODES_BUILT)
+        modes_tell();
     if (!added) {
         free(pool);
         errno = ENOMEM;

@@ -18,30 +18,34 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
+/* A pipe that nobody reads any more, or a cancellation, is not to end a thread here, in the middle of what it does. */
 void debug_say(const char *text, size_t length)
 {
-    while (length > 0) {
-        const ssize_t written = write(STDERR_FILENO, text, length);
-        if (written < 0 && errno != EINTR)
-            return;
+    const struct timespec no_time = {0, 0};
+    int cancelable;
+    sigset_t broken_pipe, before, pending;
+    const int saved_errno = errno;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
+    sigemptyset(&broken_pipe);
+    sigaddset(&broken_pipe, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &broken_pipe, &before);
+    ssize_t written = 0;
+    while (length > 0 && (written >= 0 || errno == EINTR)) {
+        written = write(STDERR_FILENO, text, length);
         if (written > 0) {
             text += written;
             length -= (size_t)written;
         }
     }
-}
-
-/* Whatever comes of it, abort() follows: so neither a cancellation nor a pipe that nobody reads may end the thread here. */
-static void prepare(void)
-{
-    int cancelable;
-    sigset_t broken_pipe;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
-    sigemptyset(&broken_pipe);
-    sigaddset(&broken_pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &broken_pipe, NULL);
+    if (written < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE)) /* takes back what this made */
+        (void)sigtimedwait(&broken_pipe, NULL, &no_time);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_setcancelstate(cancelable, NULL);
+    errno = saved_errno;
 }
 
 void pool_shown_name(const bufferpool_t *pool, char name[POOL_NAME_SHOWN + 1])
@@ -81,10 +85,11 @@ static void say_history(const bufferpool_t *pool, const struct desc *d)
 _Noreturn void misuse(const char *function, const void *address, const bufferpool_t *pool, const char *what)
 {
     char name[POOL_NAME_SHOWN + 1] = "unknown", line[512];
+    int cancelable;
     if (pool != NULL)
         pool_shown_name(pool, name);
     int length = snprintf(line, sizeof(line), "libbufferpool: %s: %p: %s (pool %s)\n", function, address, what, name);
-    prepare();
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* whatever comes of it, abort() follows */
     if (length > 0)
         debug_say(line, (size_t)length);
     if (modes_have(MODES_WATCH) && pool != NULL && desc_aligned(address) &&

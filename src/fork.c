@@ -212,3 +212,12 @@ bool fork_handlers_install(void)
         installed = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
     return installed;
 }
+
+/* A fork that came between the first use's locking and its installing them would leave the child a lock that nobody opens. A
+ * constructor that is older, and uses the library, installs them itself. */
+__attribute__((constructor)) static void at_load(void)
+{
+    registry_lock();
+    (void)fork_handlers_install();
+    registry_unlock();
+}

@@ -26,6 +26,7 @@ struct holder {
     uint64_t since_ns; /* of the oldest */
     uint32_t tid;      /* the same one's */
     size_t buffers, bytes;
+    size_t number; /* by pools, in the order of their slots */
 };
 
 struct holders {
@@ -60,11 +61,20 @@ static struct holder read_holder(const bufferpool_t *pool, const struct desc *d)
         holder.by = load_relaxed(&record->got_by);
         holder.since_ns = load_relaxed(&record->got_ns);
         holder.tid = load_relaxed(&record->got_tid);
-        const size_t cap = load_relaxed(&record->cap);
-        if (cap != 0)
-            holder.bytes = cap;
+        holder.bytes = load_relaxed(&record->cap);
     }
     return holder;
+}
+
+/* The oldest first; those of whom nothing is recorded last. */
+static int compare_ages(const void *left, const void *right)
+{
+    const struct holder *a = left, *b = right;
+    if ((a->by == 0) != (b->by == 0))
+        return a->by == 0 ? 1 : -1;
+    if (a->since_ns != b->since_ns)
+        return a->since_ns < b->since_ns ? -1 : 1;
+    return a->number < b->number ? -1 : a->number > b->number;
 }
 
 /* By place; of one place the oldest first. */
@@ -73,13 +83,7 @@ static int compare_places(const void *left, const void *right)
     const struct holder *a = left, *b = right;
     if (a->by != b->by)
         return a->by < b->by ? -1 : 1;
-    return a->since_ns < b->since_ns ? -1 : a->since_ns > b->since_ns;
-}
-
-static int compare_ages(const void *left, const void *right)
-{
-    const struct holder *a = left, *b = right;
-    return a->since_ns < b->since_ns ? -1 : a->since_ns > b->since_ns;
+    return compare_ages(left, right);
 }
 
 /* Makes one of those of the same place, from `first` on. */
@@ -101,23 +105,59 @@ static void group(struct holders *holders, size_t first)
     holders->n = to + 1;
 }
 
-/* The registry's lock is held. */
-static bool add_pool(struct holders *holders, bufferpool_t *pool)
+static bool add(struct holders *holders, const struct holder *holder)
 {
-    const size_t first = holders->n;
+    if (!make_room(holders, 1))
+        return false;
+    holders->all[holders->n++] = *holder;
+    return true;
+}
+
+/* Where nothing is recorded, all that there is to say. */
+static bool add_sum(struct holders *holders, const bufferpool_t *pool)
+{
+    bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
+    bufferpool_stats(pool, &stats);
+    const size_t bypass = (size_t)stats.bypass_live;
+    const struct holder sum = {.buffers = (size_t)stats.live + bypass,
+                               .bytes = (size_t)stats.live_bytes + bypass * pool->heap.base};
+    return sum.buffers == 0 || add(holders, &sum);
+}
+
+/* Grouped now and then, so that they are no more than there are places, and some. */
+#define UNGROUPED_MAX 1024u
+
+static bool add_each(struct holders *holders, const bufferpool_t *pool, size_t first)
+{
     const struct desc_table *table = &pool->heap.table;
+    size_t most = first + UNGROUPED_MAX;
     for (uint32_t i = load_acquire(&table->used); i > 0;
          i--) { /* with the release in desc_take: their chunks are there */
         const struct desc *d = desc_at(table, i);
         if (!is_held(d))
             continue;
-        if (!make_room(holders, 1))
+        const struct holder holder = read_holder(pool, d);
+        if (!add(holders, &holder))
             return false;
-        holders->all[holders->n++] = read_holder(pool, d);
+        if (holders->n >= most) {
+            group(holders, first);
+            most = 2 * holders->n - first + UNGROUPED_MAX;
+        }
     }
     group(holders, first);
-    for (size_t i = first; i < holders->n; i++)
+    return true;
+}
+
+/* The registry's lock is held. */
+static bool add_pool(struct holders *holders, const bufferpool_t *pool)
+{
+    const size_t first = holders->n;
+    if (!(modes_have(MODES_WATCH) ? add_each(holders, pool, first) : add_sum(holders, pool)))
+        return false;
+    for (size_t i = first; i < holders->n; i++) {
+        holders->all[i].number = i;
         pool_shown_name(pool, holders->all[i].pool);
+    }
     return true;
 }
 
@@ -192,10 +232,13 @@ void holders_say(void)
 {
     static const char heading[] = "libbufferpool: held at exit\n";
     size_t n, length;
+    int cancelable;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
     char *text = write_table(&n, &length);
     if (text != NULL && n > 0) {
         debug_say(heading, sizeof(heading) - 1);
         debug_say(text, length);
     }
     free(text);
+    pthread_setcancelstate(cancelable, NULL);
 }

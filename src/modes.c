@@ -36,14 +36,28 @@ static uint32_t quarantine_size, fail_every;
 static _Atomic(uint32_t) allocations; /* so far, modulo 2^32 */
 static _Atomic(uint64_t) drawn;       /* random numbers */
 
+/* What is to be told when the lock is free: stderr may be a pipe that is full. */
+static char warnings[1024];
+static size_t warnings_length;
+static _Atomic(bool) untold;
+
 /* `what` is wrong with the n bytes at `word`. */
 static void warn(const char *word, size_t n, const char *what)
 {
     char line[256];
     const int shown = n < 64 ? (int)n : 64;
     const int length = snprintf(line, sizeof(line), "libbufferpool: " VARIABLE ": '%.*s' %s\n", shown, word, what);
-    if (length > 0)
-        debug_say(line, (size_t)length);
+    if (length > 0 && (size_t)length < sizeof(warnings) - warnings_length) {
+        memcpy(warnings + warnings_length, line, (size_t)length);
+        warnings_length += (size_t)length;
+    }
+}
+
+void modes_tell(void)
+{
+    /* acquire: with the release in modes_init; who finds it set is the only one */
+    if (load_relaxed(&untold) && atomic_exchange_explicit(&untold, false, memory_order_acquire))
+        debug_say(warnings, warnings_length);
 }
 
 /* The number that the text from `at` to `end` is, 1 to NUMBER_MAX; 0: it is none. */
@@ -105,6 +119,7 @@ void modes_init(void)
         found &= ~(unsigned)MODE_POISON; /* it finds what that would, and to look at what it guards is slow */
     }
     store_relaxed(&modes, found);
+    store_release(&untold, warnings_length > 0); /* with the exchange in modes_tell */
     errno = saved_errno;
 }
 

@@ -49,6 +49,9 @@ extern _Atomic(unsigned) modes;
 /* Reads the environment, unless that was done. The registry's lock is held. */
 void modes_init(void);
 
+/* Says on stderr, once, what of it was not understood. No lock is held. */
+void modes_tell(void);
+
 /* N of quarantine=N. */
 uint32_t modes_quarantine(void);
 

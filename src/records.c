@@ -77,10 +77,10 @@ void records_place(char *text, size_t size, uintptr_t address)
         const char *file = slash != NULL ? slash + 1 : info.dli_fname;
         const uintptr_t offset = call - (uintptr_t)info.dli_fbase;
         if (info.dli_sname != NULL)
-            (void)snprintf(text, size, "%s+0x%" PRIxPTR " (%s+0x%" PRIxPTR ")", info.dli_sname,
+            (void)snprintf(text, size, "%.80s+0x%" PRIxPTR " (%.32s+0x%" PRIxPTR ")", info.dli_sname,
                            call - (uintptr_t)info.dli_saddr, file, offset);
         else
-            (void)snprintf(text, size, "%s+0x%" PRIxPTR, file, offset);
+            (void)snprintf(text, size, "%.32s+0x%" PRIxPTR, file, offset);
     }
 }
 

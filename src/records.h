@@ -35,7 +35,7 @@ void records_destroy(struct records *records);
 /* The clock of the records. */
 uint64_t records_now(void);
 
-/* Writes the place of the call that returns to the address, as "function+0x1f (program+0x2a1f)" as far as that can be had, and ends it
+/* Writes the place of the call that returns to the address, as "function+0x1f (program+0x2a1f)" as far as that can be had, long names cut short, and ends it
  * with a NUL. `size` is at least 1. */
 void records_place(char *text, size_t size, uintptr_t address);
 

@@ -18,14 +18,17 @@ static const char template[] =
     "libbufferpool:   idle  % of % bytes: threads %, depot %\n"
     "libbufferpool:         cap ?, peak in flight %, grows %, shrinks %, reclaimed bytes %, stolen %\n";
 
-void summary_say(const bufferpool_t *pool, const char *when)
+_Static_assert(sizeof(template) + (POOL_NAME_SHOWN + 64) + 25 * sizeof("18446744073709551615") <= SUMMARY_MAX,
+               "it fits");
+
+size_t summary_write(const bufferpool_t *pool, const char *when, char text[SUMMARY_MAX])
 {
     bufferpool_stats_t s = BUFFERPOOL_STATS_INIT;
     bufferpool_stats(pool, &s);
     const uint64_t gets = s.gets_thread + s.gets_depot + s.gets_fresh + s.gets_bypass;
     const uint64_t drops = s.drops_oversize + s.drops_bypass + s.drops_over_cap + s.drops_idle_limit;
     if (gets + s.gets_refused == 0)
-        return;
+        return 0;
     /* clang-format off */
     const uint64_t numbers[] = {
         gets, s.gets_thread, s.gets_depot, s.gets_fresh, s.gets_bypass, s.gets_refused,
@@ -36,12 +39,11 @@ void summary_say(const bufferpool_t *pool, const char *when)
     };
     /* clang-format on */
     char name[POOL_NAME_SHOWN + 1];
-    char text[sizeof("libbufferpool: pool , \n") + sizeof(name) + 16 + sizeof(template) + sizeof(numbers) / 8 * 20];
     pool_shown_name(pool, name);
-    char *to = text + snprintf(text, sizeof(text), "libbufferpool: pool %s, %.16s\n", name, when);
+    char *to = text + snprintf(text, SUMMARY_MAX, "libbufferpool: pool %s, %.16s\n", name, when);
     const uint64_t *number = numbers;
     for (const char *from = template; *from != '\0'; from++) {
-        const size_t room = (size_t)(text + sizeof(text) - to);
+        const size_t room = (size_t)(text + SUMMARY_MAX - to);
         if (*from != '%' && *from != '?') {
             *to++ = *from;
             continue;
@@ -49,5 +51,5 @@ void summary_say(const bufferpool_t *pool, const char *when)
         to += *from == '?' && *number == 0 ? snprintf(to, room, "none") : snprintf(to, room, "%" PRIu64, *number);
         number++;
     }
-    debug_say(text, (size_t)(to - text));
+    return (size_t)(to - text);
 }

@@ -216,6 +216,8 @@ struct cache *tls_cache_own(bufferpool_t *pool)
     if (c != NULL)
         store_relaxed(entry, c);
     registry_unlock();
+    if (MODES_BUILT)
+        modes_tell();
     if (!ready)
         return NULL;
     return c != NULL ? c : &pool->shared;

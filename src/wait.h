@@ -12,7 +12,7 @@
 struct waiter;
 
 struct wait_queue {
-    pthread_mutex_t lock; /* no other is taken under it */
+    pthread_mutex_t lock; /* of others the quarantine's alone is taken under it */
     struct waiter *first, *last;
 };
 

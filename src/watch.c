@@ -65,15 +65,9 @@ void watch_init(void)
 
 /* ---- bytes that nobody may write ---- */
 
-/* The first of the n bytes that is another one; n: none is. */
-static size_t first_other(const unsigned char *bytes, size_t n, unsigned char byte)
+static bool all_are(const unsigned char *bytes, size_t n, unsigned char byte)
 {
-    if (n == 0 || (bytes[0] == byte && memcmp(bytes, bytes + 1, n - 1) == 0))
-        return n;
-    size_t i = 0;
-    while (bytes[i] == byte)
-        i++;
-    return i;
+    return n == 0 || (bytes[0] == byte && memcmp(bytes, bytes + 1, n - 1) == 0);
 }
 
 #define BYTES_SHOWN 16u
@@ -83,12 +77,16 @@ static void check_bytes(bufferpool_t *pool, const struct desc *d, size_t offset,
                         const char *what, const char *caller)
 {
     const unsigned char *bytes = d->pub.data + offset;
-    const size_t first = first_other(bytes, n, byte);
-    if (likely(first == n))
+    if (likely(all_are(bytes, n, byte)))
         return;
-    size_t last = n - 1;
-    while (bytes[last] == byte)
+    /* who writes there may be at it still, and may have written back what was there */
+    size_t first = 0, last = n - 1;
+    while (first < last && bytes[first] == byte)
+        first++;
+    while (last > first && bytes[last] == byte)
         last--;
+    if (bytes[first] == byte)
+        misuse(caller, &d->pub, pool, what);
     const size_t length = last - first + 1;
     char text[192], shown[3 * BYTES_SHOWN + 8] = "";
     for (size_t i = 0; i < length && i < BYTES_SHOWN; i++)
@@ -240,18 +238,35 @@ void watch_destroy(bufferpool_t *pool)
                 watch_idle(pool, d, "bufferpool_destroy");
         }
     }
-    if (modes_have(MODE_STATS))
-        summary_say(pool, "destroyed");
+    if (modes_have(MODE_STATS)) {
+        char text[SUMMARY_MAX];
+        debug_say(text, summary_write(pool, "destroyed", text));
+    }
+}
+
+/* Of one pool after the other, since the lock is not held while stderr may have them wait. */
+static void say_summaries(void)
+{
+    bufferpool_t *pool;
+    size_t slot = 0;
+    do {
+        char text[SUMMARY_MAX];
+        size_t length = 0;
+        registry_lock();
+        pool = registry_from(slot);
+        if (pool != NULL) {
+            length = summary_write(pool, "at exit", text);
+            slot = pool->slot + 1;
+        }
+        registry_unlock();
+        debug_say(text, length);
+    } while (pool != NULL);
 }
 
 void watch_end(void)
 {
-    if (modes_have(MODE_STATS)) {
-        registry_lock();
-        for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
-            summary_say(pool, "at exit");
-        registry_unlock();
-    }
+    if (modes_have(MODE_STATS))
+        say_summaries();
     if (modes_have(MODE_HOLDERS))
         holders_say();
 }

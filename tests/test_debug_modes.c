@@ -8,6 +8,8 @@
 #include "support/laws.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -433,6 +435,59 @@ static void stats_are_told_at_exit_and_when_a_pool_goes(void **state)
     assert_int_equal(run_with_modes("poison,redzone,quarantine=2", some_use, &ending)->n, 0);
 }
 
+/* Of a thread that is to be cancelled nothing is left undone. */
+static void *make_and_destroy(void *reached)
+{
+    pthread_cancel(pthread_self());
+    bufferpool_t *pool = make_pool(100, 0, NULL);
+    bufferpool_put(bufferpool_get(pool));
+    modes_check(bufferpool_destroy(pool) == 0);
+    *(bool *)reached = true;
+    return NULL;
+}
+
+static void told_by_a_cancelled_thread(void *arg)
+{
+    bool reached = false;
+    pthread_t thread;
+    (void)arg;
+    modes_check(pthread_create(&thread, NULL, make_and_destroy, &reached) == 0);
+    modes_check(pthread_join(thread, NULL) == 0 && reached);
+    bufferpool_t *pool = make_pool(100, 0, NULL); /* no lock is left, and no pool of that name */
+    use(NULL);
+    modes_check(bufferpool_destroy(pool) == 0);
+}
+
+static void what_is_told_is_no_cancellation_point(void **state)
+{
+    (void)state;
+    run_with_modes("stats,holders,unknown", told_by_a_cancelled_thread, NULL);
+    expect_outcome(0, KNOWN, "pool ledger, destroyed\n", NULL);
+    assert_null(strstr(test_last_outcome()->err, "ledger-2"));
+}
+
+/* Nobody reads what is told. */
+static void told_to_nobody(void *arg)
+{
+    int ends[2];
+    sigset_t pending;
+    (void)arg;
+    modes_check(pipe(ends) == 0 && close(ends[0]) == 0 && dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
+    bufferpool_t *pool = make_pool(100, 0, NULL);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    bufferpool_put(buf);
+    if (bufferpool_destroy(pool) != 0 || sigpending(&pending) != 0 || sigismember(&pending, SIGPIPE))
+        _exit(3);
+    exit(bufferpool_get(NULL) != NULL ? 0 : 4);
+}
+
+static void nor_does_a_pipe_that_nobody_reads_end_the_process(void **state)
+{
+    (void)state;
+    run_with_modes("stats,holders,unknown", told_to_nobody, NULL);
+    expect_outcome(0, NULL);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--setuid") == 0)
@@ -442,6 +497,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_is_wrong_is_told_and_the_rest_holds),
         cmocka_unit_test(the_last_of_two_numbers_counts_and_a_wrong_one_changes_nothing),
         cmocka_unit_test(it_is_read_once),
+        cmocka_unit_test(what_is_told_is_no_cancellation_point),
+        cmocka_unit_test(nor_does_a_pipe_that_nobody_reads_end_the_process),
         cmocka_unit_test(it_is_ignored_in_a_setuid_program),
         cmocka_unit_test(every_nth_allocation_fails),
         cmocka_unit_test(chaos_shuffles_and_frees_a_quarter_the_same_in_every_run),

@@ -262,7 +262,7 @@ static void reclaim_frees_what_the_depot_did_not_need(void **state)
         bufferpool_put(buf);
         bufferpool_thread_flush(); /* so that the next get has business with the depot */
     }
-    assert_in_range(atomic_load(&blocks.count), 1, 10);
+    assert_true(atomic_load(&blocks.count) <= 10);
     assert_true(stats_of(pool).reclaimed_bytes >= 100 * CAPACITY);
     check_laws(pool, &blocks, 0);
     destroy_empty(pool, &blocks);

@@ -475,6 +475,7 @@ static void wait_inside(void)
     case ROLE_thread_gets:
         bufs[0] = lib->get_timed(pool, BUFFERPOOL_NEVER);
         CHECK(bufs[0] != NULL);
+        memset(bufs[0]->data, 1, CAPACITY); /* its bytes are unspecified now */
         break;
     case ROLE_thread_puts:
         lib->put(slow_buf);
