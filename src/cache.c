@@ -307,16 +307,26 @@ static void store_warmest(const bufferpool_t *pool, struct cache *c, struct desc
     limit_update(pool, c);
 }
 
+static __attribute__((noinline)) void hand_out_watched(bufferpool_t *pool, struct desc *d, uintptr_t word,
+                                                       const char *caller)
+{
+    if (modes_have(MODES_WATCH))
+        watch_idle(pool, d, caller);
+    heap_set_held(&pool->heap, d, word, pool->heap.wipe);
+}
+
 struct desc *cache_hand_out(bufferpool_t *pool, struct desc *d, const char *caller)
 {
     uintptr_t word = load_relaxed(&d->word);
     if (word != desc_word(pool->tag, STATE_IDLE) && word != desc_word(pool->tag, STATE_IDLE_GROWN))
         misuse(caller, &d->pub, pool, "put twice at the same time, or its handle was overwritten");
-    if (modes_have(MODES_WATCH))
-        watch_idle(pool, d, caller);
     d->pub.len = 0;
     d->asked = 0;
-    heap_set_held(&pool->heap, d, word + (STATE_LIVE - STATE_IDLE), pool->heap.wipe);
+    word += STATE_LIVE - STATE_IDLE;
+    if (steps_are_watched())
+        hand_out_watched(pool, d, word, caller);
+    else
+        store_relaxed(&d->word, word);
     return d;
 }
 

@@ -115,24 +115,31 @@ static uintptr_t prefix_check(const struct desc *d, const unsigned char *data)
     return ~(uintptr_t)d ^ ((uintptr_t)data << 7) ^ (uintptr_t)0x5bd1e995u;
 }
 
-static void copy(void *to, const void *from, size_t n, bool reading)
-{
-    if (shadow_on())
-        shadow_copy(to, from, n, reading);
-    else
-        memcpy(to, from, n);
-}
-
 static void prefix_write(struct desc *d, unsigned char *data)
 {
-    struct prefix prefix = {d, prefix_check(d, data)};
-    copy(data - sizeof(prefix), &prefix, sizeof(prefix), false);
+    const struct prefix prefix = {d, prefix_check(d, data)};
+    if (shadow_on()) {
+        const struct prefix copied = prefix;
+        shadow_copy(data - sizeof(prefix), &copied, sizeof(copied), false);
+    } else {
+        memcpy(data - sizeof(prefix), &prefix, sizeof(prefix));
+    }
+}
+
+static __attribute__((noinline)) struct prefix prefix_of_anybody(const unsigned char *data)
+{
+    struct prefix prefix;
+    shadow_copy(&prefix, data - sizeof(prefix), sizeof(prefix), true);
+    return prefix;
 }
 
 struct desc *heap_desc_of_data(const void *data)
 {
     struct prefix prefix;
-    copy(&prefix, (const unsigned char *)data - sizeof(prefix), sizeof(prefix), true);
+    if (shadow_on())
+        prefix = prefix_of_anybody(data);
+    else
+        memcpy(&prefix, (const unsigned char *)data - sizeof(prefix), sizeof(prefix));
     return prefix.check == prefix_check(prefix.desc, data) ? prefix.desc : NULL;
 }
 
@@ -192,6 +199,18 @@ void heap_hide(const struct heap *heap, const struct desc *d)
 {
     if (is_sound(heap, d))
         shadow_hide(d->pub.data, d->pub.cap);
+}
+
+void heap_set_held(const struct heap *heap, struct desc *d, uintptr_t word, bool defined)
+{
+    const bool told = shadow_on();
+    if (told) {
+        shadow_lock();
+        heap_show(heap, d, defined);
+    }
+    store_relaxed(&d->word, word);
+    if (told)
+        shadow_unlock();
 }
 
 /* The bytes behind cap are the hook's, in a block of its. */

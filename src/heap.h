@@ -69,17 +69,7 @@ void heap_show(const struct heap *heap, const struct desc *d, bool defined);
 void heap_hide(const struct heap *heap, const struct desc *d);
 
 /* The word of a buffer that goes to a caller; else as heap_show. */
-static inline void heap_set_held(const struct heap *heap, struct desc *d, uintptr_t word, bool defined)
-{
-    if (!shadow_on()) {
-        store_relaxed(&d->word, word);
-        return;
-    }
-    shadow_lock();
-    heap_show(heap, d, defined);
-    store_relaxed(&d->word, word);
-    shadow_unlock();
-}
+void heap_set_held(const struct heap *heap, struct desc *d, uintptr_t word, bool defined);
 
 /* Between these two the library may touch what is behind the block's cap, and if it is not `held` all of it. */
 void heap_open(const struct heap *heap, const struct desc *d, bool held);

@@ -66,7 +66,7 @@ void pool_free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char
         sub_relaxed(&pool->grown_extra, extra);
 }
 
-static struct desc *make_buffer(bufferpool_t *pool, enum desc_state state)
+static __attribute__((noinline)) struct desc *make_watched(bufferpool_t *pool, enum desc_state state)
 {
     if (modes_have(MODE_FAIL) && modes_fail_now())
         return NULL;
@@ -77,6 +77,18 @@ static struct desc *make_buffer(bufferpool_t *pool, enum desc_state state)
         watch_made(pool, d);
     d->pub.len = 0;
     heap_set_held(&pool->heap, d, desc_word(pool->tag, state), false);
+    return d;
+}
+
+static struct desc *make_buffer(bufferpool_t *pool, enum desc_state state)
+{
+    if (steps_are_watched() || modes_have(MODE_FAIL))
+        return make_watched(pool, state);
+    struct desc *d = heap_alloc(&pool->heap, state == STATE_BYPASS);
+    if (d == NULL)
+        return NULL;
+    d->pub.len = 0;
+    store_relaxed(&d->word, desc_word(pool->tag, state));
     return d;
 }
 
@@ -336,6 +348,30 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
 
 /* ---- put ---- */
 
+static void let_go(const bufferpool_t *pool, struct desc *d, uintptr_t word, enum desc_state to, const char *caller)
+{
+    if (!atomic_compare_exchange_strong_explicit(&d->word, &word, desc_word(pool->tag, to), memory_order_relaxed,
+                                                 memory_order_relaxed))
+        misuse(caller, &d->pub, pool, "put twice at the same time");
+}
+
+static __attribute__((noinline)) void let_go_watched(bufferpool_t *pool, struct desc *d, uintptr_t word,
+                                                     enum desc_state to, const char *caller, uintptr_t site)
+{
+    if (modes_have(MODES_WATCH)) /* first: it knows which bytes are the buffer's */
+        watch_put(pool, d, to != STATE_FREE, caller, site);
+    if (pool->heap.wipe)
+        heap_wipe(d->pub.data, d->pub.cap);
+    const bool told = shadow_on();
+    if (told)
+        shadow_lock();
+    let_go(pool, d, word, to, caller);
+    if (told) {
+        heap_hide(&pool->heap, d);
+        shadow_unlock();
+    }
+}
+
 /* Moves a held buffer to the state in which it leaves the caller. Of two puts at once only one gets through. Where blocks
  * are wiped it is wiped before: what is not held any more a child of fork may hand out. */
 static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char *caller, uintptr_t site)
@@ -358,19 +394,13 @@ static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char
     default:
         misuse(caller, &d->pub, pool, "handed out twice, after it was put twice at the same time");
     }
-    if (modes_have(MODES_WATCH)) /* first: it knows which bytes are the buffer's */
-        watch_put(pool, d, to != STATE_FREE, caller, site);
+    if (steps_are_watched()) {
+        let_go_watched(pool, d, word, to, caller, site);
+        return;
+    }
     if (pool->heap.wipe)
         heap_wipe(d->pub.data, d->pub.cap);
-    if (shadow_on())
-        shadow_lock();
-    if (!atomic_compare_exchange_strong_explicit(&d->word, &word, desc_word(pool->tag, to), memory_order_relaxed,
-                                                 memory_order_relaxed))
-        misuse(caller, &d->pub, pool, "put twice at the same time");
-    if (shadow_on()) {
-        heap_hide(&pool->heap, d);
-        shadow_unlock();
-    }
+    let_go(pool, d, word, to, caller);
 }
 
 /* Frees a claimed pooled buffer that a caller had. */

@@ -9,6 +9,15 @@
 
 #include <string.h>
 
+void shadow_wipe(void *memory, size_t n)
+{
+    if (shadow_on())
+        shadow_open(memory, n);
+    explicit_bzero(memory, n);
+    if (shadow_on())
+        shadow_close(memory, n);
+}
+
 #if SHADOW_ASAN
 
 #include <sanitizer/asan_interface.h>

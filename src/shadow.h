@@ -22,7 +22,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <string.h>
 
 #define SHADOW_ASAN     0
 #define SHADOW_MEMCHECK 0
@@ -50,6 +49,9 @@
 #else
 #define shadow_on() false
 #endif
+
+/* Whether the steps of a buffer are seen to, by a debug mode or for either of these: apart from the code that does without. */
+#define steps_are_watched() (SHADOW_ASAN || modes_have(MODES_SLOW))
 
 #if SHADOW_ASAN || SHADOW_MEMCHECK
 
@@ -125,13 +127,6 @@ static inline void shadow_unlock(void)
 #endif
 
 /* Zeros that the compiler cannot leave out, in what is nobody's. */
-static inline void shadow_wipe(void *memory, size_t n)
-{
-    if (shadow_on())
-        shadow_open(memory, n);
-    explicit_bzero(memory, n);
-    if (shadow_on())
-        shadow_close(memory, n);
-}
+void shadow_wipe(void *memory, size_t n);
 
 #endif
