@@ -126,21 +126,29 @@ static void prefix_write(struct desc *d, unsigned char *data)
     }
 }
 
-static __attribute__((noinline)) struct prefix prefix_of_anybody(const unsigned char *data)
+static struct desc *desc_of_prefix(struct prefix prefix, const void *data)
+{
+    return prefix.check == prefix_check(prefix.desc, data) ? prefix.desc : NULL;
+}
+
+static struct prefix prefix_at(const unsigned char *data)
+{
+    struct prefix prefix;
+    memcpy(&prefix, data - sizeof(prefix), sizeof(prefix));
+    return prefix;
+}
+
+/* The prefix may be what nobody may look at. Apart from the rest, which so needs no stack. */
+static __attribute__((noinline)) struct desc *desc_of_data_watched(const unsigned char *data)
 {
     struct prefix prefix;
     shadow_copy(&prefix, data - sizeof(prefix), sizeof(prefix), true);
-    return prefix;
+    return desc_of_prefix(prefix, data);
 }
 
 struct desc *heap_desc_of_data(const void *data)
 {
-    struct prefix prefix;
-    if (shadow_on())
-        prefix = prefix_of_anybody(data);
-    else
-        memcpy(&prefix, (const unsigned char *)data - sizeof(prefix), sizeof(prefix));
-    return prefix.check == prefix_check(prefix.desc, data) ? prefix.desc : NULL;
+    return shadow_on() ? desc_of_data_watched(data) : desc_of_prefix(prefix_at(data), data);
 }
 
 /* ---- blocks ---- */
@@ -167,12 +175,23 @@ static void block_attach(struct desc *d, const struct block *block)
     d->slab = (struct slab *)((uintptr_t)block->slab | (block->brief ? BRIEF : 0));
 }
 
+static bool lies_in_its_slot(const struct heap *heap, const struct block *block)
+{
+    return block->slab == NULL || slab_has(block->slab, block->data - heap->alignment);
+}
+
+static __attribute__((noinline)) bool intact_watched(const struct heap *heap, const struct desc *d)
+{
+    const struct block block = block_of(d);
+    return lies_in_its_slot(heap, &block) && desc_of_data_watched(block.data) == d;
+}
+
 bool heap_intact(const struct heap *heap, const struct desc *d)
 {
-    struct block block = block_of(d);
-    if (block.slab != NULL && !slab_has(block.slab, block.data - heap->alignment))
-        return false;
-    return heap_desc_of_data(block.data) == d;
+    if (shadow_on())
+        return intact_watched(heap, d);
+    const struct block block = block_of(d);
+    return lies_in_its_slot(heap, &block) && desc_of_prefix(prefix_at(block.data), block.data) == d;
 }
 
 static size_t mapped_bytes(const struct heap *heap, size_t cap)

@@ -82,7 +82,7 @@ static __attribute__((noinline)) struct desc *make_watched(bufferpool_t *pool, e
 
 static struct desc *make_buffer(bufferpool_t *pool, enum desc_state state)
 {
-    if (steps_are_watched() || modes_have(MODE_FAIL))
+    if (SHADOW_ASAN || modes_have(MODES_SLOW | MODE_FAIL))
         return make_watched(pool, state);
     struct desc *d = heap_alloc(&pool->heap, state == STATE_BYPASS);
     if (d == NULL)
