@@ -152,7 +152,12 @@ static bool add_each(struct holders *holders, const bufferpool_t *pool, size_t f
 static bool add_pool(struct holders *holders, const bufferpool_t *pool)
 {
     const size_t first = holders->n;
-    if (!(modes_have(MODES_WATCH) ? add_each(holders, pool, first) : add_sum(holders, pool)))
+    bool added;
+    if (modes_have(MODES_WATCH))
+        added = add_each(holders, pool, first);
+    else
+        added = add_sum(holders, pool);
+    if (!added)
         return false;
     for (size_t i = first; i < holders->n; i++) {
         holders->all[i].number = i;
