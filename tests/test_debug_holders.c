@@ -25,14 +25,13 @@ void *__wrap_realloc(void *block, size_t size)
 }
 
 /* What another thread does while records are asked for. */
-static struct records *two_ask;
+static _Atomic(struct records *) two_ask;
 static const struct desc *asked_for;
 static struct record *other_got;
 
 static void meanwhile(void)
 {
-    struct records *records = two_ask;
-    two_ask = NULL;
+    struct records *records = atomic_exchange(&two_ask, NULL);
     if (records != NULL)
         other_got = records_make(records, asked_for);
 }
@@ -293,8 +292,8 @@ static void of_two_that_ask_for_a_record_at_once_both_have_it(void **state)
     (void)state;
     static struct records records;
     const struct desc d = {.index = 7};
-    two_ask = &records;
     asked_for = &d;
+    atomic_store(&two_ask, &records);
     struct record *record = records_make(&records, &d);
     assert_non_null(record);
     assert_ptr_equal(record, other_got);
