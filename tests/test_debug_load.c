@@ -238,7 +238,7 @@ static void and_all_at_once(void **state)
 int main(int argc, char **argv)
 {
     (void)argv;
-    turns = test_scale(1000, 400);
+    turns = test_scale(1000, 150);
     if (argc > 1) {
         load(NULL);
         return test_recorded_failure();
