@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define POISON  0xd5 /* eight of them are no address that could be read */
@@ -162,7 +161,7 @@ static void check_poison(bufferpool_t *pool, const struct desc *d, const char *c
 
 static uint32_t thread_id(void)
 {
-    return (uint32_t)syscall(SYS_gettid);
+    return (uint32_t)gettid();
 }
 
 void watch_made(bufferpool_t *pool, struct desc *d)
