@@ -507,7 +507,7 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     lock(heap);
     if (bytes > old_bytes)
         memory = grow_mapping(heap, d, cap);
-    else if (shadow_on() && cap > d->pub.cap) /* there was room */
+    else if (SHADOW_ASAN && cap > d->pub.cap) /* there was room */
         shadow_show(d->pub.data, cap, true);
     if (memory != NULL) {
         d->pub.data = memory + heap->alignment;

@@ -285,7 +285,11 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
 }
 
 /* Where the public function from whose body this is used returns to. */
-#define SITE ((uintptr_t)__builtin_return_address(0))
+static inline uintptr_t address_of(const void *code)
+{
+    return (uintptr_t)code;
+}
+#define SITE address_of(__builtin_return_address(0))
 
 static inline __attribute__((always_inline)) bufferpool_buf_t *get(bufferpool_t *pool, enum at_cap at_cap,
                                                                    const char *caller)
@@ -488,10 +492,10 @@ static bool put_bypass(struct desc *d, struct cache *c, uintptr_t word, const ch
     return true;
 }
 
-/* `c` is what the thread's table has; NULL: no descriptor can be there. */
+/* `c` is what the thread's table has, if a descriptor can be there at all. */
 static __attribute__((noinline)) void put_slow(struct desc *d, struct cache *c, const char *caller, uintptr_t site)
 {
-    if (unlikely(c == NULL))
+    if (unlikely(!desc_aligned(&d->pub)))
         misuse_unknown(caller, d);
     uintptr_t word = load_relaxed(&d->word);
     if (likely(make_room(c, d, word, caller)) || put_bypass(d, c, word, caller, site))
@@ -520,7 +524,7 @@ static inline __attribute__((always_inline)) void put(bufferpool_buf_t *buf, con
 {
     struct desc *d = desc_of(buf);
     if (unlikely(!desc_aligned(buf))) {
-        put_slow(d, NULL, caller, SITE);
+        put_slow(d, &pool_default.shared, caller, SITE);
     } else {
         uintptr_t word = load_relaxed(&d->word);
         struct cache *c = tls_cache_at(desc_place_of(word));

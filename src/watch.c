@@ -84,9 +84,7 @@ static void check_bytes(bufferpool_t *pool, const struct desc *d, size_t offset,
         first++;
     while (last > first && bytes[last] == byte)
         last--;
-    if (bytes[first] == byte)
-        misuse(caller, &d->pub, pool, what);
-    const size_t length = last - first + 1;
+    const size_t length = bytes[first] == byte ? 0 : last - first + 1;
     char text[192], shown[3 * BYTES_SHOWN + 8] = "";
     for (size_t i = 0; i < length && i < BYTES_SHOWN; i++)
         (void)snprintf(shown + 3 * i, sizeof(shown) - 3 * i, " %02x", bytes[first + i]);

@@ -310,7 +310,7 @@ static void check_laws_in_child(const bufferpool_t *pool)
     bufferpool_stats(pool, &s);
     const uint64_t gets = s.gets_thread + s.gets_depot + s.gets_fresh + s.gets_bypass;
     const uint64_t puts = s.puts_kept + s.drops_oversize + s.drops_bypass + s.drops_over_cap + s.drops_idle_limit;
-    _exit(s.live == 1 && gets == puts + s.live + s.bypass_live ? 0 : 1);
+    test_leave(s.live == 1 && gets == puts + s.live + s.bypass_live ? 0 : 1);
 }
 
 static void *forking_alloc(size_t size, size_t align, void *ctx)

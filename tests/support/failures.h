@@ -176,7 +176,8 @@ int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*ch
 int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
-    if (fails_now())
+    static atomic_bool loaded; /* not then: so it is the first use that installs them */
+    if (!atomic_exchange(&loaded, true) || fails_now())
         return ENOMEM;
     atomic_fetch_add(&failures_handlers, 1);
     return __real_pthread_atfork(prepare, parent, child);
