@@ -10,7 +10,6 @@
 #include "support/laws.h"
 
 #include <sched.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { THREADS = 4, POOLS = 3, HELD = 6, CHILD_HELD = 40, CHILD_SECONDS = 60 };
@@ -304,25 +303,20 @@ struct forking_hook {
 };
 
 /* The child sees what another thread of a parent would have left: one buffer that is held, whose get is not counted yet. */
-static void check_laws_in_child(const bufferpool_t *pool)
+static int check_laws_in_child(void *pool)
 {
     bufferpool_stats_t s = BUFFERPOOL_STATS_INIT;
     bufferpool_stats(pool, &s);
     const uint64_t gets = s.gets_thread + s.gets_depot + s.gets_fresh + s.gets_bypass;
     const uint64_t puts = s.puts_kept + s.drops_oversize + s.drops_bypass + s.drops_over_cap + s.drops_idle_limit;
-    test_leave(s.live == 1 && gets == puts + s.live + s.bypass_live ? 0 : 1);
+    return s.live == 1 && gets == puts + s.live + s.bypass_live ? 0 : 1;
 }
 
 static void *forking_alloc(size_t size, size_t align, void *ctx)
 {
     struct forking_hook *hook = ctx;
-    if (++hook->allocations == 2) {
-        const pid_t child = fork();
-        if (child == 0)
-            check_laws_in_child(hook->pool);
-        if (child < 0 || waitpid(child, &hook->status, 0) != child)
-            hook->status = -1;
-    }
+    if (++hook->allocations == 2)
+        hook->status = run_in_child(check_laws_in_child, hook->pool, CHILD_SECONDS);
     return aligned_alloc(align, (size + align - 1) / align * align);
 }
 

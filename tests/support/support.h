@@ -59,9 +59,6 @@
 bool test_instrumented(void);
 bool test_under_valgrind(void);
 
-/* The end of a child that goes without exit(). */
-_Noreturn void test_leave(int status);
-
 /* Writes where nobody may: AddressSanitizer, which would have its say first, does not see it. */
 void test_smash(unsigned char *at, unsigned char with, size_t n);
 
