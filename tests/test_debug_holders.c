@@ -428,31 +428,19 @@ static void it_is_no_cancellation_point(void **state)
     expect_outcome(0, "held at exit", NULL);
 }
 
-static void *exit_here(void *arg)
-{
-    (void)arg;
-    exit(0);
-}
-
-enum ending { RETURNS, OTHER_THREAD, UNDERSCORE };
-
 static void hold_at_the_end(void *arg)
 {
-    pthread_t thread;
     (void)first_place(make_pool("ledger", 1000, 0));
-    if (*(const enum ending *)arg == UNDERSCORE)
-        _exit(0);
-    if (*(const enum ending *)arg == OTHER_THREAD && pthread_create(&thread, NULL, exit_here, NULL) == 0)
-        pthread_join(thread, NULL);
+    end_as(*(const enum way_to_end *)arg);
 }
 
 static void at_exit_what_is_held_is_told_whoever_exits(void **state)
 {
     (void)state;
-    for (enum ending ending = RETURNS; ending <= UNDERSCORE; ending++) {
+    for (enum way_to_end ending = END_RETURNS; ending < ENDINGS; ending++) {
         run_with_modes("holders", hold_at_the_end, &ending);
         expect_outcome(0, NULL);
-        if (ending == UNDERSCORE)
+        if (ending == END_UNDERSCORE)
             assert_int_equal(test_last_outcome()->n, 0);
         else
             expect_outcome(0, "libbufferpool: held at exit\n", "ledger: first_place+0x", NULL);

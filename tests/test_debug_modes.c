@@ -380,14 +380,6 @@ static void nopool_makes_and_frees_each(void **state)
 
 /* ---- stats ---- */
 
-enum ending { RETURNS, UNDERSCORE, OTHER_THREAD };
-
-static void *exit_here(void *arg)
-{
-    (void)arg;
-    exit(0);
-}
-
 static void some_use(void *arg)
 {
     bufferpool_t *destroyed = make_pool(4096, 7, NULL);
@@ -401,11 +393,7 @@ static void some_use(void *arg)
     (void)bufferpool_get(pool);
     bufferpool_put(buf);
     modes_check(bufferpool_destroy(pool) == EBUSY);
-    pthread_t thread;
-    if (*(const enum ending *)arg == UNDERSCORE)
-        _exit(0);
-    if (*(const enum ending *)arg == OTHER_THREAD && pthread_create(&thread, NULL, exit_here, NULL) == 0)
-        pthread_join(thread, NULL);
+    end_as(*(const enum way_to_end *)arg);
 }
 
 static void stats_are_told_at_exit_and_when_a_pool_goes(void **state)
@@ -418,19 +406,19 @@ static void stats_are_told_at_exit_and_when_a_pool_goes(void **state)
         "libbufferpool:   held  0 pooled of 0 bytes, bypass 0\n"
         "libbufferpool:   idle  1 of 4096 bytes: threads 1, depot 0\n"
         "libbufferpool:         cap 7, peak in flight 1, grows 0, shrinks 0, reclaimed bytes 0, stolen 0\n";
-    enum ending ending = RETURNS;
-    for (; ending <= OTHER_THREAD; ending++) {
+    enum way_to_end ending = END_RETURNS;
+    for (; ending < ENDINGS; ending++) {
         run_with_modes("stats", some_use, &ending);
         expect_outcome(0, destroyed, NULL);
         const char *at_exit = strstr(run_with_modes("stats", some_use, &ending)->err, "pool ledger, at exit\n");
-        assert_true((at_exit == NULL) == (ending == UNDERSCORE));
+        assert_true((at_exit == NULL) == (ending == END_UNDERSCORE));
         if (at_exit == NULL)
             continue;
         expect_outcome(0, "gets  2: thread 0, depot 0, fresh 2", "held  1 pooled of 100 bytes",
                        "cap none, peak in flight 2, grows 1", NULL);
         assert_null(strstr(at_exit, "pool default"));
     }
-    ending = RETURNS;
+    ending = END_RETURNS;
     assert_int_equal(run_with_modes(NULL, some_use, &ending)->n, 0);
     assert_int_equal(run_with_modes("poison,redzone,quarantine=2", some_use, &ending)->n, 0);
 }

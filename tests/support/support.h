@@ -113,6 +113,9 @@ const test_outcome_t *run_with_modes(const char *modes, void (*fn)(void *arg), v
 const test_outcome_t *test_last_outcome(void);
 /* The last one's outcome: the status, and all the substrings (up to the NULL) in what it wrote. */
 void expect_outcome(int status, ...) __attribute__((sentinel));
+/* How such a child ends: by returning, by _exit, by exit of another thread. */
+enum way_to_end { END_RETURNS, END_UNDERSCORE, END_OTHER_THREAD, ENDINGS };
+void end_as(enum way_to_end way);
 /* It aborted with one line, and after it who got and put it. */
 void expect_report(const char *part, ...) __attribute__((sentinel));
 #define modes_check(condition)                                                                                         \
