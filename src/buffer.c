@@ -5,6 +5,7 @@
  * Every change of a buffer's size goes through grow(), and every size is checked against HEAP_CAP_MAX or by subtraction
  * before anything is added.
  */
+#include "block.h"
 #include "debug.h"
 #include "pool.h"
 #include "registry.h"
@@ -50,7 +51,7 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
     struct desc *d = desc_of(buf);
     if (modes_have(MODES_WATCH)) /* first: it knows where data was */
         watch_resize(pool, d, caller);
-    if (!heap_intact(&pool->heap, d))
+    if (!block_intact(&pool->heap, d))
         misuse(caller, buf, pool, POOL_OVERWRITTEN);
     int saved_errno = errno;
     size_t old_cap = buf->cap;
@@ -191,7 +192,7 @@ int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *format, va_list ar
 bufferpool_buf_t *bufferpool_buf_from_data(const void *data)
 {
     if (data != NULL && ((uintptr_t)data & (HEAP_ALIGNMENT_MIN - 1)) == 0) {
-        struct desc *d = heap_desc_of_data(data);
+        struct desc *d = block_desc_of_data(data);
         if (d != NULL && d->pub.data == data) {
             uintptr_t word = load_relaxed(&d->word);
             enum desc_state state = desc_state(word);

@@ -840,7 +840,7 @@ class Buffer(Command):
 
     @staticmethod
     def prefix(pool, desc):
-        """heap.c: the two words in front of data."""
+        """block.c: the two words in front of data."""
         word, data = pool.library.word, desc["pub.data"]
         try:
             owner, check = numbers(read(data - 2 * word, 2 * word, "prefix"), word, pool.library.order)

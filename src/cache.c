@@ -16,6 +16,7 @@
  */
 #include "cache.h"
 
+#include "block.h"
 #include "debug.h"
 #include "pool.h"
 #include "probes.h"
@@ -29,9 +30,9 @@ struct desc cache_bottom; /* its word is 0 */
 void cache_shadow(const struct cache *c, const struct desc *d, bool held)
 {
     if (held)
-        heap_show(&c->pool->heap, d, false);
+        block_show(&c->pool->heap, d, false);
     else
-        heap_hide(&c->pool->heap, d);
+        block_hide(&c->pool->heap, d);
 }
 #endif
 
@@ -312,7 +313,7 @@ static __attribute__((noinline)) void hand_out_watched(bufferpool_t *pool, struc
 {
     if (modes_have(MODES_WATCH))
         watch_idle(pool, d, caller);
-    heap_set_held(&pool->heap, d, word, pool->heap.wipe);
+    block_set_held(&pool->heap, d, word, pool->heap.wipe);
 }
 
 struct desc *cache_hand_out(bufferpool_t *pool, struct desc *d, const char *caller)

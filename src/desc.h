@@ -61,7 +61,7 @@ struct desc {
         struct desc *chain; /* free: the next of the free list, NULL at the end */
         size_t asked;       /* held and grown: the most bytes that were asked for since get */
     };
-    struct slab *slab; /* heap.c's: where the block lies, and in the lowest bit whether it is a bypass buffer's */
+    struct slab *slab; /* block.h: where the block lies, and in the lowest bit whether it is a bypass buffer's */
     _Atomic(uint32_t)
         below; /* head of a magazine in the depot: index of the magazine beneath it, 0 at the bottom; other
                                 nodes of it: one more link */

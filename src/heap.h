@@ -2,21 +2,12 @@
  *
  * heap.h - the heap of one pool: where descriptors and blocks come from and go back to
  *
- * A block is `pad` bytes of padding and prefix, then `cap` bytes for the caller:
- *
- *     block                           data = block + pad           (and HEAP_REDZONE bytes, with that debug mode)
- *     | padding ... | desc | check |  cap bytes ...            pad = max(alignment, 16)
- *
- * The prefix leads from data back to the handle; its check tells that nobody wrote over it. Small blocks lie in slabs,
- * larger ones have a mapping of their own, and with allocator hooks every block comes from there.
- *
  * Any thread may call these at any time, on any descriptor that it owns, except where it says otherwise.
  */
 #ifndef BUFFERPOOL_HEAP_H
 #define BUFFERPOOL_HEAP_H
 
 #include "desc.h"
-#include "shadow.h"
 #include "slab.h"
 #include "stash.h"
 
@@ -63,23 +54,9 @@ bool heap_shrink(struct heap *heap, struct desc *d, size_t cap);
 /* Gives the memory behind all free blocks back to the system. */
 void heap_purge(struct heap *heap);
 
-/* The block is a caller's from now on: `defined` if its bytes are known; and it is nobody's again, as it is when
- * heap_alloc returns it and when heap_free gets it. To be called if shadow_on(). */
-void heap_show(const struct heap *heap, const struct desc *d, bool defined);
-void heap_hide(const struct heap *heap, const struct desc *d);
-
-/* The word of a buffer that goes to a caller; else as heap_show. */
-void heap_set_held(const struct heap *heap, struct desc *d, uintptr_t word, bool defined);
-
-/* Between these two the library may touch what is behind the block's cap, and if it is not `held` all of it. */
-void heap_open(const struct heap *heap, const struct desc *d, bool held);
-void heap_close(const struct heap *heap, const struct desc *d, bool held);
-
-/* Whether the block is as the library made it. */
-bool heap_intact(const struct heap *heap, const struct desc *d);
-
-/* The descriptor that the prefix in front of data names, if its check holds; else NULL. */
-struct desc *heap_desc_of_data(const void *data);
+/* The lock over slabs, table and kept mappings. */
+void heap_lock(struct heap *heap);
+void heap_unlock(struct heap *heap);
 
 /* Zeros that the compiler cannot leave out. */
 void heap_wipe(void *data, size_t n);

@@ -20,6 +20,7 @@
 #include "pool.h"
 
 #include "background.h"
+#include "block.h"
 #include "debug.h"
 #include "pressure.h"
 #include "probes.h"
@@ -47,7 +48,7 @@ bufferpool_t *pool_of(const struct desc *d, uintptr_t word)
 /* Frees block and descriptor of any buffer. */
 static void free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char *caller)
 {
-    if (!heap_intact(&pool->heap, d))
+    if (!block_intact(&pool->heap, d))
         misuse(caller, &d->pub, pool, POOL_OVERWRITTEN);
     store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));
     heap_free(&pool->heap, d, defer);
@@ -76,7 +77,7 @@ static __attribute__((noinline)) struct desc *make_watched(bufferpool_t *pool, e
     if (modes_have(MODES_WATCH))
         watch_made(pool, d);
     d->pub.len = 0;
-    heap_set_held(&pool->heap, d, desc_word(pool->tag, state), false);
+    block_set_held(&pool->heap, d, desc_word(pool->tag, state), false);
     return d;
 }
 
@@ -371,7 +372,7 @@ static __attribute__((noinline)) void let_go_watched(bufferpool_t *pool, struct 
         shadow_lock();
     let_go(pool, d, word, to, caller);
     if (told) {
-        heap_hide(&pool->heap, d);
+        block_hide(&pool->heap, d);
         shadow_unlock();
     }
 }

@@ -7,6 +7,7 @@
  */
 #include "strikes.h"
 
+#include "block.h"
 #include "debug.h"
 #include "pool.h"
 #include "watch.h"
@@ -37,7 +38,7 @@ void strikes_judge(bufferpool_t *pool, struct cache *c, struct desc *d, const ch
     size_t fit = used <= base ? base : power_of_two_for(used);
     if (fit >= cap)
         return;
-    if (!heap_intact(&pool->heap, d))
+    if (!block_intact(&pool->heap, d))
         misuse(caller, &d->pub, pool, POOL_OVERWRITTEN);
     if (modes_have(MODES_WATCH))
         watch_resize(pool, d, caller);

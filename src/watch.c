@@ -7,6 +7,7 @@
  */
 #include "watch.h"
 
+#include "block.h"
 #include "debug.h"
 #include "holders.h"
 #include "pool.h"
@@ -99,9 +100,9 @@ static void fill_redzone(const bufferpool_t *pool, struct desc *d, bool held)
 {
     if (!modes_have(MODE_REDZONE))
         return;
-    heap_open(&pool->heap, d, held);
+    block_open(&pool->heap, d, held);
     memset(d->pub.data + d->pub.cap, REDZONE, HEAP_REDZONE);
-    heap_close(&pool->heap, d, held);
+    block_close(&pool->heap, d, held);
 }
 
 /* Whether data and cap are still what the library made them, before anything is read by way of them; and whether the bytes
@@ -118,12 +119,12 @@ static bool check_block(bufferpool_t *pool, const struct desc *d, bool held, con
         if (load_relaxed(&record->data) != (uintptr_t)d->pub.data)
             misuse(caller, &d->pub, pool, "its data was overwritten");
     }
-    if (!heap_intact(&pool->heap, d))
+    if (!block_intact(&pool->heap, d))
         misuse(caller, &d->pub, pool, POOL_OVERWRITTEN);
     if (modes_have(MODE_REDZONE)) {
-        heap_open(&pool->heap, d, held);
+        block_open(&pool->heap, d, held);
         check_bytes(pool, d, d->pub.cap, HEAP_REDZONE, REDZONE, "written beyond its cap", caller);
-        heap_close(&pool->heap, d, held);
+        block_close(&pool->heap, d, held);
     }
     return true;
 }
@@ -141,18 +142,18 @@ static void fill_poison(const bufferpool_t *pool, struct desc *d, bool held)
 {
     if (!modes_have(MODE_POISON))
         return;
-    heap_open(&pool->heap, d, held);
+    block_open(&pool->heap, d, held);
     memset(d->pub.data, poison_of(pool), d->pub.cap);
-    heap_close(&pool->heap, d, held);
+    block_close(&pool->heap, d, held);
 }
 
 static void check_poison(bufferpool_t *pool, const struct desc *d, const char *caller)
 {
     if (!modes_have(MODE_POISON))
         return;
-    heap_open(&pool->heap, d, false);
+    block_open(&pool->heap, d, false);
     check_bytes(pool, d, 0, d->pub.cap, poison_of(pool), "written after it was put", caller);
-    heap_close(&pool->heap, d, false);
+    block_close(&pool->heap, d, false);
 }
 
 /* ---- the steps ---- */

@@ -6,7 +6,7 @@
  */
 #include "support/blocks.h"
 
-#include "heap.h"
+#include "block.h"
 #include "region.h"
 
 #include <sys/mman.h>
@@ -86,7 +86,7 @@ static struct desc *grown(struct heap *heap, size_t cap, bool brief)
         test_fill(d->pub.data, before, before);
         assert_int_equal(heap_grow(heap, d, before + 1, before), 0);
         assert_true(test_filled(d->pub.data, before, before));
-        assert_true(heap_intact(heap, d));
+        assert_true(block_intact(heap, d));
     }
     assert_int_equal(d->pub.cap, cap);
     return d;
@@ -257,7 +257,7 @@ static void a_kept_mapping_is_better_than_to_move(void **state)
     test_fill(d->pub.data, d->pub.cap, 3);
     assert_int_equal(heap_grow(&heap, d, MIB, 512 * KIB), 0);
     assert_true(test_filled(d->pub.data, 512 * KIB, 3));
-    assert_true(heap_intact(&heap, d));
+    assert_true(block_intact(&heap, d));
     assert_int_equal(moves + maps + unmaps, 0);
     assert_int_equal(heap.slabs.kept.bytes, mapped(512 * KIB)); /* the one it had */
     assert_int_equal(heap.slabs.brief_bytes, 4 * mapped(MIB));
@@ -282,7 +282,7 @@ static void bypass_buffers_that_are_mapped_come_and_go(void **state)
         for (unsigned i = 0; i < HELD; i++) {
             d[i] = test_heap_alloc(&heap, true);
             assert_non_null(d[i]);
-            assert_true(heap_intact(&heap, d[i]));
+            assert_true(block_intact(&heap, d[i]));
         }
         assert_int_equal(heap.slabs.brief_bytes, HELD * mapped(3 * MIB));
         for (unsigned turn = 0; turn < 20; turn++) { /* half of them at once */
@@ -334,7 +334,7 @@ static void a_mapping_shrinks_in_its_place(void **state)
     unsigned char *at = d->pub.data - 64;
     assert_true(test_heap_shrink(&heap, d, 512 * KIB));
     assert_ptr_equal(d->pub.data - 64, at);
-    assert_true(heap_intact(&heap, d));
+    assert_true(block_intact(&heap, d));
     assert_int_equal(d->pub.cap, 512 * KIB);
     assert_false(is_mapped(at + mapped(512 * KIB)));
     assert_true(test_heap_shrink(&heap, d, BASE));

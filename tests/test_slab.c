@@ -6,7 +6,7 @@
  */
 #include "support/blocks.h"
 
-#include "heap.h"
+#include "block.h"
 #include "region.h"
 #include "slots.h"
 
@@ -533,8 +533,8 @@ static void blocks_grow_through_classes_and_mappings(void **state)
         assert_int_equal(heap_grow(&heap, d, need, 100), 0);
         assert_true(d->pub.cap >= need && d->pub.cap >= before + before / 2);
         assert_true(((uintptr_t)d->pub.data & 63) == 0);
-        assert_true(heap_intact(&heap, d));
-        assert_ptr_equal(heap_desc_of_data(d->pub.data), d);
+        assert_true(block_intact(&heap, d));
+        assert_ptr_equal(block_desc_of_data(d->pub.data), d);
         assert_true(test_filled(d->pub.data, 100, 1));
         d->pub.data[d->pub.cap - 1] = 1; /* usable to the end */
     }
@@ -590,7 +590,7 @@ static void make_and_free(void *arg, unsigned index)
         } else {
             thread_check(test_filled(held[i]->pub.data, 64, (uint64_t)index << 32 | i));
             thread_check(held[i]->pub.data[held[i]->pub.cap - 1] == (unsigned char)index);
-            thread_check(heap_intact(&load->heap, held[i]));
+            thread_check(block_intact(&load->heap, held[i]));
             test_heap_free(&load->heap, held[i], turn % 2 == 0);
             held[i] = NULL;
         }

@@ -6,7 +6,7 @@
  */
 #include "support/blocks.h"
 
-#include "heap.h"
+#include "block.h"
 #include "region.h"
 
 #include <limits.h>
@@ -66,7 +66,7 @@ static struct desc *alloc(struct heap *heap, bool brief)
     struct desc *d = test_heap_alloc(heap, brief);
     assert_non_null(d);
     assert_int_equal(d->pub.cap, heap->base);
-    assert_true(heap_intact(heap, d));
+    assert_true(block_intact(heap, d));
     return d;
 }
 
@@ -273,7 +273,7 @@ static void a_smaller_block_comes_out_of_the_stash(void **state)
         d[n++] = alloc(&heap, false);
     assert_true(test_heap_shrink(&heap, grown, BASE));
     assert_int_equal(grown->pub.cap, BASE);
-    assert_true(heap_intact(&heap, grown));
+    assert_true(block_intact(&heap, grown));
     for (size_t i = 1; i < n; i++)
         assert_ptr_not_equal(d[i]->pub.data, grown->pub.data);
     assert_null(test_heap_alloc(&heap, true)); /* the stash has it no more */
@@ -329,10 +329,10 @@ static void what_is_stashed_is_wiped(void **state)
     memset(d->pub.data, 0x5a, BASE);
     test_heap_free(&heap, d, false);
     assert_non_null(d->pub.data); /* it is in the stash, with its block */
-    heap_open(&heap, d, false);
+    block_open(&heap, d, false);
     for (size_t i = 0; i < BASE; i++)
         assert_int_equal(d->pub.data[i], 0);
-    heap_close(&heap, d, false);
+    block_close(&heap, d, false);
     heap_destroy(&heap);
 }
 
@@ -377,7 +377,7 @@ static void come_and_go(void *arg, unsigned index)
             test_fill(held[i]->pub.data, 64, (uint64_t)index << 32 | i);
         } else {
             thread_check(test_filled(held[i]->pub.data, 64, (uint64_t)index << 32 | i));
-            thread_check(heap_intact(&load->heap, held[i]));
+            thread_check(block_intact(&load->heap, held[i]));
             test_heap_free(&load->heap, held[i], false);
             held[i] = NULL;
         }

@@ -8,7 +8,8 @@
 
 #include "support.h"
 
-#include "heap.h"
+#include "block.h"
+#include "shadow.h"
 #include "registry.h"
 
 /* heap_alloc, as a pool does it. */
@@ -16,7 +17,7 @@ static inline struct desc *test_heap_alloc(struct heap *heap, bool brief)
 {
     struct desc *d = heap_alloc(heap, brief);
     if (d != NULL && shadow_on())
-        heap_show(heap, d, false);
+        block_show(heap, d, false);
     return d;
 }
 
@@ -24,7 +25,7 @@ static inline struct desc *test_heap_alloc(struct heap *heap, bool brief)
 static inline void test_heap_free(struct heap *heap, struct desc *d, bool defer)
 {
     if (shadow_on())
-        heap_hide(heap, d);
+        block_hide(heap, d);
     heap_free(heap, d, defer);
 }
 
@@ -32,10 +33,10 @@ static inline void test_heap_free(struct heap *heap, struct desc *d, bool defer)
 static inline bool test_heap_shrink(struct heap *heap, struct desc *d, size_t cap)
 {
     if (shadow_on())
-        heap_hide(heap, d);
+        block_hide(heap, d);
     const bool shrunk = heap_shrink(heap, d, cap);
     if (shadow_on())
-        heap_show(heap, d, false);
+        block_show(heap, d, false);
     return shrunk;
 }
 
