@@ -494,10 +494,12 @@ static bool put_bypass(struct desc *d, struct cache *c, uintptr_t word, const ch
 }
 
 /* `c` is what the thread's table has, if a descriptor can be there at all. */
-static __attribute__((noinline)) void put_slow(struct desc *d, struct cache *c, const char *caller, uintptr_t site)
+static __attribute__((noinline)) void put_slow(bufferpool_buf_t *buf, struct cache *c, const char *caller,
+                                               uintptr_t site)
 {
-    if (unlikely(!desc_aligned(&d->pub)))
-        misuse_unknown(caller, d);
+    if (unlikely(!desc_aligned(buf)))
+        misuse_unknown(caller, buf);
+    struct desc *d = desc_of(buf);
     uintptr_t word = load_relaxed(&d->word);
     if (likely(make_room(c, d, word, caller)) || put_bypass(d, c, word, caller, site))
         return;
@@ -523,14 +525,14 @@ static __attribute__((noinline)) void put_slow(struct desc *d, struct cache *c, 
 
 static inline __attribute__((always_inline)) void put(bufferpool_buf_t *buf, const char *caller)
 {
-    struct desc *d = desc_of(buf);
     if (unlikely(!desc_aligned(buf))) {
-        put_slow(d, &pool_default.shared, caller, SITE);
+        put_slow(buf, &pool_default.shared, caller, SITE);
     } else {
+        struct desc *d = desc_of(buf);
         uintptr_t word = load_relaxed(&d->word);
         struct cache *c = tls_cache_at(desc_place_of(word));
         if (unlikely(!cache_push_plain(c, d, word)))
-            put_slow(d, c, caller, SITE);
+            put_slow(buf, c, caller, SITE);
     }
 }
 
