@@ -2,8 +2,8 @@
 #
 # small.sh text | resting CREATED USED SYMBOL...: the library for armhf, compiled for size
 #
-#     text       the shared library has less than 40 KiB of code and constants, what size(1) calls text, without the debug modes,
-#                which are for where programs are written; with them less than 50 KiB
+#     text       the shared library has less than 40 KiB of code and constants, what size(1) calls text, as it is built by default;
+#                with the debug modes, which are for where programs are written, less than 50 KiB
 #     resting    a pool that does nothing takes at most that many bytes, created and used, by resting.c, which runs under qemu
 #                and has these functions wrapped
 . "$SOURCE/tests/consumer/common.sh"
@@ -21,10 +21,11 @@ needs $prefix-gcc "gcc-$prefix, libc6-dev-armhf-cross"
 test "$what" != resting || needs qemu-arm qemu-user
 
 CC=$prefix-gcc
+# configure_for_arm OPTION...
 configure_for_arm()
 {
     configure "$SOURCE" "$work/build" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=arm -DCMAKE_BUILD_TYPE=MinSizeRel \
-        -DBUFFERPOOL_BUILD_TESTS=OFF -DBUFFERPOOL_BUILD_EXAMPLES=OFF -DBUFFERPOOL_INSTALL=OFF -DBUFFERPOOL_DEBUG_MODES="$1"
+        -DBUFFERPOOL_BUILD_TESTS=OFF -DBUFFERPOOL_BUILD_EXAMPLES=OFF -DBUFFERPOOL_INSTALL=OFF "$@"
     grep -q -- '-Os' "$work/build/build.ninja" "$work/build/CMakeCache.txt" || fail "not compiled for size"
 }
 
@@ -41,15 +42,15 @@ text_is_below()
 
 case $what in
 text)
-    configure_for_arm OFF
+    configure_for_arm
     text_is_below 40960
-    configure_for_arm ON
+    configure_for_arm -DBUFFERPOOL_DEBUG_MODES=ON
     text_is_below 51200
     ;;
 resting)
     created=$1 used=$2
     shift 2
-    configure_for_arm ON
+    configure_for_arm -DBUFFERPOOL_DEBUG_MODES=ON
     for symbol; do
         shift
         set -- "$@" "-Wl,--wrap=$symbol"
