@@ -119,6 +119,13 @@ static void start_in_child(const struct cell *cell, int out, int err)
     /* A module leaves behind what the default pool had, at least; in a child of fork it stumbles over the parent's threads. */
     if (TEST_ASAN && cell->end->unloads)
         setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
+    /* ThreadSanitizer sleeps for a second before it ends a process that has other threads: for what these may still do. */
+    if (TEST_TSAN) {
+        const char *options = getenv("TSAN_OPTIONS");
+        char with_less_sleep[256];
+        snprintf(with_less_sleep, sizeof with_less_sleep, "%s:atexit_sleep_ms=100", options != NULL ? options : "");
+        setenv("TSAN_OPTIONS", with_less_sleep, 1);
+    }
     alarm(test_instrumented() ? SECONDS_INSTRUMENTED : SECONDS);
     execv(arguments[0], (char *const *)arguments);
     _exit(121);

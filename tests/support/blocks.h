@@ -9,8 +9,8 @@
 #include "support.h"
 
 #include "block.h"
-#include "shadow.h"
 #include "registry.h"
+#include "shadow.h"
 
 /* heap_alloc, as a pool does it. */
 static inline struct desc *test_heap_alloc(struct heap *heap, bool brief)
