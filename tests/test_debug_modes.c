@@ -423,7 +423,7 @@ static void stats_are_told_at_exit_and_when_a_pool_goes(void **state)
     assert_int_equal(run_with_modes("poison,redzone,quarantine=2", some_use, &ending)->n, 0);
 }
 
-/* Of a thread that is to be cancelled nothing is left undone. */
+/* Of a thread that is to be cancelled nothing is left undone, and then it is cancelled. */
 static void *make_and_destroy(void *reached)
 {
     pthread_cancel(pthread_self());
@@ -431,16 +431,18 @@ static void *make_and_destroy(void *reached)
     bufferpool_put(bufferpool_get(pool));
     modes_check(bufferpool_destroy(pool) == 0);
     *(bool *)reached = true;
+    pthread_testcancel();
     return NULL;
 }
 
 static void told_by_a_cancelled_thread(void *arg)
 {
     bool reached = false;
+    void *ended = NULL;
     pthread_t thread;
     (void)arg;
     modes_check(pthread_create(&thread, NULL, make_and_destroy, &reached) == 0);
-    modes_check(pthread_join(thread, NULL) == 0 && reached);
+    modes_check(pthread_join(thread, &ended) == 0 && reached && ended == PTHREAD_CANCELED);
     bufferpool_t *pool = make_pool(100, 0, NULL); /* no lock is left, and no pool of that name */
     use(NULL);
     modes_check(bufferpool_destroy(pool) == 0);
@@ -454,18 +456,32 @@ static void what_is_told_is_no_cancellation_point(void **state)
     assert_null(strstr(test_last_outcome()->err, "ledger-2"));
 }
 
-/* Nobody reads what is told. */
-static void told_to_nobody(void *arg)
+/* Whether a SIGPIPE waits after something was told to nobody. */
+static bool pipe_breaks_of_it(void)
 {
-    int ends[2];
     sigset_t pending;
-    (void)arg;
-    modes_check(pipe(ends) == 0 && close(ends[0]) == 0 && dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
     bufferpool_t *pool = make_pool(100, 0, NULL);
     bufferpool_buf_t *buf = bufferpool_get(pool);
     bufferpool_put(buf);
-    if (bufferpool_destroy(pool) != 0 || sigpending(&pending) != 0 || sigismember(&pending, SIGPIPE))
+    if (bufferpool_destroy(pool) != 0 || sigpending(&pending) != 0)
+        _exit(2);
+    return sigismember(&pending, SIGPIPE) == 1;
+}
+
+static void told_to_nobody(void *arg)
+{
+    int ends[2];
+    sigset_t broken_pipe, before;
+    (void)arg;
+    sigemptyset(&broken_pipe);
+    sigaddset(&broken_pipe, SIGPIPE);
+    modes_check(pipe(ends) == 0 && close(ends[0]) == 0 && dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
+    if (pipe_breaks_of_it())
         _exit(3);
+    /* one of the program's own stays */
+    if (pthread_sigmask(SIG_BLOCK, &broken_pipe, &before) != 0 || sigismember(&before, SIGPIPE) ||
+        raise(SIGPIPE) != 0 || !pipe_breaks_of_it())
+        _exit(5);
     exit(bufferpool_get(NULL) != NULL ? 0 : 4);
 }
 
