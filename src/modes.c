@@ -39,6 +39,7 @@ static _Atomic(uint64_t) drawn;       /* random numbers */
 /* What is to be told when the lock is free: stderr may be a pipe that is full. */
 static char warnings[1024];
 static size_t warnings_length;
+static bool warnings_cut;
 static _Atomic(bool) untold;
 
 /* `what` is wrong with the n bytes at `word`. */
@@ -50,14 +51,20 @@ static void warn(const char *word, size_t n, const char *what)
     if (length > 0 && (size_t)length < sizeof(warnings) - warnings_length) {
         memcpy(warnings + warnings_length, line, (size_t)length);
         warnings_length += (size_t)length;
+    } else {
+        warnings_cut = true;
     }
 }
 
 void modes_tell(void)
 {
     /* acquire: with the release in modes_init; who finds it set is the only one */
-    if (load_relaxed(&untold) && atomic_exchange_explicit(&untold, false, memory_order_acquire))
-        debug_say(warnings, warnings_length);
+    if (!load_relaxed(&untold) || !atomic_exchange_explicit(&untold, false, memory_order_acquire))
+        return;
+    static const char more[] = "libbufferpool: " VARIABLE ": more of it is ignored\n";
+    debug_say(warnings, warnings_length);
+    if (warnings_cut)
+        debug_say(more, sizeof(more) - 1);
 }
 
 /* The number that the text from `at` to `end` is, 1 to NUMBER_MAX; 0: it is none. */

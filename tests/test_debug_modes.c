@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_debug_modes.c - BUFFERPOOL_DEBUG: how it is read, and the modes that report no misuse: fail, chaos, nopool, stats
+ * test_debug_modes.c - BUFFERPOOL_DEBUG: how it is read, and the modes that report no misuse: fail, chaos, nopool,
+ * stats
  *
- * The library reads it once, so each scenario is a child that sets it first; the parent never calls the library. For a program
- * with the rights of another user the test makes a copy of itself that is one.
+ * The library reads it once, so each scenario is a child that sets it first; the parent never calls the library. For a
+ * program with the rights of another user the test makes a copy of itself that is one.
  */
 #include "support/laws.h"
 
@@ -96,6 +97,7 @@ static void what_is_wrong_is_told_and_the_rest_holds(void **state)
         {"a,b", "libbufferpool: BUFFERPOOL_DEBUG: 'b' is not known"},
         {"0123456789012345678901234567890123456789012345678901234567890123456789",
          "'0123456789012345678901234567890123456789012345678901234567890123' is"},
+        {"a,b,c,d,e,f,g,h,i,j,k,l", KNOWN "libbufferpool: BUFFERPOOL_DEBUG: more of it is ignored\n"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         run_with_modes(wrong[i].modes, use, NULL);
