@@ -6,8 +6,8 @@
  * the buffers are put in a shuffled order, each by whichever thread has its place in that order. Then all rest for a
  * moment, and then memory is trimmed; the threads still live.
  *
- * Prints lines of "what value unit": take (and write), put; the minor faults of both; resident memory at the peak, after
- * the last put, after the rest if there was one, after the trim.
+ * Prints lines of "what value unit": take (and write), put; the minor faults of both; resident memory at the peak,
+ * after the last put, after the rest if there was one, after the trim.
  *
  * A phase lasts from the start of its first thread to the end of its last, by the threads' own clocks: what the main
  * thread measures, it measures between phases.

@@ -87,8 +87,8 @@ static void note(struct worker *w, int now)
     }
 }
 
-/* Threads that have a processor each are timed by their own clocks, from step to step, since a step may take longer than
- * all the time that is measured. */
+/* Threads that have a processor each are timed by their own clocks, from step to step, since a step may take longer
+ * than all the time that is measured. */
 static bool timed_by_itself(void)
 {
     return workload.threads <= processor_count;

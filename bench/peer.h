@@ -3,8 +3,8 @@
  * peer.h - what a contestant must offer to the workloads
  *
  * One program is built per contestant, from the same harness.c and workloads.c; PEER_ADAPTER names the header of peers/
- * that it is built with. An adapter's functions are static inline and do nothing but call the contestant, so that each is
- * called as its users call it: through its shared library, or inline where it is a header.
+ * that it is built with. An adapter's functions are static inline and do nothing but call the contestant, so that each
+ * is called as its users call it: through its shared library, or inline where it is a header.
  *
  * An adapter defines
  *

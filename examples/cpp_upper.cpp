@@ -4,8 +4,9 @@
  *
  *     cpp_upper [MAX_LIVE] <in >out      a to z as A to Z; a byte 0 is an error
  *
- * The main thread reads, other threads convert, each piece in place, and the results are written in order. When MAX_LIVE
- * pieces are out, the oldest is written before the next is read: so it is the cap that bounds memory and threads.
+ * The main thread reads, other threads convert, each piece in place, and the results are written in order. When
+ * MAX_LIVE pieces are out, the oldest is written before the next is read: so it is the cap that bounds memory and
+ * threads.
  */
 #include "ending.h"
 

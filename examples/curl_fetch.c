@@ -2,7 +2,8 @@
  *
  * curl_fetch.c - libcurl: many transfers at once, each into a buffer that grows, under a cap
  *
- *     curl_fetch MAX_LIVE MAX_BYTES URL...      writes the bodies to stdout as they come; "SIZE URL" each in a line before
+ *     curl_fetch MAX_LIVE MAX_BYTES URL...      writes the bodies to stdout as they come, each after a line
+ *                                               "SIZE URL"
  *
  * A transfer begins when there is a buffer for it: at the cap the next URL waits until one has ended. MAX_BYTES is the
  * most that is taken of a body. Exit status 1: not all could be fetched; the others were.

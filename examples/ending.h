@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Destroys the pool. Returns 0, or 1 if a buffer is still out or there ever were more pooled buffers than the cap allows. */
+/* Destroys the pool. Returns 0, or 1 if a buffer is still out or there ever were more pooled buffers than the cap
+ * allows. */
 static inline int end_pool(bufferpool_t *pool)
 {
     bufferpool_stats_t s = BUFFERPOOL_STATS_INIT;

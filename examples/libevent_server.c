@@ -6,8 +6,8 @@
  *
  * The answer is built in a buffer, and evbuffer_add_reference hangs its bytes into libevent's output as they lie there.
  * libevent says when it has sent the last of them by calling on_sent with their address, and that is all that
- * bufferpool_buf_from_data needs. From evbuffer_add_reference to on_sent the buffer is libevent's: it must not be grown,
- * since its bytes could move.
+ * bufferpool_buf_from_data needs. From evbuffer_add_reference to on_sent the buffer is libevent's: it must not be
+ * grown, since its bytes could move.
  *
  * on_sent is called for every reference sooner or later, also if the client goes away or the server ends.
  *

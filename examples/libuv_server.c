@@ -9,8 +9,8 @@
  * MAX_LIVE bounds the memory of all clients together and nobody waits for ever. (A client that stops in the middle of
  * a request, or does not read, keeps its buffer: a server on the open network has timeouts too.)
  *
- * At the cap on_alloc has nothing to hand out, libuv calls on_read with UV_ENOBUFS, and the client is left alone until a
- * buffer has come back: meanwhile the kernel holds what it sends.
+ * At the cap on_alloc has nothing to hand out, libuv calls on_read with UV_ENOBUFS, and the client is left alone until
+ * a buffer has come back: meanwhile the kernel holds what it sends.
  *
  * The block has a place for the uv_write_t in front of the bytes. So a write allocates nothing, and the buffer of a
  * write that has ended is found by the address of its request.

@@ -4,13 +4,13 @@
  *
  *     postgres_json CONNINFO QUERY [N [MAX_LIVE]]
  *
- * Runs QUERY N times at once, each on a connection of its own, with its number (0, 1, ...) as $1, and writes N lines: each an
- * array of objects. With MAX_LIVE no more than that many documents are being made at a time: the others wait for a buffer, and
- * their rows wait at the server, which cannot send more than the sockets hold. Exit status 1: a query failed; then its
- * document is not written, those of the others are.
+ * Runs QUERY N times at once, each on a connection of its own, with its number (0, 1, ...) as $1, and writes N lines:
+ * each an array of objects. With MAX_LIVE no more than that many documents are being made at a time: the others wait
+ * for a buffer, and their rows wait at the server, which cannot send more than the sockets hold. Exit status 1: a query
+ * failed; then its document is not written, those of the others are.
  *
- * Single-row mode: libpq itself never holds more than one row, so the document is the only copy of the result. It may be much
- * larger than max_capacity (1 MiB): such a buffer is freed when it is put, and does not stay in the pool.
+ * Single-row mode: libpq itself never holds more than one row, so the document is the only copy of the result. It may
+ * be much larger than max_capacity (1 MiB): such a buffer is freed when it is put, and does not stay in the pool.
  */
 #include "ending.h"
 
@@ -87,8 +87,8 @@ static int append_row(bufferpool_buf_t *doc, const PGresult *row)
     return error != 0 ? error : bufferpool_buf_append(doc, "}", 1);
 }
 
-/* All rows of the query under way. A query may fail after thousands of rows: whether the document is one is known only at
- * the end. Returns 0 or an errno value; the message of the server goes to stderr. */
+/* All rows of the query under way. A query may fail after thousands of rows: whether the document is one is known only
+ * at the end. Returns 0 or an errno value; the message of the server goes to stderr. */
 static int append_result(bufferpool_buf_t *doc, PGconn *conn)
 {
     int error = bufferpool_buf_append(doc, "[", 1);

@@ -2,19 +2,20 @@
  *
  * uring_echo.c - io_uring: an echo server whose receives take pooled buffers out of a provided buffer ring
  *
- *     uring_echo [MAX_LIVE]      prints its port; SIGINT or SIGTERM ends it; exit status 77: this kernel does not let it
+ *     uring_echo [MAX_LIVE]      prints its port; SIGINT or SIGTERM ends it; exit status 77: this kernel does not
+ *                                let it
  *
- * Receives name no buffer. The kernel takes one out of the ring when bytes are there, so thousands of silent connections
- * share the few in the ring. A buffer is in the pool, or in the ring (the kernel's to write), or being sent, and goes
- * back to the pool when it is out:
+ * Receives name no buffer. The kernel takes one out of the ring when bytes are there, so thousands of silent
+ * connections share the few in the ring. A buffer is in the pool, or in the ring (the kernel's to write), or being
+ * sent, and goes back to the pool when it is out:
  *
  *     pool --get_bulk--> ring --receive--> send --put_bulk--> pool
  *
- * Once a turn of the loop what has been sent is put, and the ring filled up, each in one call. get_bulk goes beyond the cap
- * rather than refuse, so no more is asked for than the cap leaves: taken <= MAX_LIVE.
+ * Once a turn of the loop what has been sent is put, and the ring filled up, each in one call. get_bulk goes beyond the
+ * cap rather than refuse, so no more is asked for than the cap leaves: taken <= MAX_LIVE.
  *
- * At the cap the ring runs empty, receives end with ENOBUFS, and their clients wait for the next time it is filled. Then all of
- * them try again: who of them has sent something, only the kernel knows.
+ * At the cap the ring runs empty, receives end with ENOBUFS, and their clients wait for the next time it is filled.
+ * Then all of them try again: who of them has sent something, only the kernel knows.
  */
 #include "ending.h"
 
@@ -177,7 +178,8 @@ static void turn_buffers_over(void)
 }
 
 /* Turns, until all is over: after a signal nothing new begins, but the buffers are the kernel's until it says so. */
-// NOLINTNEXTLINE(readability-function-cognitive-complexity): one loop over what the kernel says, which is read from top to bottom
+// NOLINTNEXTLINE(readability-function-cognitive-complexity): one loop over what the kernel says, which is read from top
+// to bottom
 static int serve(int listener, int signal_fd)
 {
     bool ending = false, accepts = true;

@@ -4,11 +4,11 @@
  *
  *     zlib_filter [-d] [LIMIT [MAX_LIVE]] <in >out
  *
- * Compresses as gzip does, with -d the reverse. Writes nothing unless all is well. LIMIT is the most bytes of output: what
- * comes from outside can be a thousand times larger than it looks. MAX_LIVE is the most blocks that zlib may have.
+ * Compresses as gzip does, with -d the reverse. Writes nothing unless all is well. LIMIT is the most bytes of output:
+ * what comes from outside can be a thousand times larger than it looks. MAX_LIVE is the most blocks that zlib may have.
  *
- * zlib asks for 2 to 5 blocks a stream, of 6 to 128 KiB, and a server with many short streams does little else than make
- * and free them. Here each is a pooled buffer: zalloc hands out its data, zfree finds the buffer by that address.
+ * zlib asks for 2 to 5 blocks a stream, of 6 to 128 KiB, and a server with many short streams does little else than
+ * make and free them. Here each is a pooled buffer: zalloc hands out its data, zfree finds the buffer by that address.
  */
 #include "ending.h"
 
@@ -41,7 +41,8 @@ static void state_free(voidpf arg, voidpf data)
     bufferpool_put(bufferpool_buf_from_data(data));
 }
 
-/* Appends to out what zlib makes of its input, all of it. Returns 0, EFBIG, ENOMEM, or EILSEQ; *end: so does the stream. */
+/* Appends to out what zlib makes of its input, all of it. Returns 0, EFBIG, ENOMEM, or EILSEQ; *end: so does the
+ * stream. */
 static int append_output(z_stream *z, int (*step)(z_stream *, int), int flush, bufferpool_buf_t *out, size_t limit,
                          bool *end)
 {

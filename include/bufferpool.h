@@ -22,13 +22,13 @@
  *
  * Cost
  *
- *     get and put on the thread's own cache: a few nanoseconds, no lock, no atomic read-modify-write (on 32-bit ARM a store
- *     of 64 bits is one).
+ *     get and put on the thread's own cache: a few nanoseconds, no lock, no atomic read-modify-write (on 32-bit ARM a
+ *     store of 64 bits is one).
  *     One get or put in many moves a magazine: two atomic read-modify-writes. Under pressure every one moves a buffer:
  *     two or three. Making or freeing a block takes a lock of that pool for a moment, mostly not where bypass buffers
  *     come and go; no system call is made under it except to map memory or to move a mapping that grows. Taking over
- *     caches takes some microseconds, at most once per time of pressure. The first 255 pools that exist at once (31 where
- *     pointers have 32 bits) are found in the fewest steps; others take some nanoseconds more.
+ *     caches takes some microseconds, at most once per time of pressure. The first 255 pools that exist at once (31
+ *     where pointers have 32 bits) are found in the fewest steps; others take some nanoseconds more.
  *
  * Which calls may run at once
  *
@@ -53,33 +53,34 @@
  * Misuse
  *
  *     A double put, a put of something that is no buffer of this library (as far as that can be told), a handle
- *     or a block prefix that was overwritten, and buf_reserve, buf_append, buf_printf, metrics or holders on a buffer that was put:
- *     one line on stderr that names the function, the address and the pool, then abort(). Two puts of one buffer
- *     that run at the same instant in two threads are caught as a rule, not always. The prefix in front of data is
- *     looked at when the block grows or is freed, not on every put.
+ *     or a block prefix that was overwritten, and buf_reserve, buf_append, buf_printf, metrics or holders on a buffer
+ *     that was put: one line on stderr that names the function, the address and the pool, then abort(). Two puts of one
+ *     buffer that run at the same instant in two threads are caught as a rule, not always. The prefix in front of data
+ *     is looked at when the block grows or is freed, not on every put.
  *
  * Debug modes
  *
- *     BUFFERPOOL_DEBUG in the environment, words with commas between them, read at the first create or get; ignored in a
- *     setuid program. An unknown word is told on stderr. What is off costs get and put nothing. Whatever a mode finds is misuse:
- *     after the line on stderr follow the places in the program that got and that put the buffer. A library for small
- *     machines may have been built without them (BUFFERPOOL_DEBUG_MODES of its CMake).
+ *     BUFFERPOOL_DEBUG in the environment, words with commas between them, read at the first create or get; ignored in
+ *     a setuid program. An unknown word is told on stderr. What is off costs get and put nothing. Whatever a mode finds
+ *     is misuse: after the line on stderr follow the places in the program that got and that put the buffer. A library
+ *     for small machines may have been built without them (BUFFERPOOL_DEBUG_MODES of its CMake).
  *
  *     poison        idle blocks are filled on put and verified before they are handed out or freed: a write after put
  *     redzone       64 guard bytes behind cap, verified on put, growth and get: a write beyond the end
- *     quarantine=N  the last N pooled buffers put are held back, so that a stale pointer does not meet a new owner. They count
- *                   as idle_depot, and beyond max_idle_bytes. At the cap a get takes the oldest of them; trim and a lowered
- *                   cap free them, reclaim does not
- *     nopool        every get allocates by malloc (or the pool's hook) and every put frees (counted in drops_idle_limit), so
- *                   that valgrind and AddressSanitizer see each buffer by itself
+ *     quarantine=N  the last N pooled buffers put are held back, so that a stale pointer does not meet a new owner.
+ *                   They count as idle_depot, and beyond max_idle_bytes. At the cap a get takes the oldest of them;
+ *                   trim and a lowered cap free them, reclaim does not
+ *     nopool        every get allocates by malloc (or the pool's hook) and every put frees (counted in
+ *                   drops_idle_limit), so that valgrind and AddressSanitizer see each buffer by itself
  *     holders       at exit, the table of bufferpool_holders on stderr
  *     stats         at exit, and when a pool is destroyed, its statistics on stderr
  *     fail=N        every Nth allocation of a block fails: get with ENOMEM, growth too
  *     chaos         a thread's cache hands out in no order, and a quarter of the puts frees (drops_idle_limit)
  *
- *     In a build with AddressSanitizer, and under valgrind's memcheck, a buffer's bytes can be touched from get to put and not
- *     beyond cap, without any switch: what else is done with them these tools report. Under memcheck they are undefined after
- *     get (with BUFFERPOOL_ZERO and after a put, zero), each get and put takes the slow path, and poison is left to it.
+ *     In a build with AddressSanitizer, and under valgrind's memcheck, a buffer's bytes can be touched from get to put
+ *     and not beyond cap, without any switch: what else is done with them these tools report. Under memcheck they are
+ *     undefined after get (with BUFFERPOOL_ZERO and after a put, zero), each get and put takes the slow path, and
+ *     poison is left to it.
  *
  * Threads, fork, signals, unloading
  *
@@ -87,17 +88,17 @@
  *     destructors that run later. After fork the child can use every pool at once; what the parent's other threads
  *     held stays live in the child, whose to put it is. A child handler that was given to pthread_atfork before the
  *     library was loaded must not call it, nor may a child that an allocator hook or a signal handler made by fork
- *     return into the call that it came from. A thread of BUFFERPOOL_BACKGROUND keeps a process going whose own threads all
- *     ended by pthread_exit. Nothing here is async-signal-safe, and nothing is a
- *     cancellation point. The shared library stays mapped after dlclose, so threads that used it may outlive the handle.
+ *     return into the call that it came from. A thread of BUFFERPOOL_BACKGROUND keeps a process going whose own threads
+ *     all ended by pthread_exit. Nothing here is async-signal-safe, and nothing is a cancellation point. The shared
+ *     library stays mapped after dlclose, so threads that used it may outlive the handle.
  *
  * Other threads' caches, and where they cannot be reached
  *
  *     Taking them over needs membarrier(2), private expedited: Linux 4.14 or later, and no seccomp filter against it.
- *     The first create of the process, or else the first get, registers for it, which takes some milliseconds if threads
- *     run already. Without it everything works, but what idles in another thread's cache stays there until that thread's
- *     next call on the pool (at the cap it then moves its cache to the depot), thread_flush, or end: see get, trim,
- *     set_max_live. The same holds for a moment where a thread was preempted in the middle of a call, which is
+ *     The first create of the process, or else the first get, registers for it, which takes some milliseconds if
+ *     threads run already. Without it everything works, but what idles in another thread's cache stays there until that
+ *     thread's next call on the pool (at the cap it then moves its cache to the depot), thread_flush, or end: see get,
+ *     trim, set_max_live. The same holds for a moment where a thread was preempted in the middle of a call, which is
  *     waited for only a bounded time.
  */
 #ifndef BUFFERPOOL_H
@@ -121,7 +122,7 @@
 #define BUFFERPOOL_API __attribute__((visibility("default")))
 #endif
 
-/* For what is called all the time: straight through the address that the loader filled in, without a jump in between. */
+/* For what is called all the time: through the address that the loader filled in, without a jump in between. */
 #if defined(__has_attribute)
 #if __has_attribute(noplt)
 #define BUFFERPOOL_NOPLT __attribute__((noplt))
@@ -167,10 +168,10 @@ typedef struct bufferpool_buf {
  * way that the compiler cannot remove. put then costs the wiping of cap bytes. */
 #define BUFFERPOOL_ZERO 0x1u
 
-/* A thread of the library's runs the reclaim of reclaim_interval_ms also when no call comes. There is one for all pools:
- * started by the first call that has business with the depot of such a pool, named "bufferpool", with all signals
- * blocked; it ends with bufferpool_destroy of the last such pool. A child of fork starts its own in the same way. Where
- * no thread can be started, calls reclaim as without the flag. */
+/* A thread of the library's runs the reclaim of reclaim_interval_ms also when no call comes. There is one for all
+ * pools: started by the first call that has business with the depot of such a pool, named "bufferpool", with all
+ * signals blocked; it ends with bufferpool_destroy of the last such pool. A child of fork starts its own in the same
+ * way. Where no thread can be started, calls reclaim as without the flag. */
 #define BUFFERPOOL_BACKGROUND 0x2u
 
 /* Ask the system for huge pages behind the blocks. Taking fresh memory gets three to four times as fast where it grants
@@ -216,9 +217,9 @@ typedef struct bufferpool_config {
     }
 /* clang-format on */
 
-/* Statistics. Gauges say how it is now, counters only grow: while calls are under way, puts_kept, which follows from the
- * others, and gets_thread, from which a get_bulk that fails takes back what it counted, may fall by as much as those calls
- * make. Exact when no call is under way on the pool; then
+/* Statistics. Gauges say how it is now, counters only grow: while calls are under way, puts_kept, which follows from
+ * the others, and gets_thread, from which a get_bulk that fails takes back what it counted, may fall by as much as
+ * those calls make. Exact when no call is under way on the pool; then
  *
  *     gets_thread + gets_depot + gets_fresh + gets_bypass = puts + live + bypass_live
  *     puts = puts_kept + drops_oversize + drops_bypass + drops_over_cap + drops_idle_limit
@@ -268,8 +269,8 @@ typedef struct bufferpool_stats {
  * the cap a bypass buffer.
  *
  * A get bypasses only if callers had as many pooled buffers as the cap allows at some moment during the call. It may
- * bypass early by those that other calls are freeing or moving at that moment and do not get on with, since it waits only
- * so long; and without membarrier(2) by as many as idle in the caches of other threads, at most
+ * bypass early by those that other calls are freeing or moving at that moment and do not get on with, since it waits
+ * only so long; and without membarrier(2) by as many as idle in the caches of other threads, at most
  * thread_cache_bytes / buffer_capacity (at least one) for each such thread.
  *
  * Returns NULL with errno ENOMEM, and for no other reason. The caller owns the buffer until put. */
@@ -281,10 +282,10 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
 /* As get, but where get would bypass it waits until a buffer may be had, for at most timeout_ms milliseconds of the
  * monotonic clock (BUFFERPOOL_NEVER: without end), and then returns NULL with errno ETIMEDOUT; ENOMEM as get.
  *
- * Every way in which a buffer or room for one comes about serves the longest waiting: put, also of a buffer that is freed
- * for its size, thread_flush, thread exit, trim, a raised cap. A get or try_get of another thread takes nothing from
- * those who wait that is put while they do. A signal handler that runs meanwhile does not end the wait. To wait while
- * holding buffers of the same pool can be a deadlock, as with any lock. */
+ * Every way in which a buffer or room for one comes about serves the longest waiting: put, also of a buffer that is
+ * freed for its size, thread_flush, thread exit, trim, a raised cap. A get or try_get of another thread takes nothing
+ * from those who wait that is put while they do. A signal handler that runs meanwhile does not end the wait. To wait
+ * while holding buffers of the same pool can be a deadlock, as with any lock. */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms);
 
 /* Gives the buffer back, from any thread, whichever got it. It becomes idle in the calling thread's cache, or, under
@@ -292,9 +293,10 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsign
  * buffers exist than the cap allows, or if it would make the idle bytes exceed max_idle_bytes. What was written before
  * put is seen by whoever gets the same buffer next. NULL has no effect. errno is preserved.
  *
- * A grown buffer does not keep its size for ever. The use of a turn, from get to put, is the larger of len at put and of
- * what was asked for in all by reserve, append and printf. At the fifth put in a row after which that was below cap / 4,
- * the block is replaced by one of buffer_capacity or, if that is too small for the last use, of the next power of two. */
+ * A grown buffer does not keep its size for ever. The use of a turn, from get to put, is the larger of len at put and
+ * of what was asked for in all by reserve, append and printf. At the fifth put in a row after which that was below
+ * cap / 4, the block is replaced by one of buffer_capacity or, if that is too small for the last use, of the next power
+ * of two. */
 BUFFERPOOL_API void bufferpool_put(bufferpool_buf_t *buf) BUFFERPOOL_NOPLT;
 
 /* n buffers at once into bufs[0 .. n), all or none, each as from get: at the cap the rest are bypass buffers.
@@ -352,8 +354,8 @@ BUFFERPOOL_API int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src,
 
 /* Formats at data[len] and adds the length to len. A terminating NUL follows, which len does not count.
  * Also returns EOVERFLOW for a text longer than INT_MAX bytes, and EILSEQ as vsnprintf does. No argument may point
- * at data[len] or beyond, or be read as far as that, for it is written first: the buffer's own text needs a precision, as
- * in "%.*s". */
+ * at data[len] or beyond, or be read as far as that, for it is written first: the buffer's own text needs a precision,
+ * as in "%.*s". */
 BUFFERPOOL_API int bufferpool_buf_printf(bufferpool_buf_t *buf, const char *format, ...) BUFFERPOOL_PRINTF(2, 3);
 BUFFERPOOL_API int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *format, va_list args)
     BUFFERPOOL_PRINTF(2, 0);
@@ -366,20 +368,21 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
 /* ------------------------------------------------------------------------------------------------------------
  * Giving memory back
  *
- * By itself the pool gives back what it did not need: every reclaim_interval_ms, a get or put that has business with the
- * depot begins, and those that follow go on with it, a few buffers each. A pool that nobody calls keeps what it has,
- * unless its flags have BUFFERPOOL_BACKGROUND; otherwise reclaim or trim it, say when a server falls idle.
+ * By itself the pool gives back what it did not need: every reclaim_interval_ms, a get or put that has business with
+ * the depot begins, and those that follow go on with it, a few buffers each. A pool that nobody calls keeps what it
+ * has, unless its flags have BUFFERPOOL_BACKGROUND; otherwise reclaim or trim it, say when a server falls idle.
  * ---------------------------------------------------------------------------------------------------------- */
 
 /* Frees what was not needed since the last reclaim, by whomever: as many buffers as lay in the depot all the time, and
  * those in caches of threads that neither got nor put meanwhile; and gives the memory of free blocks back. So a few
  * reclaims apart leave about as many buffers as are in use at a time, and nothing of a pool that is not used: at
- * most three. Returns the bytes of the buffers released; 0 also if another thread is reclaiming this pool just now. errno
- * is preserved. */
+ * most three. Returns the bytes of the buffers released; 0 also if another thread is reclaiming this pool just now.
+ * errno is preserved. */
 BUFFERPOOL_API size_t bufferpool_reclaim(bufferpool_t *pool);
 
-/* Frees everything that is idle, in the depot and in the caches of all threads (without membarrier(2) of the calling one
- * alone), and gives the memory back to the system. Returns the bytes of the buffers released. errno is preserved. */
+/* Frees everything that is idle, in the depot and in the caches of all threads (without membarrier(2) of the calling
+ * one alone), and gives the memory back to the system. Returns the bytes of the buffers released. errno is
+ * preserved. */
 BUFFERPOOL_API size_t bufferpool_trim(bufferpool_t *pool);
 
 /* Moves the calling thread's caches, of all pools, to the depots, where other threads find them: for a thread that
@@ -402,18 +405,18 @@ BUFFERPOOL_API void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_
 #endif
 
 /* Since 0.3. Appends the statistics of all pools to `out`, of whatever pool that is, as text that Prometheus scrapes
- * (text/plain; version=0.0.4; charset=utf-8), with a label `pool` that is the pool's name: bytes of it that are no UTF-8 appear as
- * \xNN. A getter of metrics is a user like others: what `out` itself counts for is in the figures.
- * Returns 0; ENOMEM; EINVAL if out is NULL or its len exceeds its cap; EOVERFLOW; after an error out is as before. errno is
- * preserved. */
+ * (text/plain; version=0.0.4; charset=utf-8), with a label `pool` that is the pool's name: bytes of it that are no
+ * UTF-8 appear as \xNN. A getter of metrics is a user like others: what `out` itself counts for is in the figures.
+ * Returns 0; ENOMEM; EINVAL if out is NULL or its len exceeds its cap; EOVERFLOW; after an error out is as before.
+ * errno is preserved. */
 BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out);
 
-/* Since 0.3. Appends to `out`, of whatever pool that is, a table of the buffers that callers hold, of all pools: for each place in
- * the program that got some how many, of how many bytes, for how long the oldest, on which thread; the oldest first. The places
- * are recorded with BUFFERPOOL_DEBUG=holders or another mode that watches (see Debug modes); without it the table has one line a
- * pool, and bypass buffers count as buffer_capacity bytes. The names of functions are those that the dynamic linker knows (link a program with -rdynamic for its own). A getter of
- * this table is a holder like others.
- * Returns as bufferpool_metrics. errno is preserved. */
+/* Since 0.3. Appends to `out`, of whatever pool that is, a table of the buffers that callers hold, of all pools: for
+ * each place in the program that got some how many, of how many bytes, for how long the oldest, on which thread; the
+ * oldest first. The places are recorded with BUFFERPOOL_DEBUG=holders or another mode that watches (see Debug modes);
+ * without it the table has one line a pool, and bypass buffers count as buffer_capacity bytes. The names of functions
+ * are those that the dynamic linker knows (link a program with -rdynamic for its own). A getter of this table is a
+ * holder like others. Returns as bufferpool_metrics. errno is preserved. */
 BUFFERPOOL_API int bufferpool_holders(bufferpool_buf_t *out);
 
 /* "0.2.0": the version of the library that is linked. A string constant. */

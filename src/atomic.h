@@ -2,8 +2,8 @@
  *
  * atomic.h - the only way to the C11 atomics, with the memory order in each operation's name
  *
- * Every use that is not relaxed names its partner in a comment; why relaxed will do stands at the head of the file, or with
- * the variable (desc.h, pool.h). There are no stand-alone fences: orders sit on
+ * Every use that is not relaxed names its partner in a comment; why relaxed will do stands at the head of the file, or
+ * with the variable (desc.h, pool.h). There are no stand-alone fences: orders sit on
  * operations, which ThreadSanitizer and the reader both understand. The one exception costs no instruction:
  * compiler_barrier, the owner's half of a barrier whose other half is membarrier(2) (takeover.c).
  */

@@ -2,13 +2,13 @@
  *
  * background.c - the thread that reclaims when no call comes (BUFFERPOOL_BACKGROUND)
  *
- * One thread for the whole library. It sleeps until the first of its pools is due, runs reclaim_in_background on that one
- * without any lock, and sleeps again. It begins with the first slow path of the first such pool, and ends with the last
- * pool: the call that removes that one waits for it.
+ * One thread for the whole library. It sleeps until the first of its pools is due, runs reclaim_in_background on that
+ * one without any lock, and sleeps again. It begins with the first slow path of the first such pool, and ends with the
+ * last pool: the call that removes that one waits for it.
  *
- * The thread has a record of its own, so that one that has been told to end and one that begins right after do not meet.
- * Lock order: this lock before all others of the library; under it no pool is worked on. It guards `begun`; the relaxed reads
- * without it only save taking it.
+ * The thread has a record of its own, so that one that has been told to end and one that begins right after do not
+ * meet. Lock order: this lock before all others of the library; under it no pool is worked on. It guards `begun`; the
+ * relaxed reads without it only save taking it.
  */
 #include "background.h"
 

@@ -2,8 +2,8 @@
  *
  * block.c - one block: its size, its prefix, where it comes from and goes, and whose it is for other tools
  *
- * What is done to the slabs is done under the heap's lock (slab.h), which functions take themselves where block.h does not say
- * that it is held.
+ * What is done to the slabs is done under the heap's lock (slab.h), which functions take themselves where block.h does
+ * not say that it is held.
  */
 #include "block.h"
 
@@ -18,8 +18,8 @@
 #define SLAB_MAX   ((size_t)1 << SLAB_MAX_SHIFT)
 #define POWERS_MAX ((size_t)128 << 10)
 
-/* Blocks above that have a mapping of their own, which grows without copying; but with huge pages, of which it has whole
- * ones, only those above SLAB_MAX. */
+/* Blocks above that have a mapping of their own, which grows without copying; but with huge pages, of which it has
+ * whole ones, only those above SLAB_MAX. */
 #define MAPPED_FROM ((size_t)256 << 10)
 
 struct prefix {

@@ -118,8 +118,8 @@ int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n)
     return 0;
 }
 
-/* Grows the buffer for a text of that length and appends it. It is formatted before, since the arguments may point into the
- * block that growth frees. */
+/* Grows the buffer for a text of that length and appends it. It is formatted before, since the arguments may point into
+ * the block that growth frees. */
 static int print_grown(bufferpool_t *pool, bufferpool_buf_t *buf, size_t length, const char *format, va_list args,
                        const char *caller)
 {

@@ -4,15 +4,15 @@
  *
  * The owner calls these; on pool->shared, which holds nothing, any thread may. The invariants stand in cache.h.
  *
- * Each function is inside for as long as it works on the cache, and calls nothing there that may wait: no lock, no hook,
- * no system call. Where the gate is closed the owner does not wait for it to open but does the same with pool->shared, so
- * with the depot.
+ * Each function is inside for as long as it works on the cache, and calls nothing there that may wait: no lock, no
+ * hook, no system call. Where the gate is closed the owner does not wait for it to open but does the same with
+ * pool->shared, so with the depot.
  *
  * Why plain loads and stores do: only who is inside writes slots, level, base, extra, limit and budget; counters and
- * moved_past are their owner's to write, inside or not. What others read besides (level, base, extra, moved_past, counters)
- * is atomic, and wrong by at most the call under way. So all that is relaxed here needs no order of its own: it is among
- * what the gate and `busy` order, or the depot (a buffer's word travels with the buffer), or it is a number that a
- * read-modify-write keeps whole (idle_reserved, depot.extra, the shared counters), or a hint.
+ * moved_past are their owner's to write, inside or not. What others read besides (level, base, extra, moved_past,
+ * counters) is atomic, and wrong by at most the call under way. So all that is relaxed here needs no order of its own:
+ * it is among what the gate and `busy` order, or the depot (a buffer's word travels with the buffer), or it is a number
+ * that a read-modify-write keeps whole (idle_reserved, depot.extra, the shared counters), or a hint.
  */
 #include "cache.h"
 
@@ -93,7 +93,8 @@ static inline void level_add(struct cache *c, int32_t moved, int32_t n)
                   cache_idle(c) + (uint32_t)n);
 }
 
-/* The same for the owner of c, who is inside of `in`, which is c or the shared one. The latter's line is everybody's. */
+/* The same for the owner of c, who is inside of `in`, which is c or the shared one. The latter's line is
+ * everybody's. */
 static inline void level_move(struct cache *c, struct cache *in, int32_t moved, int32_t n)
 {
     if (in != c)
@@ -111,8 +112,8 @@ void cache_reset(struct cache *c, uint32_t moved, uint32_t n)
         level_set(c, moved, n);
 }
 
-/* The level may be one that a fast call stored relaxed: being of the same thread it continues the release sequence of the one in
- * level_set (C11, 5.1.2.4; C++20 would not have it so), and it is the same side's. */
+/* The level may be one that a fast call stored relaxed: being of the same thread it continues the release sequence of
+ * the one in level_set (C11, 5.1.2.4; C++20 would not have it so), and it is the same side's. */
 struct cache_counts cache_read(const struct cache *c)
 {
     for (;;) {
@@ -146,8 +147,8 @@ static size_t held_bytes(const bufferpool_t *pool, const struct cache *c)
     return cache_idle(c) * pool->heap.base + load_relaxed(&c->extra);
 }
 
-/* Whether neither budget nor grown buffers matter, so that plain ones come and go by number alone and limit is the number
- * of slots. */
+/* Whether neither budget nor grown buffers matter, so that plain ones come and go by number alone and limit is the
+ * number of slots. */
 static bool is_plain(const bufferpool_t *pool, const struct cache *c)
 {
     return pool->max_idle_bytes == 0 && load_relaxed(&c->extra) == 0;
@@ -247,8 +248,8 @@ void cache_give_budget_back(bufferpool_t *pool, struct cache *c)
 
 /* ---- to and from the depot ---- */
 
-/* Pushes the buffers, of which `extra` bytes are beyond buffer_capacity, in magazines; under pressure each by itself, so
- * that a get that takes one leaves the others where the next finds them. The last are on top. */
+/* Pushes the buffers, of which `extra` bytes are beyond buffer_capacity, in magazines; under pressure each by itself,
+ * so that a get that takes one leaves the others where the next finds them. The last are on top. */
 static void push(bufferpool_t *pool, struct desc *const *bufs, uint32_t count, size_t extra)
 {
     if (extra != 0)

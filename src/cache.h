@@ -14,17 +14,18 @@
  * leaves by a plain store; takeover.c says how another thread can be sure of it without a fence on the owner's part. An
  * owner that finds its gate closed works on pool->shared instead, so with the depot. Gates move under the lock.
  *
- * An open gate is the word that a held, plain buffer of this pool has, so that one comparison tells get and put that they
- * may take the fast path. In pools that wipe, and with debug modes (modes.h), where every put has more to do, it is
- * GATE_SLOW. That and GATE_CLOSED equal no buffer's word.
+ * An open gate is the word that a held, plain buffer of this pool has, so that one comparison tells get and put that
+ * they may take the fast path. In pools that wipe, and with debug modes (modes.h), where every put has more to do, it
+ * is GATE_SLOW. That and GATE_CLOSED equal no buffer's word.
  *
- * The level is one word, so that a fast call counts and moves with one store, and another thread reads all of it at once:
+ * The level is one word, so that a fast call counts and moves with one store, and another thread reads all of it at
+ * once:
  *
- *     level = gets << 17 | side << 16 | n        gets served here since base[side] was written, modulo 2^47: days of nothing
- *                                                but fast calls
+ *     level = gets << 17 | side << 16 | n        gets served here since base[side] was written, modulo 2^47: days of
+ *                                                nothing but fast calls
  *
- * What the fast calls leave alone stands beside it, twice: a slow call writes the base that `side` does not name, and then
- * the level that names it (cache_read).
+ * What the fast calls leave alone stands beside it, twice: a slow call writes the base that `side` does not name, and
+ * then the level that names it (cache_read).
  *
  * Invariants, for each cache when nobody is inside:
  *     n <= limit
@@ -233,9 +234,9 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller)
  * empty. */
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *caller);
 
-/* Moves the colder half of a full cache to the depot, so that a thread at the edge does not thrash; all of it the second
- * time in a row, when the thread is not at the edge. False: it is not full, or not open, or there is a limit on idle
- * bytes. */
+/* Moves the colder half of a full cache to the depot, so that a thread at the edge does not thrash; all of it the
+ * second time in a row, when the thread is not at the edge. False: it is not full, or not open, or there is a limit on
+ * idle bytes. */
 bool cache_overflow(bufferpool_t *pool, struct cache *c);
 
 /* Puts a buffer that is in an idle state already into the cache, or else the depot. Returns false, and does nothing,

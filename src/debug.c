@@ -2,8 +2,8 @@
  *
  * debug.c - reports of misuse: one line, then abort
  *
- * No memory is allocated and no lock is taken, but the loader's where a debug mode has names of functions to tell: the state
- * of the process is unknown.
+ * No memory is allocated and no lock is taken, but the loader's where a debug mode has names of functions to tell: the
+ * state of the process is unknown.
  */
 #include "debug.h"
 

@@ -8,8 +8,9 @@
  *     index of the magazine beneath, its `count` the number of buffers.
  *
  *     The buffers of a magazine form a tree, the last of the array first. The head is node 0 and names nodes 1 and 2 in
- *     its `link`; node i names 4i - 1 to 4i + 2 in its `link`, `below` and `count`. So whoever opens a magazine of eight
- *     reads three descriptors, two of them at once, and not eight one after the other, which other processors wrote last.
+ *     its `link`; node i names 4i - 1 to 4i + 2 in its `link`, `below` and `count`. So whoever opens a magazine of
+ *     eight reads three descriptors, two of them at once, and not eight one after the other, which other processors
+ *     wrote last.
  *
  *     1. A pop reads head, then `below` of that descriptor, then swaps head for {tag + 1, below}. Between the two
  *        another thread may have popped that magazine, and its descriptor may have been handed out, put, pushed again,
@@ -57,15 +58,15 @@
  *
  * Waiters
  *
- *    11. A flag in the same word says that somebody waits (wait.c). A push or restore swaps head and then reads counts; who
- *        waits sets the flag and then reads head; all four seq_cst, so one of the two sees the other. unreserve and discard
- *        are read-modify-writes of counts, as setting the flag is: whichever comes second sees the first.
+ *    11. A flag in the same word says that somebody waits (wait.c). A push or restore swaps head and then reads counts;
+ *        who waits sets the flag and then reads head; all four seq_cst, so one of the two sees the other. unreserve and
+ *        discard are read-modify-writes of counts, as setting the flag is: whichever comes second sees the first.
  *
  * What is relaxed
  *
- *    12. The nodes' `below`, `count` and links lie behind the head (3). counts is one word, so its changes have one order
- *        without more, and who reads it alone reads what was so at one moment. peak_in_flight, low and extra are numbers
- *        for statistics and reclaim: nothing is found through them.
+ *    12. The nodes' `below`, `count` and links lie behind the head (3). counts is one word, so its changes have one
+ *        order without more, and who reads it alone reads what was so at one moment. peak_in_flight, low and extra are
+ *        numbers for statistics and reclaim: nothing is found through them.
  */
 #include "depot.h"
 
@@ -117,7 +118,8 @@ static void note_in_flight(struct depot *depot, struct depot_counts counts)
 
 /* ---- the stack ---- */
 
-/* Both go through the nodes from the last of the array to the first: `at` is the last of those that have a parent yet. */
+/* Both go through the nodes from the last of the array to the first: `at` is the last of those that have a parent
+ * yet. */
 
 static void magazine_close(struct desc *const *bufs, uint32_t n, bool grown)
 {

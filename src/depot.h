@@ -51,8 +51,9 @@ uint32_t depot_pops(const struct depot *depot);
 
 #define MAGAZINE_MAX 32u
 
-/* Puts a magazine of n buffers (1 to MAGAZINE_MAX), all in an idle state, on top: from in flight, or, restore, from transit.
- * The last of the array is the first to be handed out. `grown`: whether some are of another cap than buffer_capacity. */
+/* Puts a magazine of n buffers (1 to MAGAZINE_MAX), all in an idle state, on top: from in flight, or, restore, from
+ * transit. The last of the array is the first to be handed out. `grown`: whether some are of another cap than
+ * buffer_capacity. */
 void depot_push(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown);
 void depot_restore(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown);
 
@@ -62,7 +63,8 @@ struct magazine {
     bool grown;
 };
 
-/* Takes the top magazine. Its buffers are the caller's now, in transit until it calls take, restore or discard for each. */
+/* Takes the top magazine. Its buffers are the caller's now, in transit until it calls take, restore or discard for
+ * each. */
 struct magazine depot_pop(struct depot *depot, const struct desc_table *table);
 
 /* What is in it, as it was pushed. */
@@ -89,8 +91,8 @@ bool depot_is_calm(const struct depot *depot, const _Atomic(size_t) *max_live);
 /* Whether more than max_live pooled buffers exist. */
 bool depot_over_cap(const struct depot *depot, const _Atomic(size_t) *max_live);
 
-/* Whether at this moment as many pooled buffers exist as the cap allows, callers have all of them, and the pool is under
- * pressure. */
+/* Whether at this moment as many pooled buffers exist as the cap allows, callers have all of them, and the pool is
+ * under pressure. */
 bool depot_exhausted(const struct depot *depot, const _Atomic(size_t) *max_live);
 
 /* Whether somebody waits. Asked after a push, restore, unreserve or discard, it says yes, or else whoever says
@@ -98,8 +100,8 @@ bool depot_exhausted(const struct depot *depot, const _Atomic(size_t) *max_live)
 bool depot_wanted(const struct depot *depot);
 void depot_want(struct depot *depot, bool wanted);
 
-/* Says that no thread cache holds any, which the caller has seen to; or, not any more. The latter is refused, with false,
- * while somebody waits. */
+/* Says that no thread cache holds any, which the caller has seen to; or, not any more. The latter is refused, with
+ * false, while somebody waits. */
 void depot_begin_pressure(struct depot *depot);
 bool depot_end_pressure(struct depot *depot);
 

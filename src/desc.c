@@ -3,17 +3,18 @@
  * desc.c - the table of descriptors
  *
  * Handing out and taking back happens under the heap's lock (slab.h). Looking up by number takes no lock: chunks are
- * only ever added, and numbers travel behind a release (depot push) or the lock. So chunks are read and written relaxed, and
- * `used` by whoever holds the lock.
+ * only ever added, and numbers travel behind a release (depot push) or the lock. So chunks are read and written
+ * relaxed, and `used` by whoever holds the lock.
  */
 #include "desc.h"
 
 #include <sys/mman.h>
 
-/* A chunk does not start with its page. Blocks lie in steps of a cache line modulo a page, as descriptors do; so what is
- * written to one buffer would have the lowest twelve bits of the address of the next one's descriptor, which is as far as
- * processors compare before they let a load pass a store. And the first descriptors of many pools would share the few places
- * that a cache has for one such address. So the distance is about half a page, and another for each of 32 pools. */
+/* A chunk does not start with its page. Blocks lie in steps of a cache line modulo a page, as descriptors do; so what
+ * is written to one buffer would have the lowest twelve bits of the address of the next one's descriptor, which is as
+ * far as processors compare before they let a load pass a store. And the first descriptors of many pools would share
+ * the few places that a cache has for one such address. So the distance is about half a page, and another for each of
+ * 32 pools. */
 static size_t distance(const struct desc_table *table)
 {
     return (size_t)((16 + table->colour % 32) * CACHE_LINE);

@@ -21,9 +21,9 @@
  *     IDLE_GROWN, LIVE_GROWN: the same for a buffer whose cap is not buffer_capacity
  *     BYPASS: held, not pooled; becomes FREE when put
  *
- * Everywhere the word is read and written relaxed: it belongs to whoever has the buffer, and travels with it through what
- * orders the rest, a cache, the depot, the stash or the heap's lock. Others read it behind a closed gate, where it is of no
- * consequence (cache_pop_plain), or by misuse, which it is there to tell.
+ * Everywhere the word is read and written relaxed: it belongs to whoever has the buffer, and travels with it through
+ * what orders the rest, a cache, the depot, the stash or the heap's lock. Others read it behind a closed gate, where it
+ * is of no consequence (cache_pop_plain), or by misuse, which it is there to tell.
  */
 #ifndef BUFFERPOOL_DESC_H
 #define BUFFERPOOL_DESC_H

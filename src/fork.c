@@ -12,8 +12,8 @@
  *     BYPASS   the same
  *     FREE     free
  *
- * What is lost is at most the large block or the hook's block of a buffer that another thread was making or freeing, and
- * mappings that it was about to unmap.
+ * What is lost is at most the large block or the hook's block of a buffer that another thread was making or freeing,
+ * and mappings that it was about to unmap.
  *
  * Atomics are relaxed, or of the default order where there is no other: the child has one thread.
  */
@@ -119,7 +119,8 @@ static void settle_bypass(bufferpool_t *pool, uint32_t bypass)
     cache_count(&pool->shared, GETS_BYPASS, bypass - counted);
 }
 
-/* So that no get is missing of those whose buffers are live or were dropped: one may have been on its way to be counted. */
+/* So that no get is missing of those whose buffers are live or were dropped: one may have been on its way to be
+ * counted. */
 static void settle_gets(bufferpool_t *pool)
 {
     bufferpool_stats_t s = BUFFERPOOL_STATS_INIT;
@@ -213,8 +214,8 @@ bool fork_handlers_install(void)
     return installed;
 }
 
-/* A fork that came between the first use's locking and its installing them would leave the child a lock that nobody opens. A
- * constructor that is older, and uses the library, installs them itself. */
+/* A fork that came between the first use's locking and its installing them would leave the child a lock that nobody
+ * opens. A constructor that is older, and uses the library, installs them itself. */
 __attribute__((constructor)) static void at_load(void)
 {
     registry_lock();

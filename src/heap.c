@@ -3,9 +3,9 @@
  * heap.c - blocks and their descriptors
  *
  * Invariant, whenever the lock is free: a descriptor on the free list has data == NULL. Descriptor and slot are taken
- * and given back in one critical section; those in the stash stay taken, both. Hooks, wiping and copying run without the
- * lock, and of system calls all but those that map memory or move a mapping. What is relaxed is read in the child of fork or at
- * the end of the pool, alone.
+ * and given back in one critical section; those in the stash stay taken, both. Hooks, wiping and copying run without
+ * the lock, and of system calls all but those that map memory or move a mapping. What is relaxed is read in the child
+ * of fork or at the end of the pool, alone.
  */
 #include "heap.h"
 
@@ -197,8 +197,8 @@ static unsigned char *grow_mapping(const struct heap *heap, const struct desc *d
     return grown;
 }
 
-/* A mapping of its own moves by its page tables: nothing is copied, and nothing is left behind. False: the system will not,
- * for want of memory or since the caller has locked a part of it, say. */
+/* A mapping of its own moves by its page tables: nothing is copied, and nothing is left behind. False: the system will
+ * not, for want of memory or since the caller has locked a part of it, say. */
 static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
 {
     size_t old_bytes = block_mapped_bytes(heap, d->pub.cap), bytes = block_mapped_bytes(heap, cap);
@@ -223,7 +223,8 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     return memory != NULL;
 }
 
-/* The old block becomes what the new one was, nobody's, and the new one what the old one was: a caller's if it is `held`. */
+/* The old block becomes what the new one was, nobody's, and the new one what the old one was: a caller's if it is
+ * `held`. */
 static void replace(struct heap *heap, struct desc *d, const struct block *block, size_t keep, bool held)
 {
     struct block old = block_of(d);
@@ -255,7 +256,8 @@ static void replace(struct heap *heap, struct desc *d, const struct block *block
         block_free_large(heap, &old, false);
 }
 
-/* Whether memcheck lets a mapping that is held move: it would have the bytes, but not a new block of its, nor the old one. */
+/* Whether memcheck lets a mapping that is held move: it would have the bytes, but not a new block of its, nor the old
+ * one. */
 static bool may_move(bool held)
 {
     return SHADOW_ASAN || !held || !shadow_on();

@@ -47,8 +47,8 @@ void heap_free(struct heap *heap, struct desc *d, bool defer);
  * Returns 0; ENOMEM or EOVERFLOW, and then nothing changed. The block must be intact. */
 int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep);
 
-/* Replaces an idle block by one of exactly `cap` bytes: the base, or a power of two above it that is less than the block has.
- * Its bytes are unspecified. False: no memory, and then nothing changed. The block must be intact. */
+/* Replaces an idle block by one of exactly `cap` bytes: the base, or a power of two above it that is less than the
+ * block has. Its bytes are unspecified. False: no memory, and then nothing changed. The block must be intact. */
 bool heap_shrink(struct heap *heap, struct desc *d, size_t cap);
 
 /* Gives the memory behind all free blocks back to the system. */

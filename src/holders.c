@@ -2,9 +2,9 @@
  *
  * holders.c - who holds what, grouped by the place in the program that got it
  *
- * The held buffers are found by the words of their descriptors, and copied under the registry's lock, since a pool may end
- * at any time without it. Names of functions are looked up without it: that takes a lock of the loader's, which runs the library's
- * end with its lock held.
+ * The held buffers are found by the words of their descriptors, and copied under the registry's lock, since a pool may
+ * end at any time without it. Names of functions are looked up without it: that takes a lock of the loader's, which
+ * runs the library's end with its lock held.
  */
 #include "holders.h"
 
@@ -131,8 +131,8 @@ static bool add_each(struct holders *holders, const bufferpool_t *pool, size_t f
 {
     const struct desc_table *table = &pool->heap.table;
     size_t most = first + UNGROUPED_MAX;
-    for (uint32_t i = load_acquire(&table->used); i > 0;
-         i--) { /* with the release in desc_take: their chunks are there */
+    uint32_t i = load_acquire(&table->used); /* with the release in desc_take: their chunks are there */
+    for (; i > 0; i--) {
         const struct desc *d = desc_at(table, i);
         if (!is_held(d))
             continue;
@@ -191,8 +191,8 @@ static void print(FILE *to, const struct holder *holder, uint64_t now_ns)
                   thread);
 }
 
-/* The table, in a block of memory that is the caller's to free; NULL: there is no memory. *n is its number of lines but for
- * the heading. */
+/* The table, in a block of memory that is the caller's to free; NULL: there is no memory. *n is its number of lines but
+ * for the heading. */
 static char *write_table(size_t *n, size_t *length)
 {
     struct holders holders = {NULL, 0, 0};

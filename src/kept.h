@@ -2,7 +2,8 @@
  *
  * kept.h - freed mappings whose memory stays for the next block of that size
  *
- * Called with the heap's lock held. What may be kept the caller says (slab.c): it is dirty memory like that of free slots.
+ * Called with the heap's lock held. What may be kept the caller says (slab.c): it is dirty memory like that of free
+ * slots.
  */
 #ifndef BUFFERPOOL_KEPT_H
 #define BUFFERPOOL_KEPT_H
@@ -25,11 +26,12 @@ bool kept_add(struct kept *kept, unsigned char *mapping, size_t bytes);
 /* One of exactly that size, which is the caller's now; NULL: there is none among the KEPT_BATCH newest. */
 unsigned char *kept_take(struct kept *kept, size_t bytes);
 
-/* Takes the oldest ones until that is `bytes` or more, or as many as that are. Returns how many went to `taken`, for the
- * caller to unmap. */
+/* Takes the oldest ones until that is `bytes` or more, or as many as that are. Returns how many went to `taken`, for
+ * the caller to unmap. */
 unsigned kept_take_oldest(struct kept *kept, size_t bytes, struct region_range taken[KEPT_BATCH]);
 
-/* The ring, for the caller to free, unless something is in it; the next that is kept makes another. NULL: there is none. */
+/* The ring, for the caller to free, unless something is in it; the next that is kept makes another. NULL: there is
+ * none. */
 struct region_range *kept_take_ring(struct kept *kept);
 
 #endif

@@ -2,9 +2,9 @@
  *
  * modes.h - which debug modes the environment switched on: BUFFERPOOL_DEBUG
  *
- * Read once, before the first buffer is made. While one of MODES_SLOW is on, no gate opens for the fast path (cache.h), so
- * every get and put comes through the slow one, which calls watch.h and shadow.h. So what is off costs the fast path nothing, and the
- * slow path a look at this word.
+ * Read once, before the first buffer is made. While one of MODES_SLOW is on, no gate opens for the fast path (cache.h),
+ * so every get and put comes through the slow one, which calls watch.h and shadow.h. So what is off costs the fast path
+ * nothing, and the slow path a look at this word.
  */
 #ifndef BUFFERPOOL_MODES_H
 #define BUFFERPOOL_MODES_H
@@ -32,11 +32,12 @@ enum mode {
 /* Those with which no gate opens. Memcheck needs nothing else of it: it keeps records of its own. */
 #define MODES_SLOW (MODES_WATCH | MODE_MEMCHECK)
 
-/* Written once, under the registry's lock, before any thread has a cache; relaxed, since whoever has a cache, or a buffer,
- * has it from somebody who came after that. */
+/* Written once, under the registry's lock, before any thread has a cache; relaxed, since whoever has a cache, or a
+ * buffer, has it from somebody who came after that. */
 extern _Atomic(unsigned) modes;
 
-/* -DBUFFERPOOL_NO_DEBUG_MODES leaves them out, with modes.c, watch.c, quarantine.c and summary.c: what is called where this is
+/* -DBUFFERPOOL_NO_DEBUG_MODES leaves them out, with modes.c, watch.c, quarantine.c and summary.c: what is called where
+ * this is
  * 0, or modes_have says no, need not be there. */
 #if defined(BUFFERPOOL_NO_DEBUG_MODES)
 #define MODES_BUILT 0

@@ -3,9 +3,9 @@
  * pool.c - get and put
  *
  * The fast paths are cache_pop_plain and cache_push_plain (cache.h): a few plain loads and stores. Where the cache is
- * empty or full and nothing else is the matter, a magazine is exchanged with the depot: refill, make_room; beyond the cap
- * buffers are made and freed: bypass, put_bypass. All else is in get_slow and put_slow, which may lock. The cap's argument
- * stands in depot.c.
+ * empty or full and nothing else is the matter, a magazine is exchanged with the depot: refill, make_room; beyond the
+ * cap buffers are made and freed: bypass, put_bypass. All else is in get_slow and put_slow, which may lock. The cap's
+ * argument stands in depot.c.
  *
  * Where a get is served, first to last:
  *
@@ -377,8 +377,8 @@ static __attribute__((noinline)) void let_go_watched(bufferpool_t *pool, struct 
     }
 }
 
-/* Moves a held buffer to the state in which it leaves the caller. Of two puts at once only one gets through. Where blocks
- * are wiped it is wiped before: what is not held any more a child of fork may hand out. */
+/* Moves a held buffer to the state in which it leaves the caller. Of two puts at once only one gets through. Where
+ * blocks are wiped it is wiped before: what is not held any more a child of fork may hand out. */
 static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char *caller, uintptr_t site)
 {
     enum desc_state to;
@@ -422,8 +422,8 @@ static enum counter drop(bufferpool_t *pool, struct cache *c, struct desc *d, en
 
 /* ---- taking back ---- */
 
-/* Caches set bytes of max_idle_bytes aside. If what is really idle leaves room, has them give back what they do not use;
- * then a put that found no room may try again. */
+/* Caches set bytes of max_idle_bytes aside. If what is really idle leaves room, has them give back what they do not
+ * use; then a put that found no room may try again. */
 static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
 {
     if (stats_idle_bytes(pool) + cap > pool->max_idle_bytes)
@@ -465,8 +465,8 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
     return KEPT;
 }
 
-/* Puts it into the cache after that moved a part to the depot, if it is full and nothing else is to be seen to; else false,
- * and nothing was put. */
+/* Puts it into the cache after that moved a part to the depot, if it is full and nothing else is to be seen to; else
+ * false, and nothing was put. */
 static bool make_room(struct cache *c, struct desc *d, uintptr_t word, const char *caller)
 {
     bufferpool_t *pool = c->pool;

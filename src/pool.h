@@ -12,8 +12,8 @@
 #include "records.h"
 #include "wait.h"
 
-/* What others than the holder of a lock read of these is relaxed: hints, and numbers that read-modify-writes keep whole. What a
- * reader relies on has an order, and a comment, where it is read. */
+/* What others than the holder of a lock read of these is relaxed: hints, and numbers that read-modify-writes keep
+ * whole. What a reader relies on has an order, and a comment, where it is read. */
 
 enum pressure_state { PRESSURE_OFF, PRESSURE_ENTERING, PRESSURE_ON };
 
@@ -92,8 +92,8 @@ bufferpool_t *pool_of(const struct desc *d, uintptr_t word);
 #define POOL_OVERWRITTEN "the bytes in front of data were overwritten" /* for misuse() */
 
 /* Frees a pooled buffer that no caller holds and no cache counts: state, block, descriptor; its place in the counts the
- * caller gives up afterwards. `caller` for the report if its block was overwritten. With `defer` memory may stay resident
- * until heap_purge. */
+ * caller gives up afterwards. `caller` for the report if its block was overwritten. With `defer` memory may stay
+ * resident until heap_purge. */
 void pool_free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char *caller);
 
 #endif

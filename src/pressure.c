@@ -14,11 +14,12 @@
  * next one that finds nothing looks again (its gate is closed for long, so that takes no barrier), and the owner itself
  * flushes at its next call.
  *
- * Two things keep it from fluttering. It ends only well below the cap, and not before DWELL buffers came out of the depot;
- * so a take-over, which costs some microseconds and may touch every cache, comes once per DWELL such gets at the most.
+ * Two things keep it from fluttering. It ends only well below the cap, and not before DWELL buffers came out of the
+ * depot; so a take-over, which costs some microseconds and may touch every cache, comes once per DWELL such gets at the
+ * most.
  *
- * What is relaxed: state and since move under the lock; without it, as max_live here, they are hints for when to look, and
- * whoever acts on one looks again under the lock.
+ * What is relaxed: state and since move under the lock; without it, as max_live here, they are hints for when to look,
+ * and whoever acts on one looks again under the lock.
  */
 #include "pressure.h"
 

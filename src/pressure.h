@@ -22,8 +22,8 @@ void pressure_enter(bufferpool_t *pool);
 /* Ends it if callers have well below the cap. Called where that may have come about. */
 void pressure_relax(bufferpool_t *pool);
 
-/* For the owner, at the beginning of a slow path: opens its gate if it is closed for no reason any more; flushes what is
- * left in its cache behind a closed one. */
+/* For the owner, at the beginning of a slow path: opens its gate if it is closed for no reason any more; flushes what
+ * is left in its cache behind a closed one. */
 void pressure_serve_gate(bufferpool_t *pool, struct cache *c);
 
 /* For the owner: flushes its cache, whether the gate is open or not, and opens that unless there is pressure. */

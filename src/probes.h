@@ -3,8 +3,8 @@
  * probes.h - static probes (USDT), for bpftrace, perf, SystemTap and gdb; docs/tracing.md says what each tells
  *
  * A probe is a nop, and a note in the file that says where it is and where its arguments are. Nobody needs to know here
- * whether somebody looks. So a probe stands on slow paths only, and passes what is in a register or in memory anyhow: nothing is
- * computed for it. A bool goes as an int: gdb does not know the names of all 8-bit registers.
+ * whether somebody looks. So a probe stands on slow paths only, and passes what is in a register or in memory anyhow:
+ * nothing is computed for it. A bool goes as an int: gdb does not know the names of all 8-bit registers.
  *
  * They are there where <sys/sdt.h> is (Debian: systemtap-sdt-dev), unless BUFFERPOOL_NO_SDT is defined.
  */
@@ -14,7 +14,7 @@
 #if !defined(BUFFERPOOL_NO_SDT) && defined(__has_include)
 #if __has_include(<sys/sdt.h>)
 #include <sys/sdt.h>
-#ifdef __clang__ /* reports where a macro is expanded what is the header's own: a macro of its, called without its `...` */
+#ifdef __clang__ /* reports where a macro is expanded what is the header's own: a macro called without its `...` */
 #pragma clang diagnostic ignored "-Wgnu-zero-variadic-macro-arguments"
 #endif
 #endif

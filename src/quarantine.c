@@ -2,8 +2,8 @@
  *
  * quarantine.c - the last buffers put, held back
  *
- * Nobody waits in vain for one: who waits says so and looks here afterwards, under the lock; who puts one here looks for
- * those who wait afterwards (wait_check). What is relaxed is written under the lock, and read for statistics.
+ * Nobody waits in vain for one: who waits says so and looks here afterwards, under the lock; who puts one here looks
+ * for those who wait afterwards (wait_check). What is relaxed is written under the lock, and read for statistics.
  */
 #include "quarantine.h"
 

@@ -2,20 +2,22 @@
  *
  * reclaim.c - idle memory goes back: trim, a lowered cap, and by itself what was not needed
  *
- * The need of a period is told by two marks. What lay in the depot at its lowest point was not needed. A thread cache in
- * which nothing came or went was not needed either: it is taken over. Their sum is `due`, and is freed in the next period.
+ * The need of a period is told by two marks. What lay in the depot at its lowest point was not needed. A thread cache
+ * in which nothing came or went was not needed either: it is taken over. Their sum is `due`, and is freed in the next
+ * period.
  *
  *     512 once, then 64 at a time       due after the first period that saw only the 64: 448
  *     512 once, then nothing            due after the first period without a call: 512
  *
- * Magazines are popped one at a time, so the depot does not look empty to the others while it holds more, and every step
- * is bounded: by what the depot held at the beginning, or by STEP and a magazine more. Of a magazine in transit nothing goes
- * back that is beyond the cap, and who put a part back looks once more: a call that lowered the cap in between found the depot
- * without it. Blocks are freed without any lock but the heap's.
+ * Magazines are popped one at a time, so the depot does not look empty to the others while it holds more, and every
+ * step is bounded: by what the depot held at the beginning, or by STEP and a magazine more. Of a magazine in transit
+ * nothing goes back that is beyond the cap, and who put a part back looks once more: a call that lowered the cap in
+ * between found the depot without it. Blocks are freed without any lock but the heap's.
  * One thread at a time reclaims; whoever finds another at it goes on without.
  *
- * What is relaxed: `due`, period_end_ms, idle_tight and the depot's `low` are marks of how much and when, mostly moved by the one
- * that reclaims; an old value frees a little too much, or a little late. max_live is read for its number alone.
+ * What is relaxed: `due`, period_end_ms, idle_tight and the depot's `low` are marks of how much and when, mostly moved
+ * by the one that reclaims; an old value frees a little too much, or a little late. max_live is read for its number
+ * alone.
  */
 #include "reclaim.h"
 
@@ -39,8 +41,8 @@ struct freed {
     bool restored; /* the last magazine went back in part: whoever lowered the cap meanwhile may have missed it */
 };
 
-/* Takes a magazine out of the depot and frees at most `most` of its buffers, and those that are beyond the cap. False: the
- * depot is empty. */
+/* Takes a magazine out of the depot and frees at most `most` of its buffers, and those that are beyond the cap. False:
+ * the depot is empty. */
 static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_far, bool defer, const char *caller)
 {
     const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);

@@ -17,8 +17,8 @@ void reclaim_tick(bufferpool_t *pool, struct cache *c, const char *caller);
 /* Frees idle buffers of the depot until no more than the cap exist, or none is left there: a bounded number. */
 void reclaim_surplus(bufferpool_t *pool, struct cache *c, const char *caller);
 
-/* All that ticks do in a period, at its end. For a thread that has nothing else to do. Returns when the next period ends,
- * on the coarse monotonic clock; begins the first one if none has begun. */
+/* All that ticks do in a period, at its end. For a thread that has nothing else to do. Returns when the next period
+ * ends, on the coarse monotonic clock; begins the first one if none has begun. */
 uint64_t reclaim_in_background(bufferpool_t *pool);
 
 #endif

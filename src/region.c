@@ -84,7 +84,8 @@ void *region_grow(void *region, size_t bytes, size_t new_bytes)
 /* One call, and one round of telling the other CPUs, for all. False: not all was done. */
 static bool purge_together(const struct iovec *iov, unsigned n)
 {
-    /* by a kernel that is too old, or by a filter: not asked again; relaxed: who does not see it asks in vain once more */
+    /* by a kernel that is too old, or by a filter: not asked again; relaxed: who does not see it asks in vain once
+     * more */
     static _Atomic(bool) refused;
     if (n < 2 || load_relaxed(&refused))
         return false;

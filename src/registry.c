@@ -3,8 +3,8 @@
  * registry.c - all pools of the process
  *
  * The slots are found through a table of two levels. A chunk of it, once there, stays for ever, so that put can look a
- * slot up without a lock, also that of garbage. The lock guards what is written, so relaxed reads under it are current; a slot
- * is emptied relaxed, since who still looks for that pool breaks the contract, and may find either.
+ * slot up without a lock, also that of garbage. The lock guards what is written, so relaxed reads under it are current;
+ * a slot is emptied relaxed, since who still looks for that pool breaks the contract, and may find either.
  */
 #include "registry.h"
 

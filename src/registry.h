@@ -16,9 +16,9 @@
 #define REGISTRY_DEFAULT_TAG  ((uintptr_t)0xb0u << (SLOT_BITS + PLACE_BITS)) /* desc_tag(0xb0, 0) */
 _Static_assert(REGISTRY_DEFAULT_TAG << STATE_BITS >> STATE_BITS == REGISTRY_DEFAULT_TAG, "it is to fit into a word");
 
-/* The lock: taken to create and destroy pools, to give a thread a cache, to flush a thread's caches, when a thread exits,
- * and across fork. Before it no other lock of the library is held, but the background thread's across fork; under it the
- * locks of a pool may be taken. */
+/* The lock: taken to create and destroy pools, to give a thread a cache, to flush a thread's caches, when a thread
+ * exits, and across fork. Before it no other lock of the library is held, but the background thread's across fork;
+ * under it the locks of a pool may be taken. */
 void registry_lock(void);
 void registry_unlock(void);
 

@@ -2,8 +2,8 @@
  *
  * shadow.c - what AddressSanitizer and valgrind's memcheck know of blocks
  *
- * Memcheck is told of blocks by the requests for those of an allocator: so its reports name who got and who put a buffer,
- * and its search for leaks finds a held one once, and no idle one.
+ * Memcheck is told of blocks by the requests for those of an allocator: so its reports name who got and who put a
+ * buffer, and its search for leaks finds a held one once, and no idle one.
  */
 #include "shadow.h"
 

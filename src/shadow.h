@@ -11,9 +11,9 @@
  *     shadow_open, shadow_close    in between the library itself may touch what is nobody's
  *     shadow_forget    unmapped next, or a hook's    addressable         defined, if a hook's
  *
- * AddressSanitizer is told where the library is built with it, also on the fast path. Memcheck is told where its header was
- * there at build time (-DBUFFERPOOL_NO_VALGRIND leaves it out) and the program runs under it: then no gate opens (modes.h).
- * Elsewhere all of this is nothing, or a look at the modes.
+ * AddressSanitizer is told where the library is built with it, also on the fast path. Memcheck is told where its header
+ * was there at build time (-DBUFFERPOOL_NO_VALGRIND leaves it out) and the program runs under it: then no gate opens
+ * (modes.h). Elsewhere all of this is nothing, or a look at the modes.
  */
 #ifndef BUFFERPOOL_SHADOW_H
 #define BUFFERPOOL_SHADOW_H
@@ -50,7 +50,8 @@
 #define shadow_on() false
 #endif
 
-/* Whether the steps of a buffer are seen to, by a debug mode or for either of these: apart from the code that does without. */
+/* Whether the steps of a buffer are seen to, by a debug mode or for either of these: apart from the code that does
+ * without. */
 #define steps_are_watched() (SHADOW_ASAN || modes_have(MODES_SLOW))
 
 #if SHADOW_ASAN || SHADOW_MEMCHECK
@@ -66,11 +67,12 @@ void shadow_open(void *from, size_t bytes);
 void shadow_close(void *from, size_t bytes);
 void shadow_forget(void *memory, size_t bytes, bool hook);
 
-/* Copies what is in front of a block to where the library may read it, or back. When reading, no block need be there. */
+/* Copies what is in front of a block to where the library may read it, or back. When reading, no block need be
+ * there. */
 void shadow_copy(void *to, const void *from, size_t n, bool reading);
 
-/* Under memcheck a buffer is a block of memcheck's if and only if its word says that it is held: both change under a lock that
- * fork takes, before those of the heaps. */
+/* Under memcheck a buffer is a block of memcheck's if and only if its word says that it is held: both change under a
+ * lock that fork takes, before those of the heaps. */
 void shadow_lock(void);
 void shadow_unlock(void);
 

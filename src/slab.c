@@ -1,36 +1,37 @@
 /* SPDX-License-Identifier: MIT
  *
- * slab.c - slabs: where first blocks of up to a megabyte and grown ones of up to 256 KiB lie, and how their memory returns
- * to the system
+ * slab.c - slabs: where first blocks of up to a megabyte and grown ones of up to 256 KiB lie, and how their memory
+ * returns to the system
  *
  * malloc'd blocks freed in random order leave a heap full of holes. Here the blocks of one class lie in slabs of 4 MiB,
  * slot after slot, and a free slot is either clean (no memory behind it but for the edges of pages that it shares with
  * a neighbour) or dirty. Dirty slots are used first: their pages need no fault.
  *
  * What is dirty stays below a limit: 1 MiB, or if that is more, as much as bypass buffers that callers hold have, in
- * brief slots or mappings. So bypass buffers that come and go find their memory still there, however many they are; when a
- * burst of them ebbs, dirty memory ebbs with it; and when the last is gone 1 MiB is left. What is resident is thus at
- * most the blocks that are not free, and once more those of bypass buffers or 1 MiB, and what threads are about to give
- * back, up to 8 MiB each; besides, the pages at the edges of taken slots. With huge pages, take "pages" for what they
- * are: one is resident until all slots in it are free and purged.
+ * brief slots or mappings. So bypass buffers that come and go find their memory still there, however many they are;
+ * when a burst of them ebbs, dirty memory ebbs with it; and when the last is gone 1 MiB is left. What is resident is
+ * thus at most the blocks that are not free, and once more those of bypass buffers or 1 MiB, and what threads are about
+ * to give back, up to 8 MiB each; besides, the pages at the edges of taken slots. With huge pages, take "pages" for
+ * what they are: one is resident until all slots in it are free and purged.
  *
- * Kept mappings (kept.h) count as dirty, and so does what is set aside for the stash (stash.h), whether it is there or not.
+ * Kept mappings (kept.h) count as dirty, and so does what is set aside for the stash (stash.h), whether it is there or
+ * not.
  *
- * A give beyond the limit unmaps kept mappings, the oldest first; if there are none it purges slots, down to half of what
- * the limit leaves them; but it takes at most two steps of some 8 MiB. A purge takes every run of free slots with a dirty
- * one among them, those with clean ones around it whole, so that the page between two slots goes with whichever was freed
- * last. The system gives up their pages without the lock, many runs in one call, since each call interrupts all CPUs; then
- * they are free again and clean. Empty slabs are purged first, then the one that has had dirty slots for longest, always
- * of the class that has most. An empty slab that is clean has no class any more; a span of which no slab has one is
- * unmapped.
+ * A give beyond the limit unmaps kept mappings, the oldest first; if there are none it purges slots, down to half of
+ * what the limit leaves them; but it takes at most two steps of some 8 MiB. A purge takes every run of free slots with
+ * a dirty one among them, those with clean ones around it whole, so that the page between two slots goes with whichever
+ * was freed last. The system gives up their pages without the lock, many runs in one call, since each call interrupts
+ * all CPUs; then they are free again and clean. Empty slabs are purged first, then the one that has had dirty slots for
+ * longest, always of the class that has most. An empty slab that is clean has no class any more; a span of which no
+ * slab has one is unmapped.
  *
  * Invariants, whenever the lock is free:
  *     dirty is a subset of avail, brief and avail are disjoint, `free` counts avail
  *     a slab is on `unused` iff it has no class; else on no list while it is purged; else on `dirty` iff it has dirty
  *     slots, on `clean` iff it has free slots but no dirty ones; on a list, empty slabs come last
  *     a slab with a class has a slot that is dirty, or taken, if only by a purge
- *     dirty_bytes and brief_bytes are the sums of stride over dirty and over brief slots (brief_bytes also of the mappings
- *     that bypass buffers have); `used` of a span is how many of its slabs have a class
+ *     dirty_bytes and brief_bytes are the sums of stride over dirty and over brief slots (brief_bytes also of the
+ *     mappings that bypass buffers have); `used` of a span is how many of its slabs have a class
  * Two purges of one slab never meet: the page between their slots would belong to neither. What is freed there during a
  * purge stays dirty until the next.
  */
@@ -332,8 +333,8 @@ static size_t purge_step(struct slabs *slabs, size_t keep)
     return bytes;
 }
 
-/* How much memory may be at hand for nobody in particular. What the stash has is taken and brief, but nobody holds it; it
- * may have `aside_bytes`, whether it has or not: so that counts as dirty, and not as held. */
+/* How much memory may be at hand for nobody in particular. What the stash has is taken and brief, but nobody holds it;
+ * it may have `aside_bytes`, whether it has or not: so that counts as dirty, and not as held. */
 static size_t dirty_limit(const struct slabs *slabs)
 {
     size_t held = slabs->brief_bytes > slabs->aside_bytes ? slabs->brief_bytes - slabs->aside_bytes : 0;
@@ -352,7 +353,8 @@ static void unmap_all(const struct region_range *mappings, unsigned n)
         region_unmap(mappings[i].from, (size_t)(mappings[i].to - mappings[i].from));
 }
 
-/* Unmaps the oldest kept mappings, of that many bytes or a batch. Returns whether there was one. Lets the lock go meanwhile. */
+/* Unmaps the oldest kept mappings, of that many bytes or a batch. Returns whether there was one. Lets the lock go
+ * meanwhile. */
 static bool purge_kept(struct slabs *slabs, size_t bytes)
 {
     struct region_range taken[KEPT_BATCH];
@@ -365,7 +367,8 @@ static bool purge_kept(struct slabs *slabs, size_t bytes)
     return true;
 }
 
-/* Two steps take more than one give can add. More would have one call do the work of another that deferred its gives. */
+/* Two steps take more than one give can add. More would have one call do the work of another that deferred its
+ * gives. */
 void slab_purge_excess(struct slabs *slabs)
 {
     for (int step = 0; step < 2; step++) {

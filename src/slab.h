@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * slab.h - slabs: where first blocks of up to a megabyte and grown ones of up to 256 KiB lie, and how their memory returns
- * to the system
+ * slab.h - slabs: where first blocks of up to a megabyte and grown ones of up to 256 KiB lie, and how their memory
+ * returns to the system
  *
  * All functions but slab_has are called with the lock held. Under it a span may be mapped; for other system calls
  * functions let it go, and say so.
@@ -43,8 +43,8 @@ struct slab {
     uint64_t brief[SLAB_SLOTS_MAX / 64]; /* taken slots that are soon given back, and then soon taken again */
 };
 
-/* A ring: the one before the first is the last. A pool has so many lists that a second pointer in each would be a third of
- * what it takes at rest. */
+/* A ring: the one before the first is the last. A pool has so many lists that a second pointer in each would be a third
+ * of what it takes at rest. */
 struct slab_list {
     struct slab *first; /* NULL: none */
 };
@@ -70,7 +70,8 @@ struct slab_class {
     struct slab_list clean[SLAB_LANES]; /* slabs with free slots, none of them dirty */
 };
 
-/* Powers of two from 64 bytes to 256 KiB (with huge pages 1 MiB) for grown buffers, and one class for buffer_capacity. */
+/* Powers of two from 64 bytes to 256 KiB (with huge pages 1 MiB) for grown buffers, and one class for
+ * buffer_capacity. */
 #define SLAB_MIN_SHIFT 6u
 #define SLAB_MAX_SHIFT 20u
 #define SLAB_BASE      (SLAB_MAX_SHIFT - SLAB_MIN_SHIFT + 1u)
@@ -126,8 +127,8 @@ static inline bool slab_has(const struct slab *slab, const unsigned char *slot)
     return number < slab->slots && number * slab->stride == offset;
 }
 
-/* Keeps the mapping for the next block of its size, if its memory stays within what may be dirty; else it is the caller's
- * still. */
+/* Keeps the mapping for the next block of its size, if its memory stays within what may be dirty; else it is the
+ * caller's still. */
 bool slab_keep_mapping(struct slabs *slabs, unsigned char *mapping, size_t bytes);
 
 /* Gives memory back if too much is dirty: to be called when brief_bytes fell. May let the lock go and take it again. */
@@ -136,8 +137,8 @@ void slab_purge_excess(struct slabs *slabs);
 /* Gives the memory of all free slots and kept mappings back. Lets the lock go meanwhile. */
 void slab_purge_all(struct slabs *slabs);
 
-/* After fork, in three steps: every slot is free, but those that are claimed, and the lists follow. With `wipe` the bytes of
- * slots that were taken and are not claimed are zeroed. */
+/* After fork, in three steps: every slot is free, but those that are claimed, and the lists follow. With `wipe` the
+ * bytes of slots that were taken and are not claimed are zeroed. */
 void slab_repair_begin(struct slabs *slabs);
 void slab_repair_claim(struct slab *slab, const unsigned char *slot);
 void slab_repair_end(struct slabs *slabs, bool wipe);

@@ -2,17 +2,17 @@
  *
  * stash.h - bypass buffers that were put, whole, for the next get beyond the cap: without the heap's lock
  *
- * A lane for each CPU, modulo their number, and a cache line for each lane, with a few places. A place is closed, empty,
- * or has a buffer: its descriptor, in state FREE, with its block. Each step is one compare-and-swap of one place, so
- * nothing is ever half done, nobody waits, and a place that cannot be had at once is as good as none. Whoever swaps a
- * descriptor out has it; that it was there before, and came back meanwhile, does no harm.
+ * A lane for each CPU, modulo their number, and a cache line for each lane, with a few places. A place is closed,
+ * empty, or has a buffer: its descriptor, in state FREE, with its block. Each step is one compare-and-swap of one
+ * place, so nothing is ever half done, nobody waits, and a place that cannot be had at once is as good as none. Whoever
+ * swaps a descriptor out has it; that it was there before, and came back meanwhile, does no harm.
  *
- * What the open places may hold is set aside from what may be dirty (slab.c), whether they hold it or not: so what is kept
- * stays within the limit although nothing is counted here. Places are opened under the heap's lock by the first buffer
- * that could have used one, and closed by a purge.
+ * What the open places may hold is set aside from what may be dirty (slab.c), whether they hold it or not: so what is
+ * kept stays within the limit although nothing is counted here. Places are opened under the heap's lock by the first
+ * buffer that could have used one, and closed by a purge.
  *
- * Loads are relaxed: what they find is acted on only by a swap that finds it too, or is all that is asked. So is opening: an
- * empty place leads nowhere.
+ * Loads are relaxed: what they find is acted on only by a swap that finds it too, or is all that is asked. So is
+ * opening: an empty place leads nowhere.
  */
 #ifndef BUFFERPOOL_STASH_H
 #define BUFFERPOOL_STASH_H

@@ -10,8 +10,9 @@
  *
  * The numbers are read one after the other, without a lock. A buffer that one thread got and another puts may be seen
  * with one of the two only, so while calls are under way sums may be off by the calls of that time. Of these the reader
- * would see thousands if it lost its processor halfway: so it reads until two sums agree, if they soon do. What would be
- * negative is shown as 0, and no more are live than exist. So relaxed will do: each number for itself is one that was there.
+ * would see thousands if it lost its processor halfway: so it reads until two sums agree, if they soon do. What would
+ * be negative is shown as 0, and no more are live than exist. So relaxed will do: each number for itself is one that
+ * was there.
  */
 #include "stats.h"
 

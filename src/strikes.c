@@ -2,8 +2,8 @@
  *
  * strikes.c - a buffer that was grown once and is little used since does not keep its size
  *
- * A strike is a put after a turn that used less than a quarter of the buffer. Five in a row shrink it; one well-used turn
- * clears them, so that a buffer that is needed now and then is not shrunk and grown again and again.
+ * A strike is a put after a turn that used less than a quarter of the buffer. Five in a row shrink it; one well-used
+ * turn clears them, so that a buffer that is needed now and then is not shrunk and grown again and again.
  */
 #include "strikes.h"
 

@@ -9,7 +9,8 @@
 
 #define SUMMARY_MAX 1280
 
-/* Writes them to `text`, which they do not end with a NUL. `when`: for the heading. Returns the length; 0: the pool was never used. */
+/* Writes them to `text`, which they do not end with a NUL. `when`: for the heading. Returns the length; 0: the pool was
+ * never used. */
 size_t summary_write(const bufferpool_t *pool, const char *when, char text[SUMMARY_MAX]);
 
 #endif

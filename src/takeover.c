@@ -12,8 +12,8 @@
  *
  * Never are both inside:
  *
- *     1. The full barrier of b falls, in the owner's thread, somewhere between two instructions. If it falls after 1, the
- *        taker sees busy at c, until the owner has left (4). Then what the owner did is seen by the taker, since c
+ *     1. The full barrier of b falls, in the owner's thread, somewhere between two instructions. If it falls after 1,
+ *        the taker sees busy at c, until the owner has left (4). Then what the owner did is seen by the taker, since c
  *        acquires what 4 released.
  *     2. If it falls before 1, then 2 comes after it too, and reads the closed gate of a, or the open one of e. If it
  *        reads e it sees all that the taker did: e releases, 2 acquires. That is why the owner reads the gate before
@@ -27,8 +27,8 @@
  *
  * The owner's stores are the same whether the system has it or not, so that it need not ask.
  *
- * What is relaxed: `possible` and `begun` say what the system can do, and lead to no other memory; `owned` and the pressure's
- * state move under the caches_lock, which is held here.
+ * What is relaxed: `possible` and `begun` say what the system can do, and lead to no other memory; `owned` and the
+ * pressure's state move under the caches_lock, which is held here.
  */
 #include "takeover.h"
 
@@ -129,7 +129,8 @@ static bool worth_it(struct cache *c, enum takeover_kind kind, bool pressure)
     return pressure || kind == TAKEOVER_BUDGETS || cache_idle(c) > 0;
 }
 
-/* Closes the gates of those that are worth it, and marks them as pending. Whether any was open and is not the caller's. */
+/* Closes the gates of those that are worth it, and marks them as pending. Whether any was open and is not the
+ * caller's. */
 static bool close_gates(bufferpool_t *pool, enum takeover_kind kind, const struct cache *own, bool pressure)
 {
     bool closed = false;

@@ -23,15 +23,15 @@ struct takeover {
     bool complete;    /* no cache was skipped because its owner was inside, or because it cannot be taken over here */
 };
 
-/* Takes over the caches of all threads, the calling one's included. Under pressure (pressure.h) the gates of all of them
- * stay closed; else each opens again at once. An owner that is inside is skipped: with `patient` after a bounded time.
- * Where taking over is impossible it reaches the calling thread's cache alone; under pressure it closes the others' gates
- * all the same, and each owner flushes its cache at its next call. */
+/* Takes over the caches of all threads, the calling one's included. Under pressure (pressure.h) the gates of all of
+ * them stay closed; else each opens again at once. An owner that is inside is skipped: with `patient` after a bounded
+ * time. Where taking over is impossible it reaches the calling thread's cache alone; under pressure it closes the
+ * others' gates all the same, and each owner flushes its cache at its next call. */
 struct takeover takeover_caches(bufferpool_t *pool, enum takeover_kind kind, bool patient);
 
-/* Registers the process for membarrier(2), if nobody has: without any lock, since it takes some milliseconds where threads
- * run already. So it is done when a pool is created, which is early as a rule, or else for the first cache, and not for the
- * first take-over. */
+/* Registers the process for membarrier(2), if nobody has: without any lock, since it takes some milliseconds where
+ * threads run already. So it is done when a pool is created, which is early as a rule, or else for the first cache, and
+ * not for the first take-over. */
 void takeover_init(void);
 
 /* In the child after fork: if another thread was at it, the next call is. */

@@ -35,8 +35,8 @@ struct thread {
         none; /* empty, and its gate is closed: nothing but `busy` is written to, in vain, so it is the thread's own */
 };
 
-/* Where the calling thread's table is found: by one instruction, where in a shared library the default costs a call. glibc
- * keeps room for that when a library is opened with dlopen; others, such as musl, refuse to open it. */
+/* Where the calling thread's table is found: by one instruction, where in a shared library the default costs a call.
+ * glibc keeps room for that when a library is opened with dlopen; others, such as musl, refuse to open it. */
 #if defined(__GLIBC__)
 #define TLS_SELF_MODEL __attribute__((tls_model("initial-exec")))
 #else

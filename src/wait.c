@@ -3,12 +3,12 @@
  * wait.c - callers that wait at the cap for a buffer, first come, first served
  *
  * While the queue is not empty, the flag `wanted` in the depot's counts is set. A buffer, or the right to make one, is
- * given to the first in the queue, who is woken only then: so nobody wakes for nothing, and nobody who came later, waiting
- * or not, takes a put away from who came first.
+ * given to the first in the queue, who is woken only then: so nobody wakes for nothing, and nobody who came later,
+ * waiting or not, takes a put away from who came first.
  *
- * No wake-up is lost: who waits sets the flag first and looks into depot and cap afterwards; whoever puts something there
- * looks at the flag afterwards. depot.c (11) says why one of the two sees the other. What idles in thread caches is
- * no matter of theirs: who waits sees to it that the pool is under pressure, which cannot end while the flag is set.
+ * No wake-up is lost: who waits sets the flag first and looks into depot and cap afterwards; whoever puts something
+ * there looks at the flag afterwards. depot.c (11) says why one of the two sees the other. What idles in thread caches
+ * is no matter of theirs: who waits sees to it that the pool is under pressure, which cannot end while the flag is set.
  * Where entering it takes several attempts (pressure.c), the attempts are made here every RETRY_MS.
  */
 #include "wait.h"

@@ -2,8 +2,8 @@
  *
  * watch.c - what the debug modes do at each step of a buffer's life
  *
- * poison and redzone are bytes of one value. In a pool that wipes, poison is the zero that is there already: so the mode finds who
- * wrote to it, and leaves nothing behind.
+ * poison and redzone are bytes of one value. In a pool that wipes, poison is the zero that is there already: so the
+ * mode finds who wrote to it, and leaves nothing behind.
  */
 #include "watch.h"
 
@@ -105,8 +105,8 @@ static void fill_redzone(const bufferpool_t *pool, struct desc *d, bool held)
     block_close(&pool->heap, d, held);
 }
 
-/* Whether data and cap are still what the library made them, before anything is read by way of them; and whether the bytes
- * behind cap are. False: that cannot be told, since a child of fork has the block from the middle of a change. */
+/* Whether data and cap are still what the library made them, before anything is read by way of them; and whether the
+ * bytes behind cap are. False: that cannot be told, since a child of fork has the block from the middle of a change. */
 static bool check_block(bufferpool_t *pool, const struct desc *d, bool held, const char *caller)
 {
     const struct record *record = records_at(&pool->records, d);

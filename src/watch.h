@@ -2,10 +2,11 @@
  *
  * watch.h - what the debug modes do at each step of a buffer's life
  *
- *     heap_alloc -> watch_made -> get -> watch_got -> (growth -> watch_resized) -> put -> watch_put -> idle -> watch_idle -> ...
+ *     heap_alloc -> watch_made -> get -> watch_got -> (growth -> watch_resized) -> put -> watch_put -> idle ->
+ *     watch_idle -> ...
  *
- * Each is called where a mode watches (modes.h), by whoever has the buffer at that moment. What they find is misuse, whose
- * report then says who got and who put the buffer.
+ * Each is called where a mode watches (modes.h), by whoever has the buffer at that moment. What they find is misuse,
+ * whose report then says who got and who put the buffer.
  */
 #ifndef BUFFERPOOL_WATCH_H
 #define BUFFERPOOL_WATCH_H

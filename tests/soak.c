@@ -5,9 +5,10 @@
  *     soak [--seconds N] [--out DIR] [--seed N]
  *
  * Eight workers go through phases that the main thread draws by lot: bursts, steady use, idleness with full caches,
- * waiting at the cap, all of them ending and beginning anew. Meanwhile caps change, memory is trimmed and reclaimed, and
- * buffers change hands, so that one thread puts what another got. Between phases nothing runs, and then the laws must
- * hold exactly, and live must be what the workers say they hold. Every buffer is stamped at both ends of its block.
+ * waiting at the cap, all of them ending and beginning anew. Meanwhile caps change, memory is trimmed and reclaimed,
+ * and buffers change hands, so that one thread puts what another got. Between phases nothing runs, and then the laws
+ * must hold exactly, and live must be what the workers say they hold. Every buffer is stamped at both ends of its
+ * block.
  *
  * Resident memory is sampled every 100 ms: soak.csv in DIR, and soak.svg where gnuplot is installed. Exits with 0, or 1
  * after the first thing that is wrong.

@@ -3,8 +3,8 @@
  * test_api.c - what every call promises when nothing is special
  *
  * Get gives an empty, aligned buffer of the capacity asked for; NULL is the default pool; one thread gets back what it
- * put last; try_get says EAGAIN at the cap and nowhere else, get_timed ETIMEDOUT; bulk calls are all or nothing; errno is left alone on
- * success; the version of the library is that of the header.
+ * put last; try_get says EAGAIN at the cap and nowhere else, get_timed ETIMEDOUT; bulk calls are all or nothing; errno
+ * is left alone on success; the version of the library is that of the header.
  */
 #include "support/laws.h"
 

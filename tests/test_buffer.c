@@ -148,8 +148,8 @@ static void append_of_itself_doubles(void **state)
     bufferpool_put(buf);
 }
 
-/* Arguments may be texts of the buffer's own, before len: also where growth frees, and perhaps wipes, the block that they
- * lie in. */
+/* Arguments may be texts of the buffer's own, before len: also where growth frees, and perhaps wipes, the block that
+ * they lie in. */
 static void printf_may_take_its_own_text(void **state)
 {
     (void)state;

@@ -2,8 +2,8 @@
  *
  * test_debug_finds.c - what poison, redzone, quarantine and the records find, and how it is told
  *
- * Each scenario is a child of its own (run_with_modes). A report is one line, and after it the places that got and that put the
- * buffer: the functions here have names that the dynamic linker knows, and no two calls in a row at their end.
+ * Each scenario is a child of its own (run_with_modes). A report is one line, and after it the places that got and that
+ * put the buffer: the functions here have names that the dynamic linker knows, and no two calls in a row at their end.
  */
 #include "support/laws.h"
 

@@ -3,10 +3,10 @@
  * test_exchange.c - an empty or a full cache exchanges a magazine with the depot
  *
  * Caches of every size around that of a magazine lose nothing and hand nothing out twice, in whatever order; errno is
- * kept; grown buffers that do not fit, or come when the gate is closed, stay in the depot, and every account of bytes is
- * right; who begins to wait in the middle of an exchange gets what that gives back; a child of fork counts what was on
- * its way. pool.c and cache.c are compiled into this program with a hook before every atomic operation, to stop a call
- * there.
+ * kept; grown buffers that do not fit, or come when the gate is closed, stay in the depot, and every account of bytes
+ * is right; who begins to wait in the middle of an exchange gets what that gives back; a child of fork counts what was
+ * on its way. pool.c and cache.c are compiled into this program with a hook before every atomic operation, to stop a
+ * call there.
  */
 #include "support/steps.h"
 

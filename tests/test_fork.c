@@ -302,7 +302,8 @@ struct forking_hook {
     int status; /* of the child */
 };
 
-/* The child sees what another thread of a parent would have left: one buffer that is held, whose get is not counted yet. */
+/* The child sees what another thread of a parent would have left: one buffer that is held, whose get is not counted
+ * yet. */
 static int check_laws_in_child(void *pool)
 {
     bufferpool_stats_t s = BUFFERPOOL_STATS_INIT;

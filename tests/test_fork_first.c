@@ -2,9 +2,9 @@
  *
  * test_fork_first.c - a fork while another thread is in the process's first get
  *
- * That get holds the lock over all pools while it reads the environment. The test stops it there, by its own secure_getenv,
- * until the main thread waits: within fork, for that lock, as it should; or else for the child, which has a
- * copy of the lock that nobody will open.
+ * That get holds the lock over all pools while it reads the environment. The test stops it there, by its own
+ * secure_getenv, until the main thread waits: within fork, for that lock, as it should; or else for the child, which
+ * has a copy of the lock that nobody will open.
  */
 #include "support.h"
 

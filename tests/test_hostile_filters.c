@@ -2,9 +2,10 @@
  *
  * test_hostile_filters.c - system calls that a seccomp filter refuses
  *
- * With ENOSYS, as an old kernel, and with EPERM, as a sandbox. Each of those that the library can do without, and all of them
- * together: everything works, nothing is lost, and nothing is told to errno; what memory stays resident is not looked at.
- * test_no_membarrier.c says what else is different without membarrier(2). A child for each, which reports by exit status.
+ * With ENOSYS, as an old kernel, and with EPERM, as a sandbox. Each of those that the library can do without, and all
+ * of them together: everything works, nothing is lost, and nothing is told to errno; what memory stays resident is not
+ * looked at. test_no_membarrier.c says what else is different without membarrier(2). A child for each, which reports by
+ * exit status.
  */
 #include "support/laws.h"
 

@@ -2,8 +2,8 @@
  *
  * test_hostile_limits.c - resource limits that are too small: address space, and threads
  *
- * Where memory ends: create, get, growth and bulk say ENOMEM, nothing is lost, and once the limit is lifted all goes on. Where
- * no thread can be made, a pool with BUFFERPOOL_BACKGROUND works as one without. A child for each.
+ * Where memory ends: create, get, growth and bulk say ENOMEM, nothing is lost, and once the limit is lifted all goes
+ * on. Where no thread can be made, a pool with BUFFERPOOL_BACKGROUND works as one without. A child for each.
  */
 #include "support/laws.h"
 

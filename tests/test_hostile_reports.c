@@ -2,10 +2,10 @@
  *
  * test_hostile_reports.c - the report of misuse where names and stderr are not what one hopes for
  *
- * A pool's name may have quotes, control characters and kilobytes of text: it is copied, and the report stays one line of
- * plain text. Whatever stderr is - closed, another file by now, a pipe without a reader, a pipe that is full while signals
- * come - the process ends by abort(), and where the line can be had it is there whole. A cancellation that is pending does
- * not get in between.
+ * A pool's name may have quotes, control characters and kilobytes of text: it is copied, and the report stays one line
+ * of plain text. Whatever stderr is - closed, another file by now, a pipe without a reader, a pipe that is full while
+ * signals come - the process ends by abort(), and where the line can be had it is there whole. A cancellation that is
+ * pending does not get in between.
  */
 #include "support/laws.h"
 

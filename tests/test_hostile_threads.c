@@ -3,8 +3,8 @@
  * test_hostile_threads.c - a thousand threads with the smallest stack there is, signals all the time, no keys left, and
  * somebody who reads the statistics all the while
  *
- * What holds at every moment: live is never negative and never more than ever existed, and what is counted never becomes
- * less. At the end all is exact.
+ * What holds at every moment: live is never negative and never more than ever existed, and what is counted never
+ * becomes less. At the end all is exact.
  */
 #include "support/laws.h"
 

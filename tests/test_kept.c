@@ -2,7 +2,8 @@
  *
  * test_kept.c - blocks above 256 KiB have mappings of their own, which grow by moving and of which some memory is kept
  *
- * Calls of region.c are counted, and malloc can be told to fail; whether memory is mapped is asked of the kernel (mincore).
+ * Calls of region.c are counted, and malloc can be told to fail; whether memory is mapped is asked of the kernel
+ * (mincore).
  */
 #include "support/blocks.h"
 

@@ -4,8 +4,8 @@
  *
  * A cache tells how many buffers moved to its thread, how many idle, and how many gets it served, and changes them
  * together. cache.c is compiled into this program with a hook before every atomic operation: the owner is stopped at
- * each, and read; a reader is stopped at each, and the owner makes a call. Either way what is read is so before the call
- * or after it. And over calls of every kind no get is lost or counted twice.
+ * each, and read; a reader is stopped at each, and the owner makes a call. Either way what is read is so before the
+ * call or after it. And over calls of every kind no get is lost or counted twice.
  */
 #include "support/steps.h"
 

@@ -2,9 +2,10 @@
  *
  * test_lifecycle.c - who used the library, what then becomes of thread, process and library, and how the program has it
  *
- * A test for each cell, "role x end (way)", of the matrix in lifecycle/matrix.h. Each is a process of its own: it must come
- * to its end within some seconds, with status 0, having said what it is to say and nothing on stderr. lifecycle/cells.c plays
- * them, and checks the counts. Under valgrind those ways are played that it can follow, and must leak nothing.
+ * A test for each cell, "role x end (way)", of the matrix in lifecycle/matrix.h. Each is a process of its own: it must
+ * come to its end within some seconds, with status 0, having said what it is to say and nothing on stderr.
+ * lifecycle/cells.c plays them, and checks the counts. Under valgrind those ways are played that it can follow, and
+ * must leak nothing.
  */
 #include "support/support.h"
 
@@ -80,13 +81,13 @@ static bool is_beyond_the_tools(const struct cell *cell)
     if (TEST_ASAN && strstr(end, "cancel") != NULL && strncmp(end, "exit", 4) != 0)
         return true; /* it takes the unwinding of a thread for an overflow */
     if (TEST_ASAN && strncmp(end, "fork", 4) == 0)
-        return true; /* the child may find a lock of its allocator taken for ever, by a thread that the parent just began */
+        return true; /* the child may find a lock of its allocator taken for ever, by a thread that just began */
     if (TEST_TSAN && (ends_main(cell) || strstr(end, "among_busy") != NULL || strcmp(end, "cancel_asynchronous") == 0 ||
                       strcmp(end, "fork_child_uses") == 0 || strcmp(end, "fork_child_exits") == 0))
         return true; /* it does not see that the main thread ended, has locks of its own, and no threads after fork */
 #if defined(__clang__)
     if (TEST_TSAN && strcmp(end, "fork_child_thread_ends") == 0)
-        return true; /* it does not survive a destructor in a thread that is the last one and not the first: any program's */
+        return true; /* it does not survive a destructor in a thread that is the last one and not the first */
 #endif
     if (test_under_valgrind() && (strcmp(cell->way->name, "shared") != 0 || strcmp(cell->role, "thread_puts") == 0 ||
                                   strstr(end, "among_busy") != NULL))
@@ -116,10 +117,12 @@ static void start_in_child(const struct cell *cell, int out, int err)
     arguments[n] = NULL;
     if (dup2(out, STDOUT_FILENO) < 0 || dup2(err, STDERR_FILENO) < 0)
         _exit(120);
-    /* A module leaves behind what the default pool had, at least; in a child of fork it stumbles over the parent's threads. */
+    /* A module leaves behind what the default pool had, at least; in a child of fork it stumbles over the parent's
+     * threads. */
     if (TEST_ASAN && cell->end->unloads)
         setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
-    /* ThreadSanitizer sleeps for a second before it ends a process that has other threads: for what these may still do. */
+    /* ThreadSanitizer sleeps for a second before it ends a process that has other threads: for what these may still
+     * do. */
     if (TEST_TSAN) {
         const char *options = getenv("TSAN_OPTIONS");
         char with_less_sleep[256];

@@ -164,8 +164,8 @@ static void a_double_put_is_caught(void **state)
     expect_abort(put_an_oversize_buffer_twice, NULL, "bufferpool_put", NULL);
 }
 
-/* Two puts at once may both find the buffer held, and both keep it. The same is made here by giving the handle the bytes
- * back that it had while it was held. */
+/* Two puts at once may both find the buffer held, and both keep it. The same is made here by giving the handle the
+ * bytes back that it had while it was held. */
 static bufferpool_buf_t *put_twice_at_once(void)
 {
     unsigned char held[LINE];

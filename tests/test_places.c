@@ -2,9 +2,9 @@
  *
  * test_places.c - more pools than a thread's table has places
  *
- * The pools beyond share the last place, where no table has anything, and their caches are found by the slow path. All the
- * same their gets come from the caches, misuse is caught, and pools whose slots differ by the size of the table, or by
- * nothing but time, do not get each other's buffers.
+ * The pools beyond share the last place, where no table has anything, and their caches are found by the slow path. All
+ * the same their gets come from the caches, misuse is caught, and pools whose slots differ by the size of the table, or
+ * by nothing but time, do not get each other's buffers.
  */
 #include "support/accounts.h"
 #include "support/hands.h"

@@ -3,8 +3,8 @@
  * test_reclaim.c - the pool gives back what it did not need: by itself, and when bufferpool_reclaim is called
  *
  * The linker's --wrap puts a clock of the test's own in the place of the coarse monotonic one, so periods end when the
- * test says so; and pthread_create fails on demand, for BUFFERPOOL_BACKGROUND without a thread. Where the thread caches hold
- * one buffer, nearly every call has business with the depot.
+ * test says so; and pthread_create fails on demand, for BUFFERPOOL_BACKGROUND without a thread. Where the thread caches
+ * hold one buffer, nearly every call has business with the depot.
  */
 #include "support/laws.h"
 

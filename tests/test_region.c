@@ -2,8 +2,8 @@
  *
  * test_region.c - mappings, also where the system gives less than asked for or refuses
  *
- * The linker's --wrap stands in the way of mmap, munmap, madvise and syscall: for addresses that are not aligned to huge
- * pages, for a process that has as many mappings as it may, and for kernels and filters without process_madvise.
+ * The linker's --wrap stands in the way of mmap, munmap, madvise and syscall: for addresses that are not aligned to
+ * huge pages, for a process that has as many mappings as it may, and for kernels and filters without process_madvise.
  */
 #include "support/support.h"
 

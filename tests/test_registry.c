@@ -2,8 +2,8 @@
  *
  * test_registry.c - the slots of pools: they end, and are used again
  *
- * registry.c is compiled into this program, so that 65,535 pools need not be made to have all slots taken; calloc fails on
- * demand.
+ * registry.c is compiled into this program, so that 65,535 pools need not be made to have all slots taken; calloc fails
+ * on demand.
  */
 #include "support/laws.h"
 

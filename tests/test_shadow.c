@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_shadow.c - AddressSanitizer and valgrind's memcheck find what is done with a block that is not held, and name who got
- * and who put it; and find nothing where there is nothing
+ * test_shadow.c - AddressSanitizer and valgrind's memcheck find what is done with a block that is not held, and name
+ * who got and who put it; and find nothing where there is nothing
  *
- * Each mistake is a process (shadow/scenes.c): with AddressSanitizer in its build, elsewhere under memcheck, where valgrind
- * is there.
+ * Each mistake is a process (shadow/scenes.c): with AddressSanitizer in its build, elsewhere under memcheck, where
+ * valgrind is there.
  */
 #include "support.h"
 
@@ -20,8 +20,8 @@ struct outcome {
 
 static struct outcome outcome; /* of the last play() */
 
-/* Of the runs without a mistake those under memcheck, where each takes a while. Not optimized, the scenes' hook looks at bytes that
- * nobody wrote, which without a pool are malloc's. */
+/* Of the runs without a mistake those under memcheck, where each takes a while. Not optimized, the scenes' hook looks
+ * at bytes that nobody wrote, which without a pool are malloc's. */
 #ifdef TEST_COVERAGE
 #define MEMCHECK_CLEAN 2
 #else

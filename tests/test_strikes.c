@@ -2,9 +2,9 @@
  *
  * test_strikes.c - a grown buffer that is little used does not keep its size
  *
- * The fifth put in a row after use below cap / 4 replaces the block by a smaller one; use is the larger of len at put and of
- * what reserve, append and printf asked for. Counted with the pool's own allocator, whose blocks, and their bytes, are what
- * really exists; and with the system's, whose resident memory is.
+ * The fifth put in a row after use below cap / 4 replaces the block by a smaller one; use is the larger of len at put
+ * and of what reserve, append and printf asked for. Counted with the pool's own allocator, whose blocks, and their
+ * bytes, are what really exists; and with the system's, whose resident memory is.
  */
 #include "support/laws.h"
 

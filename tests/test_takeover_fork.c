@@ -173,8 +173,8 @@ static int find_that_it_cannot(void *arg)
     return run_in_child(find_that_it_can, arg, 60);
 }
 
-/* What was refused to the parent, the child asks for itself: the filter may be another. Before all else: it is found out
- * once. */
+/* What was refused to the parent, the child asks for itself: the filter may be another. Before all else: it is found
+ * out once. */
 static void a_child_finds_out_for_itself_whether_it_can(void **state)
 {
     needs_takeover();

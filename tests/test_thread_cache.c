@@ -337,7 +337,8 @@ static void pools_come_and_go_beside_threads_that_use_others(void **state)
     destroy_empty(churn.steady, &steady_blocks);
 }
 
-/* Flushing walks over all pools that the thread ever used; one of them may be destroyed just then, by another thread. */
+/* Flushing walks over all pools that the thread ever used; one of them may be destroyed just then, by another
+ * thread. */
 struct ending {
     bufferpool_t *pools[32];
     test_blocks_t blocks;

@@ -274,8 +274,8 @@ static void it_waits_also_while_a_cache_cannot_be_looked_into(void **state)
 
 /* ---- every way in which one comes back ----
  *
- * Two buffers, both held; one thread waits; then the way, and the waiter has a buffer. `keeps` says how many the way leaves
- * in bufs, from the front. */
+ * Two buffers, both held; one thread waits; then the way, and the waiter has a buffer. `keeps` says how many the way
+ * leaves in bufs, from the front. */
 
 struct way {
     const char *name;
@@ -578,7 +578,8 @@ static void those_who_do_not_wait_take_nothing_away(void **state)
     destroy_whole(pool, &blocks);
 }
 
-/* Between the moment at which room comes about and that at which the call that made it looks for who waits, others run. */
+/* Between the moment at which room comes about and that at which the call that made it looks for who waits, others
+ * run. */
 static void nor_while_the_room_is_on_its_way(void **state)
 {
     (void)state;

@@ -2,9 +2,9 @@
  *
  * test_wait_rarely.c - get_timed where it seldom gets to: at the last moment, and without membarrier(2)
  *
- * The linker's --wrap stalls pthread_cond_timedwait between the end of the time and the lock's being had again, or lets it
- * wake for no reason; and lets membarrier(2) be refused from the start, as by an old kernel. Then what idles in the cache of
- * a thread stays there until its next call, whatever that is; and that call serves who waits.
+ * The linker's --wrap stalls pthread_cond_timedwait between the end of the time and the lock's being had again, or lets
+ * it wake for no reason; and lets membarrier(2) be refused from the start, as by an old kernel. Then what idles in the
+ * cache of a thread stays there until its next call, whatever that is; and that call serves who waits.
  */
 #include "support/laws.h"
 
@@ -99,7 +99,8 @@ static void wait_once(void *arg, unsigned index)
 
 /* ---- at the last moment ---- */
 
-/* The time is over, and before the waiter can say so it is handed a buffer, or room for one: that is what it returns with. */
+/* The time is over, and before the waiter can say so it is handed a buffer, or room for one: that is what it returns
+ * with. */
 static void what_is_handed_over_at_the_last_moment_is_not_lost(void **state)
 {
     (void)state;

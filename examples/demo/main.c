@@ -2,8 +2,9 @@
  *
  * bufferpool-demo - what a pool of scratch buffers does for a server.
  *
- * The same load four times: malloc and free per request, the pool without a cap, the pool with one that gets may bypass,
- * and with one that requests wait for. main.c reads the arguments and runs them one after the other, or only serves. The
+ * The same load four times: malloc and free per request, the pool without a cap, the pool with one that gets may
+ * bypass, and with one that requests wait for. main.c reads the arguments and runs them one after the other, or only
+ * serves. The
  * parts:
  *
  *     server.c response.c http.c    the server

@@ -112,8 +112,8 @@ static void print_cell(row_kind_t row, scratch_kind_t kind, const run_result_t *
     printf(" %*s", width, text);
 }
 
-/* The names of the runs stand on two lines, broken after the first comma, so that the whole is 80 columns wide. The part
- * on the given line. */
+/* The names of the runs stand on two lines, broken after the first comma, so that the whole is 80 columns wide. The
+ * part on the given line. */
 static const char *name_line(const char *name, int line, int *length)
 {
     const char *rest = strstr(name, ", ");

@@ -27,13 +27,13 @@ typedef struct scratch_counts {
 /* cap: the pool's; 0: none. NULL with a message if there is no memory. */
 scratch_t *scratch_create(scratch_kind_t kind, size_t cap);
 
-/* Checks that everything came back, that the pool's counters obey their laws, and that where gets wait none exceeded the
- * cap. Returns 0, or 1 with a message. counts may be NULL. */
+/* Checks that everything came back, that the pool's counters obey their laws, and that where gets wait none exceeded
+ * the cap. Returns 0, or 1 with a message. counts may be NULL. */
 int scratch_destroy(scratch_t *scratch, scratch_counts_t *counts);
 
-/* An empty buffer of at least 32 KiB; or NULL with errno: ENOMEM; of SCRATCH_POOL_WAITING also EAGAIN, when all were out
- * for wait_ms milliseconds. own: a handle that the caller keeps beside the buffer for as long as it is out. malloc's
- * bytes are described there; a pool brings handles of its own and leaves it alone. */
+/* An empty buffer of at least 32 KiB; or NULL with errno: ENOMEM; of SCRATCH_POOL_WAITING also EAGAIN, when all were
+ * out for wait_ms milliseconds. own: a handle that the caller keeps beside the buffer for as long as it is out.
+ * malloc's bytes are described there; a pool brings handles of its own and leaves it alone. */
 bufferpool_buf_t *scratch_get(scratch_t *scratch, bufferpool_buf_t *own, unsigned wait_ms);
 void scratch_put(scratch_t *scratch, bufferpool_buf_t *buf);
 

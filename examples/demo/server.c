@@ -10,12 +10,12 @@
  * into the worker's own array; only of one that does not is the part kept, in pending. Level-triggered: a connection
  * waits either for room to write or for bytes to read, never for both.
  *
- * Where all buffers are out, the request goes to pending and the connection to the end of the worker's queue; as long as
- * somebody stands there, nobody gets a buffer past it. Each turn of the worker's loop first carries on what has a buffer,
- * for that is what brings buffers back, and then serves the queue as far as they go. A worker that has nothing to carry
- * on, and somebody in its queue, asks the pool to wait for a buffer: what another worker puts is then its own at once,
- * even if that one has a queue too, so no worker starves beside a busy one. It waits for a moment only, since its
- * own connections may take up more of their responses meanwhile.
+ * Where all buffers are out, the request goes to pending and the connection to the end of the worker's queue; as long
+ * as somebody stands there, nobody gets a buffer past it. Each turn of the worker's loop first carries on what has a
+ * buffer, for that is what brings buffers back, and then serves the queue as far as they go. A worker that has nothing
+ * to carry on, and somebody in its queue, asks the pool to wait for a buffer: what another worker puts is then its own
+ * at once, even if that one has a queue too, so no worker starves beside a busy one. It waits for a moment only, since
+ * its own connections may take up more of their responses meanwhile.
  */
 #include "server.h"
 
@@ -201,7 +201,8 @@ static conn_state_t conn_no_memory(conn_t *conn)
     return conn_close_gently(conn);
 }
 
-/* Sees to it that the connection has a buffer for the request that it read; where it does not, it is queued or closed. */
+/* Sees to it that the connection has a buffer for the request that it read; where it does not, it is queued or
+ * closed. */
 static conn_state_t conn_want_buffer(conn_t *conn)
 {
     worker_t *worker = conn->worker;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * server.h - an HTTP/1.1 server of files on epoll, with a scratch buffer per request. Requests for which there is no buffer
- * wait, first come, first served.
+ * server.h - an HTTP/1.1 server of files on epoll, with a scratch buffer per request. Requests for which there is no
+ * buffer wait, first come, first served.
  */
 #ifndef DEMO_SERVER_H
 #define DEMO_SERVER_H

@@ -9,8 +9,8 @@
  *
  * (The namespace cannot be called bufferpool: C has a struct of that name.)
  *
- * All of it is inline and calls the C functions, whose contract is in bufferpool.h: cost, threads, misuse. What they report
- * as ENOMEM is std::bad_alloc here, what they report otherwise std::system_error with that errno value in
+ * All of it is inline and calls the C functions, whose contract is in bufferpool.h: cost, threads, misuse. What they
+ * report as ENOMEM is std::bad_alloc here, what they report otherwise std::system_error with that errno value in
  * std::generic_category(). After an exception everything is as before the call. It needs exceptions.
  */
 #ifndef BUFFERPOOL_HPP
@@ -220,7 +220,8 @@ class buffer
     {
         return const_bytes(buf_->data, buf_->len);
     }
-    /* The room behind the content: to be written by read(2), recv(2) and the like, and then made content by commit(). */
+    /* The room behind the content: to be written by read(2), recv(2) and the like, and then made content by
+     * commit(). */
     bufpool::bytes room() noexcept
     {
         return bufpool::bytes(buf_->data + buf_->len, buf_->cap - buf_->len);
@@ -300,8 +301,8 @@ inline bufferpool_config_t default_config() noexcept
     return config;
 }
 
-/* A pool of one's own, or, if made by view(), a name for one that is somebody else's. Any thread may use it at any time but
- * for moving it and its end. */
+/* A pool of one's own, or, if made by view(), a name for one that is somebody else's. Any thread may use it at any time
+ * but for moving it and its end. */
 class pool
 {
   public:
@@ -356,7 +357,8 @@ class pool
     {
         return made(bufferpool_try_get(pool_), EAGAIN);
     }
-    /* At the cap it waits for one, for at most that long, rounded up to whole milliseconds; none when the time is over. */
+    /* At the cap it waits for one, for at most that long, rounded up to whole milliseconds; none when the time is
+     * over. */
     template <class Rep, class Period> buffer get_for(const std::chrono::duration<Rep, Period> &time) const
     {
         const double exact = std::chrono::duration<double, std::milli>(time).count(); /* others may not fit */

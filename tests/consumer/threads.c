@@ -1,6 +1,6 @@
 /* A user of the library with threads. Usage: threads [LIBRARY]
- * With LINKED it is linked with the library, else it opens LIBRARY with dlopen. Threads get, fill, hand over and put at a
- * cap; at the end everything is idle, the main thread trims what the others keep, and a child after fork goes on. */
+ * With LINKED it is linked with the library, else it opens LIBRARY with dlopen. Threads get, fill, hand over and put at
+ * a cap; at the end everything is idle, the main thread trims what the others keep, and a child after fork goes on. */
 #include <bufferpool.h>
 
 #include <dlfcn.h>

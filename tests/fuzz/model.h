@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * model.h - what bufferpool.h promises, as a program: which buffers are held, what is in them, what the statistics must say
+ * model.h - what bufferpool.h promises, as a program: which buffers are held, what is in them, what the statistics must
+ * say
  *
- * One call is under way at a time, so nearly all of the contract is exact. What the header leaves open is taken from the
- * statistics, and checked against bounds: whether a pooled buffer came out of a cache, the depot, or was made, and where
- * an idle one lies.
+ * One call is under way at a time, so nearly all of the contract is exact. What the header leaves open is taken from
+ * the statistics, and checked against bounds: whether a pooled buffer came out of a cache, the depot, or was made, and
+ * where an idle one lies.
  *
- * An operation is one call, or several of a kind. It begins with model_begin(); then come the calls; then what the model
- * is told of them, in their order; then model_check(), which compares.
+ * An operation is one call, or several of a kind. It begins with model_begin(); then come the calls; then what the
+ * model is told of them, in their order; then model_check(), which compares.
  */
 #ifndef FUZZ_MODEL_H
 #define FUZZ_MODEL_H

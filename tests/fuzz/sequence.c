@@ -2,8 +2,8 @@
  *
  * sequence.c - the fuzzer: bytes as a configuration and a sequence of calls of the whole API, each checked by the model
  *
- * An operation is a byte, two bits of it the thread, and then whatever that operation reads. Misuse, which aborts, is left
- * out. errno is set to a value that no call may change when it succeeds.
+ * An operation is a byte, two bits of it the thread, and then whatever that operation reads. Misuse, which aborts, is
+ * left out. errno is set to a value that no call may change when it succeeds.
  *
  * The coarse clock, by which pools give memory back, stands still but for one operation that moves it on. It and
  * sched_getcpu are replaced by way of the linker, so that an input does the same each time.
@@ -488,8 +488,8 @@ static void op_get_bulk_null(void)
     check(call.error == (call.n == 0 ? 0 : EINVAL), "get_bulk to NULL: %d", call.error);
 }
 
-/* Puts those buffers, of which some may be NULL. Where many are put at once no hook fails: it would be open which of them
- * could not shrink. */
+/* Puts those buffers, of which some may be NULL. Where many are put at once no hook fails: it would be open which of
+ * them could not shrink. */
 static void put_these(crew_fn fn, bufferpool_buf_t **bufs, size_t n)
 {
     unsigned to_fail[POOLS];

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * scene.c - a program with buffers in every place that there is, which says what gdb is to find and then calls stopped()
+ * scene.c - a program with buffers in every place that there is, which says what gdb is to find and then calls
+ * stopped()
  *
  * Usage: scene FILE. Lines of FILE, fields apart by tabs:
  *
- *     pool    name live idle_thread idle_depot bypass_live cap pressure waiters    from bufferpool_stats, but for the last two
- *     thread  name tid n moved gate   a thread with a cache of the pool, what idles there, and with what it got and did not put
+ *     pool    name live idle_thread idle_depot bypass_live cap pressure waiters
+ *                                     from bufferpool_stats, but for the last two
+ *     thread  name tid n moved gate   a thread with a cache of the pool, what idles there, and with what it got and
+ *                                     did not put
  *     held    name handle cap len state
  *     idle    name handle data place  the first word of what `bufferpool buffer` says of its place
  */

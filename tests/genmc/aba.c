@@ -2,8 +2,8 @@
  *
  * aba.c - a pop stalls between its two halves, while another thread pops two magazines and pushes the first again
  *
- * TAG_BITS is what is left of the tag, which has 32: the swap writes no more. TAG is the tag at the beginning, so that the
- * full one wraps. With two bits the two pops between are told from none; with one they are not, and a harness that
+ * TAG_BITS is what is left of the tag, which has 32: the swap writes no more. TAG is the tag at the beginning, so that
+ * the full one wraps. With two bits the two pops between are told from none; with one they are not, and a harness that
  * did not notice would show nothing.
  */
 #include "scene.h"

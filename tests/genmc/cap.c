@@ -2,14 +2,15 @@
  *
  * cap.c - no more buffers exist than the cap allows
  *
- * With a cap of one the buffer that exists is the plain variable `room`: whoever makes one where another still exists has a
- * race with it, or finds it taken.
+ * With a cap of one the buffer that exists is the plain variable `room`: whoever makes one where another still exists
+ * has a race with it, or finds it taken.
  *
  *     SCENE 1    two threads reserve, make, free and unreserve
  *     SCENE 2    one thread pops the only buffer, frees it and discards it; the other reserves
  *     SCENE 3    the cap is lowered from two to one while the second buffer is made: either it is not made, or whoever
  *                lowers it sees that it was
- *     SCENE 4    the same, and the first buffer is freed by a third thread: if both are to exist, the lowering call sees it
+ *     SCENE 4    the same, and the first buffer is freed by a third thread: if both are to exist, the lowering call
+ *                sees that
  *     SCENE 5    three threads, and a cap of two
  *     SCENE 6    two threads reserve while a third lowers the cap from three to two, and one exists
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * exchange.c - two caches and the depot between them, as get and put use them: each buffer has one owner, comes as it was
- * put, and all accounts add up
+ * exchange.c - two caches and the depot between them, as get and put use them: each buffer has one owner, comes as it
+ * was put, and all accounts add up
  *
  *     SCENE 1    one thread moves the colder half of its cache to the depot, the other refills its cache from there
  *     SCENE 2    one thread puts into a full cache, the other refills and puts

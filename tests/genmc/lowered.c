@@ -2,9 +2,10 @@
  *
  * lowered.c - bufferpool_set_max_live beside calls that go by the cap, from where it stores the cap on
  *
- *     SCENE 1    the cap is lowered below what exists once a reservation under way gets through: then that is refused, or the
- *                call goes on to free what is too much
- *     SCENE 2    the cap is raised beside somebody who waits: who finds no place is found by the call's look at the flag
+ *     SCENE 1    the cap is lowered below what exists once a reservation under way gets through: then that is refused,
+ *                or the call goes on to free what is too much
+ *     SCENE 2    the cap is raised beside somebody who waits: who finds no place is found by the call's look at
+ *                the flag
  */
 #include "caches.h"
 

@@ -2,10 +2,11 @@
  *
  * membarrier.h - membarrier(2) for a model checker that knows no such thing
  *
- * The system call sends each thread that runs an interrupt, whose handler is a full barrier, and returns when all have been
- * through it. So here the owner looks, at its beginning and after each atomic load and store of the cache's code, whether it is
- * interrupted, and then has its barrier and answers, once; the taker goes on after the answer. GenMC tries every one of
- * these places. Included before cache.h; the depot's operations, which need no such thing, are as they are.
+ * The system call sends each thread that runs an interrupt, whose handler is a full barrier, and returns when all have
+ * been through it. So here the owner looks, at its beginning and after each atomic load and store of the cache's code,
+ * whether it is interrupted, and then has its barrier and answers, once; the taker goes on after the answer. GenMC
+ * tries every one of these places. Included before cache.h; the depot's operations, which need no such thing, are as
+ * they are.
  */
 #ifndef MEMBARRIER_H
 #define MEMBARRIER_H

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * owner_taker.c - an owner and a thread that takes its cache over: never are both inside, and nothing is lost or seen halfway
+ * owner_taker.c - an owner and a thread that takes its cache over: never are both inside, and nothing is lost or seen
+ * halfway
  *
- * With MEMBARRIER as it is released, and membarrier(2) by a model of it; without, with real fences, as for ThreadSanitizer.
- * Whether both are inside shows as a race on what is plain in the cache.
+ * With MEMBARRIER as it is released, and membarrier(2) by a model of it; without, with real fences, as for
+ * ThreadSanitizer. Whether both are inside shows as a race on what is plain in the cache.
  *
  *     SCENE 1    the owner gets the buffer that its cache has; the taker takes it, if it can, from the depot
  *     SCENE 2    the owner puts the buffer that it holds
  *     SCENE 3    the owner gets one, and puts it
  *     SCENE 4    under pressure: the owner puts one of two while the other idles in its cache, and there is no verdict
  *     SCENE 5    the taker collects only what is set aside of max_idle_bytes; the owner puts, by the slow path
- *     SCENE 6    the gate is closed all the time, as under pressure, and opened by the taker: the owner that finds it open
- *                sees the cache as the taker left it
+ *     SCENE 6    the gate is closed all the time, as under pressure, and opened by the taker: the owner that finds it
+ *                open sees the cache as the taker left it
  *     SCENE 7    only caches that were not used since they were last looked at: the owner gets, or has not yet
  *     SCENE 8    a third thread pops what was taken over while the owner gets it, or puts it
  *     SCENE 9    the owner gets, puts and gets again, while the taker takes over twice

@@ -2,7 +2,8 @@
  *
  * reader.c - cache_read beside the owner: what it says was so at one moment, and two readings are in order
  *
- * The owner goes through STEPS changes of which no two leave the same; with each slow one the base moves to the other side.
+ * The owner goes through STEPS changes of which no two leave the same; with each slow one the base moves to the other
+ * side.
  *
  *     SCENE 1    slow changes only: the side comes back after every other one
  *     SCENE 2    fast ones between
@@ -26,9 +27,9 @@ static const struct cache_counts states[] = {
 };
 _Static_assert(STEPS < sizeof(states) / sizeof(states[0]), "there is that many");
 
-/* The store of a fast call is relaxed, and comes after the release in level_set. By C11 (5.1.2.4, 10) it continues that one's
- * release sequence, being of the same thread: who reads it is no worse off than who reads the release. GenMC goes by C++20,
- * where only read-modify-writes do so; for it the store is one. */
+/* The store of a fast call is relaxed, and comes after the release in level_set. By C11 (5.1.2.4, 10) it continues that
+ * one's release sequence, being of the same thread: who reads it is no worse off than who reads the release. GenMC goes
+ * by C++20, where only read-modify-writes do so; for it the store is one. */
 #if defined(CXX20)
 #define level_store(c, value) store_relaxed(&(c)->level, (value))
 #else

@@ -17,8 +17,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* GenMC knows no memory of which pieces of different sizes are read. The three members that share bytes belong to states
- * that exclude each other; here each has its own. */
+/* GenMC knows no memory of which pieces of different sizes are read. The three members that share bytes belong to
+ * states that exclude each other; here each has its own. */
 #include "atomic.h"
 #include "bufferpool.h"
 #define union struct

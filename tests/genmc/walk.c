@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * walk.c - a thread gets its first cache of a pool while another walks the list of caches, without a lock, for statistics
+ * walk.c - a thread gets its first cache of a pool while another walks the list of caches, without a lock, for
+ * statistics
  *
  *     SCENE 1    one thread makes a cache, beside one that adds up
  *     SCENE 2    two threads make one each, under the lock, beside one that adds up

@@ -25,8 +25,8 @@ struct library {
     size_t (*trim)(bufferpool_t *pool);
     void (*thread_flush)(void);
     void (*stats)(const bufferpool_t *pool, bufferpool_stats_t *stats);
-    /* Set by the program: called by a destructor of what the table stands in, so at the end of the process or in dlclose,
-     * where the linker put it before or after the library's own. */
+    /* Set by the program: called by a destructor of what the table stands in, so at the end of the process or in
+     * dlclose, where the linker put it before or after the library's own. */
     void (*at_end)(void);
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * depot.c - schedules of the depot by itself: pop and push, with the head coming back; the counts and the cap; who waits
+ * depot.c - schedules of the depot by itself: pop and push, with the head coming back; the counts and the cap; who
+ * waits
  */
 #include "depot.h"
 

@@ -3,11 +3,11 @@
  * explorer.h - runs a scene of two or three threads over and over, each time in another order, until there is none left
  *
  * The threads are coroutines of one: just one runs, and before each atomic operation, lock, unlock, wait, signal, yield
- * and barrier of the library (seam.h), the steps, the explorer decides which goes on. Taking the processor from a thread that could
- * have gone on is a preemption. All orders with at most so many preemptions are run, depth first: first those with none,
- * then those with at most one, and so on, so that the first that fails is one with the fewest. Where a thread waits
- * or ends, any other may go on, which is no preemption. Where it yields, any that did not itself yield to one that has
- * not run since: yielding is fair.
+ * and barrier of the library (seam.h), the steps, the explorer decides which goes on. Taking the processor from a
+ * thread that could have gone on is a preemption. All orders with at most so many preemptions are run, depth first:
+ * first those with none, then those with at most one, and so on, so that the first that fails is one with the fewest.
+ * Where a thread waits or ends, any other may go on, which is no preemption. Where it yields, any that did not itself
+ * yield to one that has not run since: yielding is fair.
  *
  * Memory is sequentially consistent here. A compare-and-swap fails only if another came first, and nobody is woken for
  * nothing. Time stands still until a wait with a deadline ends by it: when no thread can go on, or, as a preemption, at
@@ -15,9 +15,9 @@
  *
  * Two economies. An operation on a place that no other thread touches, or that nobody changes, is no step: it makes no
  * difference on which side of it another thread comes in. Which lines those are is found out by running: whenever a
- * schedule has two threads meet at a place, the lines that touch it are steps, and the exploration starts anew. The last
- * one found no such line. And a thread that looks at the same place again, while nobody changed anything anywhere, is
- * stopped there LOOKS times and no more: loops that wait for somebody are cut short by it, not what they wait for.
+ * schedule has two threads meet at a place, the lines that touch it are steps, and the exploration starts anew. The
+ * last one found no such line. And a thread that looks at the same place again, while nobody changed anything anywhere,
+ * is stopped there LOOKS times and no more: loops that wait for somebody are cut short by it, not what they wait for.
  */
 #ifndef SCHEDULES_EXPLORER_H
 #define SCHEDULES_EXPLORER_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * blocks.h - buffers straight from a heap, whose block the test may touch although no pool handed it out; and the library's
- * own look at one that nobody holds. For tests with INTERNAL.
+ * blocks.h - buffers straight from a heap, whose block the test may touch although no pool handed it out; and the
+ * library's own look at one that nobody holds. For tests with INTERNAL.
  */
 #ifndef TEST_BLOCKS_H
 #define TEST_BLOCKS_H
@@ -40,8 +40,8 @@ static inline bool test_heap_shrink(struct heap *heap, struct desc *d, size_t ca
     return shrunk;
 }
 
-/* For tests of what the fast path does: memcheck is not told of blocks, so that gates open under it too. To be called before
- * the first pool is made. */
+/* For tests of what the fast path does: memcheck is not told of blocks, so that gates open under it too. To be called
+ * before the first pool is made. */
 static inline void test_tell_memcheck_nothing(void)
 {
     registry_lock();

@@ -3,8 +3,8 @@
  * steps.h - a hook before every atomic operation of the sources that are included after it
  *
  * For tests with INTERNAL that stop a call at each of its steps: they include this, then the .c files of src/ that they
- * stop in, and say what a step does. Who defines BEFORE_STEP beforehand is told what kind of operation follows, and on what. A
- * step stands right before its operation: what is stored, added or swapped in has been worked out by then.
+ * stop in, and say what a step does. Who defines BEFORE_STEP beforehand is told what kind of operation follows, and on
+ * what. A step stands right before its operation: what is stored, added or swapped in has been worked out by then.
  */
 #ifndef TEST_STEPS_H
 #define TEST_STEPS_H

@@ -171,8 +171,8 @@ size_t test_resident_bytes(void);
 void test_narrow_addresses(void);
 void test_widen_addresses(void);
 
-/* The buffer's bytes are those of its last holder. No caller may rely on that, and memcheck says so: it is told that this
- * test knows better. */
+/* The buffer's bytes are those of its last holder. No caller may rely on that, and memcheck says so: it is told that
+ * this test knows better. */
 void test_know_bytes(const bufferpool_buf_t *buf);
 
 /* Bytes that depend on seed and position. */
