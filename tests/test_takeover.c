@@ -74,7 +74,7 @@ static void one_thread_gets_all_that_idles_with_sixteen_that_sleep(void **state)
     static const size_t caps[] = {16, 64, 100};
     static const size_t cached[] = {1, 3, 7, 100};
     needs_takeover();
-    for (size_t c = 0; c < 3; c++) {
+    for (size_t c = 0; c < 3; c += test_scale(1, 2)) {
         for (size_t k = 0; k < 4; k += test_scale(1, 3)) {
             for (enum way way = GET; way < WAYS; way++) {
                 test_blocks_t blocks = {0};

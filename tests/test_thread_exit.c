@@ -94,7 +94,8 @@ static void buffers_outlive_the_thread_that_got_them(void **state)
     (void)state;
     test_blocks_t blocks = {0};
     struct churn churn = {.pool = pool_on(&blocks)};
-    for (int round = 0; round < 20; round++) {
+    const size_t rounds = test_scale(20, 5);
+    for (size_t round = 0; round < rounds; round++) {
         run_threads(16, get_and_leave, &churn);
         assert_int_equal(bufferpool_live(churn.pool), 16);
         check_laws(churn.pool, &blocks, 16);
