@@ -374,6 +374,27 @@ static void any_buffer_capacity_is_come_back_to(void **state)
 
 /* ---- nothing thrashes ---- */
 
+/* The smallest power of two that a block is given is 64. */
+static void where_that_is_no_smaller_the_block_stays(void **state)
+{
+    (void)state;
+    for (int hooked = 0; hooked < 2; hooked++) {
+        test_blocks_t blocks = {0};
+        bufferpool_t *pool = pool_of_capacity(hooked ? &blocks : NULL, 1);
+        const bufferpool_buf_t *buf = grown_to(pool, 41);
+        const size_t cap = buf->cap;
+        assert_in_range(cap, 41, 64);
+        for (int i = 0; i < 2 * STRIKES; i++)
+            (void)turn(pool, by_len, cap / 4 - 1);
+        assert_int_equal(buf->cap, cap);
+        assert_int_equal(stats_of(pool).shrinks, 0);
+        (void)turn(pool, by_len, 0);
+        assert_int_equal(buf->cap, 1);
+        check_laws(pool, hooked ? &blocks : NULL, 0);
+        destroy_empty(pool, &blocks);
+    }
+}
+
 static void alternating_sizes_do_not_thrash(void **state)
 {
     (void)state;
@@ -591,6 +612,7 @@ int main(void)
         cmocka_unit_test(a_failed_get_bulk_is_no_use),
         cmocka_unit_test(the_last_use_decides_and_fits),
         cmocka_unit_test(any_buffer_capacity_is_come_back_to),
+        cmocka_unit_test(where_that_is_no_smaller_the_block_stays),
         cmocka_unit_test(alternating_sizes_do_not_thrash),
         cmocka_unit_test(the_limits_go_by_the_new_size),
         cmocka_unit_test(without_memory_nothing_changes_and_it_is_tried_again),
