@@ -28,10 +28,6 @@
 #undef union
 #undef _Static_assert
 
-/* No debug mode is on. */
-#include "modes.h"
-#define modes_have(any) false
-
 /* The execution ends here, and shows nothing, unless the condition holds. */
 #define assume(condition) __VERIFIER_assume(condition)
 
