@@ -134,8 +134,11 @@ static void the_places_are_those_of_the_callers(void **state)
     }
 }
 
+static pid_t put_by_thread;
+
 static void *put_here(void *buf)
 {
+    put_by_thread = gettid();
     place_put_bulk(buf);
     return NULL;
 }
@@ -147,7 +150,8 @@ static void put_in_a_thread_with_a_name(void *arg)
     make_pool(PLAIN, 0);
     pthread_setname_np(pthread_self(), "my\nname");
     bufferpool_buf_t *buf = place_get();
-    modes_check(pthread_create(&thread, NULL, put_here, buf) == 0 && pthread_join(thread, NULL) == 0);
+    modes_check(pthread_create(&thread, NULL, put_here, buf) == 0);
+    (void)test_join_until_gone(thread, &put_by_thread);
     bufferpool_put(buf);
 }
 

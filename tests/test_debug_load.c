@@ -140,6 +140,8 @@ static void one_turn(bufferpool_buf_t **held, size_t *n, test_random_t *random)
     }
 }
 
+static bool forks; /* whether a thread forks now and then */
+
 static void live_on(void *arg, unsigned index)
 {
     bufferpool_buf_t *held[KEPT + 1] = {NULL};
@@ -147,8 +149,7 @@ static void live_on(void *arg, unsigned index)
     size_t n;
     for (size_t turn = 0; turn < turns; turn++) {
         one_turn(held, &n, &random);
-        if (!TEST_ASAN && !test_under_valgrind() && turn % (turns / 2) == turns / 4 &&
-            index == 0) /* in a child its malloc may wait for ever */
+        if (forks && index == 0 && turn % (turns / 2) == turns / 4)
             fork_now();
         if (turn % 64 == 0) {
             const bufferpool_stats_t s = stats_of(pools[5]);
@@ -159,31 +160,33 @@ static void live_on(void *arg, unsigned index)
         give(held[i], true);
 }
 
-static void load(void *arg)
+static void load(void *with_forks)
 {
-    (void)arg;
+    /* under AddressSanitizer malloc may wait for ever in the child */
+    forks = with_forks != NULL && !TEST_ASAN && !test_under_valgrind();
     test_blocks_before_fork();
     make_pools();
     for (uint64_t seed = 1; seed <= 2; seed++) {
         run_threads(THREADS, live_on, &seed);
         if (test_recorded_failure()) /* which run_with_modes tells */
             return;
-        size_t out[POOLS] = {0};
+        size_t out = 0; /* of whichever pool */
         for (size_t i = 0; i < 16; i++) {
             bufferpool_buf_t *buf = atomic_load(&shelf[i]);
             if (seed == 2)
                 give(atomic_exchange(&shelf[i], NULL), true);
             else if (buf != NULL)
-                out[0]++; /* of whichever pool */
+                out++;
         }
         size_t all = 0;
         for (size_t p = 0; p < POOLS; p++) {
             const bufferpool_stats_t s = stats_of(pools[p]);
-            all += s.live + s.bypass_live;
-            modes_check(laws_hold(pools[p], p == 1 ? &blocks : NULL, s.live + s.bypass_live));
+            const size_t held = (size_t)(s.live + s.bypass_live);
+            all += held;
+            modes_check(laws_hold(pools[p], p == 1 ? &blocks : NULL, held));
             modes_check(s.max_live == 0 || s.live + idle_of(&s) <= s.max_live || (p == 1 && idle_of(&s) == 0));
         }
-        modes_check(all == out[0]);
+        modes_check(all == out);
     }
     for (size_t p = 0; p < POOLS; p++)
         modes_check(bufferpool_destroy(pools[p]) == 0);
@@ -194,9 +197,9 @@ static const char *const words[] = {"poison",  "redzone", "quarantine=5", "nopoo
                                     "holders", "stats",   "fail=7",       "chaos"};
 enum { WORDS = sizeof words / sizeof words[0] };
 
-static void expect_quiet(const char *modes)
+static void expect_quiet(const char *modes, bool with_forks)
 {
-    const test_outcome_t *outcome = run_with_modes(modes, load, NULL);
+    const test_outcome_t *outcome = run_with_modes(modes, load, with_forks ? &forks : NULL);
     if (outcome->status != 0 || (outcome->n != 0 && strstr(modes, "stats") == NULL))
         fail_msg("%s: status %d and: %s", modes, outcome->status, outcome->err);
 }
@@ -204,26 +207,25 @@ static void expect_quiet(const char *modes)
 static void the_laws_hold_under_each_mode(void **state)
 {
     (void)state;
-    expect_quiet("");
+    expect_quiet("", false);
     for (size_t i = 0; i < WORDS; i++)
-        expect_quiet(words[i]);
+        expect_quiet(words[i], false);
 }
 
-static void and_in_pairs(void **state)
+static void and_in_pairs_with_forks(void **state)
 {
     (void)state;
     char modes[64];
     for (size_t i = 0; i < WORDS; i++) {
         for (size_t j = i + 1; j < WORDS; j++) {
             snprintf(modes, sizeof modes, "%s,%s", words[i], words[j]);
-            expect_quiet(modes);
+            expect_quiet(modes, true);
         }
     }
 }
 
-static void and_all_at_once(void **state)
+static void expect_quiet_with_many(bool with_forks)
 {
-    (void)state;
     static const char *const many[] = {
         "poison,redzone,quarantine=5,nopool,holders,stats,fail=7,chaos",
         "poison,redzone,quarantine=100,holders,stats,chaos",
@@ -232,7 +234,19 @@ static void and_all_at_once(void **state)
         "poison,redzone,quarantine=6,stats,fail=2,chaos",
     };
     for (size_t i = 0; i < sizeof many / sizeof many[0]; i++)
-        expect_quiet(many[i]);
+        expect_quiet(many[i], with_forks);
+}
+
+static void and_all_at_once(void **state)
+{
+    (void)state;
+    expect_quiet_with_many(false);
+}
+
+static void and_all_at_once_with_forks(void **state)
+{
+    (void)state;
+    expect_quiet_with_many(true);
 }
 
 int main(int argc, char **argv)
@@ -245,8 +259,9 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_laws_hold_under_each_mode),
-        cmocka_unit_test(and_in_pairs),
+        cmocka_unit_test(and_in_pairs_with_forks),
         cmocka_unit_test(and_all_at_once),
+        cmocka_unit_test(and_all_at_once_with_forks),
     };
     return cmocka_run_group_tests_name("debug_load", tests, NULL, NULL);
 }

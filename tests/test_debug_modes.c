@@ -161,10 +161,21 @@ static int as_setuid(void)
     return 0;
 }
 
+/* Not where the loader was told to run this program. */
+static bool is_this_program(const char *exe)
+{
+    char path[4096] = "";
+    const ssize_t n = readlink(exe, path, sizeof path - 1);
+    const char *name = n > 0 ? strrchr(path, '/') : NULL;
+    return name != NULL && strcmp(name + 1, program_invocation_short_name) == 0;
+}
+
 static void run_copy(void *arg)
 {
     char name[] = "/tmp/test_debug_XXXXXX", block[4096];
     (void)arg;
+    if (!is_this_program("/proc/self/exe"))
+        _exit(NOT_SECURE);
     const int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), to = mkstemp(name);
     for (ssize_t n; from >= 0 && to >= 0 && (n = read(from, block, sizeof block)) > 0;)
         if (write(to, block, (size_t)n) != n)
@@ -325,9 +336,11 @@ static void make_and_free_each(void *arg)
                 laws_hold(pool, &blocks, 0));
     modes_check(bufferpool_destroy(pool) == 0);
 
-    pool = make_pool((size_t)PTRDIFF_MAX / 4, 0, NULL);
-    errno = 0;
-    modes_check(bufferpool_get(pool) == NULL && errno == ENOMEM && bufferpool_destroy(pool) == 0);
+    if (sizeof(void *) >= 8) { /* where they are smaller there may be as much */
+        pool = make_pool((size_t)PTRDIFF_MAX / 4, 0, NULL);
+        errno = 0;
+        modes_check(bufferpool_get(pool) == NULL && errno == ENOMEM && bufferpool_destroy(pool) == 0);
+    }
 
     pool = make_pool(100, 1, NULL);
     bufferpool_buf_t *bufs[3];

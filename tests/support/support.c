@@ -85,6 +85,16 @@ bool test_can_take_over(void)
 
 /* ---- threads ---- */
 
+void *test_join_until_gone(pthread_t thread, const pid_t *tid)
+{
+    void *result = NULL;
+    if (pthread_join(thread, &result) != 0)
+        abort();
+    while (syscall(SYS_tgkill, getpid(), *tid, 0) == 0)
+        sched_yield();
+    return result;
+}
+
 static atomic_bool failure_recorded;
 static char failure_text[512];
 static bool in_child; /* made by fork here: there are no tests to end */

@@ -78,6 +78,9 @@ void run_threads(unsigned n, test_thread_fn fn, void *arg);
 test_crew_t *start_threads(unsigned n, test_thread_fn fn, void *arg);
 void join_threads(test_crew_t *crew);
 
+/* Joins a thread that wrote its gettid() there. A thread that was joined is in /proc still for a moment: that is over. */
+void *test_join_until_gone(pthread_t thread, const pid_t *tid);
+
 /* In a worker: records the first failure, and yields whether the condition held. */
 #define thread_check(condition) test_record((condition), #condition, __FILE__, __LINE__)
 bool test_record(bool ok, const char *what, const char *file, int line);
