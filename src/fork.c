@@ -155,10 +155,11 @@ static void pool_repair(bufferpool_t *pool)
     pool->waiters.first = pool->waiters.last = NULL;
     quarantine_reset(&pool->quarantine);
     settle_gets(pool);
-    store_relaxed(&pool->pressure.state,
-                  PRESSURE_OFF); /* the next slow path opens the gate; until then it is closed, */
+    /* the next slow path opens the gate; closed, so that the first call is one, which begins what the child lacks
+     * (background.h) */
+    store_relaxed(&pool->pressure.state, PRESSURE_OFF);
     if (own != NULL)
-        cache_close(own); /* so that the first call is a slow one, which begins what the child lacks (background.h) */
+        cache_close(own);
 }
 
 /* ---- the handlers ---- */

@@ -190,6 +190,19 @@ static void nothing_is_found_where_nothing_is(void **state)
     }
 }
 
+static void in_a_child_the_poison_is_what_the_words_say(void **state)
+{
+    (void)state;
+    if (!TEST_ASAN)
+        skip();
+    play(NULL, "child_of_half_a_get");
+    if (outcome.status != 0)
+        fail_msg("%d:\n%s", outcome.status, outcome.report);
+    play(NULL, "child_of_half_a_put");
+    assert_int_equal(outcome.status, MISTAKE);
+    expect_in_report("use-after-poison");
+}
+
 static void memcheck_sees_held_buffers_once_and_idle_ones_not(void **state)
 {
     (void)state;
@@ -246,6 +259,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_mistake_is_found),
         cmocka_unit_test(nothing_is_found_where_nothing_is),
+        cmocka_unit_test(in_a_child_the_poison_is_what_the_words_say),
         cmocka_unit_test(memcheck_sees_held_buffers_once_and_idle_ones_not),
         cmocka_unit_test(without_a_pool_memcheck_knows_by_itself),
         cmocka_unit_test(callgrind_counts_the_fast_path),

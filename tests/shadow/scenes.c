@@ -401,6 +401,57 @@ static void no_mistake(void)
     free(block);
 }
 
+/* ---- a child of fork ---- */
+
+#if defined(__SANITIZE_ADDRESS__)
+#define UNDER_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UNDER_ASAN 1
+#endif
+#endif
+
+#ifdef UNDER_ASAN
+#include <sanitizer/asan_interface.h>
+
+/* In a child, which then ends as this process does. */
+static void in_child(void (*play)(unsigned char *), unsigned char *at)
+{
+    int status;
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        play(at);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 4);
+}
+
+static void write_it(unsigned char *at)
+{
+    scene_write(at);
+}
+
+/* As if fork had met another thread, whose get or put had changed the word, and not told AddressSanitizer yet. */
+static void child_of_half_a_get(void)
+{
+    bufferpool_buf_t *buf = scene_get(NULL);
+    ASAN_POISON_MEMORY_REGION(buf->data, buf->cap);
+    in_child(write_it, buf->data + 10);
+}
+
+static void child_of_half_a_put(void)
+{
+    bufferpool_buf_t *buf = scene_get(NULL);
+    unsigned char *stale = buf->data + 10;
+    const size_t cap = buf->cap;
+    scene_put(buf);
+    ASAN_UNPOISON_MEMORY_REGION(stale - 10, cap);
+    in_child(write_it, stale);
+}
+#endif
+
 static long number;
 
 static void pairs(void)
@@ -435,6 +486,10 @@ static const struct scene {
     SCENE(undefined_beyond_growth),
     SCENE(held_at_exit),
     SCENE(no_mistake),
+#ifdef UNDER_ASAN
+    SCENE(child_of_half_a_get),
+    SCENE(child_of_half_a_put),
+#endif
     SCENE(pairs),
 };
 
