@@ -177,9 +177,9 @@ static void turn_buffers_over(void)
     }
 }
 
-/* Turns, until all is over: after a signal nothing new begins, but the buffers are the kernel's until it says so. */
-// NOLINTNEXTLINE(readability-function-cognitive-complexity): one loop over what the kernel says, which is read from top
-// to bottom
+/* Turns, until all is over: after a signal nothing new begins, but the buffers are the kernel's until it says so. One
+ * loop over what the kernel says, which is read from top to bottom. */
+// NOLINTNEXTLINE(readability-function-cognitive-complexity)
 static int serve(int listener, int signal_fd)
 {
     bool ending = false, accepts = true;

@@ -78,7 +78,7 @@ void run_threads(unsigned n, test_thread_fn fn, void *arg);
 test_crew_t *start_threads(unsigned n, test_thread_fn fn, void *arg);
 void join_threads(test_crew_t *crew);
 
-/* Joins a thread that wrote its gettid() there. A thread that was joined is in /proc still for a moment: that is over. */
+/* Joins a thread that wrote its gettid() there, and waits until it is in /proc no more, where it stays for a moment. */
 void *test_join_until_gone(pthread_t thread, const pid_t *tid);
 
 /* In a worker: records the first failure, and yields whether the condition held. */
