@@ -205,7 +205,7 @@ static int scenario_with_failure(void *arg)
 static void every_request_fails(bool for_good)
 {
     failures_share();
-    const size_t step = test_under_valgrind() ? 4 : 1; /* there a child takes half a second */
+    const size_t step = TEST_TSAN || test_under_valgrind() ? 4 : 1; /* there a child takes long */
     size_t k = 1;
     for (;; k += step) {
         failures_plan(k, for_good ? FAIL_FOR_GOOD : 0);
