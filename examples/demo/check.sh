@@ -168,6 +168,9 @@ wait)
         printf "GET /file HTTP/1.1\r\n$close" >&"$third"
         printf "GET /nothing HTTP/1.1\r\n$close" >&"$second"
         exec {gone}>&- # with the first answer unread, so it is a reset
+        # Until the server has read all that was sent to it: they wait.
+        until awk -v "port=$(printf ':%04X$' "$port")" \
+            '$2 ~ port && $4 == "01" && $5 !~ /:00000000$/ { unread = 1 } END { exit unread }' /proc/net/tcp; do :; done
         cat <&"$holder" | sed '1,/^\r$/d' >"$work/large"
         cmp "$root/large" "$work/large" || fail "the file came out different"
         cat <&"$second" >"$work/second"
