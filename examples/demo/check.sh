@@ -53,6 +53,17 @@ stop_serving() {
     grep -q "every buffer came back" "$work/last" || fail "--serve does not say that all came back"
 }
 
+# Waits until the server has read all that was sent to it.
+wait_until_read() {
+    local unread=1
+    while [ "$unread" = 1 ]; do
+        awk -v "port=$(printf ':%04X$' "$port")" \
+            '$2 ~ port && $4 == "01" && $5 !~ /:00000000$/ { unread = 1 } END { exit unread }' /proc/net/tcp
+        unread=$?
+    done
+    [ "$unread" = 0 ] || fail "cannot read /proc/net/tcp"
+}
+
 # ask REQUEST STATUS: sends the request (with printf's escapes) on a connection of its own, compares the status line,
 # and leaves the rest of the answer in $work/rest.
 ask() {
@@ -166,11 +177,9 @@ wait)
         printf 'GET /file HTTP/1.1\r\n\r\n' >&"$second"
         printf 'GET /file HTTP/1.1\r\n\r\n' >&"$gone"
         printf "GET /file HTTP/1.1\r\n$close" >&"$third"
-        printf "GET /nothing HTTP/1.1\r\n$close" >&"$second"
+        wait_until_read
+        printf "GET /nothing HTTP/1.1\r\n$close" >&"$second" # which is not read while the first one waits
         exec {gone}>&- # with the first answer unread, so it is a reset
-        # Until the server has read all that was sent to it: they wait.
-        until awk -v "port=$(printf ':%04X$' "$port")" \
-            '$2 ~ port && $4 == "01" && $5 !~ /:00000000$/ { unread = 1 } END { exit unread }' /proc/net/tcp; do :; done
         cat <&"$holder" | sed '1,/^\r$/d' >"$work/large"
         cmp "$root/large" "$work/large" || fail "the file came out different"
         cat <&"$second" >"$work/second"
