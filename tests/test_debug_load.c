@@ -162,8 +162,8 @@ static void live_on(void *arg, unsigned index)
 
 static void load(void *with_forks)
 {
-    /* under AddressSanitizer malloc may wait for ever in the child */
-    forks = with_forks != NULL && !TEST_ASAN && !test_under_valgrind();
+    /* the sanitizers' malloc may wait for ever in the child of a fork in the middle of it */
+    forks = with_forks != NULL && !TEST_SANITIZED && !test_under_valgrind();
     test_blocks_before_fork();
     make_pools();
     for (uint64_t seed = 1; seed <= 2; seed++) {
