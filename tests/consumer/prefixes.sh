@@ -18,15 +18,15 @@ is()
 }
 
 # /usr, in a DESTDIR, as a distribution builds it
-export DESTDIR="$work/root"
+export DESTDIR="$work/destdir"
 build_and_install "$work/usr" -DCMAKE_INSTALL_PREFIX=/usr
 unset DESTDIR
 libdir=$(sed -n 's/^CMAKE_INSTALL_LIBDIR:[A-Z]*=//p' "$work/usr/CMakeCache.txt")
 if [ -e /etc/debian_version ]; then
     is "libdir under /usr" "lib/$($CC -print-multiarch 2>/dev/null || gcc -print-multiarch)" "$libdir"
 fi
-export PKG_CONFIG_LIBDIR="$work/root/usr/$libdir/pkgconfig"
-grep -q 'root\|pcfiledir' "$PKG_CONFIG_LIBDIR/bufferpool.pc" && fail "not plain /usr: $(cat "$PKG_CONFIG_LIBDIR/bufferpool.pc")"
+export PKG_CONFIG_LIBDIR="$work/destdir/usr/$libdir/pkgconfig"
+grep -q 'destdir\|pcfiledir' "$PKG_CONFIG_LIBDIR/bufferpool.pc" && fail "not plain /usr: $(cat "$PKG_CONFIG_LIBDIR/bufferpool.pc")"
 is prefix /usr "$(pkg-config --variable=prefix bufferpool)"
 is includedir /usr/include "$(pkg-config --variable=includedir bufferpool)"
 is libdir "/usr/$libdir" "$(pkg-config --variable=libdir bufferpool)"

@@ -17,9 +17,9 @@ done
 
 # Starts the server; sets port.
 serve() {
-    mkdir "$work/root"
-    echo hello >"$work/root/hello"
-    "$DEMO" --serve 0 --root "$work/root" >"$work/served" &
+    mkdir "$work/site"
+    echo hello >"$work/site/hello"
+    "$DEMO" --serve 0 --root "$work/site" >"$work/served" &
     pids+=($!)
     until read -r line <"$work/served" 2>/dev/null && [ -n "$line" ]; do
         kill -0 "${pids[0]}" || fail "the server ended"

@@ -117,7 +117,7 @@ inside "test \"\$(dpkg-query -W -f '\${Status}' libbufferpool$SOVERSION)\" = 'in
 
 # shellcheck disable=SC2016 # what pkg-config says in there
 inside '
-cd /tmp && cp -r in work && cd work
+cd /tmp && cp -r in programs && cd programs
 gcc -Wall -Wextra -Werror app.c -lbufferpool -o by-hand
 gcc -Wall -Wextra -Werror app.c $(pkg-config --cflags --libs bufferpool) -o by-pkg-config
 gcc -Wall -Wextra -Werror app.c -l:libbufferpool.a -pthread -o by-hand-static
@@ -140,7 +140,7 @@ listing | diff "$work/before" - || fail "this is left (>) after a purge"
 if inside 'ldconfig -p' | grep bufferpool || grep -r bufferpool "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/status"; then
     fail "the library is still known"
 fi
-if inside '/tmp/work/by-hand shared /usr' 2>/dev/null; then
+if inside '/tmp/programs/by-hand shared /usr' 2>/dev/null; then
     fail "the program runs without the library"
 fi
 rm -rf "$root"
