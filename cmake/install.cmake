@@ -42,7 +42,7 @@ install(SCRIPT ${CMAKE_CURRENT_LIST_DIR}/install-pc.cmake COMPONENT development)
 
 # What gdb loads by itself with the shared library; with the static one it is for `source`.
 install(CODE "
-    set(script [[${CMAKE_CURRENT_SOURCE_DIR}/src/bufferpool-gdb.py]])
+    set(script [[${CMAKE_CURRENT_SOURCE_DIR}/tools/gdb/bufferpool-gdb.py]])
     set(version [[${PROJECT_VERSION}]])
     set(libdir [[${CMAKE_INSTALL_LIBDIR}]])
     set(datadir [[${CMAKE_INSTALL_DATADIR}]])

@@ -14,6 +14,7 @@ function(bufferpool_add_library kind)
     target_sources(${target} PUBLIC FILE_SET HEADERS
         BASE_DIRS ${bufferpool_root}/include
         FILES ${bufferpool_root}/include/bufferpool.h ${bufferpool_root}/include/bufferpool/bufferpool.hpp)
+    target_include_directories(${target} PRIVATE ${bufferpool_root}/src)
     target_compile_definitions(${target} PRIVATE _GNU_SOURCE $<$<NOT:$<BOOL:${BUFFERPOOL_DEBUG_MODES}>>:BUFFERPOOL_NO_DEBUG_MODES>)
     # dladdr was in a library of its own before glibc 2.34
     target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})

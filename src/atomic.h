@@ -5,7 +5,7 @@
  * Every use that is not relaxed names its partner in a comment; why relaxed will do stands at the head of the file, or
  * with the variable (desc.h, pool.h). There are no stand-alone fences: orders sit on
  * operations, which ThreadSanitizer and the reader both understand. The one exception costs no instruction:
- * compiler_barrier, the owner's half of a barrier whose other half is membarrier(2) (takeover.c).
+ * compiler_barrier, the owner's half of a barrier whose other half is membarrier(2) (steal.c).
  */
 #ifndef BUFFERPOOL_ATOMIC_H
 #define BUFFERPOOL_ATOMIC_H

@@ -5,12 +5,12 @@
  * Every change of a buffer's size goes through grow(), and every size is checked against HEAP_CAP_MAX or by subtraction
  * before anything is added.
  */
-#include "block.h"
-#include "debug.h"
+#include "debug/report.h"
+#include "debug/watch.h"
+#include "heap/block.h"
 #include "pool.h"
 #include "registry.h"
 #include "tls_cache.h"
-#include "watch.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,19 +21,19 @@
 static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf, const char *caller)
 {
     if (!desc_aligned(buf))
-        misuse_unknown(caller, buf);
+        report_foreign(caller, buf);
     const struct desc *d = (const struct desc *)(const void *)buf;
     uintptr_t word = load_relaxed(&d->word);
     bufferpool_t *pool = pool_of(d, word);
     if (pool == NULL)
-        misuse_unknown(caller, buf);
+        report_foreign(caller, buf);
     switch (desc_state(word)) {
     case STATE_LIVE:
     case STATE_LIVE_GROWN:
     case STATE_BYPASS:
         return pool;
     default:
-        misuse(caller, buf, pool, "used after it was put");
+        report_misuse(caller, buf, pool, "used after it was put");
     }
 }
 
@@ -52,7 +52,7 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
     if (modes_have(MODES_WATCH)) /* first: it knows where data was */
         watch_resize(pool, d, caller);
     if (!block_intact(&pool->heap, d))
-        misuse(caller, buf, pool, POOL_OVERWRITTEN);
+        report_misuse(caller, buf, pool, REPORT_OVERWRITTEN);
     int saved_errno = errno;
     size_t old_cap = buf->cap;
     uintptr_t word = load_relaxed(&d->word);

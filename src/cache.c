@@ -16,18 +16,18 @@
  */
 #include "cache.h"
 
-#include "block.h"
-#include "debug.h"
+#include "debug/report.h"
+#include "debug/watch.h"
+#include "heap/block.h"
 #include "pool.h"
 #include "probes.h"
-#include "watch.h"
 
 #include <string.h>
 
 struct desc cache_bottom; /* its word is 0 */
 
-#if SHADOW_ASAN
-void cache_shadow(const struct cache *c, const struct desc *d, bool held)
+#if SANITIZER_ASAN
+void cache_tell_sanitizer(const struct cache *c, const struct desc *d, bool held)
 {
     if (held)
         block_show(&c->pool->heap, d, false);
@@ -161,7 +161,7 @@ static void limit_update(const bufferpool_t *pool, struct cache *c)
     if (pool->max_idle_bytes != 0 && c->budget < bytes)
         bytes = c->budget;
     size_t limit = (bytes - load_relaxed(&c->extra)) / pool->heap.base;
-    c->limit = limit < pool->cache_slots ? limit : pool->cache_slots;
+    c->limit = limit < pool->cache_entries ? limit : pool->cache_entries;
 }
 
 /* ---- max_idle_bytes ---- */
@@ -266,7 +266,7 @@ static void push(bufferpool_t *pool, struct desc *const *bufs, uint32_t count, s
 /* From inside: moves the `count` coldest buffers to the depot. */
 static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
 {
-    struct desc **slots = cache_slots(c);
+    struct desc **slots = cache_entries(c);
     const uint32_t n = cache_idle(c);
     PROBE2(pool, flush, count, n);
     const bool plain = is_plain(pool, c);
@@ -298,12 +298,12 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
 /* Whether one more buffer of that cap fits. */
 static bool has_room(const bufferpool_t *pool, const struct cache *c, size_t cap)
 {
-    return cache_idle(c) < pool->cache_slots && held_bytes(pool, c) + cap <= pool->cache_bytes;
+    return cache_idle(c) < pool->cache_entries && held_bytes(pool, c) + cap <= pool->cache_bytes;
 }
 
 static void store_warmest(const bufferpool_t *pool, struct cache *c, struct desc *d)
 {
-    cache_slots(c)[cache_idle(c)] = d;
+    cache_entries(c)[cache_idle(c)] = d;
     store_relaxed(&c->extra, load_relaxed(&c->extra) + beyond_base(pool, d));
     level_add(c, 0, 1);
     limit_update(pool, c);
@@ -321,7 +321,7 @@ struct desc *cache_hand_out(bufferpool_t *pool, struct desc *d, const char *call
 {
     uintptr_t word = load_relaxed(&d->word);
     if (word != desc_word(pool->tag, STATE_IDLE) && word != desc_word(pool->tag, STATE_IDLE_GROWN))
-        misuse(caller, &d->pub, pool, "put twice at the same time, or its handle was overwritten");
+        report_misuse(caller, &d->pub, pool, "put twice at the same time, or its handle was overwritten");
     d->pub.len = 0;
     d->asked = 0;
     word += STATE_LIVE - STATE_IDLE;
@@ -335,7 +335,7 @@ struct desc *cache_hand_out(bufferpool_t *pool, struct desc *d, const char *call
 /* From inside: the buffer that goes out next; with chaos any, in whose place the last one comes. */
 static struct desc *warmest(struct cache *c, uint32_t n)
 {
-    struct desc **slots = cache_slots(c);
+    struct desc **slots = cache_entries(c);
     const uint32_t at = modes_have(MODE_CHAOS) ? modes_random(n) : n - 1;
     struct desc *d = slots[at];
     slots[at] = slots[n - 1];
@@ -362,7 +362,7 @@ static uint32_t fitting(const bufferpool_t *pool, struct desc *const *bufs, uint
 {
     uint32_t fit = 0;
     *bytes = 0;
-    for (; fit < n && fit < pool->cache_slots; fit++) {
+    for (; fit < n && fit < pool->cache_entries; fit++) {
         const size_t cap = grown ? bufs[n - 1 - fit]->pub.cap : pool->heap.base;
         if (*bytes + cap > pool->cache_bytes)
             break;
@@ -382,8 +382,8 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
     }
     PROBE1(pool, refill, magazine.n);
     if (!in->shared && cache_idle(in) == 0 && is_plain(pool, in) && !magazine.grown &&
-        magazine.n <= pool->cache_slots) {
-        magazine_open(&magazine, &pool->heap.table, cache_slots(in));
+        magazine.n <= pool->cache_entries) {
+        magazine_open(&magazine, &pool->heap.table, cache_entries(in));
         depot_take(&pool->depot, magazine.n);
         level_add(in, (int32_t)magazine.n, (int32_t)magazine.n - 1);
         in->overflowed = false;
@@ -399,7 +399,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
     uint32_t fit = 0;
     if (!in->shared && cache_idle(in) == 0) {
         fit = fitting(pool, bufs, others, magazine.grown, &bytes);
-        memcpy(cache_slots(in), bufs + others - fit, fit * sizeof(struct desc *));
+        memcpy(cache_entries(in), bufs + others - fit, fit * sizeof(struct desc *));
         store_relaxed(&in->extra, bytes - fit * pool->heap.base);
     }
     bytes += magazine.grown ? magazine.head->pub.cap : pool->heap.base;
@@ -464,7 +464,7 @@ void cache_open(const bufferpool_t *pool, struct cache *c)
 
 void cache_close(struct cache *c)
 {
-    /* before the barrier in takeover.c; with real fences before cache_owner_is_out */
+    /* before the barrier in steal.c; with real fences before cache_owner_is_out */
     store_seq_cst(&c->gate, GATE_CLOSED);
 }
 

@@ -11,7 +11,7 @@
  *     closed   the cache is whoever's holds the pool's caches_lock, once the owner is out
  *
  * The owner is inside while `busy` is set. It enters by a plain store, looks at the gate, works if that is open, and
- * leaves by a plain store; takeover.c says how another thread can be sure of it without a fence on the owner's part. An
+ * leaves by a plain store; steal.c says how another thread can be sure of it without a fence on the owner's part. An
  * owner that finds its gate closed works on pool->shared instead, so with the depot. Gates move under the lock.
  *
  * An open gate is the word that a held, plain buffer of this pool has, so that one comparison tells get and put that
@@ -39,8 +39,8 @@
 #ifndef BUFFERPOOL_CACHE_H
 #define BUFFERPOOL_CACHE_H
 
+#include "debug/sanitizer.h"
 #include "desc.h"
-#include "shadow.h"
 
 #include <stdbool.h>
 
@@ -66,8 +66,8 @@ enum counter {
 #define GATE_SLOW   (GATE_CLOSED >> 1)
 
 /* No cache holds more buffers than this, whatever their size. */
-#define CACHE_SLOTS_MAX 4096u
-_Static_assert(CACHE_SLOTS_MAX < 1u << 16, "n has 16 bits of the level");
+#define CACHE_ENTRIES_MAX 4096u
+_Static_assert(CACHE_ENTRIES_MAX < 1u << 16, "n has 16 bits of the level");
 
 struct cache_base {
     _Atomic(uint64_t) gets;  /* served here before */
@@ -113,7 +113,7 @@ static inline uint32_t level_n(uint64_t level)
 }
 
 /* The slots of a cache, slots[-1] being its bottom. */
-static inline struct desc **cache_slots(struct cache *c)
+static inline struct desc **cache_entries(struct cache *c)
 {
     return &c->bottom + 1;
 }
@@ -163,7 +163,7 @@ static inline void cache_enter(struct cache *c)
 static inline void cache_enter(struct cache *c)
 {
     store_relaxed(&c->busy, true);
-    compiler_barrier(); /* with the full one in takeover.c */
+    compiler_barrier(); /* with the full one in steal.c */
 }
 #endif
 
@@ -173,10 +173,10 @@ static inline void cache_leave(struct cache *c)
 }
 
 /* AddressSanitizer hears of a plain buffer of this cache's pool that it is held now, or no more. */
-#if SHADOW_ASAN
-void cache_shadow(const struct cache *c, const struct desc *d, bool held);
+#if SANITIZER_ASAN
+void cache_tell_sanitizer(const struct cache *c, const struct desc *d, bool held);
 #else
-#define cache_shadow(c, d, held) ((void)0)
+#define cache_tell_sanitizer(c, d, held) ((void)0)
 #endif
 
 /* The fast get: the warmest buffer, now live, with len 0; NULL if the slow path must see to it. */
@@ -193,7 +193,7 @@ static inline struct desc *cache_pop_plain(struct cache *c)
     }
     store_relaxed(&c->level, level + LEVEL_GET - 1);
     cache_leave(c);
-    cache_shadow(c, d, true);
+    cache_tell_sanitizer(c, d, true);
     store_relaxed(&d->word, word);
     d->pub.len = 0;
     return d;
@@ -210,8 +210,8 @@ static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t w
         cache_leave(c);
         return false;
     }
-    cache_shadow(c, d, false);
-    cache_slots(c)[n] = d;
+    cache_tell_sanitizer(c, d, false);
+    cache_entries(c)[n] = d;
     store_relaxed(&d->word, word - (STATE_LIVE - STATE_IDLE));
     store_relaxed(&c->level, level + 1);
     cache_leave(c);

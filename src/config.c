@@ -4,8 +4,8 @@
  */
 #include "config.h"
 
-#include "heap.h"
-#include "region.h"
+#include "heap/heap.h"
+#include "heap/os.h"
 
 #include <errno.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static void default_to(size_t *field, size_t value)
 
 static bool is_valid(const bufferpool_config_t *c)
 {
-    bool alignment_ok = (c->alignment & (c->alignment - 1)) == 0 && c->alignment <= region_page_size();
+    bool alignment_ok = (c->alignment & (c->alignment - 1)) == 0 && c->alignment <= os_page_size();
     bool hooks_ok = (c->alloc == NULL) == (c->free == NULL);
     return alignment_ok && hooks_ok && c->max_capacity >= c->buffer_capacity && c->buffer_capacity <= HEAP_CAP_MAX &&
            c->max_capacity <= HEAP_CAP_MAX && (c->flags & ~FLAGS_KNOWN) == 0;

@@ -4,22 +4,22 @@
  */
 #include "background.h"
 #include "config.h"
+#include "debug/watch.h"
 #include "pool.h"
 #include "registry.h"
-#include "takeover.h"
+#include "steal.h"
 #include "tls_cache.h"
-#include "watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 struct bufferpool pool_default = {
-    .slot = REGISTRY_DEFAULT_SLOT,
+    .index = REGISTRY_DEFAULT_INDEX,
     .tag = REGISTRY_DEFAULT_TAG,
     .name = (char[]){"default"},
     .max_capacity = CONFIG_MAX_CAPACITY,
     .cache_bytes = CONFIG_THREAD_CACHE_BYTES,
-    .cache_slots = CONFIG_THREAD_CACHE_BYTES / CONFIG_BUFFER_CAPACITY,
+    .cache_entries = CONFIG_THREAD_CACHE_BYTES / CONFIG_BUFFER_CAPACITY,
     .reclaim_interval_ms = CONFIG_RECLAIM_INTERVAL_MS,
     .caches_lock = PTHREAD_MUTEX_INITIALIZER,
     .waiters = {.lock = PTHREAD_MUTEX_INITIALIZER},
@@ -39,7 +39,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     pool->max_capacity = config->max_capacity;
     pool->max_idle_bytes = config->max_idle_bytes;
     pool->cache_bytes = cache_bytes;
-    pool->cache_slots = slots < CACHE_SLOTS_MAX ? (uint32_t)slots : CACHE_SLOTS_MAX;
+    pool->cache_entries = slots < CACHE_ENTRIES_MAX ? (uint32_t)slots : CACHE_ENTRIES_MAX;
     pool->reclaim_interval_ms = config->reclaim_interval_ms;
     pool->background.wanted =
         (config->flags & BUFFERPOOL_BACKGROUND) != 0 && config->reclaim_interval_ms != BUFFERPOOL_NEVER;
@@ -66,7 +66,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
 bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
 {
     int saved_errno = errno;
-    takeover_init();
+    steal_init();
     bufferpool_config_t resolved;
     int error = config_resolve(config, &resolved);
     bufferpool_t *pool = error == 0 ? aligned_alloc(CACHE_LINE, sizeof(*pool)) : NULL;
@@ -82,7 +82,7 @@ bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
     pool_configure(pool, &resolved);
     bool added = registry_add(pool, resolved.name);
     if (added)
-        pool->heap.table.colour = pool->heap.slabs.colour = (uint32_t)pool->slot;
+        pool->heap.table.colour = pool->heap.slabs.colour = (uint32_t)pool->index;
     registry_unlock();
     if (MODES_BUILT)
         modes_tell();

@@ -8,9 +8,9 @@
  *
  * The word says whose the descriptor is and in which state:
  *
- *     word = tag << STATE_BITS | state        tag = salt | slot | place, from the highest bits to the lowest
+ *     word = tag << STATE_BITS | state        tag = generation | slot | place, from the highest bits to the lowest
  *
- * `slot` is the pool's place in the registry, `salt` differs between pools that used the same slot one after the
+ * `slot` is the pool's place in the registry, `generation` differs between pools that used the same slot one after the
  * other, and `place` is where a thread's table has its cache (tls_cache.h). One load of the word thus leads put to the
  * cache and the pool, and tells a held buffer from any other.
  *
@@ -44,12 +44,12 @@ enum desc_state {
 };
 
 /* With 64 bits, state and place are a byte each: many processors take one out of a word in one instruction. */
-#define STATE_BITS (UINTPTR_MAX > UINT32_MAX ? 8 : 3)
-#define STATE_MASK (((uintptr_t)1 << STATE_BITS) - 1)
-#define PLACE_BITS (UINTPTR_MAX > UINT32_MAX ? 8 : 5)
-#define PLACE_MASK (((uintptr_t)1 << PLACE_BITS) - 1)
-#define SLOT_BITS  16
-#define SLOT_MASK  (((uintptr_t)1 << SLOT_BITS) - 1)
+#define STATE_BITS      (UINTPTR_MAX > UINT32_MAX ? 8 : 3)
+#define STATE_MASK      (((uintptr_t)1 << STATE_BITS) - 1)
+#define TLS_INDEX_BITS  (UINTPTR_MAX > UINT32_MAX ? 8 : 5)
+#define TLS_INDEX_MASK  (((uintptr_t)1 << TLS_INDEX_BITS) - 1)
+#define POOL_INDEX_BITS 16
+#define POOL_INDEX_MASK (((uintptr_t)1 << POOL_INDEX_BITS) - 1)
 
 struct slab;
 
@@ -90,29 +90,29 @@ static inline enum desc_state desc_state(uintptr_t word)
     return (enum desc_state)(word & STATE_MASK);
 }
 
-static inline size_t desc_slot(uintptr_t word)
+static inline size_t desc_pool_index(uintptr_t word)
 {
-    return (size_t)((word >> (STATE_BITS + PLACE_BITS)) & SLOT_MASK);
+    return (size_t)((word >> (STATE_BITS + TLS_INDEX_BITS)) & POOL_INDEX_MASK);
 }
 
 /* The first slots have a place each; the others share the last one, where no table has anything. */
-#define DESC_PLACES ((size_t)PLACE_MASK + 1)
-#define PLACE_NONE  ((size_t)PLACE_MASK)
+#define TLS_INDEXES    ((size_t)TLS_INDEX_MASK + 1)
+#define TLS_INDEX_NONE ((size_t)TLS_INDEX_MASK)
 
-static inline size_t desc_place(size_t slot)
+static inline size_t desc_tls_index(size_t slot)
 {
-    return slot < PLACE_NONE ? slot : PLACE_NONE;
+    return slot < TLS_INDEX_NONE ? slot : TLS_INDEX_NONE;
 }
 
-static inline uintptr_t desc_tag(uint32_t salt, size_t slot)
+static inline uintptr_t desc_tag(uint32_t generation, size_t slot)
 {
-    uintptr_t tag = ((uintptr_t)salt << SLOT_BITS | slot) << PLACE_BITS | desc_place(slot);
+    uintptr_t tag = ((uintptr_t)generation << POOL_INDEX_BITS | slot) << TLS_INDEX_BITS | desc_tls_index(slot);
     return tag << STATE_BITS >> STATE_BITS; /* it is to fit into a word */
 }
 
-static inline size_t desc_place_of(uintptr_t word)
+static inline size_t desc_tls_index_of(uintptr_t word)
 {
-    return (size_t)((word >> STATE_BITS) & PLACE_MASK);
+    return (size_t)((word >> STATE_BITS) & TLS_INDEX_MASK);
 }
 
 static inline uintptr_t desc_word(uintptr_t tag, enum desc_state state)

@@ -20,10 +20,10 @@
 #include "fork.h"
 
 #include "background.h"
+#include "debug/sanitizer.h"
 #include "pool.h"
 #include "registry.h"
-#include "shadow.h"
-#include "takeover.h"
+#include "steal.h"
 #include "tls_cache.h"
 
 #include <pthread.h>
@@ -55,7 +55,7 @@ static void collection_add(bufferpool_t *pool, struct collection *all, struct de
     all->bufs[all->n++] = d;
     all->bytes += d->pub.cap;
     all->extra += d->pub.cap - pool->heap.base;
-    if (all->n == MAGAZINE_MAX || all->n >= (pool->cache_slots + 1) / 2)
+    if (all->n == MAGAZINE_MAX || all->n >= (pool->cache_entries + 1) / 2)
         collection_push(pool, all);
 }
 
@@ -92,7 +92,7 @@ static struct census take_census(bufferpool_t *pool)
 static void mark_cached(struct cache *own, uint32_t mark)
 {
     for (uint32_t i = 0; own != NULL && i < cache_idle(own); i++)
-        store_relaxed(&cache_slots(own)[i]->below, mark);
+        store_relaxed(&cache_entries(own)[i]->below, mark);
 }
 
 /* Fills the depot, whose in_flight counts every pooled buffer at first. */
@@ -168,9 +168,9 @@ static void before_fork(void)
 {
     background_before_fork();
     registry_lock();
-    if (shadow_on())
-        shadow_lock();
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
+    if (sanitizer_on())
+        sanitizer_lock();
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
         pthread_mutex_lock(&pool->caches_lock);
         pthread_mutex_lock(&pool->waiters.lock);
         pthread_mutex_lock(&pool->quarantine.lock);
@@ -180,14 +180,14 @@ static void before_fork(void)
 
 static void unlock_all(void)
 {
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
         pthread_mutex_unlock(&pool->heap.slabs.lock);
         pthread_mutex_unlock(&pool->quarantine.lock);
         pthread_mutex_unlock(&pool->waiters.lock);
         pthread_mutex_unlock(&pool->caches_lock);
     }
-    if (shadow_on())
-        shadow_unlock();
+    if (sanitizer_on())
+        sanitizer_unlock();
     registry_unlock();
 }
 
@@ -201,8 +201,8 @@ static void after_fork_in_child(void)
 {
     tls_cache_forget_others();
     background_after_fork_in_child();
-    takeover_after_fork_in_child();
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
+    steal_after_fork_in_child();
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1))
         pool_repair(pool);
     unlock_all();
 }

@@ -8,8 +8,8 @@
  */
 #include "holders.h"
 
-#include "debug.h"
-#include "modes.h"
+#include "debug/modes.h"
+#include "debug/report.h"
 #include "pool.h"
 #include "registry.h"
 
@@ -21,7 +21,7 @@
 #include <string.h>
 
 struct holder {
-    char pool[POOL_NAME_SHOWN + 1];
+    char pool[REPORT_NAME_MAX + 1];
     uintptr_t by;
     uint64_t since_ns; /* of the oldest */
     uint32_t tid;      /* the same one's */
@@ -161,7 +161,7 @@ static bool add_pool(struct holders *holders, const bufferpool_t *pool)
         return false;
     for (size_t i = first; i < holders->n; i++) {
         holders->all[i].number = i;
-        pool_shown_name(pool, holders->all[i].pool);
+        report_pool_name(pool, holders->all[i].pool);
     }
     return true;
 }
@@ -170,7 +170,7 @@ static bool collect(struct holders *holders)
 {
     bool complete = true;
     registry_lock();
-    for (bufferpool_t *pool = registry_from(0); pool != NULL && complete; pool = registry_from(pool->slot + 1))
+    for (bufferpool_t *pool = registry_from(0); pool != NULL && complete; pool = registry_from(pool->index + 1))
         complete = add_pool(holders, pool);
     registry_unlock();
     if (holders->n > 0)
@@ -181,7 +181,7 @@ static bool collect(struct holders *holders)
 static void print(FILE *to, const struct holder *holder, uint64_t now_ns)
 {
     char place[160], thread[64] = "-", age[32] = "-";
-    records_place(place, sizeof(place), holder->by);
+    records_caller(place, sizeof(place), holder->by);
     if (holder->by != 0) {
         const uint64_t ms = now_ns > holder->since_ns ? (now_ns - holder->since_ns) / 1000000 : 0;
         (void)snprintf(age, sizeof(age), "%" PRIu64 ".%03u", ms / 1000, (unsigned)(ms % 1000));
@@ -241,8 +241,8 @@ void holders_say(void)
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
     char *text = write_table(&n, &length);
     if (text != NULL && n > 0) {
-        debug_say(heading, sizeof(heading) - 1);
-        debug_say(text, length);
+        report_line(heading, sizeof(heading) - 1);
+        report_line(text, length);
     }
     free(text);
     pthread_setcancelstate(cancelable, NULL);

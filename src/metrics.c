@@ -224,7 +224,7 @@ static struct snapshot *copy_all(size_t *n)
 {
     size_t names = 0;
     *n = 0;
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
         names += strlen(pool->name) + 1;
         ++*n;
     }
@@ -234,7 +234,7 @@ static struct snapshot *copy_all(size_t *n)
         return NULL;
     struct snapshot *at = snapshots;
     char *name = (char *)(snapshots + *n);
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
         const bufferpool_stats_t init = BUFFERPOOL_STATS_INIT;
         at->stats = init;
         bufferpool_stats(pool, &at->stats);

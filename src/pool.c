@@ -20,18 +20,18 @@
 #include "pool.h"
 
 #include "background.h"
-#include "block.h"
-#include "debug.h"
+#include "debug/report.h"
+#include "debug/sanitizer.h"
+#include "debug/watch.h"
+#include "heap/block.h"
 #include "pressure.h"
 #include "probes.h"
 #include "reclaim.h"
 #include "registry.h"
-#include "shadow.h"
 #include "stats.h"
+#include "steal.h"
 #include "strikes.h"
-#include "takeover.h"
 #include "tls_cache.h"
-#include "watch.h"
 
 #include <errno.h>
 
@@ -39,7 +39,7 @@
 
 bufferpool_t *pool_of(const struct desc *d, uintptr_t word)
 {
-    bufferpool_t *pool = registry_find(desc_slot(word));
+    bufferpool_t *pool = registry_find(desc_pool_index(word));
     if (pool == NULL || word >> STATE_BITS != pool->tag || !desc_table_has(&pool->heap.table, d))
         return NULL;
     return pool;
@@ -49,7 +49,7 @@ bufferpool_t *pool_of(const struct desc *d, uintptr_t word)
 static void free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char *caller)
 {
     if (!block_intact(&pool->heap, d))
-        misuse(caller, &d->pub, pool, POOL_OVERWRITTEN);
+        report_misuse(caller, &d->pub, pool, REPORT_OVERWRITTEN);
     store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));
     heap_free(&pool->heap, d, defer);
 }
@@ -58,7 +58,7 @@ void pool_free_buffer(bufferpool_t *pool, struct desc *d, bool defer, const char
 {
     enum desc_state state = desc_state(load_relaxed(&d->word));
     if (state != STATE_IDLE && state != STATE_IDLE_GROWN)
-        misuse(caller, &d->pub, pool, "put twice at the same time, or its handle was overwritten");
+        report_misuse(caller, &d->pub, pool, "put twice at the same time, or its handle was overwritten");
     if (modes_have(MODES_WATCH))
         watch_idle(pool, d, caller);
     size_t extra = d->pub.cap - pool->heap.base;
@@ -83,7 +83,7 @@ static __attribute__((noinline)) struct desc *make_watched(bufferpool_t *pool, e
 
 static struct desc *make_buffer(bufferpool_t *pool, enum desc_state state)
 {
-    if (SHADOW_ASAN || modes_have(MODES_SLOW | MODE_FAIL))
+    if (SANITIZER_ASAN || modes_have(MODES_SLOW | MODE_FAIL))
         return make_watched(pool, state);
     struct desc *d = heap_alloc(&pool->heap, state == STATE_BYPASS);
     if (d == NULL)
@@ -177,10 +177,10 @@ static struct cache *cache_for_slow_path(bufferpool_t *pool)
 }
 
 /* Whether the fast path could not find the cache, for want of a place in the thread's table. */
-static bool is_placeless(const bufferpool_t *pool, const struct cache *c)
+static bool has_no_tls_index(const bufferpool_t *pool, const struct cache *c)
 {
     // cppcheck-suppress nullPointerRedundantCheck ; whoever has a cache of the pool has the pool
-    return unlikely(pool->slot >= PLACE_NONE) && !c->shared;
+    return unlikely(pool->index >= TLS_INDEX_NONE) && !c->shared;
 }
 
 /* Whether a cache that has nothing has it for a good reason, and its gate is as it should be. */
@@ -249,7 +249,7 @@ static bufferpool_buf_t *get_by_the_rules(bufferpool_t *pool, enum at_cap at_cap
         return NULL;
     }
     struct desc *d;
-    if (is_placeless(pool, c) && (d = cache_pop_plain(c)) != NULL) {
+    if (has_no_tls_index(pool, c) && (d = cache_pop_plain(c)) != NULL) {
         errno = saved_errno;
         return &d->pub;
     }
@@ -297,7 +297,7 @@ static inline __attribute__((always_inline)) bufferpool_buf_t *get(bufferpool_t 
 {
     if (unlikely(pool == NULL))
         pool = &pool_default;
-    struct cache *c = tls_cache_at(pool->place);
+    struct cache *c = tls_cache_at(pool->tls_index);
     struct desc *d = cache_pop_plain(c);
     return likely(d != NULL) ? &d->pub : get_slow(pool, c, at_cap, caller, SITE);
 }
@@ -317,7 +317,7 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
 {
     static const char caller[] = "bufferpool_get_timed";
     pool = pool_or_default(pool);
-    struct cache *c = tls_cache_at(pool->place);
+    struct cache *c = tls_cache_at(pool->tls_index);
     struct desc *d = cache_pop_plain(c);
     if (likely(d != NULL))
         return &d->pub;
@@ -357,7 +357,7 @@ static void let_go(const bufferpool_t *pool, struct desc *d, uintptr_t word, enu
 {
     if (!atomic_compare_exchange_strong_explicit(&d->word, &word, desc_word(pool->tag, to), memory_order_relaxed,
                                                  memory_order_relaxed))
-        misuse(caller, &d->pub, pool, "put twice at the same time");
+        report_misuse(caller, &d->pub, pool, "put twice at the same time");
 }
 
 static __attribute__((noinline)) void let_go_watched(bufferpool_t *pool, struct desc *d, uintptr_t word,
@@ -367,13 +367,13 @@ static __attribute__((noinline)) void let_go_watched(bufferpool_t *pool, struct 
         watch_put(pool, d, to != STATE_FREE, caller, site);
     if (pool->heap.wipe)
         heap_wipe(d->pub.data, d->pub.cap);
-    const bool told = shadow_on();
+    const bool told = sanitizer_on();
     if (told)
-        shadow_lock();
+        sanitizer_lock();
     let_go(pool, d, word, to, caller);
     if (told) {
         block_hide(&pool->heap, d);
-        shadow_unlock();
+        sanitizer_unlock();
     }
 }
 
@@ -395,9 +395,9 @@ static void claim(bufferpool_t *pool, struct desc *d, uintptr_t word, const char
     case STATE_FREE:
     case STATE_IDLE:
     case STATE_IDLE_GROWN:
-        misuse(caller, &d->pub, pool, "put twice");
+        report_misuse(caller, &d->pub, pool, "put twice");
     default:
-        misuse(caller, &d->pub, pool, "handed out twice, after it was put twice at the same time");
+        report_misuse(caller, &d->pub, pool, "handed out twice, after it was put twice at the same time");
     }
     if (steps_are_watched()) {
         let_go_watched(pool, d, word, to, caller, site);
@@ -430,7 +430,7 @@ static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
         return false;
     store_relaxed(&pool->idle_tight, true);
     pthread_mutex_lock(&pool->caches_lock);
-    (void)takeover_caches(pool, TAKEOVER_BUDGETS, true);
+    (void)steal_caches(pool, STEAL_BUDGETS, true);
     pthread_mutex_unlock(&pool->caches_lock);
     return true;
 }
@@ -498,7 +498,7 @@ static __attribute__((noinline)) void put_slow(bufferpool_buf_t *buf, struct cac
                                                uintptr_t site)
 {
     if (unlikely(!desc_aligned(buf)))
-        misuse_unknown(caller, buf);
+        report_foreign(caller, buf);
     struct desc *d = desc_of(buf);
     uintptr_t word = load_relaxed(&d->word);
     if (likely(make_room(c, d, word, caller)) || put_bypass(d, c, word, caller, site))
@@ -506,9 +506,9 @@ static __attribute__((noinline)) void put_slow(bufferpool_buf_t *buf, struct cac
     int saved_errno = errno;
     bufferpool_t *pool = pool_of(d, word);
     if (pool == NULL)
-        misuse_unknown(caller, d);
+        report_foreign(caller, d);
     c = cache_for_slow_path(pool); /* is there: fork's handlers are, since somebody got the buffer */
-    if (is_placeless(pool, c) && cache_push_plain(c, d, word)) {
+    if (has_no_tls_index(pool, c) && cache_push_plain(c, d, word)) {
         errno = saved_errno;
         return;
     }
@@ -530,7 +530,7 @@ static inline __attribute__((always_inline)) void put(bufferpool_buf_t *buf, con
     } else {
         struct desc *d = desc_of(buf);
         uintptr_t word = load_relaxed(&d->word);
-        struct cache *c = tls_cache_at(desc_place_of(word));
+        struct cache *c = tls_cache_at(desc_tls_index_of(word));
         if (unlikely(!cache_push_plain(c, d, word)))
             put_slow(buf, c, caller, SITE);
     }

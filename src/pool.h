@@ -6,10 +6,10 @@
 #define BUFFERPOOL_POOL_H
 
 #include "cache.h"
+#include "debug/quarantine.h"
+#include "debug/records.h"
 #include "depot.h"
-#include "heap.h"
-#include "quarantine.h"
-#include "records.h"
+#include "heap/heap.h"
 #include "wait.h"
 
 /* What others than the holder of a lock read of these is relaxed: hints, and numbers that read-modify-writes keep
@@ -40,14 +40,14 @@ struct reclaim {
 
 struct bufferpool {
     /* read-only after creation */
-    size_t slot;
-    size_t place; /* desc_place(slot) */
+    size_t index;     /* in the registry */
+    size_t tls_index; /* desc_tls_index(index) */
     uintptr_t tag;
     char *name;
     size_t max_capacity;
-    size_t max_idle_bytes; /* 0: no limit */
-    size_t cache_bytes;    /* thread_cache_bytes, at least buffer_capacity */
-    uint32_t cache_slots;  /* of each cache's array */
+    size_t max_idle_bytes;  /* 0: no limit */
+    size_t cache_bytes;     /* thread_cache_bytes, at least buffer_capacity */
+    uint32_t cache_entries; /* of each cache's array */
     uint32_t reclaim_interval_ms;
     /* written rarely */
     _Atomic(size_t) max_live;
@@ -89,7 +89,7 @@ static inline uintptr_t pool_live_word(const bufferpool_t *pool)
  * overwritten one. Any thread. */
 bufferpool_t *pool_of(const struct desc *d, uintptr_t word);
 
-#define POOL_OVERWRITTEN "the bytes in front of data were overwritten" /* for misuse() */
+#define REPORT_OVERWRITTEN "the bytes in front of data were overwritten" /* for report_misuse() */
 
 /* Frees a pooled buffer that no caller holds and no cache counts: state, block, descriptor; its place in the counts the
  * caller gives up afterwards. `caller` for the report if its block was overwritten. With `defer` memory may stay

@@ -7,7 +7,7 @@
  *      +-------------- callers have at most 3/4 of the cap, and DWELL pops went by -------------------+
  *
  * The state moves under caches_lock. `pressure` in the depot's counts says ON: no thread cache holds anything (but see
- * takeover.c for what is without membarrier). That is so from when it is set until it is cleared, since a gate opens
+ * steal.c for what is without membarrier). That is so from when it is set until it is cleared, since a gate opens
  * under the lock too, and only in state OFF.
  *
  * ENTERING lasts where an owner was preempted inside of its cache: the get that could not wait any longer bypasses, the
@@ -24,7 +24,7 @@
 #include "pressure.h"
 
 #include "pool.h"
-#include "takeover.h"
+#include "steal.h"
 #include "wait.h"
 
 #include <sched.h>
@@ -43,8 +43,8 @@ static bool enter(bufferpool_t *pool, uint32_t dwell)
         store_relaxed(&pool->pressure.since, depot_pops(&pool->depot) + dwell - DWELL);
     }
     if (state != PRESSURE_ON) {
-        struct takeover taken = takeover_caches(pool, TAKEOVER_ALL, state == PRESSURE_OFF);
-        if (taken.complete || !takeover_possible()) {
+        struct stolen taken = steal_caches(pool, STEAL_ALL, state == PRESSURE_OFF);
+        if (taken.complete || !steal_possible()) {
             store_relaxed(&pool->pressure.state, PRESSURE_ON);
             depot_begin_pressure(&pool->depot);
         }

@@ -22,12 +22,12 @@
 #include "reclaim.h"
 
 #include "clock.h"
-#include "modes.h"
+#include "debug/modes.h"
 #include "pool.h"
 #include "pressure.h"
 #include "probes.h"
 #include "registry.h"
-#include "takeover.h"
+#include "steal.h"
 #include "tls_cache.h"
 
 #include <errno.h>
@@ -103,7 +103,7 @@ static void end_period(bufferpool_t *pool)
 {
     uint32_t low = load_relaxed(&pool->depot.low);
     pthread_mutex_lock(&pool->caches_lock);
-    struct takeover taken = takeover_caches(pool, TAKEOVER_UNUSED, false);
+    struct stolen taken = steal_caches(pool, STEAL_UNUSED, false);
     pthread_mutex_unlock(&pool->caches_lock);
     store_relaxed(&pool->reclaim.due, low + taken.buffers);
     store_relaxed(&pool->idle_tight, false);
@@ -215,7 +215,7 @@ size_t bufferpool_trim(bufferpool_t *pool)
     pool = pool_or_default(pool);
     size_t bytes = modes_have(MODE_QUARANTINE) ? quarantine_release(pool, "bufferpool_trim") : 0;
     pthread_mutex_lock(&pool->caches_lock);
-    (void)takeover_caches(pool, TAKEOVER_ALL, true);
+    (void)steal_caches(pool, STEAL_ALL, true);
     pthread_mutex_unlock(&pool->caches_lock);
     bytes += free_buffers(pool, depot_idle(depot_counts(&pool->depot)), true, "bufferpool_trim");
     store_relaxed(&pool->reclaim.due, 0); /* that is among it */
@@ -231,8 +231,8 @@ void bufferpool_thread_flush(void)
 {
     int saved_errno = errno;
     registry_lock();
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
-        struct cache *c = tls_cache_find(pool->slot);
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
+        struct cache *c = tls_cache_find(pool->index);
         if (c->pool != NULL)
             pressure_flush(pool, c);
     }

@@ -17,16 +17,16 @@
 
 #define CHUNK_BITS 8
 #define CHUNK_SIZE ((size_t)1 << CHUNK_BITS)
-#define CHUNKS     ((SLOT_MASK + 1) >> CHUNK_BITS)
+#define CHUNKS     ((POOL_INDEX_MASK + 1) >> CHUNK_BITS)
 
 typedef _Atomic(bufferpool_t *) entry;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static entry first_chunk[CHUNK_SIZE] = {[REGISTRY_DEFAULT_SLOT] = &pool_default};
+static entry first_chunk[CHUNK_SIZE] = {[REGISTRY_DEFAULT_INDEX] = &pool_default};
 static _Atomic(entry *) chunks[CHUNKS] = {first_chunk};
 static size_t end = 1;         /* slots beyond were never used */
 static unsigned next_name = 1; /* of "pool-N" */
-static uint32_t next_salt = 1;
+static uint32_t next_generation = 1;
 
 void registry_lock(void)
 {
@@ -63,7 +63,7 @@ bufferpool_t *registry_from(size_t slot)
 static entry *free_entry(size_t *slot)
 {
     /* the last slot is left out: no word has it, so a closed gate matches none */
-    for (*slot = 0; *slot < SLOT_MASK; ++*slot) {
+    for (*slot = 0; *slot < POOL_INDEX_MASK; ++*slot) {
         entry *e = entry_of(*slot);
         if (e == NULL) {
             e = calloc(CHUNK_SIZE, sizeof(*e));
@@ -79,7 +79,7 @@ static entry *free_entry(size_t *slot)
 
 static bool name_taken(const char *name)
 {
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1))
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1))
         if (strcmp(pool->name, name) == 0)
             return true;
     return false;
@@ -112,10 +112,10 @@ bool registry_add(bufferpool_t *pool, const char *name)
     pool->name = unique_name(name);
     if (pool->name == NULL)
         return false;
-    pool->slot = slot;
-    pool->place = desc_place(slot);
-    /* an odd multiplier: consecutive salts look nothing alike, and none repeats before all were used */
-    pool->tag = desc_tag(next_salt++ * (uint32_t)0x9e3779b1u, slot);
+    pool->index = slot;
+    pool->tls_index = desc_tls_index(slot);
+    /* an odd multiplier: consecutive generations look nothing alike, and none repeats before all were used */
+    pool->tag = desc_tag(next_generation++ * (uint32_t)0x9e3779b1u, slot);
     if (slot >= end)
         end = slot + 1;
     store_release(e, pool); /* with the acquire in registry_find */
@@ -124,5 +124,5 @@ bool registry_add(bufferpool_t *pool, const char *name)
 
 void registry_remove(bufferpool_t *pool)
 {
-    store_relaxed(entry_of(pool->slot), NULL);
+    store_relaxed(entry_of(pool->index), NULL);
 }

@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 /* The default pool's slot and tag, and its place there from the start. */
-#define REGISTRY_DEFAULT_SLOT 0u
-#define REGISTRY_DEFAULT_TAG  ((uintptr_t)0xb0u << (SLOT_BITS + PLACE_BITS)) /* desc_tag(0xb0, 0) */
+#define REGISTRY_DEFAULT_INDEX 0u
+#define REGISTRY_DEFAULT_TAG   ((uintptr_t)0xb0u << (POOL_INDEX_BITS + TLS_INDEX_BITS)) /* desc_tag(0xb0, 0) */
 _Static_assert(REGISTRY_DEFAULT_TAG << STATE_BITS >> STATE_BITS == REGISTRY_DEFAULT_TAG, "it is to fit into a word");
 
 /* The lock: taken to create and destroy pools, to give a thread a cache, to flush a thread's caches, when a thread

@@ -7,10 +7,10 @@
  */
 #include "strikes.h"
 
-#include "block.h"
-#include "debug.h"
+#include "debug/report.h"
+#include "debug/watch.h"
+#include "heap/block.h"
 #include "pool.h"
-#include "watch.h"
 
 #define STRIKES 5u
 
@@ -39,7 +39,7 @@ void strikes_judge(bufferpool_t *pool, struct cache *c, struct desc *d, const ch
     if (fit >= cap)
         return;
     if (!block_intact(&pool->heap, d))
-        misuse(caller, &d->pub, pool, POOL_OVERWRITTEN);
+        report_misuse(caller, &d->pub, pool, REPORT_OVERWRITTEN);
     if (modes_have(MODES_WATCH))
         watch_resize(pool, d, caller);
     const bool shrunk = heap_shrink(&pool->heap, d, fit);

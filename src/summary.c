@@ -4,8 +4,8 @@
  */
 #include "summary.h"
 
-#include "debug.h"
-#include "modes.h"
+#include "debug/modes.h"
+#include "debug/report.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ static const char template[] =
     "libbufferpool:   idle  % of % bytes: threads %, depot %\n"
     "libbufferpool:         cap ?, peak in flight %, grows %, shrinks %, reclaimed bytes %, stolen %\n";
 
-_Static_assert(sizeof(template) + (POOL_NAME_SHOWN + 64) + 25 * sizeof("18446744073709551615") <= SUMMARY_MAX,
+_Static_assert(sizeof(template) + (REPORT_NAME_MAX + 64) + 25 * sizeof("18446744073709551615") <= SUMMARY_MAX,
                "it fits");
 
 size_t summary_write(const bufferpool_t *pool, const char *when, char text[SUMMARY_MAX])
@@ -38,8 +38,8 @@ size_t summary_write(const bufferpool_t *pool, const char *when, char text[SUMMA
         s.max_live, s.peak_in_flight, s.grows, s.shrinks, s.reclaimed_bytes, s.stolen,
     };
     /* clang-format on */
-    char name[POOL_NAME_SHOWN + 1];
-    pool_shown_name(pool, name);
+    char name[REPORT_NAME_MAX + 1];
+    report_pool_name(pool, name);
     char *to = text + snprintf(text, SUMMARY_MAX, "libbufferpool: pool %s, %.16s\n", name, when);
     const uint64_t *number = numbers;
     for (const char *from = template; *from != '\0'; from++) {

@@ -11,11 +11,11 @@
 #include "tls_cache.h"
 
 #include "background.h"
+#include "debug/watch.h"
 #include "fork.h"
 #include "pool.h"
 #include "registry.h"
-#include "takeover.h"
-#include "watch.h"
+#include "steal.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -24,10 +24,10 @@
 #define FOUR(x) x, x, x, x
 #if UINTPTR_MAX > UINT32_MAX
 #define EMPTY_TABLE(none) FOUR(FOUR(FOUR(FOUR(none))))
-_Static_assert(DESC_PLACES == 256, "an empty table has that many places");
+_Static_assert(TLS_INDEXES == 256, "an empty table has that many places");
 #else
 #define EMPTY_TABLE(none) FOUR(FOUR(none)), FOUR(FOUR(none))
-_Static_assert(DESC_PLACES == 32, "an empty table has that many places");
+_Static_assert(TLS_INDEXES == 32, "an empty table has that many places");
 #endif
 
 #define NO_CACHE                                                                                                       \
@@ -75,8 +75,8 @@ static void thread_end(void *value)
 {
     struct thread *thread = value;
     registry_lock();
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->slot + 1)) {
-        struct cache *c = tls_cache_find(pool->slot);
+    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
+        struct cache *c = tls_cache_find(pool->index);
         if (c->pool != NULL)
             cache_disown(pool, c);
     }
@@ -103,7 +103,7 @@ __attribute__((destructor)) static void library_end(void)
 
 static struct cache *cache_make(bufferpool_t *pool)
 {
-    struct cache *c = aligned_alloc(CACHE_LINE, cache_size(pool->cache_slots));
+    struct cache *c = aligned_alloc(CACHE_LINE, cache_size(pool->cache_entries));
     if (c == NULL)
         return NULL;
     memset(c, 0, sizeof(*c));
@@ -160,7 +160,7 @@ static struct thread *thread_own(void)
         return NULL;
     }
     thread->none = (struct cache)NO_CACHE;
-    clear(thread, thread->table, DESC_PLACES);
+    clear(thread, thread->table, TLS_INDEXES);
     thread->more = NULL;
     thread->more_size = 0;
     thread->link = &threads;
@@ -181,8 +181,8 @@ static tls_entry *entry_make(size_t slot)
     tls_entry *entry = tls_entry_of(thread, slot);
     if (entry != NULL)
         return entry;
-    size_t size = DESC_PLACES;
-    while (size <= slot - PLACE_NONE)
+    size_t size = TLS_INDEXES;
+    while (size <= slot - TLS_INDEX_NONE)
         size *= 2;
     tls_entry *more = realloc(thread->more, size * sizeof(*more)); /* others look at it under the lock only */
     if (more == NULL)
@@ -195,24 +195,24 @@ static tls_entry *entry_make(size_t slot)
 
 struct cache *tls_cache_own_or_shared(bufferpool_t *pool)
 {
-    struct cache *c = tls_cache_find(pool->slot);
+    struct cache *c = tls_cache_find(pool->index);
     return c->pool != NULL ? c : &pool->shared;
 }
 
 struct cache *tls_cache_own(bufferpool_t *pool)
 {
-    struct cache *c = tls_cache_find(pool->slot);
+    struct cache *c = tls_cache_find(pool->index);
     if (c->pool != NULL)
         return c;
     if (tls_self == &gone_thread)
         return &pool->shared;
 
-    takeover_init();
+    steal_init();
     registry_lock();
     if (MODES_BUILT)
         watch_init();
     bool ready = fork_handlers_install();
-    tls_entry *entry = ready ? entry_make(pool->slot) : NULL;
+    tls_entry *entry = ready ? entry_make(pool->index) : NULL;
     c = entry != NULL ? cache_acquire(pool) : NULL;
     if (c != NULL)
         store_relaxed(entry, c);
@@ -229,7 +229,7 @@ struct cache *tls_cache_own(bufferpool_t *pool)
 void tls_cache_forget(const bufferpool_t *pool)
 {
     for (struct thread *thread = threads; thread != NULL; thread = thread->next) {
-        tls_entry *entry = tls_entry_of(thread, pool->slot);
+        tls_entry *entry = tls_entry_of(thread, pool->index);
         if (entry != NULL)
             store_relaxed(entry, &thread->none);
     }
@@ -260,7 +260,7 @@ void tls_cache_forget_others(void)
 
 struct cache *tls_cache_adopt(bufferpool_t *pool)
 {
-    struct cache *own = tls_cache_find(pool->slot);
+    struct cache *own = tls_cache_find(pool->index);
     if (own->pool == NULL)
         own = NULL;
     pool->unowned_caches = NULL;

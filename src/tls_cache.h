@@ -26,8 +26,8 @@
 typedef _Atomic(struct cache *) tls_entry; /* the thread's `none` where it has none */
 
 struct thread {
-    tls_entry table[DESC_PLACES]; /* by place; the last is always empty */
-    tls_entry *more;              /* by slot, from PLACE_NONE on */
+    tls_entry table[TLS_INDEXES]; /* by place; the last is always empty */
+    tls_entry *more;              /* by slot, from TLS_INDEX_NONE on */
     size_t more_size;             /* its entries */
     struct thread *next;
     struct thread **link; /* what points to it in the list of threads */
@@ -54,9 +54,9 @@ static inline struct cache *tls_cache_at(size_t place)
 /* Where the thread has the slot's cache; NULL: its tables are too small for that. */
 static inline tls_entry *tls_entry_of(struct thread *thread, size_t slot)
 {
-    if (slot < PLACE_NONE)
+    if (slot < TLS_INDEX_NONE)
         return &thread->table[slot];
-    return slot - PLACE_NONE < thread->more_size ? &thread->more[slot - PLACE_NONE] : NULL;
+    return slot - TLS_INDEX_NONE < thread->more_size ? &thread->more[slot - TLS_INDEX_NONE] : NULL;
 }
 
 /* The calling thread's cache, or its `none`, which has no pool. */

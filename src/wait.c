@@ -14,7 +14,7 @@
 #include "wait.h"
 
 #include "clock.h"
-#include "modes.h"
+#include "debug/modes.h"
 #include "pool.h"
 #include "pressure.h"
 

@@ -143,7 +143,7 @@ static void idle_memory_goes_back_although_no_call_comes(void **state)
     test_crew_t *crew = start_threads(3, use_and_stay, args); /* with something in the caches of threads that sleep */
     pthread_barrier_wait(&barrier);
     use(pool, 40);
-    const bool gone = !test_can_take_over() || comes(atomic_load(&blocks.count) == 0);
+    const bool gone = !test_can_steal() || comes(atomic_load(&blocks.count) == 0);
     pthread_barrier_wait(&barrier);
     join_threads(crew);
     assert_true(gone);
@@ -153,7 +153,7 @@ static void idle_memory_goes_back_although_no_call_comes(void **state)
     assert_int_equal(stats.reclaimed_bytes, CAPACITY * (stats.gets_fresh - idle_of(&stats)));
 
     use(pool, 40); /* again and again */
-    if (test_can_take_over())
+    if (test_can_steal())
         until(atomic_load(&blocks.count) == 0);
     destroy_empty(pool, &blocks);
     until_no_worker();

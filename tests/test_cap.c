@@ -219,7 +219,7 @@ static void no_bypass_while_threads_want_no_more_than_the_cap(void **state)
     assert_int_equal(bufferpool_get_bulk(pool, bufs, CACHED), 0);
     bufferpool_put_bulk(bufs, CACHED); /* lie in the cache of this thread, which only waits now */
     run_threads(N, hammer_get, &load);
-    if (test_can_take_over())
+    if (test_can_steal())
         assert_int_equal(stats_of(pool).gets_bypass, 0);
     check_laws(pool, &blocks, 0);
     destroy_empty(pool, &blocks);

@@ -61,10 +61,10 @@ static void reach_the_cap(void)
     check_accounts(pool);
 }
 
-#define needs_takeover()                                                                                               \
+#define needs_stealing()                                                                                               \
     do {                                                                                                               \
         (void)state;                                                                                                   \
-        if (!test_can_take_over())                                                                                     \
+        if (!test_can_steal())                                                                                         \
             skip();                                                                                                    \
     } while (0)
 
@@ -107,7 +107,7 @@ static void bypass_buffers_are_counted_one_by_one(void **state)
 {
     static const unsigned flags[] = {0, BUFFERPOOL_ZERO};
     static bufferpool_buf_t *passed[HANDS][BEYOND];
-    needs_takeover();
+    needs_stealing();
     for (size_t f = 0; f < 2; f++) {
         begin(flags[f]);
         reach_the_cap();
@@ -177,7 +177,7 @@ static void hands_get_and_put_beyond(void *arg, unsigned index)
 static void none_of_many_at_once_is_missed(void **state)
 {
     atomic_size_t gets = 0;
-    needs_takeover();
+    needs_stealing();
     begin(0);
     reach_the_cap();
     const bufferpool_stats_t then = stats_of(pool);
@@ -201,7 +201,7 @@ static void put_it(void *arg, unsigned index)
 /* By a thread without a cache, and with one whose gate is open. */
 static void any_thread_may_put_a_bypass_buffer(void **state)
 {
-    needs_takeover();
+    needs_stealing();
     begin(0);
     reach_the_cap();
     bufferpool_buf_t *beyond[3];
@@ -246,7 +246,7 @@ static void put_a_copy_of_a_bypass_buffer(void *arg)
 
 static void misuse_of_a_bypass_buffer_is_caught(void **state)
 {
-    needs_takeover();
+    needs_stealing();
     begin(0);
     reach_the_cap();
     expect_abort(put_a_bypass_buffer_twice, NULL, "bufferpool_put", "put twice", NULL);
@@ -305,7 +305,7 @@ static int use_it_in_the_child(void *arg)
 static void live_is_exact_whoever_moved_what_past_closed_gates(void **state)
 {
     size_t held = CAP - 2;
-    needs_takeover();
+    needs_stealing();
     begin(0);
     test_blocks_before_fork();
     reach_the_cap();
@@ -348,7 +348,7 @@ static void live_is_exact_whoever_moved_what_past_closed_gates(void **state)
 static void a_get_opens_the_gate_once_pressure_has_ended(void **state)
 {
     enum { N = 4 };
-    needs_takeover();
+    needs_stealing();
     begin(0);
     reach_the_cap();
     bufferpool_set_max_live(pool, 0);
@@ -373,7 +373,7 @@ static void a_get_opens_the_gate_once_pressure_has_ended(void **state)
 /* Of the shut caches none is asked, none is opened, and nobody takes anything over. */
 static void a_get_takes_from_the_depot(void **state)
 {
-    needs_takeover();
+    needs_stealing();
     begin(0);
     reach_the_cap();
     const bufferpool_stats_t then = stats_of(pool);

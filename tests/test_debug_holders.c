@@ -6,7 +6,7 @@
  */
 #include "support/laws.h"
 
-#include "records.h"
+#include "debug/records.h"
 
 #include <poll.h>
 
@@ -472,9 +472,9 @@ static void an_address_in_no_file_is_shown_as_it_is(void **state)
 {
     char text[32];
     (void)state;
-    records_place(text, sizeof text, 0x1f);
+    records_caller(text, sizeof text, 0x1f);
     assert_string_equal(text, "0x1e");
-    records_place(text, 4, 0x1f00);
+    records_caller(text, 4, 0x1f00);
     assert_string_equal(text, "0x1");
 }
 

@@ -82,12 +82,12 @@ static void strangers_are_told_apart(void **state)
 static void a_word_keeps_slot_and_state(void **state)
 {
     (void)state;
-    const size_t slots[] = {0, 1, PLACE_NONE - 1, PLACE_NONE, DESC_PLACES, 2 * DESC_PLACES + 5, 0xabcd};
+    const size_t slots[] = {0, 1, TLS_INDEX_NONE - 1, TLS_INDEX_NONE, TLS_INDEXES, 2 * TLS_INDEXES + 5, 0xabcd};
     for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
         const uintptr_t of_slot = desc_word(desc_tag(0x1234, slots[i]), STATE_LIVE);
-        assert_int_equal(desc_slot(of_slot), slots[i]);
-        assert_int_equal(desc_place_of(of_slot), desc_place(slots[i]));
-        assert_int_equal(desc_place(slots[i]), slots[i] < PLACE_NONE ? slots[i] : PLACE_NONE);
+        assert_int_equal(desc_pool_index(of_slot), slots[i]);
+        assert_int_equal(desc_tls_index_of(of_slot), desc_tls_index(slots[i]));
+        assert_int_equal(desc_tls_index(slots[i]), slots[i] < TLS_INDEX_NONE ? slots[i] : TLS_INDEX_NONE);
     }
     uintptr_t word = desc_word(desc_tag(0x1234, 0xabcd), STATE_LIVE_GROWN);
     assert_int_equal(desc_state(word), STATE_LIVE_GROWN);

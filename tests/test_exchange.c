@@ -91,7 +91,7 @@ static void put_all(size_t n, bool from_the_first)
         assert_int_equal(errno, 4711);
         const bufferpool_stats_t stats = stats_of(pool);
         assert_int_equal(idle_of(&stats), i + 1);
-        assert_in_range(stats.idle_thread, 1, pool->cache_slots);
+        assert_in_range(stats.idle_thread, 1, pool->cache_entries);
     }
     check_accounts(pool);
 }
@@ -102,7 +102,7 @@ static void nothing_is_lost_or_had_twice(void **state)
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         const size_t n = 3 * sizes[s] + 5;
         begin(sizes[s], 0, 0);
-        assert_int_equal(pool->cache_slots, sizes[s]);
+        assert_int_equal(pool->cache_entries, sizes[s]);
         for (uint64_t round = 0; round < 5; round++) {
             get_all(n, round);
             const bufferpool_stats_t stats = stats_of(pool);
@@ -397,7 +397,7 @@ static void after_a_refill_an_overflow_keeps_a_half(void **state)
     for (int grown = 0; grown < 2; grown++) {
         begin(CACHED, 0, 0);
         one_magazine(2, grown ? 2 * CAPACITY : 0);
-        struct cache *c = tls_cache_find(pool->slot);
+        struct cache *c = tls_cache_find(pool->index);
         c->overflowed = true;
         bufs[0] = bufferpool_get(pool);
         assert_int_equal(stats_of(pool).gets_depot, 1);
@@ -412,7 +412,7 @@ static void behind_a_closed_gate_the_rest_stays_in_the_depot(void **state)
 {
     (void)state;
     enum { N = 7 };
-    if (!test_can_take_over())
+    if (!test_can_steal())
         skip();
     for (int limited = 0; limited < 2; limited++) {
         for (size_t times = 1; times <= 4; times++) {
@@ -474,7 +474,7 @@ static void an_exchange_serves_who_came_to_wait_meanwhile(void **state)
 {
     (void)state;
     enum { N = 4 };
-    if (!test_can_take_over())
+    if (!test_can_steal())
         skip();
     int step = 0;
     for (bool reached = true; reached; step++) {
@@ -585,7 +585,7 @@ static void fork_at_each_step(bool puts, bool beyond)
 static void a_child_counts_what_another_thread_was_about_to(void **state)
 {
     (void)state;
-    if (!test_can_take_over())
+    if (!test_can_steal())
         skip();
     test_blocks_before_fork();
     sem_init(&stands, 0, 0);
@@ -633,7 +633,7 @@ static void put_it_within_a_put(void *step)
 static void two_puts_of_a_bypass_buffer_at_once_are_caught(void **state)
 {
     (void)state;
-    if (!test_can_take_over())
+    if (!test_can_steal())
         skip();
     begin(8, 1, 0);
     bufs[0] = bufferpool_get(pool);

@@ -129,7 +129,7 @@ static void set_the_scene(const struct call *call, int side)
     bufferpool_thread_flush();
     while (holds > 2)
         bufferpool_put(held[--holds]);
-    cache = tls_cache_find(pool->slot);
+    cache = tls_cache_find(pool->index);
     for (int i = 0; i < side; i++) { /* changes of `moved` alone */
         if (call->idle > 0) {
             bufferpool_buf_t *buf = bufferpool_get(pool);
@@ -259,7 +259,7 @@ static void own_or_read(void *arg, unsigned index)
     struct race *race = arg;
     if (index == 0) {
         bufferpool_put(bufferpool_get(pool));
-        struct cache *mine = tls_cache_find(pool->slot);
+        struct cache *mine = tls_cache_find(pool->index);
         atomic_store(&race->cache, mine);
         for (size_t turn = 0; turn < race->turns; turn++) {
             for (size_t i = 0; i < turn % 8; i++)
@@ -313,7 +313,7 @@ static struct worker workers[WORKERS];
 /* Whether the next get is served by the calling thread's cache. */
 static bool would_serve(void)
 {
-    const struct cache *c = tls_cache_find(pool->slot);
+    const struct cache *c = tls_cache_find(pool->index);
     return c->pool != NULL && cache_is_open(c) && cache_idle(c) > 0;
 }
 

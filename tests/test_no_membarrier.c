@@ -9,7 +9,7 @@
  */
 #include "support/hands.h"
 
-#include "takeover.h"
+#include "steal.h"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -74,7 +74,7 @@ static void use_it_while_it_is_there(void)
     make_pool(0);
     hands_begin(hands, pool);
     hands_fill(hands, CAP, 0);
-    check(!test_can_take_over() || bufferpool_trim(pool) == (size_t)CAP * CAPACITY);
+    check(!test_can_steal() || bufferpool_trim(pool) == (size_t)CAP * CAPACITY);
     for (unsigned i = 0; i < HANDS; i++)
         hand_end(&hands[i]);
     check(bufferpool_destroy(pool) == 0);
@@ -137,7 +137,7 @@ static int trim_child(void *arg)
     hands[0].want = 1;
     for (unsigned i = 0; i < 3; i++)
         check(bufferpool_trim(pool) == 0);
-    check(!takeover_possible());
+    check(!steal_possible());
     check(stats_of(pool).stolen == 0 && stats_of(pool).idle_thread == CAP);
     check_state(0);
     bufferpool_buf_t *buf = NULL;
@@ -313,7 +313,7 @@ static void hand_refused(struct hand *hand)
     (void)hand;
     if (!refuse(&refusal_of_one))
         end_child(CANNOT);
-    check(bufferpool_trim(pool) == 0 || !takeover_possible()); /* finds out in the middle of it */
+    check(bufferpool_trim(pool) == 0 || !steal_possible()); /* finds out in the middle of it */
 }
 
 static int one_thread_child(void *arg)
@@ -322,10 +322,10 @@ static int one_thread_child(void *arg)
     make_pool(0);
     hands_begin(hands, pool);
     hands_fill(hands, CAP, 0);
-    if (!takeover_possible())
+    if (!steal_possible())
         return CANNOT;
     hand_do(&hands[3], hand_refused);
-    check(!takeover_possible());
+    check(!steal_possible());
     check(stats_of(pool).idle_thread == CAP - EACH); /* its own it could free */
     check(bufferpool_trim(pool) == 0);               /* from now on that is so for all: */
     check_state(0);

@@ -771,14 +771,14 @@ static void every_call(const struct kind *kind, struct tally tallies[CALLS])
     }
 }
 
-/* All that is before the places of every thread's table are for: tests/test_places.c. */
+/* All that is before the places of every thread's table are for: tests/test_tls_index.c. */
 static void with_all_places_taken(const struct kind *kind, struct tally tallies[CALLS])
 {
-    static bufferpool_t *pools[DESC_PLACES];
-    for (size_t i = 0; i < DESC_PLACES; i++)
+    static bufferpool_t *pools[TLS_INDEXES];
+    for (size_t i = 0; i < TLS_INDEXES; i++)
         assert_non_null(pools[i] = bufferpool_create(NULL));
     every_call(kind, tallies);
-    for (size_t i = 0; i < DESC_PLACES; i++)
+    for (size_t i = 0; i < TLS_INDEXES; i++)
         assert_int_equal(bufferpool_destroy(pools[i]), 0);
 }
 

@@ -9,7 +9,7 @@
  */
 #include "support/hands.h"
 
-#include "takeover.h"
+#include "steal.h"
 
 #include <sched.h>
 #include <sys/syscall.h>
@@ -106,10 +106,10 @@ static void pressure_ends(void)
     assert_int_equal(stats_of(pool).gets_thread, before + 100);
 }
 
-#define needs_takeover()                                                                                               \
+#define needs_stealing()                                                                                               \
     do {                                                                                                               \
         (void)state;                                                                                                   \
-        if (!test_can_take_over())                                                                                     \
+        if (!test_can_steal())                                                                                         \
             skip();                                                                                                    \
     } while (0)
 
@@ -149,10 +149,10 @@ static void get_far_too_many(void *arg, unsigned index)
     }
 }
 
-static void while_callers_have_the_cap_there_is_one_takeover_and_every_get_bypasses(void **state)
+static void while_callers_have_the_cap_there_is_one_steal_and_every_get_bypasses(void **state)
 {
     static struct hand hands[HANDS];
-    needs_takeover();
+    needs_stealing();
     struct overload load = {.turns = test_scale(2000, 50)};
     pool_begin(CAP, 0);
     hands_begin(hands, pool);
@@ -172,7 +172,7 @@ static void while_callers_have_the_cap_there_is_one_takeover_and_every_get_bypas
 
 static void ten_times_the_cap_for_long_takes_over_once_in_many_gets(void **state)
 {
-    needs_takeover();
+    needs_stealing();
     struct overload load = {.turns = test_scale(2000, 50), .together = true};
     assert_int_equal(pthread_barrier_init(&load.all_hold, NULL, THREADS), 0);
     pool_begin(CAP, 0);
@@ -212,7 +212,7 @@ static void put_is_found(struct hand *hand)
 static void no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called(void **state)
 {
     struct hand old, fresh, gone;
-    needs_takeover();
+    needs_stealing();
     pool_begin(CAP, (size_t)CAP * CAPACITY);
     hand_begin(&gone, pool, 3);
     hand_begin(&old, pool, 0);
@@ -241,7 +241,7 @@ static void no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called(void
     hand_do(&old, hand_flush);
     put_is_found(&old);
     pthread_mutex_lock(&pool->caches_lock);
-    (void)takeover_caches(pool, TAKEOVER_BUDGETS, true);
+    (void)steal_caches(pool, STEAL_BUDGETS, true);
     pthread_mutex_unlock(&pool->caches_lock);
     put_is_found(&old);
     put_is_found(&fresh);
@@ -264,7 +264,7 @@ static void no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called(void
 static void it_ends_when_the_load_has_fallen(void **state)
 {
     static const size_t caps[] = {1, 2, 3, 4, 5, CAP};
-    needs_takeover();
+    needs_stealing();
     for (size_t c = 0; c < sizeof caps / sizeof caps[0]; c++) {
         pool_begin(caps[c], 0);
         reach_the_cap(caps[c]);
@@ -277,7 +277,7 @@ static void it_ends_when_the_load_has_fallen(void **state)
 
 static void it_lasts_while_callers_have_more_than_three_quarters(void **state)
 {
-    needs_takeover();
+    needs_stealing();
     pool_begin(CAP, 0);
     reach_the_cap(CAP);
     bufferpool_put_bulk(bufs + 12, 4);
@@ -297,7 +297,7 @@ static void a_load_that_hovers_does_not_make_it_flutter(void **state)
     enum { TURNS = 3000 };
     struct hand other;
     unsigned entered = 0;
-    needs_takeover();
+    needs_stealing();
     pool_begin(CAP, 0);
     hand_begin(&other, pool, 0);
     other.want = 1;
@@ -324,7 +324,7 @@ static void a_load_that_hovers_does_not_make_it_flutter(void **state)
 static void it_ends_after_an_overload_of_billions_of_gets_as_well(void **state)
 {
     static const uint64_t turns[] = {UINT64_C(1) << 31, (UINT64_C(1) << 31) + 1000, (UINT64_C(1) << 32) - 100};
-    needs_takeover();
+    needs_stealing();
     for (size_t t = 0; t < 3; t++) {
         pool_begin(CAP, 0);
         reach_the_cap(CAP);
@@ -337,7 +337,7 @@ static void it_ends_after_an_overload_of_billions_of_gets_as_well(void **state)
 
 static void a_cap_that_is_no_more_ends_it(void **state)
 {
-    needs_takeover();
+    needs_stealing();
     pool_begin(CAP, 0);
     reach_the_cap(CAP);
     bufferpool_set_max_live(pool, 0);
@@ -349,7 +349,7 @@ static void a_cap_that_is_no_more_ends_it(void **state)
 
 static void a_lowered_cap_with_few_in_use_leaves_none(void **state)
 {
-    needs_takeover();
+    needs_stealing();
     pool_begin(CAP, 0);
     assert_int_equal(bufferpool_get_bulk(pool, bufs, CAP), 0);
     bufferpool_put_bulk(bufs + 8, 8);
@@ -375,7 +375,7 @@ static void hand_wait_for_one(struct hand *hand)
 static void it_does_not_end_while_somebody_waits(void **state)
 {
     struct hand waiting;
-    needs_takeover();
+    needs_stealing();
     pool_begin(CAP, 0);
     reach_the_cap(CAP);
     hand_begin(&waiting, pool, 0);
@@ -412,7 +412,7 @@ static void be_quick(void)
 /* Who saw that it may end is overtaken by one that ends it, uses up the cap, and is under pressure again. */
 static void it_does_not_end_for_what_was_so_a_moment_ago(void **state)
 {
-    needs_takeover();
+    needs_stealing();
     pool_begin(CAP, 0);
     hand_begin(&quick, pool, 0);
     reach_the_cap(CAP);
@@ -434,7 +434,7 @@ static void it_does_not_end_for_what_was_so_a_moment_ago(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(while_callers_have_the_cap_there_is_one_takeover_and_every_get_bypasses),
+        cmocka_unit_test(while_callers_have_the_cap_there_is_one_steal_and_every_get_bypasses),
         cmocka_unit_test(ten_times_the_cap_for_long_takes_over_once_in_many_gets),
         cmocka_unit_test(no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called),
         cmocka_unit_test(it_ends_when_the_load_has_fallen),

@@ -300,7 +300,7 @@ static void nothing_is_left_of_a_pool_that_is_not_used(void **state)
         join_threads(crew);
         assert_true(in_caches >= SLEEPERS);
         assert_true(lawful);
-        if (test_can_take_over()) {
+        if (test_can_steal()) {
             assert_int_equal(idle_of(&stats), 0);
             assert_int_equal(freed, bytes);
             assert_int_equal(stats.reclaimed_bytes, bytes);

@@ -19,11 +19,11 @@ void *__wrap_calloc(size_t n, size_t size)
 }
 
 /* Stands in every slot but that of the default pool; a walk over all pools comes to it once. */
-static struct bufferpool stand_in = {.name = (char[]){"stand-in"}, .slot = SLOT_MASK - 1};
+static struct bufferpool stand_in = {.name = (char[]){"stand-in"}, .index = POOL_INDEX_MASK - 1};
 
 static void take_all_slots(void)
 {
-    for (size_t slot = 1; slot < SLOT_MASK; slot++) {
+    for (size_t slot = 1; slot < POOL_INDEX_MASK; slot++) {
         if (entry_of(slot) == NULL) {
             entry *chunk = calloc(CHUNK_SIZE, sizeof *chunk);
             assert_non_null(chunk);
@@ -31,12 +31,12 @@ static void take_all_slots(void)
         }
         store_release(entry_of(slot), &stand_in);
     }
-    end = SLOT_MASK;
+    end = POOL_INDEX_MASK;
 }
 
 static void leave_all_slots(void)
 {
-    for (size_t slot = 1; slot < SLOT_MASK; slot++)
+    for (size_t slot = 1; slot < POOL_INDEX_MASK; slot++)
         store_release(entry_of(slot), NULL);
     end = 1;
 }
@@ -49,11 +49,11 @@ static void a_pool_beyond_the_last_slot_is_refused(void **state)
     assert_null(bufferpool_create(NULL));
     assert_int_equal(errno, ENOMEM);
 
-    store_release(entry_of(SLOT_MASK - 1), NULL); /* 65,533 others, and the default pool */
-    stand_in.slot = SLOT_MASK - 2;
+    store_release(entry_of(POOL_INDEX_MASK - 1), NULL); /* 65,533 others, and the default pool */
+    stand_in.index = POOL_INDEX_MASK - 2;
     bufferpool_t *pool = bufferpool_create(NULL);
     assert_non_null(pool);
-    assert_int_equal(pool->slot, SLOT_MASK - 1);
+    assert_int_equal(pool->index, POOL_INDEX_MASK - 1);
     bufferpool_buf_t *buf = bufferpool_get(pool);
     assert_non_null(buf);
     assert_null(bufferpool_create(NULL));
@@ -79,7 +79,7 @@ static void without_memory_for_more_slots_a_pool_is_refused(void **state)
     no_memory = false;
     bufferpool_t *pool = bufferpool_create(NULL);
     assert_non_null(pool);
-    assert_int_equal(pool->slot, CHUNK_SIZE);
+    assert_int_equal(pool->index, CHUNK_SIZE);
     assert_int_equal(bufferpool_destroy(pool), 0);
     for (size_t i = 0; i < CHUNK_SIZE - 1; i++)
         assert_int_equal(bufferpool_destroy(pools[i]), 0);

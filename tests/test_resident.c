@@ -94,12 +94,12 @@ static struct leavings wave(size_t start)
     pthread_barrier_wait(&burst.asleep);
     left.after_put = above(start);
     left.idle_bytes = (size_t)stats_of(burst.pool).idle_bytes;
-    if (test_can_take_over())
+    if (test_can_steal())
         left.trimmed = bufferpool_trim(burst.pool);
     left.after_trim = above(start);
     pthread_barrier_wait(&burst.asleep);
     join_threads(crew);
-    if (!test_can_take_over()) {
+    if (!test_can_steal()) {
         left.trimmed = bufferpool_trim(burst.pool);
         left.after_trim = above(start);
     }

@@ -6,9 +6,9 @@
  */
 #include "support/blocks.h"
 
-#include "block.h"
-#include "region.h"
-#include "slots.h"
+#include "heap/block.h"
+#include "heap/os.h"
+#include "heap/slots.h"
 
 #include <sys/mman.h>
 
@@ -25,11 +25,11 @@ struct slot {
 static struct slabs *purged;
 static void (*meanwhile)(struct slabs *slabs);
 
-void __real_region_purge(const struct region_range *ranges, unsigned n, bool huge);
+void __real_os_purge(const struct os_range *ranges, unsigned n, bool huge);
 static atomic_uint purges; /* how often */
 
-void __wrap_region_purge(const struct region_range *ranges, unsigned n, bool huge);
-void __wrap_region_purge(const struct region_range *ranges, unsigned n, bool huge)
+void __wrap_os_purge(const struct os_range *ranges, unsigned n, bool huge);
+void __wrap_os_purge(const struct os_range *ranges, unsigned n, bool huge)
 {
     void (*step)(struct slabs *) = meanwhile;
     if (step != NULL) {
@@ -39,7 +39,7 @@ void __wrap_region_purge(const struct region_range *ranges, unsigned n, bool hug
         pthread_mutex_unlock(&purged->lock);
     }
     atomic_fetch_add_explicit(&purges, 1, memory_order_relaxed);
-    __real_region_purge(ranges, n, huge);
+    __real_os_purge(ranges, n, huge);
 }
 
 static void purge_and_meanwhile(struct slabs *slabs, void (*step)(struct slabs *slabs))
@@ -71,8 +71,8 @@ static struct slot take_from(struct slabs *slabs, unsigned lane, bool brief)
     const struct slab_request request = {&slabs->classes[SLAB_BASE], STRIDE, lane, brief};
     slot.at = slab_take(slabs, &request, &slot.slab);
     assert_non_null(slot.at);
-    if (shadow_on()) /* there is no heap to hand it out */
-        shadow_open(slot.at, STRIDE);
+    if (sanitizer_on()) /* there is no heap to hand it out */
+        sanitizer_open(slot.at, STRIDE);
     return slot;
 }
 
@@ -137,7 +137,7 @@ static void check_invariants(const struct slabs *slabs)
 
 static size_t resident_pages(const struct slab *slab)
 {
-    size_t page = region_page_size(), n = 0;
+    size_t page = os_page_size(), n = 0;
     unsigned char in_core[(4u << 20) / 4096 + 2];
     assert_int_equal(mincore(slab->base, SLAB_BYTES, in_core), 0);
     for (size_t i = 0; i < SLAB_BYTES / page; i++)
@@ -353,7 +353,7 @@ static void dozen_give(unsigned i)
 
 static void only_pages_of_3_to_5_are_gone(void)
 {
-    size_t page = region_page_size();
+    size_t page = os_page_size();
     size_t used = (12 * STRIDE + page - 1) / page;
     size_t free_pages = (6 * STRIDE) / page - (3 * STRIDE + page - 1) / page;
     assert_int_equal(resident_pages(dozen.slots[0].slab), used - free_pages);

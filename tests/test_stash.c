@@ -6,8 +6,8 @@
  */
 #include "support/blocks.h"
 
-#include "block.h"
-#include "region.h"
+#include "heap/block.h"
+#include "heap/os.h"
 
 #include <limits.h>
 
@@ -45,11 +45,11 @@ int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex)
     return result;
 }
 
-void *__real_region_map(size_t n, bool huge);
-void *__wrap_region_map(size_t n, bool huge);
-void *__wrap_region_map(size_t n, bool huge)
+void *__real_os_map(size_t n, bool huge);
+void *__wrap_os_map(size_t n, bool huge);
+void *__wrap_os_map(size_t n, bool huge)
 {
-    return no_memory ? NULL : __real_region_map(n, huge);
+    return no_memory ? NULL : __real_os_map(n, huge);
 }
 
 static void heap_init(struct heap *heap, size_t base)
@@ -182,10 +182,10 @@ static void a_lane_has_few_places(void **state)
     heap_destroy(&heap);
 
     heap_init(&heap, 64);
-    struct desc *small[STASH_PLACES + 2];
-    alloc_all(&heap, small, STASH_PLACES + 2);
-    free_all(&heap, small, STASH_PLACES + 2);
-    assert_int_equal(stashed(&heap), STASH_PLACES);
+    struct desc *small[STASH_CELLS + 2];
+    alloc_all(&heap, small, STASH_CELLS + 2);
+    free_all(&heap, small, STASH_CELLS + 2);
+    assert_int_equal(stashed(&heap), STASH_CELLS);
     heap_destroy(&heap);
 }
 
@@ -207,8 +207,8 @@ static void within_limit(const struct heap *heap, size_t held)
 {
     size_t stashed_bytes = 0;
     for (unsigned lane = 0; lane < LANES; lane++)
-        for (unsigned i = 0; i < STASH_PLACES; i++)
-            stashed_bytes += load_relaxed(&heap->stash.lanes[lane].place[i]) > STASH_EMPTY ? BASE + 64 : 0;
+        for (unsigned i = 0; i < STASH_CELLS; i++)
+            stashed_bytes += load_relaxed(&heap->stash.lanes[lane].cell[i]) > STASH_EMPTY ? BASE + 64 : 0;
     assert_true(stashed_bytes <= heap->slabs.aside_bytes);
     assert_in_range(heap->slabs.dirty_bytes + stashed_bytes, 0, held > LIMIT ? held : LIMIT);
 }

@@ -163,7 +163,7 @@ static void put_three_and_meet(void *barrier, unsigned index)
 static void stolen_counts_what_others_had(void **state)
 {
     (void)state;
-    if (!test_can_take_over())
+    if (!test_can_steal())
         skip();
     for (int by = 0; by < 3; by++) {
         pthread_barrier_t barrier;

@@ -89,7 +89,7 @@ static void keep_in_cache(void *arg, unsigned index)
 static void caches_of_other_threads_are_taken_over(void **state)
 {
     (void)state;
-    if (!test_can_take_over())
+    if (!test_can_steal())
         skip();
     test_blocks_t blocks = {0};
     struct keeper keeper = {.pool = small_pool(&blocks)};

@@ -173,10 +173,10 @@ static void below_the_cap_it_does_not_wait(void **state)
     bufferpool_trim(pool);
     test_crew_t *crew = start_threads(1, put_and_stay, arg);
     pthread_barrier_wait(&barrier);
-    bufs[2] = test_can_take_over() ? bufferpool_get_timed(pool, 0) : NULL;
+    bufs[2] = test_can_steal() ? bufferpool_get_timed(pool, 0) : NULL;
     pthread_barrier_wait(&barrier);
     join_threads(crew);
-    if (test_can_take_over())
+    if (test_can_steal())
         assert_non_null(bufs[2]);
     bufferpool_put_bulk(bufs, 3);
     destroy_whole(pool, &blocks);
@@ -253,7 +253,7 @@ static void it_waits_also_while_a_cache_cannot_be_looked_into(void **state)
     struct waiter_thread w;
     start_waiting(&w, pool, BUFFERPOOL_NEVER);
     store_seq_cst(&theirs->busy, false); /* nobody tells the waiter, who finds it out */
-    bufferpool_buf_t *found = test_can_take_over() ? served(&w) : NULL;
+    bufferpool_buf_t *found = test_can_steal() ? served(&w) : NULL;
     pthread_barrier_wait(&barrier);
     join_threads(crew);
     if (found == NULL)

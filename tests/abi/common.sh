@@ -15,7 +15,7 @@ copy_tree()
 # build_library TREE LIBRARY: at one stroke and without optimization, for what is exported is the same
 build_library()
 {
-    $CC -std=c11 -D_GNU_SOURCE -O0 -g -fPIC -fvisibility=hidden -ffile-prefix-map="$1"=. -I"$1/include" -shared "$1"/src/*.c \
+    $CC -std=c11 -D_GNU_SOURCE -O0 -g -fPIC -fvisibility=hidden -ffile-prefix-map="$1"=. -I"$1/include" -I"$1/src" -shared "$1"/src/*.c "$1"/src/*/*.c \
         -Wl,--version-script="$1/src/bufferpool.map" -Wl,-soname,libbufferpool.so."$SOVERSION" -pthread -o "$2"
 }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# check.py - run by gdb after src/bufferpool-gdb.py: what its commands say of scene.c is what that wrote down itself
+# check.py - run by gdb after tools/gdb/bufferpool-gdb.py: what its commands say of scene.c is what that wrote down itself
 #
-# Environment: SCRIPT (src/bufferpool-gdb.py), SCENE (the program), FIGURES (what it writes), CORE, MODE:
+# Environment: SCRIPT (tools/gdb/bufferpool-gdb.py), SCENE (the program), FIGURES (what it writes), CORE, MODE:
 #   process  starts the program and makes the core; then damages the process in each way that the commands are to survive, and
 #            at last gets all that its depot has, to compare the order
 #   core     reads the core
@@ -74,7 +74,7 @@ def is_recorded():
 def check_pools(told):
     rows = table(say_of("pools"))
     require(len(rows) == 266, "%d pools are listed" % len(rows))
-    require([int(row["slot"]) for row in rows] == list(range(266)), "not the slots from 0 to 265")
+    require([int(row["index"]) for row in rows] == list(range(266)), "not the indexes from 0 to 265")
     by_name = {row["name"]: row for row in rows}
     columns = ("live", "idle-threads", "idle-depot", "bypass", "cap", "pressure", "waiters")
     for name, *expected in told["pool"]:
@@ -82,7 +82,7 @@ def check_pools(told):
         seen = [by_name[name][column] for column in columns]
         require(seen == expected, "pools: %s has %s, not %s" % (name, seen, expected))
         require(table(say_of("pools " + name))[0] == {k: v for k, v in by_name[name].items()}, "pools %s" % name)
-        require(table(say_of("pools " + by_name[name]["slot"]))[0]["name"] == name, "not found by slot: %s" % name)
+        require(table(say_of("pools " + by_name[name]["index"]))[0]["name"] == name, "not found by index: %s" % name)
 
 
 def check_caches(told):
@@ -150,7 +150,7 @@ def check_buffers(told):
 
 def check_errors():
     require("no pool of the name" in say_of("depot nobody"), "an unknown name")
-    require("no pool of the name" in say_of("depot 266"), "an unknown slot")
+    require("no pool of the name" in say_of("depot 266"), "an unknown index")
     require("which?" in say_of("buffer"), "no address")
     require("No symbol" in say_of("buffer no_such_symbol"), "no such symbol")
 
@@ -221,10 +221,10 @@ def check_damage():
         ("a level", in_cache(caches[0], "level"), number(999), "caches parked", "holds 999 buffers, of at most 8"),
         ("those who wait", waiter, number(waiter, word), "pools", "those who wait leads to .* once more"),
         ("those who wait nowhere", in_pool(capped, "waiters.first"), number(1, word), "pools", "who waits: no memory at 0x1"),
-        ("a name", in_pool(capped, "name"), number(1, word), "pools", "slot 1.: damaged: .* name: no memory at 0x1"),
-        ("a slot", in_pool(capped, "slot"), number(77, word), "pools", "its slot is 77"),
+        ("a name", in_pool(capped, "name"), number(1, word), "pools", "index 1.: damaged: .* name: no memory at 0x1"),
+        ("an index", in_pool(capped, "index"), number(77, word), "pools", "its index is 77"),
         ("a tag", in_pool(capped, "tag"), number(77, word), "pools", "its tag is 0x4d"),
-        ("a pool", registry + word, number(8, word), "pools", "slot 1.: damaged: the pool at 0x8: pool: no memory at 0x8"),
+        ("a pool", registry + word, number(8, word), "pools", "index 1.: damaged: the pool at 0x8: pool: no memory at 0x8"),
         ("the end", end, number((1 << 64) - 1), "pools", "many-260"),
         ("a held word", field(held, "word"), b"A" * word, "holders capped", "overwritten: its word is 0x4141414141414141"),
         ("a prefix", held["pub.data"] - 8, b"A" * word, this, "in front of data were overwritten"),

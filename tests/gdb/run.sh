@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# run.sh scene|holders|errors: src/bufferpool-gdb.py in gdb.
+# run.sh scene|holders|errors: tools/gdb/bufferpool-gdb.py in gdb.
 #   scene    what it says of scene.c, as a process and as a core, is what that wrote down: check.py
 #   holders  the same, with callers recorded
 #   errors   of a program without the library, or without its debugging information, it says so
@@ -33,7 +33,7 @@ in_gdb()
     "$GDB" -nx -batch -iex 'set auto-load off' -iex 'set startup-with-shell off' -iex 'set disable-randomization off' "$@"
 }
 
-script=$SOURCE/src/bufferpool-gdb.py
+script=$SOURCE/tools/gdb/bufferpool-gdb.py
 "$GDB" --version >/dev/null 2>&1 || skip "no gdb"
 in_gdb -ex 'python print(6 * 7)' 2>/dev/null | grep -qx 42 || skip "this gdb has no Python"
 in_gdb -ex starti "$(command -v true)" >"$SCRATCH/log" 2>&1 || true

@@ -13,7 +13,7 @@
 #include "membarrier.h"
 #endif
 
-#include "debug.h"
+#include "debug/report.h"
 #include "pool.h"
 
 #include <string.h>
@@ -29,7 +29,7 @@ static inline void copy_pointers(struct desc **to, struct desc *const *from, siz
 
 #include "cache.c"
 
-void misuse(const char *function, const void *address, const bufferpool_t *pool, const char *what)
+void report_misuse(const char *function, const void *address, const bufferpool_t *pool, const char *what)
 {
     (void)function, (void)address, (void)pool, (void)what;
     assert(!"misuse");
@@ -65,7 +65,7 @@ static void pool_init(uint32_t pooled)
     pool.tag = 1;
     pool.heap.base = 1;
     pool.cache_bytes = SLOTS;
-    pool.cache_slots = SLOTS;
+    pool.cache_entries = SLOTS;
     pool.shared.shared = true;
     pool.shared.bottom = &cache_bottom;
     store_relaxed(&pool.shared.gate, GATE_CLOSED);

@@ -91,7 +91,7 @@ int main(void)
         fill(&room_a.cache, 0, 2);
         break;
     case 2:
-        pool.cache_slots = 2;
+        pool.cache_entries = 2;
         pool.cache_bytes = 2;
         limit_update(&pool, &room_a.cache);
         limit_update(&pool, &room_b.cache);

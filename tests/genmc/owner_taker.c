@@ -40,7 +40,7 @@ static long system_call(long number, int command)
 #define interruptible_end()   (void)0
 #endif
 
-#include "takeover.c"
+#include "steal.c"
 
 _Thread_local struct thread *tls_self TLS_SELF_MODEL;
 
@@ -111,11 +111,11 @@ static void *taker(void *unused)
 {
     (void)unused;
     tls_self = &taking_thread;
-    struct takeover taken;
+    struct stolen taken;
     switch (SCENE) {
     case 4:
         store_relaxed(&pool.pressure.state, PRESSURE_ENTERING);
-        taken = takeover_caches(&pool, TAKEOVER_ALL, false);
+        taken = steal_caches(&pool, STEAL_ALL, false);
         if (!taken.complete)
             return NULL;
         depot_begin_pressure(&pool.depot);
@@ -123,7 +123,7 @@ static void *taker(void *unused)
         assert(load_relaxed(&pool.depot.head) != 0);
         break;
     case 5:
-        taken = takeover_caches(&pool, TAKEOVER_BUDGETS, false);
+        taken = steal_caches(&pool, STEAL_BUDGETS, false);
         assert(taken.buffers == 0);
         break;
     case 6:
@@ -131,14 +131,14 @@ static void *taker(void *unused)
         cache_open(&pool, c);
         return NULL;
     case 7:
-        (void)takeover_caches(&pool, TAKEOVER_UNUSED, false);
+        (void)steal_caches(&pool, STEAL_UNUSED, false);
         break;
     case 9:
-        (void)takeover_caches(&pool, TAKEOVER_ALL, false);
-        (void)takeover_caches(&pool, TAKEOVER_ALL, false);
+        (void)steal_caches(&pool, STEAL_ALL, false);
+        (void)steal_caches(&pool, STEAL_ALL, false);
         break;
     default:
-        taken = takeover_caches(&pool, TAKEOVER_ALL, false);
+        taken = steal_caches(&pool, STEAL_ALL, false);
         assert(taken.buffers <= 1);
         assert(cache_is_open(c));
         if (SCENE == 8)
@@ -158,7 +158,7 @@ static void *third(void *unused)
 int main(void)
 {
     const bool two = SCENE == 4;
-    takeover_init();
+    steal_init();
     pool_init(two ? 2 : 1);
     store_relaxed(&taking_thread.table[0], &room_b.cache);
     use(&scene_descs[0], 7);

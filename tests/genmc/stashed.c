@@ -9,7 +9,7 @@
  */
 #include "scene.h"
 
-#include "stash.h"
+#include "heap/stash.h"
 
 static struct stash stash;
 static struct stash_lane *const lane = &stash.lanes[0];

@@ -27,7 +27,7 @@ static _Atomic(int) rooms_used;
 
 #include "stats.c"
 
-#include "takeover.c"
+#include "steal.c"
 
 /* What the end of the library calls. */
 
@@ -67,7 +67,7 @@ static void *taker(void *unused)
 {
     (void)unused;
     pthread_mutex_lock(&pool.caches_lock);
-    const struct takeover taken = takeover_caches(&pool, TAKEOVER_ALL, false);
+    const struct stolen taken = steal_caches(&pool, STEAL_ALL, false);
     pthread_mutex_unlock(&pool.caches_lock);
     assert(taken.complete && taken.buffers == 0);
     return NULL;
@@ -76,7 +76,7 @@ static void *taker(void *unused)
 int main(void)
 {
     pool_init(1);
-    takeover_init();
+    steal_init();
     run(maker, SCENE == 3 ? taker : reader, SCENE == 2 ? maker : NULL);
     assert(add_up_once(&pool).owned == (SCENE == 2 ? 4 : 3));
     return 0;

@@ -11,7 +11,7 @@
 set -eu
 kind=$1
 object=$SCRATCH/$kind.o
-common="-std=c11 -D_GNU_SOURCE -DNDEBUG -fPIC -fvisibility=hidden -pthread -I$SOURCE/include"
+common="-std=c11 -D_GNU_SOURCE -DNDEBUG -fPIC -fvisibility=hidden -pthread -I$SOURCE/include -I$SOURCE/src"
 ours="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wvla -Wstrict-prototypes -Wmissing-prototypes"
 more="-Wcast-align -Wcast-qual -Wdouble-promotion -Wfloat-equal -Wformat=2 -Wimplicit-fallthrough -Wmissing-declarations \
     -Wnested-externs -Wnull-dereference -Wold-style-definition -Wpointer-arith -Wredundant-decls -Wsign-conversion \
@@ -42,7 +42,7 @@ esac
 
 "$compiler" --version | head -n 1
 failed=0 n=0
-for source in "$SOURCE"/src/*.c; do
+for source in "$SOURCE"/src/*.c "$SOURCE"/src/*/*.c; do
     n=$((n + 1))
     for run in $runs; do
         # shellcheck disable=SC2086 # many words

@@ -38,7 +38,7 @@ for path in "$@"; do
     numbered=$(sed -n 's/.*Numbers in brackets: \([a-z]*\.c\)\..*/\1/p' "$path")
     test -f "$src/$numbered" || complain "does not say which file's numbers it names"
     while IFS= read -r row; do
-        fields=$(printf '%s\n' "$row" | sed -nE 's/^ \*     ([a-z_]*) +([a-z_]+\.[ch]) ([a-z_0-9]+)( \(([0-9]+|[a-e])\))? +".*"$/\1|\2|\3|\5/p')
+        fields=$(printf '%s\n' "$row" | sed -nE 's/^ \*     ([a-z_]*) +([a-z_/]+\.[ch]) ([a-z_0-9]+)( \(([0-9]+|[a-e])\))? +".*"$/\1|\2|\3|\5/p')
         test -n "$fields" || { complain "cannot read: $row"; continue; }
         step=$(echo "$fields" | cut -d'|' -f1)
         file=$(echo "$fields" | cut -d'|' -f2)

@@ -6,7 +6,7 @@
  * CALLERS threads get, put and flush, each with a cache of its own, for ever; the cap is MOST. One step is what one atomic
  * operation does, or what is done where nobody else looks: inside a cache, or under its lock. The depot is a bag of
  * magazines of one and of two buffers (depot.pml has the stack); a reservation is one step, and room is never given back
- * (cap.pml has that); that owner and taker are never both inside is taken for granted (takeover.pml has that); nobody waits
+ * (cap.pml has that); that owner and taker are never both inside is taken for granted (steal.pml has that); nobody waits
  * (waiters.pml). Numbers in brackets: depot.c. Only watches: count_idle.
  *
  *     step            in src/                         there
@@ -28,10 +28,10 @@
  *     flush_and_open  pressure.c flush_and_open       "(void)cache_flush_inside(pool, c);"
  *                     pressure.c flush_and_open       "cache_open(pool, c);"
  *     serve_gate      pressure.c pressure_serve_gate  "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
- *     take_over       takeover.c close_gates          "cache_close(c);"
- *                     takeover.c take_pending         "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
+ *     take_over       steal.c close_gates          "cache_close(c);"
+ *                     steal.c take_pending         "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
- *                     pressure.c enter                "if (taken.complete || !takeover_possible()) {"
+ *                     pressure.c enter                "if (taken.complete || !steal_possible()) {"
  *                     pressure.c enter (9)            "depot_begin_pressure(&pool->depot);"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot))"
  *                     pressure.c may_end              "return counts.in_flight <= cap - margin && counts.pooled <= cap &&"
@@ -197,7 +197,7 @@ inline refill()
     ok = (m > 0)
 }
 
-/* ---- pressure.c, takeover.c ---- */
+/* ---- pressure.c, steal.c ---- */
 
 inline lock()
 {

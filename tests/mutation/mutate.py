@@ -145,7 +145,7 @@ def all_mutants():
     src = os.path.join(ROOT, 'src')
     with open(os.path.join(src, 'atomic.h'), encoding='utf-8') as file:
         operations = set(re.findall(r'\b(\w+_relaxed)\b', file.read()))
-    for name in sorted(os.listdir(src)):
+    for name in sorted(os.path.relpath(os.path.join(folder, name), src) for folder, _, names in os.walk(src) for name in names):
         if name.endswith(('.c', '.h')):
             with open(os.path.join(src, name), encoding='utf-8') as file:
                 found += mutants_of(f'src/{name}', file.read(), operations)

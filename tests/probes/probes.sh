@@ -54,11 +54,11 @@ if command -v strip >/dev/null && strip -o stripped "$LIBRARY" 2>/dev/null; then
 fi
 
 # The values.
-sed -n 's/^| `\(TAKEOVER_[A-Z_]*\|DROPS_[A-Z_]*\)` | \([0-9]*\) |.*/\1 \2/p' "$page" | sort >values
-grep -oh '\b\(TAKEOVER\|DROPS\)_[A-Z_]*\b' "$SOURCE/src/cache.h" "$SOURCE/src/takeover.h" | grep -v '_H$' | sort -u >names
+sed -n 's/^| `\(STEAL_[A-Z_]*\|DROPS_[A-Z_]*\)` | \([0-9]*\) |.*/\1 \2/p' "$page" | sort >values
+grep -oh '\b\(STEAL\|DROPS\)_[A-Z_]*\b' "$SOURCE/src/cache.h" "$SOURCE/src/steal.h" | grep -v '_H$' | sort -u >names
 cut -d ' ' -f 1 values | diff - names || fail "docs/tracing.md (<) and the enumerations (>) differ"
 {
-    printf '#include "cache.h"\n#include "takeover.h"\n'
+    printf '#include "cache.h"\n#include "steal.h"\n'
     sed 's/\(.*\) \(.*\)/_Static_assert(\1 == \2, "docs\/tracing.md");/' values
 } >values.c
 compile -c -o /dev/null values.c || fail "a value in docs/tracing.md is another"
@@ -77,7 +77,7 @@ done <blocks
 test "$(cut -d ' ' -f 1 blocks | sort -u | wc -l)" = "$(wc -l <notes)" || fail "a probe is in no line for bpftrace"
 
 # With BUFFERPOOL_NO_SDT there are none.
-for source in $(grep -l '"probes.h"' "$SOURCE"/src/*.c); do
+for source in $(grep -l '"probes.h"' "$SOURCE"/src/*.c "$SOURCE"/src/*/*.c); do
     compile -DBUFFERPOOL_NO_SDT -c -o without.o "$source"
     test -z "$(notes_of without.o)" || fail "$source has probes with BUFFERPOOL_NO_SDT"
 done
@@ -115,8 +115,8 @@ END
         commands refill %d '(int)$_probe_arg1'
         commands bypass %d '$_probe_arg1 != 0'
         commands flush '%d of %d' '(int)$_probe_arg1' '(int)$_probe_arg2'
-        commands takeover_begin %d '(int)$_probe_arg1'
-        commands takeover_end '%d %d' '(int)$_probe_arg1' '(int)$_probe_arg2'
+        commands steal_begin %d '(int)$_probe_arg1'
+        commands steal_end '%d %d' '(int)$_probe_arg1' '(int)$_probe_arg2'
         commands reclaim '%d %d %s' '(int)$_probe_arg1' '(int)$_probe_arg2' '(char *)$_probe_arg3'
         commands drop '%d %d %d' '(int)$_probe_arg1' '(int)$_probe_arg2' '$_probe_arg3 != 0'
     }
@@ -131,8 +131,8 @@ fi
 grep '^SEEN' gdb.out | sort | uniq -c | sed 's/^ *[0-9]* //' >seen || true
 grep -q 'exited normally' gdb.out || { cat gdb.out && fail "the program under gdb does not end well"; }
 for line in 'get_slow roomy bufferpool_get' 'flush roomy 8 of 16' 'flush roomy 16 of 16' 'refill roomy 16' 'drop roomy 5 [0-9]{5} 1' \
-    'takeover_begin roomy 0' 'takeover_end roomy [1-9][0-9]* 1' 'reclaim roomy [0-9]{4,} [0-9]+ bufferpool_trim' \
-    'takeover_begin tight 0' 'takeover_end tight 0 1' 'bypass tight 1' 'drop tight 6 4096 1'; do
+    'steal_begin roomy 0' 'steal_end roomy [1-9][0-9]* 1' 'reclaim roomy [0-9]{4,} [0-9]+ bufferpool_trim' \
+    'steal_begin tight 0' 'steal_end tight 0 1' 'bypass tight 1' 'drop tight 6 4096 1'; do
     grep -Eqx "SEEN $line" seen || { cat gdb.out && fail "gdb does not see $line"; }
 done
 cat seen

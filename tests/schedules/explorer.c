@@ -615,7 +615,7 @@ static void empty_graves(void)
 }
 
 /* One mapping is kept for the next of its size: there is one in each schedule, the table of descriptors. */
-static void *kept;
+static void *retained;
 static size_t kept_bytes;
 
 void *seam_mmap(size_t bytes)

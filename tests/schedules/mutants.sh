@@ -18,7 +18,7 @@ number=0
 mutant() {
     rm -rf mutant
     mkdir mutant
-    cp "$root"/src/*.[ch] mutant
+    cp -R "$root"/src/. mutant
     sed "$5" "$root/src/$4" >"mutant/$4"
     if cmp -s "$root/src/$4" "mutant/$4"; then
         echo "$1: the edit of $4 changes nothing"
@@ -65,12 +65,12 @@ mutant place_given_up_before_the_block cache owners_and_cap_lowered pool.c \
 mutant nothing_taken_over cache owner_and_get_at_the_cap pressure.c 's/^#define ATTEMPTS .*/#define ATTEMPTS 0u/'
 
 # take-over
-mutant busy_not_looked_at cache owner_and_trim cache.h 's/return !load_acquire(&c->busy);/return true;/' takeover.c
-mutant gate_not_closed cache owner_and_trim takeover.c 's/^            cache_close(c);$//'
+mutant busy_not_looked_at cache owner_and_trim cache.h 's/return !load_acquire(&c->busy);/return true;/' steal.c
+mutant gate_not_closed cache owner_and_trim steal.c 's/^            cache_close(c);$//'
 mutant gate_read_before_busy cache owner_and_trim cache.h \
     '/^static inline struct desc \*cache_pop_plain/,/^}/{s/^    cache_enter(c);$//;s/^    uintptr_t gate = .*/& cache_enter(c);/;}' pool.c
 mutant left_before_the_level cache owner_puts_and_trim cache.h \
-    '/^static inline bool cache_push_plain/,/^}/{s/^    cache_slots(c)\[n\] = d;/cache_leave(c); &/;}' pool.c
+    '/^static inline bool cache_push_plain/,/^}/{s/^    cache_entries(c)\[n\] = d;/cache_leave(c); &/;}' pool.c
 mutant refilled_from_outside cache refill_and_refill cache.c \
     '/^struct desc \*cache_refill/,/^}/s/^    struct cache \*in = enter(pool, c);/& leave(in);/'
 mutant limit_counted_by_a_store cache idle_limit cache.c \

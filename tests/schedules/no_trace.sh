@@ -43,10 +43,11 @@ command_of() {
 mkdir "$copy/built"
 (cd "$copy/built" && ar x "$archive")
 n=0
-for source in "$copy"/src/*.c; do
+for source in "$copy"/src/*.c "$copy"/src/*/*.c; do
+    path=${source#"$copy"/src/}
     name=$(basename "$source")
-    command_of shared "$name" >/dev/null
-    command=$(command_of static "$name" | sed "s|$root/|$copy/|g; s| -o [^ ]*| -o $copy/$name.o|")
+    command_of shared "$path" >/dev/null
+    command=$(command_of static "$path" | sed "s|$root/|$copy/|g; s| -o [^ ]*| -o $copy/$name.o|")
     (cd "$copy" && eval "$command")
     bare "$copy/$name.o"
     bare "$copy/built/$name.o"

@@ -331,7 +331,7 @@ static void mark_caches(bool *found)
     for (struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next) {
         explorer_check(!load_relaxed(&c->busy));
         for (uint32_t i = 0; i < cache_idle(c); i++)
-            mark(found, cache_slots(c)[i]->index);
+            mark(found, cache_entries(c)[i]->index);
     }
 }
 

@@ -8,15 +8,15 @@
 
 #include "support.h"
 
-#include "block.h"
+#include "debug/sanitizer.h"
+#include "heap/block.h"
 #include "registry.h"
-#include "shadow.h"
 
 /* heap_alloc, as a pool does it. */
 static inline struct desc *test_heap_alloc(struct heap *heap, bool brief)
 {
     struct desc *d = heap_alloc(heap, brief);
-    if (d != NULL && shadow_on())
+    if (d != NULL && sanitizer_on())
         block_show(heap, d, false);
     return d;
 }
@@ -24,7 +24,7 @@ static inline struct desc *test_heap_alloc(struct heap *heap, bool brief)
 /* heap_free, likewise. */
 static inline void test_heap_free(struct heap *heap, struct desc *d, bool defer)
 {
-    if (shadow_on())
+    if (sanitizer_on())
         block_hide(heap, d);
     heap_free(heap, d, defer);
 }
@@ -32,10 +32,10 @@ static inline void test_heap_free(struct heap *heap, struct desc *d, bool defer)
 /* heap_shrink of a buffer that is held before and after. */
 static inline bool test_heap_shrink(struct heap *heap, struct desc *d, size_t cap)
 {
-    if (shadow_on())
+    if (sanitizer_on())
         block_hide(heap, d);
     const bool shrunk = heap_shrink(heap, d, cap);
-    if (shadow_on())
+    if (sanitizer_on())
         block_show(heap, d, false);
     return shrunk;
 }

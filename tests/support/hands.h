@@ -153,7 +153,7 @@ static inline void hand_use(struct hand *hand)
 /* Goes inside its cache as a call does, and stays there. */
 static inline void hand_stall(struct hand *hand)
 {
-    hand->cache = tls_cache_find(hand->pool->slot);
+    hand->cache = tls_cache_find(hand->pool->index);
     thread_check(hand->cache->pool == hand->pool);
     cache_enter(hand->cache);
     thread_check(gate_load(&hand->cache->gate) != GATE_CLOSED);

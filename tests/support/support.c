@@ -77,7 +77,7 @@ size_t test_scale(size_t full, size_t small)
     return test_instrumented() ? small : full;
 }
 
-bool test_can_take_over(void)
+bool test_can_steal(void)
 {
     const long commands = syscall(SYS_membarrier, 0, 0, 0); /* the bits of those that the kernel has */
     return TEST_TSAN || (commands > 0 && (commands & 1 << 3) != 0);

@@ -66,7 +66,7 @@ void test_smash(unsigned char *at, unsigned char with, size_t n);
 size_t test_scale(size_t full, size_t small);
 
 /* Whether this system lets the library reach the caches of other threads: membarrier(2). */
-bool test_can_take_over(void);
+bool test_can_steal(void);
 
 /* ---- threads ---- */
 

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * modes.c - which debug modes the environment switched on
+ */
+#include "debug/modes.h"
+
+#include "debug/report.h"
+#include "debug/sanitizer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VARIABLE "BUFFERPOOL_DEBUG"
+
+/* The numbers that may stand behind a word. */
+#define NUMBER_MAX 1000000000u
+
+static const struct word {
+    const char *name;
+    enum mode mode;
+    bool numbered;
+} words[] = {
+    {"poison", MODE_POISON, false}, {"redzone", MODE_REDZONE, false}, {"quarantine", MODE_QUARANTINE, true},
+    {"nopool", MODE_NOPOOL, false}, {"holders", MODE_HOLDERS, false}, {"stats", MODE_STATS, false},
+    {"fail", MODE_FAIL, true},      {"chaos", MODE_CHAOS, false},
+};
+
+#define KNOWN "poison, redzone, quarantine=N, nopool, holders, stats, fail=N, chaos"
+
+_Atomic(unsigned) modes;
+
+static bool was_read; /* under the registry's lock */
+static uint32_t quarantine_size, fail_every;
+static _Atomic(uint32_t) allocations; /* so far, modulo 2^32 */
+static _Atomic(uint64_t) drawn;       /* random numbers */
+
+/* What is to be told when the lock is free: stderr may be a pipe that is full. */
+static char warnings[1024];
+static size_t warnings_length;
+static bool warnings_cut;
+static _Atomic(bool) untold;
+
+/* `what` is wrong with the n bytes at `word`. */
+static void warn(const char *word, size_t n, const char *what)
+{
+    char line[256];
+    const int shown = n < 64 ? (int)n : 64;
+    const int length = snprintf(line, sizeof(line), "libbufferpool: " VARIABLE ": '%.*s' %s\n", shown, word, what);
+    if (length > 0 && (size_t)length < sizeof(warnings) - warnings_length) {
+        memcpy(warnings + warnings_length, line, (size_t)length);
+        warnings_length += (size_t)length;
+    } else {
+        warnings_cut = true;
+    }
+}
+
+void modes_tell(void)
+{
+    /* acquire: with the release in modes_init; who finds it set is the only one */
+    if (!load_relaxed(&untold) || !atomic_exchange_explicit(&untold, false, memory_order_acquire))
+        return;
+    static const char more[] = "libbufferpool: " VARIABLE ": more of it is ignored\n";
+    report_line(warnings, warnings_length);
+    if (warnings_cut)
+        report_line(more, sizeof(more) - 1);
+}
+
+/* The number that the text from `at` to `end` is, 1 to NUMBER_MAX; 0: it is none. */
+static uint32_t number(const char *at, const char *end)
+{
+    uint32_t n = 0;
+    for (; at < end; at++) {
+        if (*at < '0' || *at > '9' || n > NUMBER_MAX / 10)
+            return 0;
+        n = 10 * n + (uint32_t)(*at - '0');
+    }
+    return n <= NUMBER_MAX ? n : 0;
+}
+
+/* What the n bytes at `text` switch on; what they do not is said. */
+static unsigned read_word(const char *text, size_t n)
+{
+    const char *equals = memchr(text, '=', n);
+    const size_t length = equals != NULL ? (size_t)(equals - text) : n;
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        const struct word *word = &words[i];
+        if (strlen(word->name) != length || memcmp(word->name, text, length) != 0)
+            continue;
+        const uint32_t value = equals != NULL ? number(equals + 1, text + n) : 0;
+        if (word->numbered && value == 0) {
+            warn(text, n, "needs a number from 1 to 1000000000 behind a '=', and is ignored");
+            return 0;
+        }
+        if (!word->numbered && equals != NULL) {
+            warn(text, n, "takes no value, and is ignored");
+            return 0;
+        }
+        if (word->mode == MODE_QUARANTINE)
+            quarantine_size = value;
+        if (word->mode == MODE_FAIL)
+            fail_every = value;
+        return word->mode;
+    }
+    warn(text, n, "is not known, and is ignored; known are " KNOWN);
+    return 0;
+}
+
+void modes_init(void)
+{
+    if (was_read)
+        return;
+    was_read = true;
+    const int saved_errno = errno;
+    const char *at = secure_getenv(VARIABLE); /* so a user of a setuid program cannot have its buffers shown */
+    unsigned found = 0;
+    while (at != NULL && *at != '\0') {
+        const size_t n = strcspn(at, ", ");
+        if (n > 0)
+            found |= read_word(at, n);
+        at += n + (at[n] != '\0');
+    }
+    if ((found & MODE_NOPOOL) == 0 && sanitizer_under_memcheck()) { /* what malloc gives it knows by itself */
+        found |= MODE_MEMCHECK;
+        found &= ~(unsigned)MODE_POISON; /* it finds what that would, and to look at what it guards is slow */
+    }
+    store_relaxed(&modes, found);
+    store_release(&untold, warnings_length > 0); /* with the exchange in modes_tell */
+    errno = saved_errno;
+}
+
+uint32_t modes_quarantine(void)
+{
+    return quarantine_size;
+}
+
+bool modes_fail_now(void)
+{
+    return (add_relaxed(&allocations, 1) + 1) % fail_every == 0;
+}
+
+uint32_t modes_random(uint32_t n)
+{
+    /* a counter, mixed as SplitMix64 does it: no state to be torn by threads that draw at once */
+    uint64_t z = (add_relaxed(&drawn, 1) + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return (uint32_t)((z ^ (z >> 31)) % n);
+}

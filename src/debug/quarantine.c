@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * quarantine.c - the last buffers put, held back
+ *
+ * Nobody waits in vain for one: who waits says so and looks here afterwards, under the lock; who puts one here looks
+ * for those who wait afterwards (wait_check). What is relaxed is written under the lock, and read for statistics.
+ */
+#include "debug/quarantine.h"
+
+#include "debug/modes.h"
+#include "pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void count(struct quarantine *q, const struct desc *d, bool in)
+{
+    store_relaxed(&q->count, q->n);
+    if (in)
+        add_relaxed(&q->bytes, d->pub.cap);
+    else
+        sub_relaxed(&q->bytes, d->pub.cap);
+}
+
+/* The lock is held, as in the next. */
+static struct desc *take_oldest(struct quarantine *q)
+{
+    if (q->n == 0)
+        return NULL;
+    struct desc *d = q->ring[q->oldest];
+    q->oldest = (q->oldest + 1) % q->size;
+    q->n--;
+    count(q, d, false);
+    return d;
+}
+
+static bool has_ring(struct quarantine *q)
+{
+    if (q->ring == NULL) {
+        const int saved_errno = errno;
+        q->size = modes_quarantine();
+        q->ring = calloc(q->size, sizeof(struct desc *));
+        errno = saved_errno;
+    }
+    return q->ring != NULL;
+}
+
+struct desc *quarantine_swap(bufferpool_t *pool, struct desc *d)
+{
+    struct quarantine *q = &pool->quarantine;
+    struct desc *out = d;
+    pthread_mutex_lock(&q->lock);
+    if (has_ring(q)) {
+        out = q->n == q->size ? take_oldest(q) : NULL;
+        q->ring[(q->oldest + q->n) % q->size] = d;
+        q->n++;
+        count(q, d, true);
+    }
+    pthread_mutex_unlock(&q->lock);
+    return out;
+}
+
+struct desc *quarantine_take(bufferpool_t *pool)
+{
+    struct quarantine *q = &pool->quarantine;
+    pthread_mutex_lock(&q->lock);
+    struct desc *d = take_oldest(q);
+    pthread_mutex_unlock(&q->lock);
+    return d;
+}
+
+size_t quarantine_release(bufferpool_t *pool, const char *caller)
+{
+    size_t freed = 0;
+    struct desc *d;
+    for (uint32_t n = load_relaxed(&pool->quarantine.count); n > 0 && (d = quarantine_take(pool)) != NULL; n--) {
+        if (cache_keep(pool, &pool->shared, d))
+            continue;
+        freed += d->pub.cap;
+        cache_moved(pool, &pool->shared, -1);
+        pool_free_buffer(pool, d, true, caller);
+        depot_unreserve(&pool->depot, 1);
+    }
+    return freed;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * records.c - who got and who put each buffer last
+ *
+ * Relaxed, but for the chunks: each field is a number for itself (records.h).
+ */
+#include "debug/records.h"
+
+#include "clock.h"
+
+#include <ctype.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint32_t place_in(uint32_t chunk, const struct desc *d)
+{
+    return d->index - (1 + DESC_FIRST_CHUNK * ((1u << chunk) - 1));
+}
+
+struct record *records_at(const struct records *records, const struct desc *d)
+{
+    const uint32_t chunk = desc_chunk_number(d->index);
+    struct record *base = load_acquire(&records->chunks[chunk]); /* with the swap in records_make */
+    return base != NULL ? base + place_in(chunk, d) : NULL;
+}
+
+struct record *records_make(struct records *records, const struct desc *d)
+{
+    struct record *record = records_at(records, d);
+    if (record != NULL)
+        return record;
+    const int saved_errno = errno;
+    const uint32_t chunk = desc_chunk_number(d->index);
+    struct record *base = calloc((size_t)DESC_FIRST_CHUNK << chunk, sizeof(*base)), *found = NULL;
+    errno = saved_errno;
+    if (base == NULL)
+        return NULL;
+    /* release: with the acquire in records_at, and its own, where another was quicker */
+    if (!atomic_compare_exchange_strong_explicit(&records->chunks[chunk], &found, base, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
+        free(base);
+        base = found;
+    }
+    return base + place_in(chunk, d);
+}
+
+void records_destroy(struct records *records)
+{
+    for (unsigned chunk = 0; chunk < DESC_CHUNKS; chunk++)
+        free(load_relaxed(&records->chunks[chunk]));
+}
+
+uint64_t records_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+void records_caller(char *text, size_t size, uintptr_t address)
+{
+    Dl_info info;
+    const uintptr_t call = address - 1; /* a byte of it: what it returns to may be the next line's, or function's */
+    if (address == 0) {
+        (void)snprintf(text, size, "not recorded");
+    } else if (dladdr((void *)call, &info) == 0 || info.dli_fname == NULL) {
+        (void)snprintf(text, size, "0x%" PRIxPTR, call);
+    } else {
+        const char *slash = strrchr(info.dli_fname, '/');
+        const char *file = slash != NULL ? slash + 1 : info.dli_fname;
+        const uintptr_t offset = call - (uintptr_t)info.dli_fbase;
+        if (info.dli_sname != NULL)
+            (void)snprintf(text, size, "%.80s+0x%" PRIxPTR " (%.32s+0x%" PRIxPTR ")", info.dli_sname,
+                           call - (uintptr_t)info.dli_saddr, file, offset);
+        else
+            (void)snprintf(text, size, "%.32s+0x%" PRIxPTR, file, offset);
+    }
+}
+
+void records_thread(char *text, size_t size, uint32_t tid)
+{
+    char path[64], name[32];
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%" PRIu32 "/comm", tid);
+    const int saved_errno = errno;
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = file >= 0 ? read(file, name, sizeof(name) - 1) : -1;
+    if (file >= 0)
+        (void)close(file);
+    errno = saved_errno;
+    if (n > 0 && name[n - 1] == '\n')
+        n--;
+    for (ssize_t i = 0; i < n; i++) /* one line it stays */
+        if (iscntrl((unsigned char)name[i]))
+            name[i] = '?';
+    if (n > 0)
+        (void)snprintf(text, size, "thread %" PRIu32 " (%.*s)", tid, (int)n, name);
+    else
+        (void)snprintf(text, size, "thread %" PRIu32 ", which has ended", tid);
+}

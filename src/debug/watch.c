@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * watch.c - what the debug modes do at each step of a buffer's life
+ *
+ * poison and redzone are bytes of one value. In a pool that wipes, poison is the zero that is there already: so the
+ * mode finds who wrote to it, and leaves nothing behind.
+ */
+#include "debug/watch.h"
+
+#include "debug/report.h"
+#include "heap/block.h"
+#include "holders.h"
+#include "pool.h"
+#include "registry.h"
+#include "summary.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define POISON  0xd5 /* eight of them are no address that could be read */
+#define REDZONE 0xb6
+
+static unsigned char poison_of(const bufferpool_t *pool)
+{
+    return pool->heap.wipe ? 0 : POISON;
+}
+
+/* ---- nopool ---- */
+
+/* Blocks from malloc: so valgrind and AddressSanitizer know each by itself, with who allocated and who freed it. */
+static void *block_alloc(size_t size, size_t align, void *ctx)
+{
+    (void)ctx;
+    void *block = NULL;
+    const int saved_errno = errno;
+    if (posix_memalign(&block, align, size) != 0)
+        block = NULL;
+    errno = saved_errno;
+    return block;
+}
+
+static void block_free(void *block, size_t size, void *ctx)
+{
+    (void)size;
+    (void)ctx;
+    free(block);
+}
+
+void watch_configure(struct heap *heap)
+{
+    if (!modes_have(MODE_NOPOOL) || heap->alloc != NULL)
+        return;
+    heap->alloc = block_alloc;
+    heap->free = block_free;
+}
+
+void watch_init(void)
+{
+    modes_init();
+    watch_configure(&pool_default.heap);
+}
+
+/* ---- bytes that nobody may write ---- */
+
+static bool all_are(const unsigned char *bytes, size_t n, unsigned char byte)
+{
+    return n == 0 || (bytes[0] == byte && memcmp(bytes, bytes + 1, n - 1) == 0);
+}
+
+#define BYTES_SHOWN 16u
+
+/* Where n bytes of the block from `offset` on are to be `byte`, and are not: `what` happened, and to which bytes. */
+static void check_bytes(bufferpool_t *pool, const struct desc *d, size_t offset, size_t n, unsigned char byte,
+                        const char *what, const char *caller)
+{
+    const unsigned char *bytes = d->pub.data + offset;
+    if (likely(all_are(bytes, n, byte)))
+        return;
+    /* who writes there may be at it still, and may have written back what was there */
+    size_t first = 0, last = n - 1;
+    while (first < last && bytes[first] == byte)
+        first++;
+    while (last > first && bytes[last] == byte)
+        last--;
+    const size_t length = bytes[first] == byte ? 0 : last - first + 1;
+    char text[192], shown[3 * BYTES_SHOWN + 8] = "";
+    for (size_t i = 0; i < length && i < BYTES_SHOWN; i++)
+        (void)snprintf(shown + 3 * i, sizeof(shown) - 3 * i, " %02x", bytes[first + i]);
+    if (length > BYTES_SHOWN)
+        memcpy(shown + 3 * (size_t)BYTES_SHOWN, " ...", sizeof(" ..."));
+    (void)snprintf(text, sizeof(text), "%s: %zu byte%s from data[%zu] on%s%s", what, length, length == 1 ? "" : "s",
+                   offset + first, pool->heap.wipe ? "" : ":", pool->heap.wipe ? "" : shown);
+    report_misuse(caller, &d->pub, pool, text);
+}
+
+static void fill_redzone(const bufferpool_t *pool, struct desc *d, bool held)
+{
+    if (!modes_have(MODE_REDZONE))
+        return;
+    block_open(&pool->heap, d, held);
+    memset(d->pub.data + d->pub.cap, REDZONE, HEAP_REDZONE);
+    block_close(&pool->heap, d, held);
+}
+
+/* Whether data and cap are still what the library made them, before anything is read by way of them; and whether the
+ * bytes behind cap are. False: that cannot be told, since a child of fork has the block from the middle of a change. */
+static bool check_block(bufferpool_t *pool, const struct desc *d, bool held, const char *caller)
+{
+    const struct record *record = records_at(&pool->records, d);
+    if (record != NULL) {
+        const size_t cap = load_relaxed(&record->cap);
+        if (cap == 0)
+            return false;
+        if (cap != d->pub.cap)
+            report_misuse(caller, &d->pub, pool, "its cap was overwritten");
+        if (load_relaxed(&record->data) != (uintptr_t)d->pub.data)
+            report_misuse(caller, &d->pub, pool, "its data was overwritten");
+    }
+    if (!block_intact(&pool->heap, d))
+        report_misuse(caller, &d->pub, pool, REPORT_OVERWRITTEN);
+    if (modes_have(MODE_REDZONE)) {
+        block_open(&pool->heap, d, held);
+        check_bytes(pool, d, d->pub.cap, HEAP_REDZONE, REDZONE, "written beyond its cap", caller);
+        block_close(&pool->heap, d, held);
+    }
+    return true;
+}
+
+/* The record knows the block from now on, and the bytes behind it are as they should be. */
+static void note_block(const bufferpool_t *pool, struct record *record, struct desc *d, bool held)
+{
+    if (load_relaxed(&record->cap) == 0)
+        fill_redzone(pool, d, held);
+    store_relaxed(&record->data, (uintptr_t)d->pub.data);
+    store_relaxed(&record->cap, d->pub.cap);
+}
+
+static void fill_poison(const bufferpool_t *pool, struct desc *d, bool held)
+{
+    if (!modes_have(MODE_POISON))
+        return;
+    block_open(&pool->heap, d, held);
+    memset(d->pub.data, poison_of(pool), d->pub.cap);
+    block_close(&pool->heap, d, held);
+}
+
+static void check_poison(bufferpool_t *pool, const struct desc *d, const char *caller)
+{
+    if (!modes_have(MODE_POISON))
+        return;
+    block_open(&pool->heap, d, false);
+    check_bytes(pool, d, 0, d->pub.cap, poison_of(pool), "written after it was put", caller);
+    block_close(&pool->heap, d, false);
+}
+
+/* ---- the steps ---- */
+
+static uint32_t thread_id(void)
+{
+    return (uint32_t)gettid();
+}
+
+void watch_made(bufferpool_t *pool, struct desc *d)
+{
+    fill_redzone(pool, d, false);
+    fill_poison(pool, d, false);
+    struct record *record = records_at(&pool->records, d); /* that of the descriptor's last life */
+    if (record != NULL) {
+        store_relaxed(&record->got_by, 0);
+        store_relaxed(&record->put_by, 0);
+        store_relaxed(&record->cap, 0);
+    }
+}
+
+void watch_got(bufferpool_t *pool, struct desc *d, uintptr_t site)
+{
+    struct record *record = records_make(&pool->records, d);
+    if (record == NULL)
+        return;
+    store_relaxed(&record->got_by, site);
+    store_relaxed(&record->got_ns, records_now());
+    store_relaxed(&record->got_tid, thread_id());
+    note_block(pool, record, d, true);
+}
+
+void watch_resize(bufferpool_t *pool, const struct desc *d, const char *caller)
+{
+    (void)check_block(pool, d, true, caller);
+    struct record *record = records_at(&pool->records, d);
+    if (record != NULL)
+        store_relaxed(&record->cap, 0);
+}
+
+void watch_resized(bufferpool_t *pool, struct desc *d, bool idle)
+{
+    fill_redzone(pool, d, !idle);
+    if (idle)
+        fill_poison(pool, d, false);
+    struct record *record = records_at(&pool->records, d);
+    if (record != NULL)
+        note_block(pool, record, d, !idle);
+}
+
+void watch_put(bufferpool_t *pool, struct desc *d, bool idle, const char *caller, uintptr_t site)
+{
+    (void)check_block(pool, d, true, caller);
+    if (idle)
+        fill_poison(pool, d, true);
+    struct record *record = records_make(&pool->records, d);
+    if (record == NULL)
+        return;
+    note_block(pool, record, d, true);
+    store_relaxed(&record->put_by, site);
+    store_relaxed(&record->put_ns, records_now());
+    store_relaxed(&record->put_tid, thread_id());
+}
+
+void watch_idle(bufferpool_t *pool, const struct desc *d, const char *caller)
+{
+    if (check_block(pool, d, false, caller))
+        check_poison(pool, d, caller);
+}
+
+/* ---- the end ---- */
+
+void watch_destroy(bufferpool_t *pool)
+{
+    if (modes_have(MODES_WATCH)) {
+        for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--) {
+            const struct desc *d = desc_at(&pool->heap.table, i);
+            const enum desc_state state = desc_state(load_relaxed(&d->word));
+            if (state == STATE_IDLE || state == STATE_IDLE_GROWN)
+                watch_idle(pool, d, "bufferpool_destroy");
+        }
+    }
+    if (modes_have(MODE_STATS)) {
+        char text[SUMMARY_MAX];
+        report_line(text, summary_write(pool, "destroyed", text));
+    }
+}
+
+/* Of one pool after the other, since the lock is not held while stderr may have them wait. */
+static void say_summaries(void)
+{
+    bufferpool_t *pool;
+    size_t slot = 0;
+    do {
+        char text[SUMMARY_MAX];
+        size_t length = 0;
+        registry_lock();
+        pool = registry_from(slot);
+        if (pool != NULL) {
+            length = summary_write(pool, "at exit", text);
+            slot = pool->index + 1;
+        }
+        registry_unlock();
+        report_line(text, length);
+    } while (pool != NULL);
+}
+
+void watch_end(void)
+{
+    if (modes_have(MODE_STATS))
+        say_summaries();
+    if (modes_have(MODE_HOLDERS))
+        holders_say();
+}

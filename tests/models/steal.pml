@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * steal.pml - an owner at its cache, against a thread that takes the cache over
+ *
+ * For ever, the owner gets and puts, takes one from the depot, and sometimes flushes its cache under the lock; and the other
+ * takes the cache over. The owner's plain stores go through a buffer that empties at any time, in order (x86); a load finds
+ * the owner's newest value there first. Its loads of gate and level are separate steps. The taker is sequentially
+ * consistent: its lock and seq_cst store see to that. Numbers in brackets: steal.c.
+ *
+ *     step        in src/                                   there
+ *     ----        -------                                   -----
+ *     store       cache.h cache_leave (4)                   "store_release(&c->busy, false);"
+ *     load_level  cache.h cache_pop_plain                   "uint64_t level = load_relaxed(&c->level);"
+ *     go_in       cache.h cache_enter (1)                   "store_relaxed(&c->busy, true);"
+ *                 cache.h cache_enter                       "compiler_barrier();"
+ *                 cache.h cache_pop_plain (2)               "uintptr_t gate = gate_load(&c->gate);"
+ *     get         cache.h cache_pop_plain (3)               "store_relaxed(&c->level, level + LEVEL_GET - 1);"
+ *     put         cache.h cache_push_plain (3)              "store_relaxed(&c->level, level + 1);"
+ *     go_out      cache.h cache_leave (4)                   "store_release(&c->busy, false);"
+ *     refill      cache.c cache_refill                      "const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);"
+ *     flush       pressure.c flush_and_open                 "(void)cache_flush_inside(pool, c);"
+ *     buffer      cache.h cache_leave                       "store_release(&c->busy, false);"
+ *     owner       pool.c bufferpool_get                     "return get(pool, BYPASS, "bufferpool_get");"
+ *     barrier     steal.c barrier_in_all_threads         "if (membarrier(PRIVATE_EXPEDITED))"
+ *     taker       steal.c close_gates (a)                "cache_close(c);"
+ *                 steal.c steal_caches (b)            "possible_here = barrier_in_all_threads();"
+ *                 steal.c take_pending (c)               "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
+ *                 steal.c take_pending (d)               "uint32_t n = take_inside(pool, c, kind);"
+ *                 steal.c take_pending (e)               "cache_open(pool, c);"
+ *                 steal.c give_up_pending                "cache_open(pool, c);"
+ *
+ * Claims: the two are never inside together; whoever is inside finds every buffer held, in the cache or in the depot, so
+ * none is lost and none had twice.
+ */
+#ifndef BUFFERS
+#define BUFFERS 3
+#endif
+
+mtype = { BUSY, LEVEL };
+
+bool gate = true, busy; /* open */
+byte level;             /* its n */
+byte depot = BUFFERS, held;
+bool caches_lock;
+bool owner_inside, taker_inside;
+
+/* The owner's stores on their way; how many of level there are, and the newest. */
+chan pending = [4] of { mtype, byte };
+byte levels, newest;
+
+active proctype buffer()
+{
+    byte value;
+    do
+    :: d_step { pending ? [BUSY, value] -> pending ? BUSY, value; busy = value; value = 0 }
+    :: d_step { pending ? [LEVEL, value] -> pending ? LEVEL, value; level = value; levels--; value = 0 }
+    od
+}
+
+/* ---- owner ---- */
+
+inline store(variable, value)
+{
+    atomic {
+        pending ! variable, value;
+        if
+        :: variable == LEVEL -> levels++; newest = value
+        :: else
+        fi
+    }
+}
+
+inline load_level()
+{
+    atomic { l = (levels > 0 -> newest : level) }
+}
+
+/* 1, 2; open: it is inside */
+inline go_in()
+{
+#ifdef MUTANT_GATE_FIRST
+    open = gate;
+    store(BUSY, 1);
+    load_level();
+#else
+    store(BUSY, 1);
+#ifdef MUTANT_LEVEL_FIRST
+    load_level();
+    open = gate;
+#else
+    open = gate;
+    load_level();
+#endif
+#endif
+    if
+    :: open -> d_step { assert(!taker_inside); owner_inside = true }
+    :: else
+    fi
+}
+
+/* 4, after n buffers came to the cache, from or to the caller */
+inline go_out(n)
+{
+    d_step { owner_inside = false; held = held - n };
+#ifdef MUTANT_LEAVE_FIRST
+    store(BUSY, 0);
+    store(LEVEL, l + n);
+#else
+    store(LEVEL, l + n);
+    store(BUSY, 0);
+#endif
+    open = false;
+    l = 0
+}
+
+inline get()
+{
+    go_in();
+    if
+    :: open && l > 0 -> go_out(-1)
+    :: else -> d_step { owner_inside = false; open = false; l = 0 }; store(BUSY, 0)
+    fi
+}
+
+inline put()
+{
+    go_in();
+    if
+    :: open -> go_out(1)
+    :: else -> d_step { depot++; held--; l = 0 }; store(BUSY, 0)
+    fi
+}
+
+/* One, for the caller. A read-modify-write: what is on its way has arrived. */
+inline refill()
+{
+    atomic { empty(pending) && depot > 0 -> depot--; held++ }
+}
+
+/* Under the lock, whether the gate is open or not; the lock's operations are read-modify-writes too. */
+inline flush()
+{
+#ifdef MUTANT_NO_LOCK
+    empty(pending);
+#else
+    atomic { empty(pending) && !caches_lock -> caches_lock = true };
+#endif
+    assert(!taker_inside);
+    owner_inside = true;
+    d_step { depot = depot + level; level = 0 };
+    owner_inside = false;
+    gate = true;
+    caches_lock = false
+}
+
+active proctype owner()
+{
+    byte l;
+    bool open;
+    do
+    :: get()
+    :: held > 0 -> put()
+    :: refill()
+    :: flush()
+    od
+}
+
+/* ---- taker ---- */
+
+/* There is a moment between the taker's steps at which nothing of the owner's is on its way. */
+inline barrier()
+{
+    empty(pending)
+}
+
+active proctype taker()
+{
+    do
+    ::
+        atomic { !caches_lock -> caches_lock = true };
+#ifdef MUTANT_BARRIER_FIRST
+        barrier();
+#endif
+        gate = false; /* a */
+#if !defined(MUTANT_NO_BARRIER) && !defined(MUTANT_BARRIER_FIRST)
+        barrier(); /* b */
+#endif
+        if
+#ifdef MUTANT_NO_LOOK
+        :: true ->
+#else
+        :: !busy -> /* c */
+#endif
+#ifdef MUTANT_OPEN_FIRST
+            gate = true;
+#endif
+            d_step { assert(!owner_inside); taker_inside = true };
+            assert(held + level + depot == BUFFERS);
+            d_step { depot = depot + level; level = 0 }; /* d */
+            taker_inside = false
+#ifndef MUTANT_NO_LOOK
+        :: busy /* the owner was preempted inside: not this time */
+#endif
+        fi;
+        if
+        :: gate = true /* e */
+        :: true /* pressure: it stays closed */
+        fi;
+        caches_lock = false
+    od
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_os.c - mappings, also where the system gives less than asked for or refuses
+ *
+ * The linker's --wrap stands in the way of mmap, munmap, madvise and syscall: for addresses that are not aligned to
+ * huge pages, for a process that has as many mappings as it may, and for kernels and filters without process_madvise.
+ */
+#include "support/support.h"
+
+#include "heap/os.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define HUGE ((size_t)2 << 20)
+
+static size_t shift; /* how far beyond a multiple of 2 MiB a mapping begins */
+static size_t asked; /* bytes of the last mapping */
+static bool too_many_mappings;
+static int advice; /* the last */
+static size_t advised, advices;
+
+int __real_munmap(void *at, size_t size);
+void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    asked = size;
+    unsigned char *region = __real_mmap(at, size + 2 * HUGE, protection, flags, fd, offset);
+    assert_true((void *)region != MAP_FAILED);
+    const size_t skipped = (size_t)(-(uintptr_t)region & (HUGE - 1)) + shift;
+    if (skipped > 0)
+        __real_munmap(region, skipped);
+    __real_munmap(region + skipped + size, 2 * HUGE - skipped);
+    return region + skipped;
+}
+
+static unsigned char *freed[4];
+static size_t freed_bytes[4], frees;
+
+int __wrap_munmap(void *at, size_t size);
+int __wrap_munmap(void *at, size_t size)
+{
+    if (too_many_mappings) {
+        errno = ENOMEM;
+        return -1;
+    }
+    freed[frees % 4] = at;
+    freed_bytes[frees++ % 4] = size;
+    return __real_munmap(at, size);
+}
+
+int __real_madvise(void *at, size_t size, int what);
+int __wrap_madvise(void *at, size_t size, int what);
+int __wrap_madvise(void *at, size_t size, int what)
+{
+    advice = what;
+    advised = size;
+    advices++;
+    return __real_madvise(at, size, what);
+}
+
+static int refusal;       /* what process_madvise fails with; 0: it is done */
+static size_t together;   /* how often it was asked for */
+static size_t does_first; /* how many of the ranges it does; the rest is left */
+
+long __wrap_syscall(long number, ...);
+long __wrap_syscall(long number, ...)
+{
+    va_list args;
+    va_start(args, number);
+    (void)va_arg(args, int);
+    const struct iovec *iov = va_arg(args, const struct iovec *);
+    const size_t n = va_arg(args, size_t);
+    va_end(args);
+    assert_int_equal(number, SYS_process_madvise);
+    together++;
+    if (refusal != 0) {
+        errno = refusal;
+        return -1;
+    }
+    long done = 0;
+    for (size_t i = 0; i < n && i < does_first; i++) {
+        assert_int_equal(__real_madvise(iov[i].iov_base, iov[i].iov_len, MADV_DONTNEED), 0);
+        done += (long)iov[i].iov_len;
+    }
+    return done;
+}
+
+static void begin(void)
+{
+    shift = frees = advices = together = 0;
+    refusal = 0;
+    does_first = SIZE_MAX;
+    too_many_mappings = false;
+}
+
+/* ---- huge pages ---- */
+
+/* Whatever the kernel gives, the part that stays begins and ends with a huge page, and the rest goes back. */
+static void what_is_not_aligned_to_huge_pages_is_cut_off(void **state)
+{
+    (void)state;
+    static const size_t shifts[] = {0, 4096, HUGE - 4096};
+    for (size_t i = 0; i < 3; i++) {
+        begin();
+        shift = shifts[i];
+        unsigned char *region = os_map(3 * HUGE - 5, true);
+        assert_int_equal(asked, 4 * HUGE);
+        assert_int_equal((uintptr_t)region % HUGE, 0);
+        assert_int_equal(os_mapped(3 * HUGE - 5, true), 3 * HUGE);
+        size_t cut = 0;
+        for (size_t k = 0; k < frees; k++) {
+            assert_true(freed[k] + freed_bytes[k] <= region || freed[k] >= region + 3 * HUGE);
+            cut += freed_bytes[k];
+        }
+        assert_int_equal(cut, HUGE);
+        assert_int_equal(frees, shift == 0 ? 1 : 2);
+        assert_true(advice == MADV_HUGEPAGE && advised == 3 * HUGE);
+        memset(region, 1, 3 * HUGE);
+        os_unmap(region, 3 * HUGE);
+    }
+}
+
+/* ---- unmapping ---- */
+
+static bool is_resident(unsigned char *page)
+{
+    unsigned char in_core = 0;
+    assert_int_equal(mincore(page, 1, &in_core), 0);
+    return (in_core & 1) != 0;
+}
+
+static void what_cannot_be_unmapped_gives_its_memory_back(void **state)
+{
+    (void)state;
+    begin();
+    unsigned char *region = os_map(16 * os_page_size(), false);
+    memset(region, 1, 16 * os_page_size());
+    too_many_mappings = true;
+    os_unmap(region + 4 * os_page_size(), 4 * os_page_size());
+    for (size_t i = 0; i < 16; i++)
+        assert_int_equal(is_resident(region + i * os_page_size()), i < 4 || i >= 8);
+    too_many_mappings = false;
+    os_unmap(region, 16 * os_page_size());
+}
+
+/* ---- purging ---- */
+
+enum { PAGES = 12 };
+
+/* Pages 1, 4 and 5, and 9 are gone, and no other: what is asked for reaches beyond them by a part of a page. */
+static void purge_some(unsigned n)
+{
+    const size_t page = os_page_size();
+    unsigned char *region = os_map(PAGES * page, false);
+    memset(region, 1, PAGES * page);
+    const struct os_range ranges[] = {
+        {region + 1, region + 2 * page + 1},
+        {region + 4 * page, region + 6 * page},
+        {region + 7 * page + 1, region + 8 * page - 1}, /* no whole page */
+        {region + 9 * page, region + 11 * page - 1},
+    };
+    os_purge(ranges, n, false);
+    for (size_t i = 0; i < PAGES; i++) {
+        const bool gone = i == 1 || (n > 1 && (i == 4 || i == 5)) || (n > 3 && i == 9);
+        assert_int_equal(is_resident(region + i * page), !gone);
+        assert_true(gone || region[i * page] == 1);
+    }
+    os_unmap(region, PAGES * page);
+}
+
+static void many_ranges_go_in_one_call(void **state)
+{
+    (void)state;
+    begin();
+    purge_some(4);
+    assert_int_equal(together, 1);
+    assert_int_equal(advices, 0);
+    purge_some(1); /* for one it is not worth it */
+    assert_int_equal(together, 1);
+    assert_int_equal(advices, 1);
+}
+
+/* Part of it done, or none for a reason that passes: then one by one, and the next time together again. */
+static void what_is_left_goes_one_by_one(void **state)
+{
+    (void)state;
+    for (size_t done = 0; done < 3; done++) {
+        begin();
+        does_first = done;
+        purge_some(4);
+        assert_int_equal(together, 1);
+        assert_int_equal(advices, 3);
+    }
+    begin();
+    refusal = EINTR;
+    purge_some(4);
+    purge_some(4);
+    assert_int_equal(together, 2);
+    assert_int_equal(advices, 6);
+}
+
+static int purge_refused(void *arg)
+{
+    begin();
+    refusal = *(const int *)arg;
+    purge_some(4);
+    if (together != 1 || advices != 3)
+        return 1;
+    refusal = 0;
+    purge_some(4);
+    return together == 1 && advices == 6 ? 0 : 2;
+}
+
+/* A kernel without it, or a filter, is not asked again. */
+static void what_is_refused_is_not_asked_for_again(void **state)
+{
+    (void)state;
+    static const int refusals[] = {ENOSYS, EBADF, EPERM, EACCES};
+    for (size_t i = 0; i < 4; i++) {
+        int error = refusals[i];
+        assert_int_equal(run_in_child(purge_refused, &error, 60), 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_aligned_to_huge_pages_is_cut_off),
+        cmocka_unit_test(what_cannot_be_unmapped_gives_its_memory_back),
+        cmocka_unit_test(many_ranges_go_in_one_call),
+        cmocka_unit_test(what_is_left_goes_one_by_one),
+        cmocka_unit_test(what_is_refused_is_not_asked_for_again),
+    };
+    return cmocka_run_group_tests_name("region", tests, NULL, NULL);
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_steal_inside.c - caches are taken over whose owners are in the middle of a call
+ *
+ * An owner that is inside of its cache is waited for a bounded time, skipped, and taken from later; what it was doing
+ * is not disturbed. Who comes after the gate has closed works on the depot. Nothing here is left to luck: a thread that
+ * lost its processor in the middle of a call is one that went inside by hand and sleeps (hands.h).
+ */
+#include "support/steal_scene.h"
+
+#include "support/blocks.h"
+
+/* ---- owners that were stopped inside ---- */
+
+static void trim_skips_an_owner_that_is_inside_and_gets_it_later(void **state)
+{
+    static struct scene scene;
+    needs_stealing();
+    scene_begin(&scene, 64);
+    struct hand *stalled = &scene.hands[3];
+    const size_t kept = scene.cap / HANDS;
+    hand_do(stalled, hand_stall);
+    assert_int_equal(bufferpool_trim(scene.pool), (scene.cap - kept) * CAPACITY);
+    assert_true(atomic_load(&yields) > 0 && atomic_load(&yields) < 1000); /* patience, but not without end */
+    assert_int_equal(stats_of(scene.pool).idle_thread, kept);
+    assert_true(cache_is_open(stalled->cache)); /* its gate too */
+    hand_do(stalled, hand_unstall);
+
+    stalled->want = 5; /* undisturbed */
+    const uint64_t before = stats_of(scene.pool).gets_thread;
+    hand_do(stalled, hand_use);
+    assert_int_equal(stats_of(scene.pool).gets_thread, before + 5);
+    assert_int_equal(bufferpool_trim(scene.pool), kept * CAPACITY);
+    assert_int_equal(atomic_load(&scene.blocks.count), 0);
+    owners_go_on(&scene);
+    scene_end(&scene);
+}
+
+static struct hand *interrupted;
+
+static void let_it_leave(void)
+{
+    if (atomic_load(&yields) == 2)
+        hand_do(interrupted, hand_unstall);
+}
+
+static void trim_waits_for_an_owner_that_soon_gets_on(void **state)
+{
+    static struct scene scene;
+    needs_stealing();
+    scene_begin(&scene, 64);
+    interrupted = &scene.hands[0];
+    hand_do(interrupted, hand_stall);
+    at_yield = let_it_leave;
+    assert_int_equal(bufferpool_trim(scene.pool), scene.cap * CAPACITY);
+    at_yield = NULL;
+    assert_int_equal(atomic_load(&yields), 2);
+    assert_int_equal(atomic_load(&scene.blocks.count), 0);
+    owners_go_on(&scene);
+    scene_end(&scene);
+}
+
+static void reclaim_skips_an_owner_that_is_inside_and_gets_it_later(void **state)
+{
+    static struct scene scene;
+    needs_stealing();
+    scene_begin(&scene, 64);
+    const size_t kept = scene.cap / HANDS;
+    hand_do(&scene.hands[15], hand_stall);
+    for (int i = 0; i < 4; i++)
+        (void)bufferpool_reclaim(scene.pool);
+    assert_int_equal(atomic_load(&scene.blocks.count), kept);
+    assert_int_equal(atomic_load(&yields), 0); /* it is no call for memory, so it does not wait */
+    hand_do(&scene.hands[15], hand_unstall);
+    for (int i = 0; i < 3; i++)
+        (void)bufferpool_reclaim(scene.pool);
+    assert_int_equal(atomic_load(&scene.blocks.count), 0);
+    owners_go_on(&scene);
+    scene_end(&scene);
+}
+
+static void a_get_bypasses_while_an_owner_is_inside_and_the_next_after_that_does_not(void **state)
+{
+    static struct scene scene;
+    bufferpool_buf_t *bufs[64];
+    needs_stealing();
+    scene_begin(&scene, 64);
+    have_all_but_the_stalled(&scene, &scene.hands[7], bufs);
+    hand_do(&scene.hands[7], hand_unstall);
+    have_the_rest_too(&scene, bufs, 60);
+    scene_end(&scene);
+}
+
+static void hand_get_one(struct hand *hand)
+{
+    hand->bufs[hand->n++] = bufferpool_try_get(hand->pool);
+    thread_check(hand->bufs[0] != NULL);
+}
+
+static void an_owner_that_finds_its_gate_closed_moves_its_cache_to_the_depot(void **state)
+{
+    static struct scene scene;
+    bufferpool_buf_t *bufs[64];
+    needs_stealing();
+    scene_begin(&scene, 64);
+    have_all_but_the_stalled(&scene, &scene.hands[7], bufs);
+    hand_do(&scene.hands[7], hand_unstall);
+    hand_do(&scene.hands[7], hand_get_one); /* is not refused: it idles there */
+    assert_int_equal(stats_of(scene.pool).idle_thread, 0);
+    assert_int_equal(stats_of(scene.pool).idle_depot, 3);
+    hand_do(&scene.hands[7], hand_put);
+    have_the_rest_too(&scene, bufs, 60);
+    scene_end(&scene);
+}
+
+static void an_owner_that_ends_under_pressure_leaves_its_buffers_to_the_others(void **state)
+{
+    static struct scene scene;
+    bufferpool_buf_t *bufs[64];
+    needs_stealing();
+    scene_begin(&scene, 64);
+    have_all_but_the_stalled(&scene, &scene.hands[7], bufs);
+    hand_do(&scene.hands[7], hand_unstall);
+    hand_end(&scene.hands[7]);
+    assert_int_equal(stats_of(scene.pool).idle_depot, 4);
+    hand_begin(&scene.hands[7], scene.pool, 7); /* gets the same cache, and it is not open */
+    hand_do(&scene.hands[7], hand_get_one);
+    hand_do(&scene.hands[7], hand_put);
+    assert_int_equal(stats_of(scene.pool).idle_thread, 0);
+    have_the_rest_too(&scene, bufs, 60);
+    scene_end(&scene);
+}
+
+static void hand_wait_for_one(struct hand *hand)
+{
+    hand->bufs[hand->n++] = bufferpool_get_timed(hand->pool, BUFFERPOOL_NEVER);
+    thread_check(hand->bufs[0] != NULL);
+}
+
+static void who_waits_gets_what_an_owner_inside_had(void **state)
+{
+    static struct scene scene;
+    bufferpool_buf_t *bufs[64];
+    needs_stealing();
+    scene_begin(&scene, 64);
+    have_all_but_the_stalled(&scene, &scene.hands[7], bufs);
+    hand_start(&scene.hands[8], hand_wait_for_one);
+    while (!depot_wanted(&scene.pool->depot))
+        __real_sched_yield();
+    hand_do(&scene.hands[7], hand_unstall); /* and sleeps from then on */
+    hand_finish(&scene.hands[8]);
+    assert_int_equal(scene.hands[8].n, 1);
+    hand_do(&scene.hands[8], hand_put);
+    have_the_rest_too(&scene, bufs, 60);
+    scene_end(&scene);
+}
+
+/* ---- calls that meet a take-over halfway ---- */
+
+/* A put that was stopped after it had looked at the gate, and its second half. */
+static void hand_put_first_half(struct hand *hand)
+{
+    hand_stall(hand);
+    thread_check(gate_load(&hand->cache->gate) == pool_live_word(hand->pool));
+}
+
+static void hand_put_second_half(struct hand *hand)
+{
+    struct desc *d = desc_of(hand->bufs[--hand->n]);
+    const uint64_t level = load_relaxed(&hand->cache->level);
+    cache_entries(hand->cache)[level_n(level)] = d;
+    store_relaxed(&d->word, desc_word(hand->pool->tag, STATE_IDLE));
+    store_relaxed(&hand->cache->level, level + 1);
+    cache_leave(hand->cache);
+}
+
+static void let_it_put(void)
+{
+    if (atomic_load(&yields) == 1)
+        hand_do(interrupted, hand_put_second_half);
+}
+
+static void a_put_on_its_way_when_the_gate_closes_is_taken_too(void **state)
+{
+    static struct scene scene;
+    needs_stealing();
+    scene_begin(&scene, 64);
+    interrupted = &scene.hands[5];
+    interrupted->want = 1;
+    hand_do(interrupted, hand_get);
+    hand_do(interrupted, hand_put_first_half);
+    at_yield = let_it_put;
+    assert_int_equal(bufferpool_trim(scene.pool), scene.cap * CAPACITY);
+    at_yield = NULL;
+    assert_int_equal(atomic_load(&scene.blocks.count), 0);
+    check_laws(scene.pool, &scene.blocks, 0);
+    owners_go_on(&scene);
+    scene_end(&scene);
+}
+
+/* Its buffers are in the cache; the taker gives up on it, and nothing of it is touched. */
+static void a_put_on_its_way_for_long_is_not_disturbed(void **state)
+{
+    static struct scene scene;
+    needs_stealing();
+    scene_begin(&scene, 64);
+    interrupted = &scene.hands[5];
+    interrupted->want = 1;
+    hand_do(interrupted, hand_get);
+    hand_do(interrupted, hand_put_first_half);
+    const struct desc *coldest = cache_entries(interrupted->cache)[0];
+    assert_int_equal(bufferpool_trim(scene.pool), (scene.cap - 4) * CAPACITY);
+    assert_int_equal(cache_idle(interrupted->cache), 3);
+    assert_ptr_equal(cache_entries(interrupted->cache)[0], coldest);
+    check_laws(scene.pool, &scene.blocks, 1);
+    hand_do(interrupted, hand_put_second_half);
+    assert_int_equal(stats_of(scene.pool).idle_thread, 4);
+    interrupted->want = 4;
+    hand_do(interrupted, hand_get);
+    assert_int_equal(stats_of(scene.pool).live, 4);
+    hand_do(interrupted, hand_put);
+    scene_end(&scene);
+}
+
+/* Between the closing of the gates and the first look, which is where the barrier is, an owner comes and works on its
+ * cache from both ends. */
+static bool came;
+
+static void come_and_find_the_gate_closed(struct hand *hand)
+{
+    struct cache *c = tls_cache_find(hand->pool->index);
+    struct desc *d = desc_of(hand->bufs[0]);
+    const uint32_t idle = cache_idle(c);
+    thread_check(cache_pop_plain(c) == NULL);
+    thread_check(!cache_push_plain(c, d, load_relaxed(&d->word)));
+    thread_check(cache_take(hand->pool, c, "test") == NULL);
+    thread_check(cache_idle(c) == idle && !load_relaxed(&c->busy));
+    hand_put(hand); /* to the depot */
+    thread_check(cache_idle(c) == idle);
+    came = true;
+}
+
+static void let_it_come(void)
+{
+    at_barrier = NULL;
+    hand_do(interrupted, come_and_find_the_gate_closed);
+}
+
+static void who_comes_after_the_gate_has_closed_works_on_the_depot(void **state)
+{
+    static struct scene scene;
+    needs_stealing();
+    if (TEST_TSAN)
+        skip(); /* there is no barrier there to see the moment by */
+    scene_begin(&scene, 64);
+    interrupted = &scene.hands[9];
+    interrupted->want = 1;
+    hand_do(interrupted, hand_get);
+    came = false;
+    at_barrier = let_it_come;
+    assert_int_equal(bufferpool_trim(scene.pool), scene.cap * CAPACITY);
+    assert_true(came);
+    assert_int_equal(atomic_load(&scene.blocks.count), 0);
+    check_laws(scene.pool, &scene.blocks, 0);
+    owners_go_on(&scene);
+    scene_end(&scene);
+}
+
+static void hand_flush_late(struct hand *hand)
+{
+    bufferpool_thread_flush();
+    thread_check(cache_idle(tls_cache_find(hand->pool->index)) == 0);
+}
+
+/* Whoever closed the gate may well open it again with nothing taken, so the flush must not count on that. */
+static void a_flush_that_finds_the_gate_closed_flushes_all_the_same(void **state)
+{
+    static struct scene scene;
+    needs_stealing();
+    scene_begin(&scene, 64);
+    struct hand *owner = &scene.hands[2];
+    hand_do(owner, hand_stall);
+    hand_do(owner, hand_unstall);
+    pthread_mutex_lock(&scene.pool->caches_lock);
+    cache_close(owner->cache);
+    hand_start(owner, hand_flush_late);
+    struct timespec soon;
+    clock_gettime(CLOCK_REALTIME, &soon);
+    soon.tv_nsec += 20000000; /* time enough to do it wrong */
+    soon.tv_sec += soon.tv_nsec / 1000000000;
+    soon.tv_nsec %= 1000000000;
+    const bool returned = sem_timedwait(&owner->done, &soon) == 0;
+    cache_open(scene.pool, owner->cache);
+    pthread_mutex_unlock(&scene.pool->caches_lock);
+    if (!returned)
+        hand_finish(owner);
+    assert_int_equal(cache_idle(owner->cache), 0);
+    assert_int_equal(stats_of(scene.pool).idle_depot, 4);
+    scene_end(&scene);
+}
+
+int main(void)
+{
+    test_tell_memcheck_nothing();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(trim_skips_an_owner_that_is_inside_and_gets_it_later),
+        cmocka_unit_test(trim_waits_for_an_owner_that_soon_gets_on),
+        cmocka_unit_test(reclaim_skips_an_owner_that_is_inside_and_gets_it_later),
+        cmocka_unit_test(a_get_bypasses_while_an_owner_is_inside_and_the_next_after_that_does_not),
+        cmocka_unit_test(an_owner_that_finds_its_gate_closed_moves_its_cache_to_the_depot),
+        cmocka_unit_test(an_owner_that_ends_under_pressure_leaves_its_buffers_to_the_others),
+        cmocka_unit_test(who_waits_gets_what_an_owner_inside_had),
+        cmocka_unit_test(a_put_on_its_way_when_the_gate_closes_is_taken_too),
+        cmocka_unit_test(a_put_on_its_way_for_long_is_not_disturbed),
+        cmocka_unit_test(who_comes_after_the_gate_has_closed_works_on_the_depot),
+        cmocka_unit_test(a_flush_that_finds_the_gate_closed_flushes_all_the_same),
+    };
+    return cmocka_run_group_tests_name("steal_inside", tests, NULL, NULL);
+}
