@@ -44,65 +44,9 @@
 
 #include <stdbool.h>
 
-enum counter {
-    GETS_THREAD,
-    GETS_DEPOT,
-    GETS_FRESH,
-    GETS_BYPASS,
-    GETS_REFUSED,
-    DROPS_OVERSIZE,
-    DROPS_BYPASS,
-    DROPS_OVER_CAP,
-    DROPS_IDLE_LIMIT,
-    GROWS,
-    SHRINKS,
-    RECLAIMED_BYTES,
-    STOLEN,
-    COUNTERS
-};
-
 /* Both have the bits of a slot that no pool has (registry.c). */
 #define GATE_CLOSED (~(uintptr_t)0)
 #define GATE_SLOW   (GATE_CLOSED >> 1)
-
-/* No cache holds more buffers than this, whatever their size. */
-#define CACHE_ENTRIES_MAX 4096u
-_Static_assert(CACHE_ENTRIES_MAX < 1u << 16, "n has 16 bits of the level");
-
-struct cache_base {
-    _Atomic(uint64_t) gets;  /* served here before */
-    _Atomic(uint32_t) moved; /* pooled buffers that came to this thread less those that left it, modulo 2^32 */
-};
-
-/* What others read of a cache. */
-struct cache_counts {
-    uint64_t gets; /* served here */
-    uint32_t moved, n;
-};
-
-struct cache {
-    /* under the pool's caches_lock, but for the first two, which never change */
-    _Alignas(CACHE_LINE) struct cache *next; /* of the pool's caches */
-    bufferpool_t *pool;                      /* never changes; NULL: pool->shared, or nobody's */
-    struct cache *next_unowned;
-    struct cache_counts seen; /* when cache_unused was last asked */
-    _Atomic(bool) owned;      /* a thread has it */
-    bool pending;             /* to be taken over, once the owner is out */
-    bool shared;              /* the pool's cache for threads without one: holds nothing, and any thread counts in it */
-    /* now and then, from inside */
-    _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
-    size_t budget;         /* bytes of max_idle_bytes set aside for it */
-    struct cache_base base[2];
-    _Atomic(uint32_t) moved_past; /* what the owner moved while the gate was closed; its own to write */
-    _Atomic(uint64_t) counters[COUNTERS];
-    /* every call; and in the rest of the line the first of the slots */
-    _Alignas(CACHE_LINE) _Atomic(uint64_t) level;
-    _Atomic(uintptr_t) gate;
-    size_t limit;        /* n may grow to */
-    _Atomic(bool) busy;  /* the owner is inside */
-    bool overflowed;     /* of its exchanges with the depot the last was an overflow */
-    struct desc *bottom; /* &cache_bottom; behind it, beyond the end of the struct, are the slots */
-};
 
 #define LEVEL_SIDE ((uint64_t)1 << 16)
 #define LEVEL_GET  (LEVEL_SIDE << 1)

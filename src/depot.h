@@ -17,22 +17,6 @@
 
 #include "desc.h"
 
-/* One cache line, written by every call that has business with the depot, and by no other. */
-struct depot {
-    _Alignas(CACHE_LINE) _Atomic(uint64_t) head; /* tag << 32 | index of the top magazine's first descriptor, 0: none */
-    _Atomic(uint64_t) counts;                    /* wanted << 63 | pressure << 62 | pooled << 32 | in_flight */
-    _Atomic(uint32_t) peak_in_flight;
-    _Atomic(uint32_t) low; /* the least that the depot held since reclaim last asked; about */
-    _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in the depot's buffers */
-};
-
-struct depot_counts {
-    uint32_t pooled;    /* pooled buffers in existence */
-    uint32_t in_flight; /* those in flight; never more than that, and less by calls under way */
-    bool pressure;      /* no thread cache holds any (pressure.h) */
-    bool wanted;        /* somebody waits for one (wait.h) */
-};
-
 /* As many pooled buffers as can be counted; a cap beyond that is stored as that. */
 #define DEPOT_POOLED_MAX (((size_t)1 << 30) - 1)
 
@@ -49,19 +33,11 @@ uint32_t depot_idle(struct depot_counts counts);
 /* Magazines popped so far, modulo 2^32. */
 uint32_t depot_pops(const struct depot *depot);
 
-#define MAGAZINE_MAX 32u
-
 /* Puts a magazine of n buffers (1 to MAGAZINE_MAX), all in an idle state, on top: from in flight, or, restore, from
  * transit. The last of the array is the first to be handed out. `grown`: whether some are of another cap than
  * buffer_capacity. */
 void depot_push(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown);
 void depot_restore(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown);
-
-struct magazine {
-    struct desc *head; /* the last of its buffers; NULL: there was none */
-    uint32_t n;
-    bool grown;
-};
 
 /* Takes the top magazine. Its buffers are the caller's now, in transit until it calls take, restore or discard for
  * each. */

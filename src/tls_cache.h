@@ -23,18 +23,6 @@
 
 #include <pthread.h> /* tells whose C library it is */
 
-typedef _Atomic(struct cache *) tls_entry; /* the thread's `none` where it has none */
-
-struct thread {
-    tls_entry table[TLS_INDEXES]; /* by place; the last is always empty */
-    tls_entry *more;              /* by slot, from TLS_INDEX_NONE on */
-    size_t more_size;             /* its entries */
-    struct thread *next;
-    struct thread **link; /* what points to it in the list of threads */
-    struct cache
-        none; /* empty, and its gate is closed: nothing but `busy` is written to, in vain, so it is the thread's own */
-};
-
 /* Where the calling thread's table is found: by one instruction, where in a shared library the default costs a call.
  * glibc keeps room for that when a library is opened with dlopen; others, such as musl, refuse to open it. */
 #if defined(__GLIBC__)

@@ -9,13 +9,6 @@
 
 #include <pthread.h>
 
-struct waiter;
-
-struct wait_queue {
-    pthread_mutex_t lock; /* of others the quarantine's alone is taken under it */
-    struct waiter *first, *last;
-};
-
 /* What a waiter got. */
 struct wait_result {
     struct desc *d; /* a buffer in an idle state, counted in flight; NULL: see reserved */

@@ -13,14 +13,6 @@
 
 #include <pthread.h>
 
-struct quarantine {
-    pthread_mutex_t lock;
-    struct desc **ring; /* made on first use */
-    uint32_t size, oldest, n;
-    _Atomic(uint32_t) count; /* n, for statistics */
-    _Atomic(size_t) bytes;   /* the sum of their caps, for the same */
-};
-
 /* Takes in a claimed pooled buffer. Returns the one that leaves in its place, which is the same where there is no
  * memory; NULL: none. */
 struct desc *quarantine_swap(bufferpool_t *pool, struct desc *d);

@@ -11,20 +11,6 @@
 
 #include "desc.h"
 
-struct record {
-    _Atomic(uintptr_t) got_by, put_by; /* addresses to which get and put returned; 0: not recorded */
-    _Atomic(uint64_t) got_ns, put_ns;  /* on the monotonic clock */
-    _Atomic(uint32_t) got_tid, put_tid;
-    /* the block as the library made it; cap is 0 while it is being replaced: then a child of fork knows nothing of
-     * it */
-    _Atomic(uintptr_t) data;
-    _Atomic(size_t) cap;
-};
-
-struct records {
-    _Atomic(struct record *) chunks[DESC_CHUNKS];
-};
-
 /* The record of the descriptor; NULL: it has none. Any thread. */
 struct record *records_at(const struct records *records, const struct desc *d);
 

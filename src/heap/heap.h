@@ -11,22 +11,6 @@
 #include "heap/slab.h"
 #include "heap/stash.h"
 
-struct heap {
-    /* read-only after creation */
-    size_t base;      /* buffer_capacity */
-    size_t alignment; /* of data, at least HEAP_ALIGNMENT_MIN */
-    bool wipe;        /* BUFFERPOOL_ZERO */
-    /* the hooks; alloc NULL: slabs and mappings */
-    void *(*alloc)(size_t size, size_t align, void *ctx);
-    void (*free)(void *block, size_t size, void *ctx);
-    void *ctx;
-
-    /* what is read only lies in no line that this writes */
-    _Alignas(CACHE_LINE) struct slabs slabs;      /* its lock guards the table too */
-    _Alignas(CACHE_LINE) struct desc_table table; /* its chunks are read without the lock */
-    struct stash stash;
-};
-
 #define HEAP_ALIGNMENT_MIN ((size_t)16)
 
 /* Bytes behind cap that are nobody's, with MODE_REDZONE. */

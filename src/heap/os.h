@@ -5,8 +5,7 @@
 #ifndef BUFFERPOOL_OS_H
 #define BUFFERPOOL_OS_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "types.h"
 
 size_t os_page_size(void);
 
@@ -21,10 +20,6 @@ void os_unmap(void *region, size_t bytes);
 
 /* Grows a region, which may move; NULL: no memory, and nothing changed. Both sizes are whole pages. */
 void *os_grow(void *region, size_t bytes, size_t new_bytes);
-
-struct os_range {
-    unsigned char *from, *to;
-};
 
 #define OS_RANGES_MAX 128u
 

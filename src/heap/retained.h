@@ -10,16 +10,6 @@
 
 #include "heap/os.h"
 
-#define RETAINED_MAX   256u
-#define RETAINED_BATCH 16u
-
-struct retained {
-    size_t bytes; /* of all */
-    unsigned n;
-    unsigned oldest;       /* where in the ring it is; the others follow by age */
-    struct os_range *ring; /* of RETAINED_MAX; NULL until there is one to keep: most pools never have any */
-};
-
 /* False: there are too many, or there is no memory for the ring. */
 bool retained_add(struct retained *retained, unsigned char *mapping, size_t bytes);
 

@@ -19,21 +19,8 @@
 
 #include "desc.h"
 
-#define STASH_LANES 8u
-#define STASH_CELLS 8u
-
 #define STASH_CLOSED ((uintptr_t)0)
 #define STASH_EMPTY  ((uintptr_t)1)
-
-struct stash_lane {
-    _Alignas(CACHE_LINE) _Atomic(uintptr_t) cell[STASH_CELLS]; /* the closed ones last */
-};
-
-_Static_assert(sizeof(struct stash_lane) == CACHE_LINE, "lanes share no line");
-
-struct stash {
-    struct stash_lane lanes[STASH_LANES];
-};
 
 /* Any thread. NULL: none there, or others were quicker. */
 static inline struct desc *stash_pop(struct stash_lane *lane)

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * types.h - every struct of the library, on one floor below all code; what each field means, and who writes it
+ *
+ * Words
+ *
+ *     pool              one bufferpool_t: configuration, depot, heap, thread caches, counters
+ *     buffer            what get returns: a handle (data, len, cap) and the block behind it
+ *     descriptor        the handle and the library's own fields behind it: one cache line, never moved
+ *     block             the bytes behind a buffer; growth replaces the block, the handle stays
+ *     pooled            a buffer that counts against the cap; the others are made beyond the cap, and freed when put
+ *     live, idle        a pooled buffer that a caller holds; one that nobody holds
+ *     thread cache      the idle buffers that one thread owns for one pool (tcmalloc, HAProxy: the same)
+ *     magazine, depot   a batch of idle buffers that moves as one; the shared lock-free stack of them (Bonwick)
+ *     in flight         pooled buffers that callers hold or thread caches have
+ *     in transit        popped from the depot by a call that has yet to free it, push it back or count it in flight
+ *     biased lock       what guards a thread cache: free for its owner, who enters by two plain stores, and dear for
+ *                       everybody else, who closes the `gate` and waits until the owner is not `busy` (steal.c;
+ *                       Java's biased locking, with membarrier(2) for the revocation)
+ *     steal             to move what idles in another thread's cache to the depot
+ *     pressure          what a pool is under at its cap: gates closed, caches empty, each put goes to the depot
+ *     latch             a value kept twice and a bit that names the valid copy, so that readers never wait (Linux's
+ *                       seqcount latch): a cache's level and base
+ *     slab, slot        up to 4 MiB of address space for blocks of one size; one block's part of it (Bonwick)
+ *     span              slabs that are mapped, and unmapped, together (tcmalloc)
+ *     dirty, clean      a free slot that may have memory behind it; one that has none (jemalloc)
+ *     purge             to give the memory of dirty slots back to the system (jemalloc)
+ *     retained          a freed mapping whose memory stays for the next block of its size (jemalloc)
+ *     strike            a put of a grown buffer after little use; the fifth in a row shrinks it
+ *     generation        tells pools apart that had the same index one after the other
+ *     caller            the address in the program to which the public function returns
+ *
+ * Invariants, as equations, whenever no call is under way
+ *
+ *     pooled               = in_flight + buffers in the depot                        depot.c (5), (8)
+ *     in_flight            = sum of moved over all caches, pool->shared included
+ *     live                 = sum of (moved - n) over the same
+ *     idle_reserved        = sum of budget + bytes in the depot <= max_idle_bytes    (with max_idle_bytes)
+ *     grown_extra          = sum of (cap - buffer_capacity) over pooled buffers
+ * and for each cache while nobody is inside:
+ *     n                   <= limit
+ *     n * buffer_capacity + extra <= thread_cache_bytes                              (and <= budget with max_idle_bytes)
+ *
+ * Fields that several threads use without a lock are atomic. Relaxed ones are hints, or numbers that read-modify-writes
+ * keep whole; a field that a reader relies on has its order, and a comment, where it is read.
+ */
+#ifndef BUFFERPOOL_TYPES_H
+#define BUFFERPOOL_TYPES_H
+
+#include "atomic.h"
+#include "bufferpool.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- descriptors: desc.h, desc.c ---- */
+
+/* A buffer's state, in the lowest bits of its word. A put subtracts one from the word and a get adds one.
+ *
+ *     FREE <-- drop, trim -- IDLE <-- put -- LIVE          A buffer that was handed out twice stands at IDLE + 2,
+ *      |                      +----- get --->  ^           and is caught when it is put.
+ *      +------------- fresh -------------------+
+ */
+enum desc_state {
+    STATE_FREE = 0,
+    STATE_IDLE = 1,
+    STATE_LIVE = 2,
+    STATE_BYPASS = 4,     /* held, beyond the cap; becomes FREE when put */
+    STATE_IDLE_GROWN = 5, /* as IDLE and LIVE, but its cap is not buffer_capacity */
+    STATE_LIVE_GROWN = 6
+};
+
+/* word = tag << STATE_BITS | state        tag = generation | pool index | TLS index, from the highest bits to the lowest
+ *
+ * With 64 bits, state and TLS index are a byte each: many processors take a byte out of a word in one instruction. */
+#define STATE_BITS      (UINTPTR_MAX > UINT32_MAX ? 8 : 3)
+#define STATE_MASK      (((uintptr_t)1 << STATE_BITS) - 1)
+#define TLS_INDEX_BITS  (UINTPTR_MAX > UINT32_MAX ? 8 : 5)
+#define TLS_INDEX_MASK  (((uintptr_t)1 << TLS_INDEX_BITS) - 1)
+#define POOL_INDEX_BITS 16
+#define POOL_INDEX_MASK (((uintptr_t)1 << POOL_INDEX_BITS) - 1)
+
+struct desc {
+    /* the caller's, while it holds the buffer */
+    _Alignas(CACHE_LINE) bufferpool_buf_t pub;
+    /* the thread that has the buffer writes the rest, under whatever lock or order hands the buffer on */
+    _Atomic(uintptr_t) word; /* whose the descriptor is, and its state */
+    union {
+        uint32_t link[2];   /* in the depot: indexes of two more buffers of the magazine (depot.c) */
+        struct desc *chain; /* free: the next of the free list, NULL at the end */
+        size_t asked;       /* held and grown: the most bytes that were asked for since get */
+    };
+    struct slab *slab; /* where the block lies, and in the lowest bit whether it was made beyond the cap (block.h) */
+    /* Head of a magazine in the depot: the index of the magazine beneath it, 0 at the bottom. Other nodes of the
+     * magazine: one more link. */
+    _Atomic(uint32_t) below;
+    /* Head of a magazine in the depot: the number of its buffers, and whether some are grown. Other nodes: one more
+     * link. */
+    _Atomic(uint32_t) count;
+    uint32_t index;  /* its own number, from 1; written once */
+    uint8_t strikes; /* grown: puts in a row after little use (reclaim.c) */
+};
+
+_Static_assert(sizeof(struct desc) == CACHE_LINE, "a descriptor is one cache line");
+
+/* The table of descriptors: chunk j holds 64 << j of them, so the table grows without moving any. Indexes start at 1;
+ * 0 means "none". */
+#define DESC_FIRST_CHUNK 64u
+#define DESC_CHUNKS      25
+#define DESC_MAX         (DESC_FIRST_CHUNK * ((1u << DESC_CHUNKS) - 1))
+
+struct desc_table {
+    /* written under the heap's lock; read by any thread */
+    _Atomic(struct desc *) chunks[DESC_CHUNKS];
+    _Atomic(uint32_t) used; /* descriptors 1 .. used have been handed out at least once */
+    /* under the heap's lock */
+    struct desc *free_list; /* linked by chain */
+    uint32_t colour;        /* read-only: a number that differs between pools */
+};
+
+/* ---- the depot: depot.h, depot.c ---- */
+
+/* One cache line. Only calls that use the depot write it. */
+struct depot {
+    _Alignas(CACHE_LINE) _Atomic(uint64_t) head; /* tag << 32 | index of the top magazine's head, 0: empty */
+    _Atomic(uint64_t) counts;                    /* wanted << 63 | pressure << 62 | pooled << 32 | in_flight */
+    _Atomic(uint32_t) peak_in_flight;            /* the most that in_flight ever was */
+    _Atomic(uint32_t) low;                       /* about the least that the depot held since the last reclaim */
+    _Atomic(size_t) extra;                       /* bytes of cap beyond buffer_capacity in the depot's buffers */
+};
+
+/* `counts`, taken apart. */
+struct depot_counts {
+    uint32_t pooled;    /* pooled buffers that exist */
+    uint32_t in_flight; /* those in flight; never more than that, and less by calls under way */
+    bool pressure;      /* no thread cache holds any (pressure.h) */
+    bool wanted;        /* a caller waits for one (wait.h) */
+};
+
+#define MAGAZINE_MAX 32u
+
+struct magazine {
+    struct desc *head; /* the last of its buffers; NULL: there is no magazine */
+    uint32_t n;        /* its buffers */
+    bool grown;        /* whether some have another cap than buffer_capacity */
+};
+
+/* ---- thread caches: cache.h, tls_cache.h ---- */
+
+enum counter {
+    GETS_THREAD,
+    GETS_DEPOT,
+    GETS_FRESH,
+    GETS_BYPASS,
+    GETS_REFUSED,
+    DROPS_OVERSIZE,
+    DROPS_BYPASS,
+    DROPS_OVER_CAP,
+    DROPS_IDLE_LIMIT,
+    GROWS,
+    SHRINKS,
+    RECLAIMED_BYTES,
+    STOLEN,
+    COUNTERS
+};
+
+/* No cache holds more buffers than this, whatever their size. */
+#define CACHE_ENTRIES_MAX 4096u
+_Static_assert(CACHE_ENTRIES_MAX < 1u << 16, "n has 16 bits of the level");
+
+/* One of the latch's two copies: what the fast calls leave alone. */
+struct cache_base {
+    _Atomic(uint64_t) gets;  /* served here before */
+    _Atomic(uint32_t) moved; /* pooled buffers that came to this thread less those that left it, modulo 2^32 */
+};
+
+/* A cache's figures, as they were at one moment. */
+struct cache_counts {
+    uint64_t gets; /* served here */
+    uint32_t moved, n;
+};
+
+/* cache.h has the picture. */
+struct cache {
+    /* read-only once the cache is in the pool's list */
+    _Alignas(CACHE_LINE) struct cache *next; /* of the pool's caches */
+    bufferpool_t *pool;                      /* NULL: pool->shared, or a thread's `none` */
+    /* under the pool's caches_lock */
+    struct cache *next_unowned;
+    struct cache_counts seen; /* when cache_unused was last asked */
+    _Atomic(bool) owned;      /* a thread has it */
+    bool pending;             /* its gate was closed to steal from it, and its owner may still be inside */
+    bool shared;              /* read-only: pool->shared, which holds nothing and in which any thread counts */
+    /* the owner, inside; without a lock for statistics */
+    _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
+    size_t budget;         /* bytes of max_idle_bytes reserved for it */
+    struct cache_base base[2];
+    /* the owner, inside or not */
+    _Atomic(uint32_t) moved_past; /* what the owner moved while the gate was closed */
+    _Atomic(uint64_t) counters[COUNTERS];
+    /* the owner, in every call; the first entries share the line */
+    _Alignas(CACHE_LINE) _Atomic(uint64_t) level; /* gets << 17 | side << 16 | n */
+    _Atomic(uintptr_t) gate;                      /* under caches_lock; read by the owner, inside */
+    size_t limit;                                 /* n may grow to */
+    _Atomic(bool) busy;                           /* the owner is inside */
+    bool overflowed;                              /* its last exchange with the depot was an overflow */
+    struct desc *bottom;                          /* &cache_bottom; the entries follow, beyond the end of the struct */
+};
+
+/* One entry for each value of a word's TLS index, so that the fast path need not ask how large the table is. The first
+ * pools have an index each; the others share the last, which is always empty, and the slow path finds their caches in
+ * `more`. */
+#define TLS_INDEXES    ((size_t)TLS_INDEX_MASK + 1)
+#define TLS_INDEX_NONE ((size_t)TLS_INDEX_MASK)
+
+typedef _Atomic(struct cache *) tls_entry; /* the thread's `none` where the thread has no cache */
+
+/* Written by the thread itself under the registry's lock, but for the entries of a pool that is destroyed. */
+struct thread {
+    tls_entry table[TLS_INDEXES]; /* by TLS index */
+    tls_entry *more;              /* by pool index, from TLS_INDEX_NONE on */
+    size_t more_size;             /* entries of `more` */
+    struct thread *next;
+    struct thread **link; /* the pointer to this struct in the list of threads */
+    /* Empty, with a closed gate. A fast call writes its `busy`, in vain, so each thread has one of its own. */
+    struct cache none;
+};
+
+/* ---- the heap: src/heap/ ---- */
+
+#define SLAB_BYTES     ((size_t)4 << 20)
+#define SLAB_SLOTS_MAX 128u
+
+struct slab {
+    /* read-only */
+    struct span *span;
+    unsigned char *base;
+    /* read-only while a slot is taken */
+    struct slab_class *cls; /* NULL: unused */
+    size_t stride;          /* from one slot to the next */
+    uint32_t inverse;       /* 2^32 / stride, rounded up: divides by it */
+    unsigned slots;
+    /* under the heap's lock */
+    unsigned free;          /* how many slots are in `avail` */
+    unsigned lane;          /* the lane that takes from it while it is clean */
+    bool purging;           /* a purge has slots of it, and no other shall */
+    struct slab_list *list; /* the list it is on, or NULL */
+    struct slab *prev, *next;
+    uint64_t avail[SLAB_SLOTS_MAX / 64]; /* free slots */
+    uint64_t dirty[SLAB_SLOTS_MAX / 64]; /* those of them that may have memory behind them */
+    uint64_t lost[SLAB_SLOTS_MAX / 64];  /* during a repair: slots that were taken and that nobody has claimed */
+    uint64_t brief[SLAB_SLOTS_MAX / 64]; /* taken slots of buffers beyond the cap */
+};
+
+/* A ring: the slab before the first is the last. A pool has so many lists that a second pointer in each would be a
+ * third of what a pool takes at rest. */
+struct slab_list {
+    struct slab *first; /* NULL: none */
+};
+
+#define SPAN_SLABS_MAX 16u
+
+struct span {
+    struct span *prev, *next;
+    unsigned char *base; /* read-only, as slabs */
+    unsigned slabs;
+    unsigned used; /* slabs that belong to a class */
+    struct slab slab[SPAN_SLABS_MAX];
+};
+
+/* Threads on different CPUs take clean slots from different slabs. Otherwise neighbours would wait for each other in
+ * the kernel, for the lock of the page table that their page faults fill, and would clear the same huge page twice. */
+#define SLAB_LANES 8u
+
+struct slab_class {
+    struct slab_list dirty;             /* slabs with dirty slots; the last is the first to be purged */
+    size_t dirty_bytes;                 /* the sum of stride over dirty slots */
+    struct slab_list clean[SLAB_LANES]; /* slabs with free slots, none of them dirty */
+};
+
+/* Powers of two from 64 bytes to 256 KiB (with huge pages 1 MiB) for grown buffers, and one class for
+ * buffer_capacity. */
+#define SLAB_MIN_SHIFT 6u
+#define SLAB_MAX_SHIFT 20u
+#define SLAB_BASE      (SLAB_MAX_SHIFT - SLAB_MIN_SHIFT + 1u)
+#define SLAB_CLASSES   (SLAB_BASE + 1u)
+
+/* Retained mappings, under the heap's lock. */
+struct os_range {
+    unsigned char *from, *to;
+};
+
+#define RETAINED_MAX   256u
+#define RETAINED_BATCH 16u
+
+struct retained {
+    size_t bytes; /* of all */
+    unsigned n;
+    unsigned oldest;       /* where in the ring it is; the others follow by age */
+    struct os_range *ring; /* of RETAINED_MAX; NULL until there is one to retain */
+};
+
+/* Under the lock, but for the read-only fields. */
+struct slabs {
+    unsigned colour; /* read-only: differs between pools; their first slots lie in different cache sets */
+    pthread_mutex_t lock;
+    bool huge; /* read-only: ask for huge pages */
+    struct span *spans;
+    unsigned slabs_mapped;
+    struct slab_list unused; /* slabs without a class, all of them clean */
+    size_t dirty_bytes;      /* of all classes */
+    size_t brief_bytes;      /* bytes of blocks of buffers beyond the cap: strides and mappings */
+    size_t aside_bytes;      /* what the heap's stash may hold of these slots */
+    struct retained retained;
+    struct slab_class classes[SLAB_CLASSES];
+};
+
+#define STASH_LANES 8u
+#define STASH_CELLS 8u
+
+struct stash_lane {
+    _Alignas(CACHE_LINE) _Atomic(uintptr_t) cell[STASH_CELLS]; /* the closed ones last */
+};
+
+_Static_assert(sizeof(struct stash_lane) == CACHE_LINE, "lanes share no line");
+
+struct stash {
+    struct stash_lane lanes[STASH_LANES];
+};
+
+struct heap {
+    /* read-only after creation */
+    size_t base;      /* buffer_capacity */
+    size_t alignment; /* of data, at least HEAP_ALIGNMENT_MIN */
+    bool wipe;        /* BUFFERPOOL_ZERO */
+    /* the hooks; alloc NULL: slabs and mappings */
+    void *(*alloc)(size_t size, size_t align, void *ctx);
+    void (*free)(void *block, size_t size, void *ctx);
+    void *ctx;
+
+    /* apart from what is only read */
+    _Alignas(CACHE_LINE) struct slabs slabs;      /* its lock guards the table too */
+    _Alignas(CACHE_LINE) struct desc_table table; /* its chunks are read without the lock */
+    struct stash stash;
+};
+
+/* ---- waiters: wait.c ---- */
+
+struct waiter;
+
+struct wait_queue {
+    pthread_mutex_t lock; /* under it no other lock is taken but the quarantine's */
+    struct waiter *first, *last;
+};
+
+/* ---- debug modes: src/debug/ ---- */
+
+/* The thread that gets, holds or puts the buffer writes its record. Others may read it meanwhile, and see a part of two
+ * turns. */
+struct record {
+    _Atomic(uintptr_t) got_by, put_by; /* callers of get and put; 0: not recorded */
+    _Atomic(uint64_t) got_ns, put_ns;  /* on the monotonic clock */
+    _Atomic(uint32_t) got_tid, put_tid;
+    /* The block as the library made it. cap is 0 while the block is being replaced: a child of fork that finds it so
+     * knows nothing of the block. */
+    _Atomic(uintptr_t) data;
+    _Atomic(size_t) cap;
+};
+
+struct records {
+    _Atomic(struct record *) chunks[DESC_CHUNKS]; /* by descriptor, as desc_table; made when they are needed */
+};
+
+/* Under its lock; count and bytes are read without it. */
+struct quarantine {
+    pthread_mutex_t lock;
+    struct desc **ring; /* made on first use */
+    uint32_t size, oldest, n;
+    _Atomic(uint32_t) count; /* n, for statistics */
+    _Atomic(size_t) bytes;   /* the sum of their caps, for the same */
+};
+
+/* ---- the pool ---- */
+
+enum pressure_state { PRESSURE_OFF, PRESSURE_ENTERING, PRESSURE_ON };
+
+/* Under caches_lock; read without it for hints. */
+struct pressure {
+    _Atomic(int) state; /* enum pressure_state */
+    /* Pressure ends only after so many more pops than this: depot_pops, modulo 2^32. After billions of pops they may
+     * have to go by again. */
+    _Atomic(uint32_t) since;
+};
+
+struct background {
+    bool wanted; /* read-only: BUFFERPOOL_BACKGROUND */
+    /* under the background thread's lock; `begun` is read without it, to save taking it */
+    _Atomic(bool) begun; /* the pool is in the thread's list */
+    bufferpool_t *next;  /* of that list */
+    uint64_t due_ms;     /* when the thread reclaims it next, on the coarse monotonic clock */
+    bool busy;           /* the thread reclaims it now, without the lock */
+};
+
+/* Mostly written by the one thread that reclaims. */
+struct reclaim {
+    _Atomic(uint64_t) period_end_ms; /* on the coarse monotonic clock; 0: no period has begun */
+    _Atomic(uint32_t) due;           /* buffers that this period is to free */
+    atomic_flag busy;                /* one reclaimer at a time */
+};
+
+struct bufferpool {
+    /* read-only after creation */
+    size_t index;     /* in the registry */
+    size_t tls_index; /* desc_tls_index(index) */
+    uintptr_t tag;    /* of its buffers' words */
+    char *name;
+    size_t max_capacity;
+    size_t max_idle_bytes;  /* 0: no limit */
+    size_t cache_bytes;     /* thread_cache_bytes, at least buffer_capacity */
+    uint32_t cache_entries; /* of each cache's array */
+    uint32_t reclaim_interval_ms;
+    /* written rarely */
+    _Atomic(size_t) max_live;       /* by set_max_live */
+    _Atomic(struct cache *) caches; /* all that ever were, linked by next; grows under caches_lock */
+    pthread_mutex_t caches_lock;    /* guards which thread has which cache, and what is behind closed gates */
+    struct cache *unowned_caches;   /* those without a thread; under caches_lock */
+    struct pressure pressure;
+    struct wait_queue waiters;
+    struct background background;
+    uint64_t gets_shown, puts_shown; /* the most that metrics ever showed; under the registry's lock */
+    struct records records;          /* used with debug modes alone, as the next */
+    struct quarantine quarantine;
+    /* written by calls that use the depot */
+    struct depot depot;
+    _Atomic(size_t) idle_reserved; /* bytes of max_idle_bytes in use or reserved by caches */
+    _Atomic(bool) idle_tight;      /* a put of this period found no room, although caches had reserved some in vain */
+    _Atomic(size_t) grown_extra;   /* bytes of cap beyond buffer_capacity in all pooled buffers */
+    struct reclaim reclaim;
+    /* written by calls that make or free buffers */
+    struct heap heap;
+    /* for threads without a cache */
+    struct cache shared;
+};
+
+#endif
