@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_sanitizer.c - AddressSanitizer and valgrind's memcheck find what is done with a block that is not held, and name
+ * who got and who put it; and find nothing where there is nothing
+ *
+ * Each mistake is a process (shadow/scenes.c): with AddressSanitizer in its build, elsewhere under memcheck, where
+ * valgrind is there.
+ */
+#include "support/support.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { REPORT_MAX = 1 << 18, MISTAKE = 99 };
+
+struct outcome {
+    int status; /* the exit status; -1: ended otherwise */
+    char report[REPORT_MAX];
+};
+
+static struct outcome outcome; /* of the last play() */
+
+/* Of the runs without a mistake those under memcheck, where each takes a while. Not optimized, the scenes' hook looks
+ * at bytes that nobody wrote, which without a pool are malloc's. */
+#ifdef TEST_COVERAGE
+#define MEMCHECK_CLEAN 2
+#else
+#define MEMCHECK_CLEAN 3
+#endif
+
+#define HAS_MEMCHECK (BUFFERPOOL_VALGRIND[0] != '\0' && !TEST_SANITIZED)
+
+static void exec_scene(const char *const *tool, const char *debug, const char *scene, const char *number)
+{
+    const char *argv[16];
+    size_t n = 0;
+    for (; tool[n] != NULL; n++)
+        argv[n] = tool[n];
+    argv[n++] = SANITIZER_SCENES;
+    argv[n++] = scene;
+    argv[n++] = number;
+    argv[n] = NULL;
+    if (debug != NULL)
+        setenv("BUFFERPOOL_DEBUG", debug, 1);
+    else
+        unsetenv("BUFFERPOOL_DEBUG");
+    setenv("ASAN_OPTIONS", "exitcode=99:detect_leaks=0:abort_on_error=0", 1);
+    execv(argv[0], (char *const *)(uintptr_t)argv);
+    _exit(127);
+}
+
+static void run(const char *const *tool, const char *debug, const char *scene, const char *number)
+{
+    int ends[2], status;
+    assert_int_equal(pipe(ends), 0);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        exec_scene(tool, debug, scene, number);
+    }
+    close(ends[1]);
+    size_t length = 0;
+    ssize_t n;
+    char rest[4096];
+    while ((n = length + 1 < REPORT_MAX ? read(ends[0], outcome.report + length, REPORT_MAX - 1 - length)
+                                        : read(ends[0], rest, sizeof rest)) > 0)
+        length += length + 1 < REPORT_MAX ? (size_t)n : 0;
+    outcome.report[length] = '\0';
+    close(ends[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void play(const char *debug, const char *scene)
+{
+    static const char *const memcheck[] = {BUFFERPOOL_VALGRIND,
+                                           "--error-exitcode=99",
+                                           "--leak-check=full",
+                                           "--show-leak-kinds=all",
+                                           "--errors-for-leak-kinds=definite,indirect",
+                                           "--fair-sched=yes",
+                                           NULL};
+    static const char *const nothing[] = {NULL};
+    run(HAS_MEMCHECK ? memcheck : nothing, debug, scene, NULL);
+}
+
+static unsigned count_in_report(const char *text)
+{
+    unsigned n = 0;
+    for (const char *at = outcome.report; (at = strstr(at, text)) != NULL; at++)
+        n++;
+    return n;
+}
+
+static void expect_in_report(const char *text)
+{
+    if (strstr(outcome.report, text) == NULL)
+        fail_msg("'%s' is not in:\n%s", text, outcome.report);
+}
+
+/* ---- mistakes ---- */
+
+struct mistake {
+    const char *scene;
+    bool undefined; /* for memcheck alone */
+    const char *finds;
+    const char *names[3]; /* by memcheck, in the report */
+};
+
+static const struct mistake mistakes[] = {
+    {"read_after_put",
+     false,
+     "Invalid read of size 1",
+     {"10 bytes inside a block of size 32,768 free'd", "scene_put", "scene_get"}},
+    {"write_after_put",
+     false,
+     "Invalid write of size 1",
+     {"10 bytes inside a block of size 32,768 free'd", "scene_put", "scene_get"}},
+    {"bypass_after_put",
+     false,
+     "Invalid write of size 1",
+     {"0 bytes inside a block of size 1,000 free'd", "scene_put", "scene_get"}},
+    {"grown_after_put",
+     false,
+     "Invalid write of size 1",
+     {"50,000 bytes inside a block of size", "scene_put", "scene_grow"}},
+    /* the hook's block is the one that memcheck describes */
+    {"hook_after_put", false, "Invalid write of size 1", {"64 bytes inside a ", "hook_alloc", "scene_get"}},
+    {"wiped_after_put",
+     false,
+     "Invalid read of size 1",
+     {"0 bytes inside a block of size 1,000 free'd", "scene_put", "scene_get"}},
+    {"write_after_growth",
+     false,
+     "Invalid write of size 1",
+     {"0 bytes inside a block of size 32,768 free'd", "scene_grow", "scene_get"}},
+    {"overrun", false, "Invalid write of size 1", {"0 bytes after a block of size 32,768 alloc'd", "scene_get", ""}},
+    {"overrun_odd", false, "Invalid write of size 1", {"0 bytes after a block of size 1,001 alloc'd", "scene_get", ""}},
+    {"overrun_grown", false, "Invalid write of size 1", {"0 bytes after a block of size", "scene_grow", ""}},
+    {"overrun_mapped", false, "Invalid write of size 1", {"0 bytes after a block of size", "scene_grow", ""}},
+    {"overrun_large",
+     false,
+     "Invalid write of size 1",
+     {"0 bytes after a block of size 2,097,152 alloc'd", "scene_get", ""}},
+    {"underrun", false, "Invalid read of size 1", {"1 bytes before a block of size 32,768 alloc'd", "scene_get", ""}},
+    {"undefined", true, "depends on uninitialised value", {"scenes.c", "", ""}},
+    {"undefined_again", true, "depends on uninitialised value", {"scenes.c", "", ""}},
+    {"undefined_beyond_growth", true, "depends on uninitialised value", {"scenes.c", "", ""}},
+};
+
+static void each_mistake_is_found(void **state)
+{
+    (void)state;
+    if (!TEST_ASAN && !HAS_MEMCHECK)
+        skip();
+    for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) {
+        const struct mistake *mistake = &mistakes[i];
+        if (TEST_ASAN && mistake->undefined)
+            continue;
+        play(NULL, mistake->scene);
+        if (outcome.status != MISTAKE)
+            fail_msg("%s ended with %d:\n%s", mistake->scene, outcome.status, outcome.report);
+        expect_in_report(TEST_ASAN ? "use-after-poison" : mistake->finds);
+        for (size_t k = 0; HAS_MEMCHECK && k < 3; k++)
+            expect_in_report(mistake->names[k]);
+        if (HAS_MEMCHECK)
+            expect_in_report("ERROR SUMMARY: 1 errors from 1 contexts");
+    }
+}
+
+/* ---- none ---- */
+
+static void nothing_is_found_where_nothing_is(void **state)
+{
+    static const char *const debug[] = {
+        NULL,   "poison,redzone,quarantine=3,holders,chaos", "nopool", "poison", "redzone", "quarantine=5", "holders",
+        "chaos"};
+    (void)state;
+    if (!TEST_ASAN && !HAS_MEMCHECK)
+        skip();
+    for (size_t i = 0; i < (HAS_MEMCHECK ? MEMCHECK_CLEAN : sizeof debug / sizeof debug[0]); i++) {
+        play(debug[i], "no_mistake");
+        if (outcome.status != 0 || strstr(outcome.report, "AddressSanitizer") != NULL)
+            fail_msg("%s: %d:\n%s", debug[i] != NULL ? debug[i] : "-", outcome.status, outcome.report);
+        if (HAS_MEMCHECK)
+            expect_in_report("ERROR SUMMARY: 0 errors from 0 contexts");
+    }
+}
+
+static void in_a_child_the_poison_is_what_the_words_say(void **state)
+{
+    (void)state;
+    if (!TEST_ASAN)
+        skip();
+    play(NULL, "child_of_half_a_get");
+    if (outcome.status != 0)
+        fail_msg("%d:\n%s", outcome.status, outcome.report);
+    play(NULL, "child_of_half_a_put");
+    assert_int_equal(outcome.status, MISTAKE);
+    expect_in_report("use-after-poison");
+}
+
+static void memcheck_sees_held_buffers_once_and_idle_ones_not(void **state)
+{
+    (void)state;
+#ifdef TEST_COVERAGE /* whose own blocks count too */
+    skip();
+#endif
+    if (!HAS_MEMCHECK)
+        skip();
+    play(NULL, "held_at_exit");
+    assert_int_equal(outcome.status, 0);
+    assert_int_equal(count_in_report("32,768 bytes in 1 blocks are still reachable"), 1);
+    assert_int_equal(count_in_report("1,000 bytes in 1 blocks are still reachable"), 1);
+    assert_int_equal(count_in_report("by scene_get"), 0);
+    expect_in_report("definitely lost: 0 bytes in 0 blocks");
+}
+
+static void without_a_pool_memcheck_knows_by_itself(void **state)
+{
+    (void)state;
+    if (!HAS_MEMCHECK)
+        skip();
+    play("nopool", "write_after_put");
+    assert_int_equal(outcome.status, MISTAKE);
+    expect_in_report("Invalid write of size 1");
+    expect_in_report("free'd");
+    expect_in_report(": free (");
+    assert_int_equal(count_in_report("sanitizer_hide"), 0);
+}
+
+/* A pair takes 63 instructions with the loop (docs/design.md); the slow path takes hundreds. */
+static void callgrind_counts_the_fast_path(void **state)
+{
+    static const char *const callgrind[] = {BUFFERPOOL_VALGRIND, "--tool=callgrind", "--callgrind-out-file=/dev/null",
+                                            NULL};
+    unsigned long long counted[2];
+    (void)state;
+#ifdef TEST_COVERAGE /* whose counts are instructions too */
+    skip();
+#endif
+    if (!HAS_MEMCHECK)
+        skip();
+    for (int i = 0; i < 2; i++) {
+        run(callgrind, NULL, "pairs", i == 0 ? "1000" : "11000");
+        assert_int_equal(outcome.status, 0);
+        const char *at = strstr(outcome.report, "Collected :");
+        assert_non_null(at);
+        counted[i] = strtoull(at + strlen("Collected :"), NULL, 10);
+    }
+    assert_in_range((counted[1] - counted[0]) / 10000, 20, 150);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_mistake_is_found),
+        cmocka_unit_test(nothing_is_found_where_nothing_is),
+        cmocka_unit_test(in_a_child_the_poison_is_what_the_words_say),
+        cmocka_unit_test(memcheck_sees_held_buffers_once_and_idle_ones_not),
+        cmocka_unit_test(without_a_pool_memcheck_knows_by_itself),
+        cmocka_unit_test(callgrind_counts_the_fast_path),
+    };
+    return cmocka_run_group_tests_name("shadow", tests, NULL, NULL);
+}

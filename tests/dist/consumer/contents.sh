@@ -1,0 +1,32 @@
+# What is installed: these files and no others, and no path of this machine in those that are text.
+. "$(dirname "$0")/common.sh"
+
+cd "$(prefix_of staged)"
+# The pages of the manual: every function has one.
+pages=$(sed 's/@.*//' "$SOURCE/tests/dist/exported-symbols.txt")
+find . ! -type d | sed 's/-targets-[a-z]*\.cmake$/-targets-CONFIG.cmake/' | sort >"$work/installed"
+sort >"$work/expected" <<LIST
+./include/bufferpool.h
+./include/bufferpool/bufferpool.hpp
+./$LIBDIR/libbufferpool.a
+./$LIBDIR/libbufferpool.so
+./$LIBDIR/libbufferpool.so.$SOVERSION
+./$LIBDIR/libbufferpool.so.$VERSION
+./$LIBDIR/cmake/bufferpool/bufferpool-config-version.cmake
+./$LIBDIR/cmake/bufferpool/bufferpool-config.cmake
+./$LIBDIR/cmake/bufferpool/bufferpool-shared-targets-CONFIG.cmake
+./$LIBDIR/cmake/bufferpool/bufferpool-shared-targets.cmake
+./$LIBDIR/cmake/bufferpool/bufferpool-static-targets-CONFIG.cmake
+./$LIBDIR/cmake/bufferpool/bufferpool-static-targets.cmake
+./$LIBDIR/pkgconfig/bufferpool.pc
+./share/gdb/auto-load$PWD/$LIBDIR/libbufferpool.so.$VERSION-gdb.py
+./share/man/man7/bufferpool.7
+$(echo "$pages" | sort -u | sed 's|.*|./share/man/man3/&.3|')
+LIST
+diff "$work/expected" "$work/installed" || fail "other files are installed than those expected"
+
+for path in "$SOURCE" "$BUILD" "$PWD"; do
+    if grep -rIFn "$path" .; then
+        fail "$path is written into an installed file"
+    fi
+done

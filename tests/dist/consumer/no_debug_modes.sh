@@ -1,0 +1,15 @@
+# Without the debug modes, for small machines: the same functions, none of the modes' code, no look at the environment. Not
+# optimized, since then nothing but what is really called may be missing.
+. "$(dirname "$0")/common.sh"
+
+configure "$SOURCE" "$work/build" -DCMAKE_BUILD_TYPE=Debug -DBUFFERPOOL_DEBUG_MODES=OFF -DBUFFERPOOL_BUILD_TESTS=OFF \
+    -DBUFFERPOOL_BUILD_EXAMPLES=OFF -DBUFFERPOOL_INSTALL=OFF -DBUFFERPOOL_WERROR=ON
+"$CMAKE" --build "$work/build"
+library=$work/build/libbufferpool.so
+nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }' | sort | diff "$SOURCE/tests/dist/exported-symbols.txt" - ||
+    fail "the library exports something else than tests/dist/exported-symbols.txt (<) says"
+nm -D --undefined-only "$library" | grep 'secure_getenv' && fail "it reads the environment"
+nm "$library" | grep -E ' (watch|modes|summary)_| quarantine_(swap|take|release)' && fail "there is code of the modes"
+$CC "$here/app.c" -I"$SOURCE/include" "$library" "-Wl,-rpath,$work/build" -o "$work/app"
+BUFFERPOOL_DEBUG=nonsense,poison "$work/app" shared "$work" 2>"$work/said"
+test ! -s "$work/said" || fail "it said: $(cat "$work/said")"
