@@ -614,27 +614,27 @@ static void empty_graves(void)
     }
 }
 
-/* One mapping is kept for the next of its size: there is one in each schedule, the table of descriptors. */
+/* One mapping is retained for the next of its size: there is one in each schedule, the table of descriptors. */
 static void *retained;
-static size_t kept_bytes;
+static size_t retained_bytes;
 
 void *seam_mmap(size_t bytes)
 {
-    if (kept == NULL || kept_bytes != bytes)
+    if (retained == NULL || retained_bytes != bytes)
         return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    void *memory = kept;
-    kept = NULL;
+    void *memory = retained;
+    retained = NULL;
     memset(memory, 0, bytes);
     return memory;
 }
 
 int seam_munmap(void *memory, size_t bytes)
 {
-    if (kept != NULL)
+    if (retained != NULL)
         return munmap(memory, bytes);
     memset(memory, GARBAGE, bytes);
-    kept = memory;
-    kept_bytes = bytes;
+    retained = memory;
+    retained_bytes = bytes;
     return 0;
 }
 
