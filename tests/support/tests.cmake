@@ -71,11 +71,33 @@ function(bufferpool_add_test name)
     endif()
 endfunction()
 
-# bufferpool_weigh_tests(): those of this folder so far count three. The presets run eight at a time by this count: two of them,
-# and beside them two demonstrations, which mostly wait.
-function(bufferpool_weigh_tests)
-    get_property(names DIRECTORY PROPERTY TESTS)
-    if(names)
-        set_tests_properties(${names} PROPERTIES PROCESSORS 3)
+# bufferpool_needs(<group> <program>...): finds each, as BUFFERPOOL_<PROGRAM>. Where one is missing the group has one test, which
+# says so and fails, and the folder that calls this has no others.
+macro(bufferpool_needs group)
+    set(missing "")
+    foreach(program IN ITEMS ${ARGN})
+        string(TOUPPER ${program} variable)
+        string(MAKE_C_IDENTIFIER BUFFERPOOL_${variable} variable)
+        find_program(${variable} ${program})
+        mark_as_advanced(${variable})
+        if(NOT ${variable})
+            string(APPEND missing " ${program}")
+        endif()
+    endforeach()
+    if(missing)
+        add_test(NAME ${group}.programs COMMAND sh -c "echo 'not installed:${missing}'; exit 1")
+        bufferpool_label_tests()
+        return()
+    endif()
+endmacro()
+
+# bufferpool_label_tests(): the tests of this folder get its name as a label: ctest -L docs. Those of the group unit count three.
+# The presets run eight at a time by this count: two of them, and beside them two demonstrations, which mostly wait.
+function(bufferpool_label_tests)
+    get_property(tests DIRECTORY PROPERTY TESTS)
+    cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME label)
+    set_property(TEST ${tests} APPEND PROPERTY LABELS ${label})
+    if(BUFFERPOOL_TEST_GROUP STREQUAL "unit")
+        set_property(TEST ${tests} PROPERTY PROCESSORS 3)
     endif()
 endfunction()
