@@ -12,8 +12,8 @@
  */
 #include "background.h"
 
+#include "atomic.h"
 #include "clock.h"
-#include "pool.h"
 #include "reclaim.h"
 
 #include <errno.h>

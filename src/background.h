@@ -5,9 +5,7 @@
 #ifndef BUFFERPOOL_BACKGROUND_H
 #define BUFFERPOOL_BACKGROUND_H
 
-#include "bufferpool.h"
-
-#include <stdbool.h>
+#include "types.h"
 
 /* From a slow path, no lock held: has the thread see to the pool from now on, if its flags ask for that; starts the
  * thread for the first such pool. Where no thread can be had, slow paths go on to reclaim by themselves. */

@@ -5,39 +5,42 @@
  * Every change of a buffer's size goes through grow(), and every size is checked against HEAP_CAP_MAX or by subtraction
  * before anything is added.
  */
-#include "debug/report.h"
+#include "buffer.h"
+
+#include "cache.h"
+#include "call.h"
 #include "debug/watch.h"
 #include "heap/block.h"
-#include "pool.h"
-#include "registry.h"
+#include "heap/heap.h"
+#include "life.h"
 #include "tls_cache.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The buffer's pool, if the caller holds the buffer; else it was misused, and this does not return. */
-static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf, const char *caller)
+/* The pool of a buffer that the caller holds. Reports misuse otherwise. */
+static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf)
 {
     if (!desc_aligned(buf))
-        report_foreign(caller, buf);
+        report_foreign(buf);
     const struct desc *d = (const struct desc *)(const void *)buf;
     uintptr_t word = load_relaxed(&d->word);
-    bufferpool_t *pool = pool_of(d, word);
+    bufferpool_t *pool = life_pool_of(d, word);
     if (pool == NULL)
-        report_foreign(caller, buf);
+        report_foreign(buf);
     switch (desc_state(word)) {
     case STATE_LIVE:
     case STATE_LIVE_GROWN:
     case STATE_BYPASS:
         return pool;
     default:
-        report_misuse(caller, buf, pool, "used after it was put");
+        report_misuse(buf, pool, "used after it was put");
     }
 }
 
-/* The buffer is to have `need` bytes in all, which it has already: (strikes.c). Plain ones have no need of it. */
+/* Notes that `need` bytes of the buffer, which it has already, are used, for reclaim_judge. Plain buffers are not
+ * judged. */
 static void note_use(const bufferpool_t *pool, bufferpool_buf_t *buf, size_t need)
 {
     struct desc *d = desc_of(buf);
@@ -46,21 +49,19 @@ static void note_use(const bufferpool_t *pool, bufferpool_buf_t *buf, size_t nee
 }
 
 /* Replaces the block by one of at least `need` bytes, which is more than cap; the first `keep` bytes stay. */
-static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t keep, const char *caller)
+static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t keep)
 {
     struct desc *d = desc_of(buf);
-    if (modes_have(MODES_WATCH)) /* first: it knows where data was */
-        watch_resize(pool, d, caller);
+    if (modes_have(MODES_WATCH)) /* first: the mode knows where data was */
+        watch_resize(pool, d);
     if (!block_intact(&pool->heap, d))
-        report_misuse(caller, buf, pool, REPORT_OVERWRITTEN);
-    int saved_errno = errno;
+        report_misuse(buf, pool, REPORT_OVERWRITTEN);
     size_t old_cap = buf->cap;
     uintptr_t word = load_relaxed(&d->word);
     bool pooled = desc_state(word) != STATE_BYPASS;
-    if (pooled) /* before it is so: a child of fork must not take it for a plain one */
+    if (pooled) /* before it grows: a child of fork must not take it for a plain one */
         store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE_GROWN));
     int error = modes_have(MODE_FAIL) && modes_fail_now() ? ENOMEM : heap_grow(&pool->heap, d, need, keep);
-    errno = saved_errno;
     if (modes_have(MODES_WATCH))
         watch_resized(pool, d, false);
     if (error != 0) {
@@ -76,24 +77,20 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
     return 0;
 }
 
-int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap)
+int buffer_reserve(bufferpool_buf_t *buf, size_t cap)
 {
-    if (buf == NULL)
-        return EINVAL;
-    bufferpool_t *pool = pool_of_held(buf, "bufferpool_buf_reserve");
+    bufferpool_t *pool = pool_of_held(buf);
     if (buf->len > buf->cap)
         return EINVAL;
     if (cap > buf->cap)
-        return grow(pool, buf, cap, buf->len, "bufferpool_buf_reserve");
+        return grow(pool, buf, cap, buf->len);
     note_use(pool, buf, cap);
     return 0;
 }
 
-int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n)
+int buffer_append(bufferpool_buf_t *buf, const void *src, size_t n)
 {
-    if (buf == NULL)
-        return EINVAL;
-    bufferpool_t *pool = pool_of_held(buf, "bufferpool_buf_append");
+    bufferpool_t *pool = pool_of_held(buf);
     if (buf->len > buf->cap || (src == NULL && n > 0))
         return EINVAL;
     if (n == 0)
@@ -101,11 +98,11 @@ int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n)
     if (n > buf->cap - buf->len) {
         if (n > HEAP_CAP_MAX - buf->len)
             return EOVERFLOW;
-        /* bytes of the buffer's own move with the block: also those beyond len, if src reaches there */
+        /* bytes of the buffer's own move with the block, also those beyond len if src reaches there */
         size_t offset = (size_t)((uintptr_t)src - (uintptr_t)buf->data);
         bool own = offset < buf->cap;
         size_t keep = own && n <= buf->cap - offset && offset + n > buf->len ? offset + n : buf->len;
-        int error = grow(pool, buf, buf->len + n, keep, "bufferpool_buf_append");
+        int error = grow(pool, buf, buf->len + n, keep);
         if (error != 0)
             return error;
         if (own)
@@ -118,10 +115,29 @@ int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n)
     return 0;
 }
 
+int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap)
+{
+    if (buf == NULL)
+        return EINVAL;
+    struct call call = call_begin("bufferpool_buf_reserve", CALLER);
+    const int error = buffer_reserve(buf, cap);
+    call_end(&call, NULL);
+    return error;
+}
+
+int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n)
+{
+    if (buf == NULL)
+        return EINVAL;
+    struct call call = call_begin("bufferpool_buf_append", CALLER);
+    const int error = buffer_append(buf, src, n);
+    call_end(&call, NULL);
+    return error;
+}
+
 /* Grows the buffer for a text of that length and appends it. It is formatted before, since the arguments may point into
  * the block that growth frees. */
-static int print_grown(bufferpool_t *pool, bufferpool_buf_t *buf, size_t length, const char *format, va_list args,
-                       const char *caller)
+static int print_grown(bufferpool_t *pool, bufferpool_buf_t *buf, size_t length, const char *format, va_list args)
 {
     char few[256];
     const size_t size = length + 1;
@@ -130,12 +146,12 @@ static int print_grown(bufferpool_t *pool, bufferpool_buf_t *buf, size_t length,
         return ENOMEM;
     const int formatted = vsnprintf(text, size, format, args);
     int error = 0;
-    if (formatted < 0) /* for want of memory, say */
+    if (formatted < 0) /* because there is no memory, for example */
         error = errno;
-    else if ((size_t)formatted != length) /* an argument is what the first try wrote */
+    else if ((size_t)formatted != length) /* an argument points to what the first try wrote */
         error = EINVAL;
     else
-        error = grow(pool, buf, buf->len + size, buf->len, caller);
+        error = grow(pool, buf, buf->len + size, buf->len);
     if (error == 0)
         memcpy(buf->data + buf->len, text, size);
     if (pool->heap.wipe)
@@ -145,15 +161,11 @@ static int print_grown(bufferpool_t *pool, bufferpool_buf_t *buf, size_t length,
     return error;
 }
 
-static int print(bufferpool_buf_t *buf, const char *format, va_list args, const char *caller)
+static int print(bufferpool_buf_t *buf, const char *format, va_list args)
 {
-    if (buf == NULL || format == NULL)
-        return EINVAL;
-    bufferpool_t *pool = pool_of_held(buf, caller);
+    bufferpool_t *pool = pool_of_held(buf);
     if (buf->len > buf->cap)
         return EINVAL;
-
-    int saved_errno = errno;
     va_list again;
     va_copy(again, args);
     size_t room = buf->cap - buf->len;
@@ -164,12 +176,10 @@ static int print(bufferpool_buf_t *buf, const char *format, va_list args, const 
     } else if ((size_t)length < room) {
         note_use(pool, buf, buf->len + (size_t)length + 1);
     } else {
-        error = (size_t)length >= HEAP_CAP_MAX - buf->len
-                    ? EOVERFLOW
-                    : print_grown(pool, buf, (size_t)length, format, again, caller);
+        error = (size_t)length >= HEAP_CAP_MAX - buf->len ? EOVERFLOW
+                                                          : print_grown(pool, buf, (size_t)length, format, again);
     }
     va_end(again);
-    errno = saved_errno;
     if (error == 0)
         buf->len += (size_t)length;
     return error;
@@ -177,16 +187,25 @@ static int print(bufferpool_buf_t *buf, const char *format, va_list args, const 
 
 int bufferpool_buf_printf(bufferpool_buf_t *buf, const char *format, ...)
 {
+    if (buf == NULL || format == NULL)
+        return EINVAL;
+    struct call call = call_begin("bufferpool_buf_printf", CALLER);
     va_list args;
     va_start(args, format);
-    int error = print(buf, format, args, "bufferpool_buf_printf");
+    const int error = print(buf, format, args);
     va_end(args);
+    call_end(&call, NULL);
     return error;
 }
 
 int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *format, va_list args)
 {
-    return print(buf, format, args, "bufferpool_buf_vprintf");
+    if (buf == NULL || format == NULL)
+        return EINVAL;
+    struct call call = call_begin("bufferpool_buf_vprintf", CALLER);
+    const int error = print(buf, format, args);
+    call_end(&call, NULL);
+    return error;
 }
 
 bufferpool_buf_t *bufferpool_buf_from_data(const void *data)
@@ -196,7 +215,8 @@ bufferpool_buf_t *bufferpool_buf_from_data(const void *data)
         if (d != NULL && d->pub.data == data) {
             uintptr_t word = load_relaxed(&d->word);
             enum desc_state state = desc_state(word);
-            if (pool_of(d, word) != NULL && (state == STATE_LIVE || state == STATE_LIVE_GROWN || state == STATE_BYPASS))
+            if (life_pool_of(d, word) != NULL &&
+                (state == STATE_LIVE || state == STATE_LIVE_GROWN || state == STATE_BYPASS))
                 return &d->pub;
         }
     }

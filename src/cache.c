@@ -2,24 +2,22 @@
  *
  * cache.c - one thread's cache: take, keep, refill, flush; and the gate
  *
- * The owner calls these; on pool->shared, which holds nothing, any thread may. The invariants stand in cache.h.
+ * The owner calls these; on pool->shared, which holds nothing, any thread may.
  *
- * Each function is inside for as long as it works on the cache, and calls nothing there that may wait: no lock, no
- * hook, no system call. Where the gate is closed the owner does not wait for it to open but does the same with
- * pool->shared, so with the depot.
+ * Each function is inside while it works on the cache, and calls nothing there that may wait: no lock, no hook, no system
+ * call. An owner that finds its gate closed does not wait for it to open but does the same with pool->shared, so with
+ * the depot.
  *
- * Why plain loads and stores do: only who is inside writes slots, level, base, extra, limit and budget; counters and
- * moved_past are their owner's to write, inside or not. What others read besides (level, base, extra, moved_past,
- * counters) is atomic, and wrong by at most the call under way. So all that is relaxed here needs no order of its own:
- * it is among what the gate and `busy` order, or the depot (a buffer's word travels with the buffer), or it is a number
- * that a read-modify-write keeps whole (idle_reserved, depot.extra, the shared counters), or a hint.
+ * Why plain loads and stores suffice: only the thread that is inside writes entries, level, base, extra, limit and
+ * budget; counters and moved_past are their owner's to write, inside or not. What other threads read of these (level,
+ * base, extra, moved_past, counters) is atomic, and wrong by at most the call under way. So all that is relaxed here
+ * needs no order of its own: the gate and `busy` order it, or the depot does (a buffer's word travels with the buffer),
+ * or it is a number that a read-modify-write keeps whole (idle_reserved, depot.extra, the shared counters), or a hint.
  */
 #include "cache.h"
 
-#include "debug/report.h"
-#include "debug/watch.h"
+#include "depot.h"
 #include "heap/block.h"
-#include "pool.h"
 #include "probes.h"
 
 #include <string.h>
@@ -38,7 +36,7 @@ void cache_tell_sanitizer(const struct cache *c, const struct desc *d, bool held
 
 /* ---- inside ---- */
 
-/* The cache that the calling thread is inside of now: c, or the shared one. */
+/* Returns the cache that the calling thread is inside of now: c, or the shared one. */
 static struct cache *enter(bufferpool_t *pool, struct cache *c)
 {
     if (c->shared)
@@ -58,25 +56,17 @@ static void leave(struct cache *c)
 
 /* ---- counts ---- */
 
-void cache_count(struct cache *c, enum counter counter, uint64_t n)
-{
-    if (c->shared)
-        add_relaxed(&c->counters[counter], n);
-    else
-        bump_relaxed(&c->counters[counter], n);
-}
-
 static unsigned side_of(uint64_t level)
 {
     return (level & LEVEL_SIDE) != 0;
 }
 
-/* moved and n change in one store, so that whoever sums up (moved - n) never sees half of it. */
+/* moved and n change in one store, so that a reader that sums up (moved - n) never sees half of the change. */
 static inline void level_set(struct cache *c, uint32_t moved, uint32_t n)
 {
     const uint64_t level = load_relaxed(&c->level);
     const unsigned side = side_of(level);
-    /* releases: who reads either of them reads a level that is no older than the side's before */
+    /* releases: a thread that reads either of them then reads a level that is no older than the side's before */
     store_release(&c->base[!side].gets, load_relaxed(&c->base[side].gets) + level / LEVEL_GET);
     store_release(&c->base[!side].moved, moved);
     store_release(&c->level, (side ? 0 : LEVEL_SIDE) | n); /* with the acquires in cache_read */
@@ -93,8 +83,8 @@ static inline void level_add(struct cache *c, int32_t moved, int32_t n)
                   cache_idle(c) + (uint32_t)n);
 }
 
-/* The same for the owner of c, who is inside of `in`, which is c or the shared one. The latter's line is
- * everybody's. */
+/* The same for the owner of c, which is inside of `in`: c or the shared cache. All threads write to the shared cache's
+ * line, so the owner counts in its own. */
 static inline void level_move(struct cache *c, struct cache *in, int32_t moved, int32_t n)
 {
     if (in != c)
@@ -113,7 +103,7 @@ void cache_reset(struct cache *c, uint32_t moved, uint32_t n)
 }
 
 /* The level may be one that a fast call stored relaxed: being of the same thread it continues the release sequence of
- * the one in level_set (C11, 5.1.2.4; C++20 would not have it so), and it is the same side's. */
+ * the store in level_set (C11, 5.1.2.4; in C++20 it would not), and it names the same side. */
 struct cache_counts cache_read(const struct cache *c)
 {
     for (;;) {
@@ -148,7 +138,7 @@ static size_t held_bytes(const bufferpool_t *pool, const struct cache *c)
 }
 
 /* Whether neither budget nor grown buffers matter, so that plain ones come and go by number alone and limit is the
- * number of slots. */
+ * number of entries. */
 static bool is_plain(const bufferpool_t *pool, const struct cache *c)
 {
     return pool->max_idle_bytes == 0 && load_relaxed(&c->extra) == 0;
@@ -182,7 +172,8 @@ static void unreserve_idle(bufferpool_t *pool, size_t bytes)
         sub_relaxed(&pool->idle_reserved, bytes);
 }
 
-/* Sees to it that the budget has room for `cap` more bytes. For the shared cache they count as the depot's at once. */
+/* Reserves room for `cap` more bytes in the budget. Those of the shared cache count as the depot's at once. Returns false
+ * if there is none. */
 static bool budget_add(bufferpool_t *pool, struct cache *c, size_t cap)
 {
     if (pool->max_idle_bytes == 0)
@@ -203,7 +194,7 @@ static void budget_to_depot(const bufferpool_t *pool, struct cache *c, size_t by
         c->budget -= bytes;
 }
 
-/* Moves budget from the depot to the cache; what that has beyond its need goes back to all. */
+/* Moves budget from the depot to the cache, and returns what the cache does not need to all. */
 static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
 {
     if (pool->max_idle_bytes == 0)
@@ -212,7 +203,7 @@ static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
     size_t keep = pool->cache_bytes;
     if (c->shared)
         keep = 0;
-    else if (load_relaxed(&pool->idle_tight)) /* else each of these would have to be collected by a take-over */
+    else if (load_relaxed(&pool->idle_tight)) /* otherwise a put would have to collect it from here */
         keep = held_bytes(pool, c);
     if (budget > keep) {
         unreserve_idle(pool, budget - keep);
@@ -248,8 +239,8 @@ void cache_give_budget_back(bufferpool_t *pool, struct cache *c)
 
 /* ---- to and from the depot ---- */
 
-/* Pushes the buffers, of which `extra` bytes are beyond buffer_capacity, in magazines; under pressure each by itself,
- * so that a get that takes one leaves the others where the next finds them. The last are on top. */
+/* Pushes the buffers, of which `extra` bytes are beyond buffer_capacity, in magazines, the last on top. Under pressure
+ * each goes by itself, so that a get that takes one leaves the others where the next get finds them. */
 static void push(bufferpool_t *pool, struct desc *const *bufs, uint32_t count, size_t extra)
 {
     if (extra != 0)
@@ -266,21 +257,21 @@ static void push(bufferpool_t *pool, struct desc *const *bufs, uint32_t count, s
 /* From inside: moves the `count` coldest buffers to the depot. */
 static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
 {
-    struct desc **slots = cache_entries(c);
+    struct desc **entries = cache_entries(c);
     const uint32_t n = cache_idle(c);
     PROBE2(pool, flush, count, n);
     const bool plain = is_plain(pool, c);
     size_t extra = 0;
     if (!plain) {
         for (uint32_t i = 0; i < count; i++)
-            extra += beyond_base(pool, slots[i]);
+            extra += beyond_base(pool, entries[i]);
         budget_to_depot(pool, c, count * pool->heap.base + extra);
         store_relaxed(&c->extra, load_relaxed(&c->extra) - extra);
     }
     level_add(c, -(int32_t)count, -(int32_t)count);
-    push(pool, slots, count, extra);
+    push(pool, entries, count, extra);
     if (count < n) /* no more than were flushed, so they do not overlap */
-        memcpy(slots, slots + count, (n - count) * sizeof(struct desc *));
+        memcpy(entries, entries + count, (n - count) * sizeof(struct desc *));
     if (!plain)
         limit_update(pool, c);
 }
@@ -309,40 +300,17 @@ static void store_warmest(const bufferpool_t *pool, struct cache *c, struct desc
     limit_update(pool, c);
 }
 
-static __attribute__((noinline)) void hand_out_watched(bufferpool_t *pool, struct desc *d, uintptr_t word,
-                                                       const char *caller)
-{
-    if (modes_have(MODES_WATCH))
-        watch_idle(pool, d, caller);
-    block_set_held(&pool->heap, d, word, pool->heap.wipe);
-}
-
-struct desc *cache_hand_out(bufferpool_t *pool, struct desc *d, const char *caller)
-{
-    uintptr_t word = load_relaxed(&d->word);
-    if (word != desc_word(pool->tag, STATE_IDLE) && word != desc_word(pool->tag, STATE_IDLE_GROWN))
-        report_misuse(caller, &d->pub, pool, "put twice at the same time, or its handle was overwritten");
-    d->pub.len = 0;
-    d->asked = 0;
-    word += STATE_LIVE - STATE_IDLE;
-    if (steps_are_watched())
-        hand_out_watched(pool, d, word, caller);
-    else
-        store_relaxed(&d->word, word);
-    return d;
-}
-
-/* From inside: the buffer that goes out next; with chaos any, in whose place the last one comes. */
+/* From inside: the buffer that goes out next. With chaos it is any, and the last one takes its entry. */
 static struct desc *warmest(struct cache *c, uint32_t n)
 {
-    struct desc **slots = cache_entries(c);
+    struct desc **entries = cache_entries(c);
     const uint32_t at = modes_have(MODE_CHAOS) ? modes_random(n) : n - 1;
-    struct desc *d = slots[at];
-    slots[at] = slots[n - 1];
+    struct desc *d = entries[at];
+    entries[at] = entries[n - 1];
     return d;
 }
 
-struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller)
+struct desc *cache_take(bufferpool_t *pool, struct cache *c)
 {
     struct desc *d = NULL;
     struct cache *in = enter(pool, c);
@@ -354,7 +322,7 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller)
         limit_update(pool, in);
     }
     leave(in);
-    return d != NULL ? cache_hand_out(pool, d, caller) : NULL;
+    return d;
 }
 
 /* From inside: how many of the n buffers, the last ones, fit into the empty cache; *bytes is their cap. */
@@ -371,9 +339,9 @@ static uint32_t fitting(const bufferpool_t *pool, struct desc *const *bufs, uint
     return fit;
 }
 
-struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *caller)
+struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
 {
-    /* inside from before the pop on: what is in transit here would else be missed by who takes the cache over */
+    /* inside before the pop: a thread that steals this cache would otherwise miss what is in transit here */
     struct cache *in = enter(pool, c);
     const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
     if (magazine.head == NULL) {
@@ -388,12 +356,12 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
         level_add(in, (int32_t)magazine.n, (int32_t)magazine.n - 1);
         in->overflowed = false;
         leave(in);
-        return cache_hand_out(pool, magazine.head, caller);
+        return magazine.head;
     }
     struct desc *bufs[MAGAZINE_MAX];
     magazine_open(&magazine, &pool->heap.table, bufs);
-    /* the head is for the caller; as many of the others as fit are for the cache, which is empty unless its gate was
-     * closed a moment ago */
+    /* The head is for the caller. As many of the others as fit are for the cache, which is empty unless its gate was
+     * closed a moment ago. */
     const uint32_t others = magazine.n - 1;
     size_t bytes = 0;
     uint32_t fit = 0;
@@ -414,7 +382,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *calle
     if (fit < others) /* their bytes never left the depot's account */
         depot_restore(&pool->depot, bufs, others - fit, magazine.grown);
     leave(in);
-    return cache_hand_out(pool, magazine.head, caller);
+    return magazine.head;
 }
 
 bool cache_overflow(bufferpool_t *pool, struct cache *c)
@@ -436,8 +404,8 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
 {
     size_t cap = d->pub.cap;
     struct cache *in = enter(pool, c);
-    bool kept = budget_add(pool, in, cap);
-    if (!kept) {
+    bool fits = budget_add(pool, in, cap);
+    if (!fits) {
         /* nothing happens */
     } else if (in->shared || cap > pool->cache_bytes) {
         budget_to_depot(pool, in, cap);
@@ -451,20 +419,20 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
         store_warmest(pool, in, d);
     }
     leave(in);
-    return kept;
+    return fits;
 }
 
-/* ---- for whoever holds the pool's caches_lock ---- */
+/* ---- for the thread that holds the pool's caches_lock ---- */
 
 void cache_open(const bufferpool_t *pool, struct cache *c)
 {
     /* with gate_load: the owner finds the cache as it is now */
-    store_release(&c->gate, pool->heap.wipe || modes_have(MODES_SLOW) ? GATE_SLOW : pool_live_word(pool));
+    store_release(&c->gate, pool->heap.wipe || modes_have(MODES_SLOW) ? GATE_SLOW : desc_word(pool->tag, STATE_LIVE));
 }
 
 void cache_close(struct cache *c)
 {
-    /* before the barrier in steal.c; with real fences before cache_owner_is_out */
+    /* before the barrier in steal.c; with real fences, before cache_owner_is_out */
     store_seq_cst(&c->gate, GATE_CLOSED);
 }
 

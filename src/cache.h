@@ -2,13 +2,13 @@
  *
  * cache.h - a thread's cache of one pool: an array of idle buffers used as a stack
  *
- *     slots  | coldest ...... warmest |  free  ...  |          get takes slots[n - 1], put stores slots[n]
- *            0                        n          limit         at the limit the colder half goes to the depot, or all
+ *     entries  | coldest ...... warmest |  free  ...  |        get takes entries[n - 1], put stores entries[n]
+ *              0                        n          limit       at the limit the colder half goes to the depot, or all
  *
- * The gate
+ * The biased lock
  *
- *     open     the cache is its thread's: its owner's
- *     closed   the cache is whoever's holds the pool's caches_lock, once the owner is out
+ *     gate open      the cache belongs to its thread: its owner
+ *     gate closed    the cache belongs to the thread that holds the pool's caches_lock, once the owner is out
  *
  * The owner is inside while `busy` is set. It enters by a plain store, looks at the gate, works if that is open, and
  * leaves by a plain store; steal.c says how another thread can be sure of it without a fence on the owner's part. An
@@ -18,23 +18,18 @@
  * they may take the fast path. In pools that wipe, and with debug modes (modes.h), where every put has more to do, it
  * is GATE_SLOW. That and GATE_CLOSED equal no buffer's word.
  *
+ * The latch
+ *
  * The level is one word, so that a fast call counts and moves with one store, and another thread reads all of it at
  * once:
  *
  *     level = gets << 17 | side << 16 | n        gets served here since base[side] was written, modulo 2^47: days of
  *                                                nothing but fast calls
  *
- * What the fast calls leave alone stands beside it, twice: a slow call writes the base that `side` does not name, and
- * then the level that names it (cache_read).
+ * What the fast calls leave alone stands beside it, twice, as in Linux's seqcount latch: a slow call writes the base
+ * that `side` does not name, and then the level that names it (cache_read).
  *
- * Invariants, for each cache when nobody is inside:
- *     n <= limit
- *     held bytes = n * buffer_capacity + extra <= thread_cache_bytes
- *     held bytes <= budget                                 (with max_idle_bytes)
- * and over all caches of a pool, the shared one included:
- *     sum of moved = in_flight                             (both here with what was moved past closed gates)
- *     sum of (moved - n) = live
- *     sum of budget + bytes in the depot = idle_reserved <= max_idle_bytes    (with max_idle_bytes)
+ * types.h has the invariants.
  */
 #ifndef BUFFERPOOL_CACHE_H
 #define BUFFERPOOL_CACHE_H
@@ -42,9 +37,7 @@
 #include "debug/sanitizer.h"
 #include "desc.h"
 
-#include <stdbool.h>
-
-/* Both have the bits of a slot that no pool has (registry.c). */
+/* Both have the bits of a pool index that no pool has (registry.c). */
 #define GATE_CLOSED (~(uintptr_t)0)
 #define GATE_SLOW   (GATE_CLOSED >> 1)
 
@@ -56,21 +49,21 @@ static inline uint32_t level_n(uint64_t level)
     return (uint16_t)level;
 }
 
-/* The slots of a cache, slots[-1] being its bottom. */
+/* The entries of a cache; the one before the first is its bottom. */
 static inline struct desc **cache_entries(struct cache *c)
 {
     return &c->bottom + 1;
 }
 
-/* The size of a cache with so many slots. */
-static inline size_t cache_size(uint32_t slots)
+/* The size of a cache with so many entries. */
+static inline size_t cache_size(uint32_t entries)
 {
     size_t line = CACHE_LINE;
-    return (offsetof(struct cache, bottom) + ((size_t)slots + 1) * sizeof(struct desc *) + line - 1) / line * line;
+    return (offsetof(struct cache, bottom) + ((size_t)entries + 1) * sizeof(struct desc *) + line - 1) / line * line;
 }
 
-/* What lies beneath the coldest buffer: a descriptor with a word that matches no gate, so that get need not ask whether
- * the cache is empty. Never handed out. */
+/* Lies beneath the coldest buffer: a descriptor whose word matches no gate, so that get need not ask whether the cache is
+ * empty. It is never handed out. */
 extern struct desc cache_bottom;
 
 static inline uint32_t cache_idle(const struct cache *c)
@@ -78,10 +71,11 @@ static inline uint32_t cache_idle(const struct cache *c)
     return level_n(load_relaxed(&c->level));
 }
 
-/* Together as they were at one moment. Any thread. */
+/* The cache's figures, as they were at one moment. Any thread. */
 struct cache_counts cache_read(const struct cache *c);
 
-/* ThreadSanitizer does not know membarrier(2); for it the owner's half is a real barrier. So it may be elsewhere. */
+/* ThreadSanitizer does not know membarrier(2). For it the owner's half is a real barrier, which other builds may ask for
+ * too. */
 #ifndef BUFFERPOOL_REAL_FENCES
 #define BUFFERPOOL_REAL_FENCES 0
 #if defined(__SANITIZE_THREAD__)
@@ -95,7 +89,7 @@ struct cache_counts cache_read(const struct cache *c);
 #endif
 #endif
 
-/* The owner goes inside, and reads the gate (gate_load) after that and before all else. */
+/* The owner goes inside. It reads the gate (gate_load) after that, before anything else of the cache. */
 #if BUFFERPOOL_REAL_FENCES
 #define gate_load(p) load_seq_cst(p) /* after cache_enter; with cache_close and cache_open */
 static inline void cache_enter(struct cache *c)
@@ -116,14 +110,14 @@ static inline void cache_leave(struct cache *c)
     store_release(&c->busy, false); /* with cache_owner_is_out */
 }
 
-/* AddressSanitizer hears of a plain buffer of this cache's pool that it is held now, or no more. */
+/* Tells AddressSanitizer that a plain buffer of this cache's pool is held from now on, or no longer. */
 #if SANITIZER_ASAN
 void cache_tell_sanitizer(const struct cache *c, const struct desc *d, bool held);
 #else
 #define cache_tell_sanitizer(c, d, held) ((void)0)
 #endif
 
-/* The fast get: the warmest buffer, now live, with len 0; NULL if the slow path must see to it. */
+/* The fast get. Returns the warmest buffer, now live, with len 0; or NULL if the slow path must serve the call. */
 static inline struct desc *cache_pop_plain(struct cache *c)
 {
     cache_enter(c);
@@ -131,7 +125,7 @@ static inline struct desc *cache_pop_plain(struct cache *c)
     uint64_t level = load_relaxed(&c->level);
     struct desc *d = (&c->bottom)[level_n(level)];
     uintptr_t word = load_relaxed(&d->word) + (STATE_LIVE - STATE_IDLE);
-    if (unlikely(word != gate)) { /* nothing there, a grown one, or the gate is closed */
+    if (unlikely(word != gate)) { /* the cache is empty, the buffer is a grown one, or the gate is closed */
         cache_leave(c);
         return NULL;
     }
@@ -143,7 +137,7 @@ static inline struct desc *cache_pop_plain(struct cache *c)
     return d;
 }
 
-/* The fast put; false if the slow path must see to it, and then nothing changed. */
+/* The fast put. Returns false if the slow path must serve the call; then nothing changed. */
 static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t word)
 {
     cache_enter(c);
@@ -165,35 +159,37 @@ static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t w
 /* ---- the slow path: for the owner, who is not inside; c may be pool->shared ---- */
 
 /* Counts for statistics. */
-void cache_count(struct cache *c, enum counter counter, uint64_t n);
+static inline void cache_count(struct cache *c, enum counter counter, uint64_t n)
+{
+    if (unlikely(c->shared))
+        add_relaxed(&c->counters[counter], n);
+    else
+        bump_relaxed(&c->counters[counter], n);
+}
 
-/* n pooled buffers that callers hold came to be counted with this cache (or, negative, ceased to be). */
+/* Counts n pooled buffers that callers hold with this cache; a negative n: no longer. */
 void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n);
 
-/* The warmest idle buffer, now live, whatever kind it is; NULL: there is none. `caller` for the report of a misused
- * one. */
-struct desc *cache_take(bufferpool_t *pool, struct cache *c, const char *caller);
+/* Takes the warmest idle buffer, plain or grown, for life_hand_out. Returns NULL if the cache is empty. */
+struct desc *cache_take(bufferpool_t *pool, struct cache *c);
 
-/* Takes a magazine from the depot, for the cache if that is empty; its first buffer, now live; NULL: the depot is
- * empty. */
-struct desc *cache_refill(bufferpool_t *pool, struct cache *c, const char *caller);
+/* Takes a magazine from the depot; the cache keeps what fits, if it is empty. Returns the magazine's first buffer, for
+ * life_hand_out, or NULL if the depot is empty. */
+struct desc *cache_refill(bufferpool_t *pool, struct cache *c);
 
-/* Moves the colder half of a full cache to the depot, so that a thread at the edge does not thrash; all of it the
- * second time in a row, when the thread is not at the edge. False: it is not full, or not open, or there is a limit on
- * idle bytes. */
+/* Moves the colder half of a full cache to the depot, so that a thread at the edge does not thrash; the second time in a
+ * row, when the thread is not at the edge, all of it. Returns false if the cache is not full, or not open, or if there is
+ * a limit on idle bytes. */
 bool cache_overflow(bufferpool_t *pool, struct cache *c);
 
-/* Puts a buffer that is in an idle state already into the cache, or else the depot. Returns false, and does nothing,
- * if that would exceed max_idle_bytes. */
+/* Puts a buffer that is in an idle state already into the cache, or otherwise into the depot. Returns false, and does
+ * nothing, if that would exceed max_idle_bytes. */
 bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d);
 
-/* A buffer in an idle state that is in no cache and in flight, handed to the caller: now live. */
-struct desc *cache_hand_out(bufferpool_t *pool, struct desc *d, const char *caller);
-
-/* n buffers, of so many bytes in all, have left the depot and are idle no more. */
+/* n buffers, of so many bytes in all, have left the depot and are idle no longer. */
 void cache_left_depot(bufferpool_t *pool, uint32_t n, size_t bytes);
 
-/* ---- for whoever holds the pool's caches_lock ---- */
+/* ---- for the thread that holds the pool's caches_lock ---- */
 
 void cache_open(const bufferpool_t *pool, struct cache *c);
 void cache_close(struct cache *c);
@@ -213,16 +209,16 @@ static inline bool cache_owner_is_out(const struct cache *c)
 #endif
 }
 
-/* From inside: moves everything to the depot; returns how many buffers. */
+/* From inside: moves everything to the depot. Returns how many buffers. */
 uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c);
 
-/* From inside: gives back what it has set aside of max_idle_bytes and does not use. */
+/* From inside: gives back what the cache has reserved of max_idle_bytes and does not use. */
 void cache_give_budget_back(bufferpool_t *pool, struct cache *c);
 
-/* Whether nothing went in or out since this was last asked. */
+/* Whether no buffer went in or out since this was last asked. */
 bool cache_unused(struct cache *c);
 
-/* In the child after fork: what moved and n are. */
+/* In the child after fork: sets moved and n. */
 void cache_reset(struct cache *c, uint32_t moved, uint32_t n);
 
 #endif

@@ -1,45 +1,72 @@
 /* SPDX-License-Identifier: MIT
  *
- * create.c - a pool begins and ends; the default pool, which does neither
+ * create.c - a pool begins and ends
  */
 #include "background.h"
-#include "config.h"
+#include "call.h"
+#include "debug/records.h"
 #include "debug/watch.h"
-#include "pool.h"
+#include "heap/heap.h"
+#include "heap/os.h"
+#include "init.h"
 #include "registry.h"
-#include "steal.h"
+#include "stats.h"
 #include "tls_cache.h"
 
-#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
-struct bufferpool pool_default = {
-    .index = REGISTRY_DEFAULT_INDEX,
-    .tag = REGISTRY_DEFAULT_TAG,
-    .name = (char[]){"default"},
-    .max_capacity = CONFIG_MAX_CAPACITY,
-    .cache_bytes = CONFIG_THREAD_CACHE_BYTES,
-    .cache_entries = CONFIG_THREAD_CACHE_BYTES / CONFIG_BUFFER_CAPACITY,
-    .reclaim_interval_ms = CONFIG_RECLAIM_INTERVAL_MS,
-    .caches_lock = PTHREAD_MUTEX_INITIALIZER,
-    .waiters = {.lock = PTHREAD_MUTEX_INITIALIZER},
-    .quarantine = {.lock = PTHREAD_MUTEX_INITIALIZER},
-    .reclaim = {.busy = ATOMIC_FLAG_INIT},
-    .heap = {.base = CONFIG_BUFFER_CAPACITY,
-             .alignment = CONFIG_ALIGNMENT,
-             .slabs = {.lock = PTHREAD_MUTEX_INITIALIZER}},
-    .shared = {.shared = true},
-};
+/* ---- the configuration ---- */
+
+/* The size of the struct in version 0.1, the first: no program was built with a smaller one. */
+#define SIZE_MIN (offsetof(bufferpool_config_t, ctx) + sizeof(void *))
+
+#define FLAGS_KNOWN (BUFFERPOOL_ZERO | BUFFERPOOL_BACKGROUND | BUFFERPOOL_HUGEPAGES)
+
+static void default_to(size_t *field, size_t value)
+{
+    if (*field == 0)
+        *field = value;
+}
+
+static bool is_valid(const bufferpool_config_t *c)
+{
+    bool alignment_ok = (c->alignment & (c->alignment - 1)) == 0 && c->alignment <= os_page_size();
+    bool hooks_ok = (c->alloc == NULL) == (c->free == NULL);
+    return alignment_ok && hooks_ok && c->max_capacity >= c->buffer_capacity && c->buffer_capacity <= HEAP_CAP_MAX &&
+           c->max_capacity <= HEAP_CAP_MAX && (c->flags & ~FLAGS_KNOWN) == 0;
+}
+
+/* Copies *from (NULL: all defaults) to *to with every field set. Returns 0 or EINVAL. */
+static int config_resolve(const bufferpool_config_t *from, bufferpool_config_t *to)
+{
+    memset(to, 0, sizeof(*to));
+    if (from != NULL) {
+        if (from->size < SIZE_MIN || from->size > sizeof(*to))
+            return EINVAL;
+        memcpy(to, from, from->size);
+    }
+    default_to(&to->buffer_capacity, DEFAULT_BUFFER_CAPACITY);
+    default_to(&to->max_capacity,
+               to->buffer_capacity > DEFAULT_MAX_CAPACITY ? to->buffer_capacity : DEFAULT_MAX_CAPACITY);
+    default_to(&to->thread_cache_bytes, DEFAULT_THREAD_CACHE_BYTES);
+    default_to(&to->alignment, DEFAULT_ALIGNMENT);
+    if (to->reclaim_interval_ms == 0)
+        to->reclaim_interval_ms = DEFAULT_RECLAIM_INTERVAL_MS;
+    return is_valid(to) ? 0 : EINVAL;
+}
+
+/* ---- the beginning ---- */
 
 static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config)
 {
     size_t base = config->buffer_capacity;
     size_t cache_bytes = config->thread_cache_bytes > base ? config->thread_cache_bytes : base;
-    size_t slots = cache_bytes / base;
+    size_t entries = cache_bytes / base;
     pool->max_capacity = config->max_capacity;
     pool->max_idle_bytes = config->max_idle_bytes;
     pool->cache_bytes = cache_bytes;
-    pool->cache_entries = slots < CACHE_ENTRIES_MAX ? (uint32_t)slots : CACHE_ENTRIES_MAX;
+    pool->cache_entries = entries < CACHE_ENTRIES_MAX ? (uint32_t)entries : CACHE_ENTRIES_MAX;
     pool->reclaim_interval_ms = config->reclaim_interval_ms;
     pool->background.wanted =
         (config->flags & BUFFERPOOL_BACKGROUND) != 0 && config->reclaim_interval_ms != BUFFERPOOL_NEVER;
@@ -47,7 +74,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     pthread_mutex_init(&pool->caches_lock, NULL);
     pthread_mutex_init(&pool->waiters.lock, NULL);
     pthread_mutex_init(&pool->quarantine.lock, NULL);
-    atomic_flag_clear(&pool->reclaim.busy); /* no order is needed, here and below: nobody else has the pool yet */
+    atomic_flag_clear(&pool->reclaim.busy); /* no order is needed, here and below: no other thread has the pool yet */
 
     struct heap *heap = &pool->heap;
     heap->base = base;
@@ -63,37 +90,43 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     store_relaxed(&pool->max_live, depot_cap(config->max_live));
 }
 
-bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
+/* Returns NULL with *error set. */
+static bufferpool_t *create(const bufferpool_config_t *config, int *error)
 {
-    int saved_errno = errno;
-    steal_init();
     bufferpool_config_t resolved;
-    int error = config_resolve(config, &resolved);
-    bufferpool_t *pool = error == 0 ? aligned_alloc(CACHE_LINE, sizeof(*pool)) : NULL;
-    if (pool == NULL) {
-        errno = error != 0 ? error : ENOMEM;
+    *error = config_resolve(config, &resolved);
+    if (*error != 0)
         return NULL;
-    }
+    *error = ENOMEM;
+    bufferpool_t *pool = aligned_alloc(CACHE_LINE, sizeof(*pool));
+    if (pool == NULL)
+        return NULL;
     *pool = (bufferpool_t){0};
-
+    (void)init_first_use(); /* if it failed, the first get fails */
     registry_lock();
-    if (MODES_BUILT)
-        watch_init();
     pool_configure(pool, &resolved);
     bool added = registry_add(pool, resolved.name);
     if (added)
         pool->heap.table.colour = pool->heap.slabs.colour = (uint32_t)pool->index;
     registry_unlock();
-    if (MODES_BUILT)
-        modes_tell();
-    if (!added) {
-        free(pool);
-        errno = ENOMEM;
-        return NULL;
-    }
-    errno = saved_errno;
+    if (added)
+        return pool;
+    free(pool);
+    return NULL;
+}
+
+bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
+{
+    struct call call = call_begin("bufferpool_create", CALLER);
+    int error;
+    bufferpool_t *pool = create(config, &error);
+    call_end(&call, NULL);
+    if (pool == NULL)
+        errno = error;
     return pool;
 }
+
+/* ---- the end ---- */
 
 static bool is_busy(const bufferpool_t *pool)
 {
@@ -104,16 +137,13 @@ static bool is_busy(const bufferpool_t *pool)
     return stats.live > 0 || stats.bypass_live > 0;
 }
 
-int bufferpool_destroy(bufferpool_t *pool)
+static void destroy(bufferpool_t *pool)
 {
-    if (pool == NULL || pool == &pool_default)
-        return EINVAL;
-    int saved_errno = errno;
-    if (is_busy(pool))
-        return EBUSY;
     background_end(pool);
-    if (MODES_BUILT)
+    if (modes_have(MODES_WATCH))
         watch_destroy(pool);
+    if (modes_have(MODE_STATS))
+        metrics_say(pool, "destroyed");
     registry_lock();
     tls_cache_forget(pool);
     registry_remove(pool);
@@ -128,6 +158,16 @@ int bufferpool_destroy(bufferpool_t *pool)
     records_destroy(&pool->records);
     free(pool->name);
     free(pool);
-    errno = saved_errno;
+}
+
+int bufferpool_destroy(bufferpool_t *pool)
+{
+    if (pool == NULL || pool == &pool_default)
+        return EINVAL;
+    if (is_busy(pool))
+        return EBUSY;
+    struct call call = call_begin("bufferpool_destroy", CALLER);
+    destroy(pool);
+    call_end(&call, NULL);
     return 0;
 }

@@ -8,7 +8,7 @@
  *     index of the magazine beneath, its `count` the number of buffers.
  *
  *     The buffers of a magazine form a tree, the last of the array first. The head is node 0 and names nodes 1 and 2 in
- *     its `link`; node i names 4i - 1 to 4i + 2 in its `link`, `below` and `count`. So whoever opens a magazine of
+ *     its `link`; node i names 4i - 1 to 4i + 2 in its `link`, `below` and `count`. So a thread that opens a magazine of
  *     eight reads three descriptors, two of them at once, and not eight one after the other, which other processors
  *     wrote last.
  *
@@ -23,7 +23,7 @@
  *     3. A push writes the links, count, below and the buffers' words and bytes, and then swaps head, a release. A pop
  *        swaps with acquire. Pushes and pops by others in between are read-modify-writes of head, so they continue
  *        the release sequence of each push beneath: a pop synchronises with the push of the very magazine that it
- *        takes, and everything written before a buffer was put is seen by whoever gets it.
+ *        takes, and a thread that gets a buffer sees everything that was written before it was put.
  *     4. The read of head before `below` is an acquire too, so that `below` is not older than the push that it
  *        belongs to.
  *
@@ -46,11 +46,11 @@
  *
  * The verdict
  *
- *     Claim: a get bypasses, or is refused, only if there was a moment during its call at which callers had all N.
+ *     Claim: a get goes beyond the cap, or is refused, only if there was a moment during its call at which callers had all N.
  *
  *     8. in_flight <= what callers and caches have, always: a push subtracts before it swaps, and a take adds after its
- *        pop. Who pops in order to free, or takes one of many and restores the rest, never adds what it only has in
- *        transit. So in_flight >= pooled, read in one load, means that nothing is in the depot or in transit.
+ *        pop. A call that pops in order to free, or takes one of many and restores the rest, never adds what it only
+ *        has in transit. So in_flight >= pooled, read in one load, means that nothing is in the depot or in transit.
  *     9. `pressure`, in the same load, means that nothing is in a thread cache (pressure.c). So callers have all of
  *        them. Where membarrier(2) is missing, caches may hold some all the same; the header says how many.
  *    10. While the verdict is not yes although a get finds nothing, another call is on its way between the two: the
@@ -58,37 +58,23 @@
  *
  * Waiters
  *
- *    11. A flag in the same word says that somebody waits (wait.c). A push or restore swaps head and then reads counts;
- *        who waits sets the flag and then reads head; all four seq_cst, so one of the two sees the other. unreserve and
+ *    11. A flag in the same word says that a caller waits (wait.c). A push or restore swaps head and then reads counts;
+ *        a waiter sets the flag and then reads head; all four seq_cst, so one of the two sees the other. unreserve and
  *        discard are read-modify-writes of counts, as setting the flag is: whichever comes second sees the first.
  *
  * What is relaxed
  *
  *    12. The nodes' `below`, `count` and links lie behind the head (3). counts is one word, so its changes have one
- *        order without more, and who reads it alone reads what was so at one moment. peak_in_flight, low and extra are
- *        numbers for statistics and reclaim: nothing is found through them.
+ *        order by themselves, and a thread that reads it reads what was true at one moment. peak_in_flight, low and
+ *        extra are numbers for statistics and reclaim: nothing is found through them.
  */
 #include "depot.h"
 
 #define IN_FLIGHT(n)     ((uint64_t)(n))
 #define POOLED(n)        ((uint64_t)(n) << 32)
-#define POOLED_MASK      POOLED(DEPOT_POOLED_MAX)
-#define PRESSURE         ((uint64_t)1 << 62)
-#define WANTED           ((uint64_t)1 << 63)
 #define HEAD_TAG         ((uint64_t)1 << 32)
 #define GROWN            ((uint32_t)1 << 31) /* in a head's count */
 #define HEAD_INDEX(head) ((uint32_t)(head))
-
-static struct depot_counts counts_of(uint64_t word)
-{
-    return (struct depot_counts){(uint32_t)((word & POOLED_MASK) >> 32), (uint32_t)word, (word & PRESSURE) != 0,
-                                 (word & WANTED) != 0};
-}
-
-struct depot_counts depot_counts(const struct depot *depot)
-{
-    return counts_of(load_relaxed(&depot->counts));
-}
 
 uint32_t depot_idle(struct depot_counts counts)
 {
@@ -227,38 +213,32 @@ struct magazine depot_pop(struct depot *depot, const struct desc_table *table)
 void depot_take(struct depot *depot, uint32_t n)
 {
     uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));
-    note_in_flight(depot, counts_of(before + IN_FLIGHT(n)));
+    note_in_flight(depot, depot_counts_of(before + IN_FLIGHT(n)));
 }
 
 void depot_discard(struct depot *depot, uint32_t n)
 {
     uint64_t before = sub_release(&depot->counts, POOLED(n)); /* as in depot_unreserve */
-    note_low(depot, counts_of(before - POOLED(n)));
+    note_low(depot, depot_counts_of(before - POOLED(n)));
 }
 
 /* ---- the cap ---- */
-
-static size_t cap_of(const _Atomic(size_t) *max_live)
-{
-    size_t n = load_seq_cst(max_live); /* with the store in bufferpool_set_max_live (6) */
-    return n != 0 ? n : DEPOT_POOLED_MAX;
-}
 
 bool depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live)
 {
     uint64_t counts = load_seq_cst(&depot->counts); /* after depot_want (11) */
     uint64_t after;
     do {
-        if (counts_of(counts).pooled >= cap_of(max_live))
+        if (depot_counts_of(counts).pooled >= depot_cap_of(max_live))
             return false;
         after = counts + POOLED(1) + IN_FLIGHT(1);
         /* seq_cst: before the second reading of the cap (6); acquire: with the release in depot_unreserve (5) */
     } while (!cas_seq_cst(&depot->counts, &counts, after));
-    if (counts_of(after).pooled > cap_of(max_live)) {
+    if (depot_counts_of(after).pooled > depot_cap_of(max_live)) {
         depot_unreserve(depot, 1);
         return false;
     }
-    note_in_flight(depot, counts_of(after));
+    note_in_flight(depot, depot_counts_of(after));
     return true;
 }
 
@@ -268,54 +248,29 @@ void depot_unreserve(struct depot *depot, uint32_t n)
     sub_release(&depot->counts, POOLED(n) + IN_FLIGHT(n));
 }
 
-bool depot_is_calm(const struct depot *depot, const _Atomic(size_t) *max_live)
-{
-    size_t n = cap_of(max_live);
-    struct depot_counts counts = counts_of(load_seq_cst(&depot->counts)); /* as below, and as in depot_wanted */
-    return !counts.wanted && counts.pooled <= n;
-}
-
-bool depot_over_cap(const struct depot *depot, const _Atomic(size_t) *max_live)
-{
-    size_t n = cap_of(max_live);
-    return counts_of(load_seq_cst(&depot->counts)).pooled > n; /* with the swap in depot_reserve (6) */
-}
-
-bool depot_exhausted(const struct depot *depot, const _Atomic(size_t) *max_live)
-{
-    size_t n = cap_of(max_live);
-    struct depot_counts counts = counts_of(load_seq_cst(&depot->counts)); /* with depot_begin_pressure */
-    return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;
-}
-
 /* ---- the flags ---- */
-
-bool depot_wanted(const struct depot *depot)
-{
-    return counts_of(load_seq_cst(&depot->counts)).wanted; /* with depot_want (11) */
-}
 
 void depot_want(struct depot *depot, bool wanted)
 {
     if (wanted)
-        (void)or_seq_cst(&depot->counts, WANTED); /* with depot_wanted (11) */
+        (void)or_seq_cst(&depot->counts, DEPOT_WANTED); /* with depot_wanted (11) */
     else
-        (void)and_seq_cst(&depot->counts, ~WANTED); /* the same; under the queue's lock (wait.c) */
+        (void)and_seq_cst(&depot->counts, ~DEPOT_WANTED); /* the same; under the queue's lock (wait.c) */
 }
 
 void depot_begin_pressure(struct depot *depot)
 {
-    (void)or_seq_cst(&depot->counts, PRESSURE); /* with depot_exhausted */
+    (void)or_seq_cst(&depot->counts, DEPOT_PRESSURE); /* with depot_exhausted */
 }
 
 bool depot_end_pressure(struct depot *depot)
 {
     uint64_t counts = load_relaxed(&depot->counts);
     do {
-        if (counts_of(counts).wanted)
+        if (depot_counts_of(counts).wanted)
             return false;
-    } while (
-        !cas_seq_cst(&depot->counts, &counts, counts & ~PRESSURE)); /* before depot_want, or after it and refused */
+    } while (!cas_seq_cst(&depot->counts, &counts,
+                          counts & ~DEPOT_PRESSURE)); /* before depot_want, or after it and refused */
     return true;
 }
 

@@ -3,12 +3,11 @@
  * fork.c - the child of fork can use every pool
  *
  * fork copies the memory as it is at that moment, and of all threads only the calling one. The locks are taken
- * before, in their order, so what they guard is in order. The rest, lock-free lists and other
- * threads' caches, may have been in any state. So the child does not trust them: it goes by the words of the
- * descriptors.
+ * before, in their order, so what they guard is in order. The rest, lock-free lists and the caches of other threads,
+ * may have been in any state. So the child does not trust them: it goes by the words of the descriptors.
  *
- *     IDLE     in the cache of the calling thread it stays there; else it goes into the depot, wherever it was
- *     LIVE     stays live: whoever held it in the parent, it is the child's to put now
+ *     IDLE     in the cache of the calling thread it stays there; otherwise it goes into the depot, wherever it was
+ *     LIVE     stays live, whichever thread of the parent held it: the child must put it
  *     BYPASS   the same
  *     FREE     free
  *
@@ -17,16 +16,16 @@
  *
  * Atomics are relaxed, or of the default order where there is no other: the child has one thread.
  */
-#include "fork.h"
-
 #include "background.h"
+#include "cache.h"
+#include "debug/quarantine.h"
 #include "debug/sanitizer.h"
-#include "pool.h"
+#include "depot.h"
+#include "heap/heap.h"
+#include "init.h"
 #include "registry.h"
 #include "steal.h"
 #include "tls_cache.h"
-
-#include <pthread.h>
 
 #define MARK UINT32_MAX
 
@@ -36,7 +35,7 @@ struct census {
     size_t live_extra, cached_extra;
 };
 
-/* Idle buffers that are in no cache, in magazines. */
+/* Idle buffers that are in no cache, on their way to the depot. */
 struct collection {
     struct desc *bufs[MAGAZINE_MAX];
     uint32_t n;
@@ -62,8 +61,9 @@ static void collection_add(bufferpool_t *pool, struct collection *all, struct de
 static struct census take_census(bufferpool_t *pool)
 {
     struct census census = {0};
-    for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--) {
-        const struct desc *d = desc_at(&pool->heap.table, i);
+    const struct desc *d;
+    for_each_desc(&pool->heap.table, i, d, load_relaxed(&pool->heap.table.used))
+    {
         switch (desc_state(load_relaxed(&d->word))) {
         case STATE_LIVE:
         case STATE_LIVE_GROWN:
@@ -88,19 +88,20 @@ static struct census take_census(bufferpool_t *pool)
     return census;
 }
 
-/* So that the walks tell the calling thread's idle buffers from the rest. */
+/* Marks the calling thread's idle buffers for the walks. */
 static void mark_cached(struct cache *own, uint32_t mark)
 {
     for (uint32_t i = 0; own != NULL && i < cache_idle(own); i++)
         store_relaxed(&cache_entries(own)[i]->below, mark);
 }
 
-/* Fills the depot, whose in_flight counts every pooled buffer at first. */
+/* Fills the depot. Its in_flight counts every pooled buffer at first. */
 static struct collection refill_depot(bufferpool_t *pool)
 {
     struct collection all = {0};
-    for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--) {
-        struct desc *d = desc_at(&pool->heap.table, i);
+    struct desc *d;
+    for_each_desc(&pool->heap.table, i, d, load_relaxed(&pool->heap.table.used))
+    {
         enum desc_state state = desc_state(load_relaxed(&d->word));
         if ((state == STATE_IDLE || state == STATE_IDLE_GROWN) && load_relaxed(&d->below) != MARK)
             collection_add(pool, &all, d);
@@ -109,7 +110,7 @@ static struct collection refill_depot(bufferpool_t *pool)
     return all;
 }
 
-/* So that bypass_live, which is gets less drops, is what the census found. */
+/* Makes bypass_live, which is gets less drops, what the census found. */
 static void settle_bypass(bufferpool_t *pool, uint32_t bypass)
 {
     uint64_t counted =
@@ -119,8 +120,8 @@ static void settle_bypass(bufferpool_t *pool, uint32_t bypass)
     cache_count(&pool->shared, GETS_BYPASS, bypass - counted);
 }
 
-/* So that no get is missing of those whose buffers are live or were dropped: one may have been on its way to be
- * counted. */
+/* Adds the gets that are missing for buffers that are live or were dropped: a thread of the parent may not have counted
+ * its get yet. */
 static void settle_gets(bufferpool_t *pool)
 {
     bufferpool_stats_t s = BUFFERPOOL_STATS_INIT;
@@ -170,7 +171,8 @@ static void before_fork(void)
     registry_lock();
     if (sanitizer_on())
         sanitizer_lock();
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
+    for_each_pool(pool)
+    {
         pthread_mutex_lock(&pool->caches_lock);
         pthread_mutex_lock(&pool->waiters.lock);
         pthread_mutex_lock(&pool->quarantine.lock);
@@ -180,7 +182,8 @@ static void before_fork(void)
 
 static void unlock_all(void)
 {
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
+    for_each_pool(pool)
+    {
         pthread_mutex_unlock(&pool->heap.slabs.lock);
         pthread_mutex_unlock(&pool->quarantine.lock);
         pthread_mutex_unlock(&pool->waiters.lock);
@@ -202,8 +205,7 @@ static void after_fork_in_child(void)
     tls_cache_forget_others();
     background_after_fork_in_child();
     steal_after_fork_in_child();
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1))
-        pool_repair(pool);
+    for_each_pool(pool) pool_repair(pool);
     unlock_all();
 }
 
@@ -213,13 +215,4 @@ bool fork_handlers_install(void)
     if (!installed)
         installed = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
     return installed;
-}
-
-/* A fork that came between the first use's locking and its installing them would leave the child a lock that nobody
- * opens. A constructor that is older, and uses the library, installs them itself. */
-__attribute__((constructor)) static void at_load(void)
-{
-    registry_lock();
-    (void)fork_handlers_install();
-    registry_unlock();
 }

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * holders.c - who holds what, grouped by the place in the program that got it
+ * holders.c - which callers hold what, grouped by the call that got it
  *
- * The held buffers are found by the words of their descriptors, and copied under the registry's lock, since a pool may
- * end at any time without it. Names of functions are looked up without it: that takes a lock of the loader's, which
- * runs the library's end with its lock held.
+ * The held buffers are found by the words of their descriptors, and copied under the registry's lock, since otherwise a
+ * pool may end at any time. Names of functions are looked up after that: looking up takes a lock of the loader's, which
+ * the loader also holds while it runs the end of this library.
  */
-#include "holders.h"
-
+#include "buffer.h"
+#include "call.h"
 #include "debug/modes.h"
-#include "debug/report.h"
-#include "pool.h"
+#include "debug/records.h"
+#include "debug/say.h"
+#include "desc.h"
 #include "registry.h"
+#include "stats.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +24,9 @@ struct holder {
     char pool[REPORT_NAME_MAX + 1];
     uintptr_t by;
     uint64_t since_ns; /* of the oldest */
-    uint32_t tid;      /* the same one's */
+    uint32_t tid;      /* that got the oldest */
     size_t buffers, bytes;
-    size_t number; /* by pools, in the order of their slots */
+    size_t number; /* by pools, in the order of their indexes */
 };
 
 struct holders {
@@ -66,7 +66,7 @@ static struct holder read_holder(const bufferpool_t *pool, const struct desc *d)
     return holder;
 }
 
-/* The oldest first; those of whom nothing is recorded last. */
+/* The oldest first; those without a record last. */
 static int compare_ages(const void *left, const void *right)
 {
     const struct holder *a = left, *b = right;
@@ -77,8 +77,8 @@ static int compare_ages(const void *left, const void *right)
     return a->number < b->number ? -1 : a->number > b->number;
 }
 
-/* By place; of one place the oldest first. */
-static int compare_places(const void *left, const void *right)
+/* By caller; of one caller the oldest first. */
+static int compare_callers(const void *left, const void *right)
 {
     const struct holder *a = left, *b = right;
     if (a->by != b->by)
@@ -86,14 +86,14 @@ static int compare_places(const void *left, const void *right)
     return compare_ages(left, right);
 }
 
-/* Makes one of those of the same place, from `first` on. */
+/* Merges those of the same caller, from `first` on. */
 static void group(struct holders *holders, size_t first)
 {
     struct holder *all = holders->all;
     size_t to = first;
     if (holders->n == first)
         return;
-    qsort(all + first, holders->n - first, sizeof(*all), compare_places);
+    qsort(all + first, holders->n - first, sizeof(*all), compare_callers);
     for (size_t i = first + 1; i < holders->n; i++) {
         if (all[i].by == all[to].by) {
             all[to].buffers += all[i].buffers;
@@ -113,7 +113,7 @@ static bool add(struct holders *holders, const struct holder *holder)
     return true;
 }
 
-/* Where nothing is recorded, all that there is to say. */
+/* Adds one line for all buffers of a pool without records. */
 static bool add_sum(struct holders *holders, const bufferpool_t *pool)
 {
     bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
@@ -124,16 +124,17 @@ static bool add_sum(struct holders *holders, const bufferpool_t *pool)
     return sum.buffers == 0 || add(holders, &sum);
 }
 
-/* Grouped now and then, so that they are no more than there are places, and some. */
+/* They are merged now and then, so that memory grows with the number of callers, not of buffers. */
 #define UNGROUPED_MAX 1024u
 
 static bool add_each(struct holders *holders, const bufferpool_t *pool, size_t first)
 {
     const struct desc_table *table = &pool->heap.table;
+    const struct desc *d;
     size_t most = first + UNGROUPED_MAX;
-    uint32_t i = load_acquire(&table->used); /* with the release in desc_take: their chunks are there */
-    for (; i > 0; i--) {
-        const struct desc *d = desc_at(table, i);
+    /* acquire: with the release in desc_take; the chunks of these descriptors are there */
+    for_each_desc(table, i, d, load_acquire(&table->used))
+    {
         if (!is_held(d))
             continue;
         const struct holder holder = read_holder(pool, d);
@@ -170,8 +171,7 @@ static bool collect(struct holders *holders)
 {
     bool complete = true;
     registry_lock();
-    for (bufferpool_t *pool = registry_from(0); pool != NULL && complete; pool = registry_from(pool->index + 1))
-        complete = add_pool(holders, pool);
+    for_each_pool(pool) complete = complete && add_pool(holders, pool);
     registry_unlock();
     if (holders->n > 0)
         qsort(holders->all, holders->n, sizeof(*holders->all), compare_ages);
@@ -180,19 +180,18 @@ static bool collect(struct holders *holders)
 
 static void print(FILE *to, const struct holder *holder, uint64_t now_ns)
 {
-    char place[160], thread[64] = "-", age[32] = "-";
-    records_caller(place, sizeof(place), holder->by);
+    char caller[160], thread[64] = "-", age[32] = "-";
+    records_caller(caller, sizeof(caller), holder->by);
     if (holder->by != 0) {
         const uint64_t ms = now_ns > holder->since_ns ? (now_ns - holder->since_ns) / 1000000 : 0;
         (void)snprintf(age, sizeof(age), "%" PRIu64 ".%03u", ms / 1000, (unsigned)(ms % 1000));
         records_thread(thread, sizeof(thread), holder->tid);
     }
-    (void)fprintf(to, "%10zu %14zu %12s  %s: %s, %s\n", holder->buffers, holder->bytes, age, holder->pool, place,
+    (void)fprintf(to, "%10zu %14zu %12s  %s: %s, %s\n", holder->buffers, holder->bytes, age, holder->pool, caller,
                   thread);
 }
 
-/* The table, in a block of memory that is the caller's to free; NULL: there is no memory. *n is its number of lines but
- * for the heading. */
+/* The table, in memory that the caller frees, or NULL if there is none. *n is its number of lines without the heading. */
 static char *write_table(size_t *n, size_t *length)
 {
     struct holders holders = {NULL, 0, 0};
@@ -217,19 +216,26 @@ static char *write_table(size_t *n, size_t *length)
     return text;
 }
 
+/* As write_table, and not cancelled: the names of threads are read from files. */
+static char *write_uncancelled(size_t *n, size_t *length)
+{
+    int cancelable;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
+    char *text = write_table(n, length);
+    pthread_setcancelstate(cancelable, NULL);
+    return text;
+}
+
 int bufferpool_holders(bufferpool_buf_t *out)
 {
     if (out == NULL || out->len > out->cap)
         return EINVAL;
-    const int saved_errno = errno;
-    int cancelable;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* it reads the names of threads from files */
+    struct call call = call_begin("bufferpool_holders", CALLER);
     size_t n, length;
-    char *text = write_table(&n, &length);
-    const int error = text != NULL ? bufferpool_buf_append(out, text, length) : ENOMEM;
+    char *text = write_uncancelled(&n, &length);
+    const int error = text != NULL ? buffer_append(out, text, length) : ENOMEM;
     free(text);
-    pthread_setcancelstate(cancelable, NULL);
-    errno = saved_errno;
+    call_end(&call, NULL);
     return error;
 }
 
@@ -237,13 +243,10 @@ void holders_say(void)
 {
     static const char heading[] = "libbufferpool: held at exit\n";
     size_t n, length;
-    int cancelable;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
-    char *text = write_table(&n, &length);
+    char *text = write_uncancelled(&n, &length);
     if (text != NULL && n > 0) {
-        report_line(heading, sizeof(heading) - 1);
-        report_line(text, length);
+        say(heading, sizeof(heading) - 1);
+        say(text, length);
     }
     free(text);
-    pthread_setcancelstate(cancelable, NULL);
 }

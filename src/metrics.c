@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * metrics.c - the statistics of all pools, as text that Prometheus scrapes
+ * metrics.c - the statistics of pools as text that Prometheus scrapes; on stderr, with the debug mode `stats`
  *
- * What the pools hold is copied under the registry's lock, since a pool may end at any time without it. The text is
- * written twice, first to nowhere for its length: so one reserve is all that can fail, and nothing was changed then.
+ * The figures are copied under the registry's lock, since otherwise a pool may end at any time. The text is written
+ * twice, first to nowhere for its length: so one reserve is all that can fail, and then nothing was changed.
  */
-#include "bufferpool.h"
-#include "pool.h"
+#include "buffer.h"
+#include "call.h"
+#include "debug/say.h"
 #include "registry.h"
+#include "stats.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,7 +128,7 @@ static void write_string(struct text *text, const char *string)
     write_bytes(text, string, strlen(string));
 }
 
-/* The length of the UTF-8 sequence at s; 0: there is none. */
+/* The length of the UTF-8 sequence at s, or 0 if there is none. */
 static size_t utf8_length(const unsigned char *s)
 {
     if (s[0] < 0x80)
@@ -145,7 +146,7 @@ static size_t utf8_length(const unsigned char *s)
     return n;
 }
 
-/* As the format asks for, and bytes that are no UTF-8, with which a scrape would fail as a whole, as \xNN. */
+/* As the format asks for. Bytes that are no UTF-8, which would make the whole scrape fail, appear as \xNN. */
 static void write_label_value(struct text *text, const char *value)
 {
     for (const unsigned char *s = (const unsigned char *)value; *s != '\0';) {
@@ -170,8 +171,6 @@ static void write_sample(struct text *text, const struct family *family, const s
                          const struct snapshot *snapshot)
 {
     const uint64_t value = value_of(snapshot, series);
-    if (family->only_if_set && value == 0)
-        return;
     char number[24];
     (void)snprintf(number, sizeof(number), " %" PRIu64 "\n", value);
     write_string(text, family->name);
@@ -184,12 +183,24 @@ static void write_sample(struct text *text, const struct family *family, const s
     write_string(text, number);
 }
 
+/* The samples of a family. Those that are 0 are left out if the family asks for it, or with `brief`. */
+static void write_samples(struct text *text, const struct family *family, const struct snapshot *snapshots, size_t n,
+                          bool brief)
+{
+    for (size_t i = 0; i < n; i++)
+        for (const struct series *series = family->series; series->label != NULL; series++)
+            if (value_of(&snapshots[i], series) != 0 || !(family->only_if_set || brief))
+                write_sample(text, family, series, &snapshots[i]);
+}
+
+#define FAMILIES (sizeof(families) / sizeof(families[0]))
+
 /* Returns the length. */
 // NOLINTNEXTLINE(readability-non-const-parameter): it is written to, by way of text
 static size_t write_all(unsigned char *to, const struct snapshot *snapshots, size_t n)
 {
     struct text text = {to, 0};
-    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+    for (size_t f = 0; f < FAMILIES; f++) {
         const struct family *family = &families[f];
         write_string(&text, "# HELP ");
         write_string(&text, family->name);
@@ -200,9 +211,7 @@ static size_t write_all(unsigned char *to, const struct snapshot *snapshots, siz
         write_string(&text, " ");
         write_string(&text, family->type);
         write_string(&text, "\n");
-        for (size_t i = 0; i < n; i++)
-            for (const struct series *series = family->series; series->label != NULL; series++)
-                write_sample(&text, family, series, &snapshots[i]);
+        write_samples(&text, family, snapshots, n, false);
     }
     write_string(&text, "# EOF\n");
     return text.len;
@@ -219,12 +228,24 @@ static uint64_t never_less(uint64_t *shown, uint64_t value)
     return *shown;
 }
 
-/* All pools, in one block of memory that is the caller's to free; NULL: there is none. The registry's lock is held. */
+/* The figures of a pool. The name is the pool's own, so the pool must be kept from ending while it is used. */
+static struct snapshot copy(const bufferpool_t *pool)
+{
+    struct snapshot snapshot = {.name = pool->name, .stats = BUFFERPOOL_STATS_INIT};
+    bufferpool_stats_t *stats = &snapshot.stats;
+    bufferpool_stats(pool, stats);
+    snapshot.puts = stats->puts_kept + stats->drops_oversize + stats->drops_bypass + stats->drops_over_cap +
+                    stats->drops_idle_limit;
+    return snapshot;
+}
+
+/* The figures of all pools, in memory that the caller frees, or NULL if there is none. The registry's lock is held. */
 static struct snapshot *copy_all(size_t *n)
 {
     size_t names = 0;
     *n = 0;
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
+    for_each_pool(pool)
+    {
         names += strlen(pool->name) + 1;
         ++*n;
     }
@@ -234,12 +255,9 @@ static struct snapshot *copy_all(size_t *n)
         return NULL;
     struct snapshot *at = snapshots;
     char *name = (char *)(snapshots + *n);
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
-        const bufferpool_stats_t init = BUFFERPOOL_STATS_INIT;
-        at->stats = init;
-        bufferpool_stats(pool, &at->stats);
-        at->puts = at->stats.puts_kept + at->stats.drops_oversize + at->stats.drops_bypass + at->stats.drops_over_cap +
-                   at->stats.drops_idle_limit;
+    for_each_pool(pool)
+    {
+        *at = copy(pool);
         at->stats.gets_thread = never_less(&pool->gets_shown, at->stats.gets_thread);
         at->puts = never_less(&pool->puts_shown, at->puts);
         const size_t size = strlen(pool->name) + 1;
@@ -254,7 +272,7 @@ int bufferpool_metrics(bufferpool_buf_t *out)
 {
     if (out == NULL || out->len > out->cap)
         return EINVAL;
-    const int saved_errno = errno;
+    struct call call = call_begin("bufferpool_metrics", CALLER);
     size_t n;
     registry_lock();
     struct snapshot *snapshots = copy_all(&n);
@@ -262,11 +280,73 @@ int bufferpool_metrics(bufferpool_buf_t *out)
     int error = ENOMEM;
     if (snapshots != NULL) {
         const size_t length = write_all(NULL, snapshots, n);
-        error = length <= SIZE_MAX - out->len ? bufferpool_buf_reserve(out, out->len + length) : EOVERFLOW;
+        error = length <= SIZE_MAX - out->len ? buffer_reserve(out, out->len + length) : EOVERFLOW;
         if (error == 0)
             out->len += write_all(out->data + out->len, snapshots, n);
         free(snapshots);
     }
-    errno = saved_errno;
+    call_end(&call, NULL);
     return error;
+}
+
+/* ---- for people ---- */
+
+static bool was_used(const struct snapshot *snapshot)
+{
+    return snapshot->puts != 0 || snapshot->stats.live != 0 || snapshot->stats.bypass_live != 0;
+}
+
+/* Returns the length. */
+// NOLINTNEXTLINE(readability-non-const-parameter): it is written to, by way of text
+static size_t write_brief(unsigned char *to, const struct snapshot *snapshot, const char *when)
+{
+    struct text text = {to, 0};
+    write_string(&text, "libbufferpool: pool ");
+    write_label_value(&text, snapshot->name);
+    write_string(&text, ", ");
+    write_string(&text, when);
+    write_string(&text, "\n");
+    for (size_t f = 0; f < FAMILIES; f++)
+        write_samples(&text, &families[f], snapshot, 1, true);
+    return text.len;
+}
+
+/* The text for a pool, in memory that the caller frees, or NULL if there is nothing to say, or no memory. */
+static unsigned char *brief_of(const bufferpool_t *pool, const char *when, size_t *length)
+{
+    const struct snapshot snapshot = copy(pool);
+    if (!was_used(&snapshot))
+        return NULL;
+    unsigned char *text = malloc(write_brief(NULL, &snapshot, when));
+    if (text != NULL)
+        *length = write_brief(text, &snapshot, when);
+    return text;
+}
+
+void metrics_say(const bufferpool_t *pool, const char *when)
+{
+    size_t length = 0;
+    unsigned char *text = brief_of(pool, when, &length);
+    say((const char *)text, length);
+    free(text);
+}
+
+/* The lock is not held while the reader of stderr lets this thread wait. */
+void metrics_say_all(void)
+{
+    bufferpool_t *pool;
+    size_t index = 0;
+    do {
+        size_t length = 0;
+        unsigned char *text = NULL;
+        registry_lock();
+        pool = registry_from(index);
+        if (pool != NULL) {
+            text = brief_of(pool, "at exit", &length);
+            index = pool->index + 1;
+        }
+        registry_unlock();
+        say((const char *)text, length);
+        free(text);
+    } while (pool != NULL);
 }

@@ -1,49 +1,58 @@
 /* SPDX-License-Identifier: MIT
  *
- * reclaim.c - idle memory goes back: trim, a lowered cap, and by itself what was not needed
+ * reclaim.c - idle memory goes back: trim, a lowered cap, by itself what was not needed, and the size of grown buffers
  *
- * The need of a period is told by two marks. What lay in the depot at its lowest point was not needed. A thread cache
- * in which nothing came or went was not needed either: it is taken over. Their sum is `due`, and is freed in the next
+ * Two marks tell what a period needed. Buffers that lay in the depot at its lowest point were not needed. A thread cache
+ * in which nothing came or went was not needed either, and is stolen. The sum of both is `due`, and is freed in the next
  * period.
  *
  *     512 once, then 64 at a time       due after the first period that saw only the 64: 448
  *     512 once, then nothing            due after the first period without a call: 512
  *
- * Magazines are popped one at a time, so the depot does not look empty to the others while it holds more, and every
- * step is bounded: by what the depot held at the beginning, or by STEP and a magazine more. Of a magazine in transit
- * nothing goes back that is beyond the cap, and who put a part back looks once more: a call that lowered the cap in
- * between found the depot without it. Blocks are freed without any lock but the heap's.
- * One thread at a time reclaims; whoever finds another at it goes on without.
+ * Magazines are popped one at a time, so the depot does not look empty to other threads while it holds more, and every
+ * step is bounded: by what the depot held at the beginning, or by STEP and a magazine more. Of a magazine in transit no
+ * buffer beyond the cap goes back, and a call that put a part back looks once more: another call that lowered the cap
+ * meanwhile found the depot without that part. Blocks are freed without any lock but the heap's. One thread at a time
+ * reclaims; a second one goes on without.
  *
- * What is relaxed: `due`, period_end_ms, idle_tight and the depot's `low` are marks of how much and when, mostly moved
- * by the one that reclaims; an old value frees a little too much, or a little late. max_live is read for its number
- * alone.
+ * What is relaxed: `due`, period_end_ms, idle_tight and the depot's `low` say how much and when, and mostly the one
+ * thread that reclaims moves them; an old value frees a little too much, or a little late. max_live is read for its
+ * number alone.
+ *
+ * Grown buffers: a strike is a put after a turn that used less than a quarter of the buffer. STRIKES of them in a row
+ * shrink it. One well-used turn clears them, so that a buffer that is needed now and then is not shrunk and grown again
+ * and again.
  */
 #include "reclaim.h"
 
+#include "cache.h"
+#include "call.h"
 #include "clock.h"
-#include "debug/modes.h"
-#include "pool.h"
+#include "debug/quarantine.h"
+#include "debug/watch.h"
+#include "heap/block.h"
+#include "heap/heap.h"
+#include "life.h"
 #include "pressure.h"
 #include "probes.h"
 #include "registry.h"
 #include "steal.h"
 #include "tls_cache.h"
 
-#include <errno.h>
-
 #define STEP 32u
 
-/* What frees so far. */
+/* The running total of a call that frees. */
 struct freed {
+    const char *function; /* for the probe */
     uint32_t count;
-    size_t bytes;  /* the sum of their caps */
-    bool restored; /* the last magazine went back in part: whoever lowered the cap meanwhile may have missed it */
+    size_t bytes; /* the sum of their caps */
+    bool
+        restored; /* a part of the last magazine went back, which a call that lowered the cap meanwhile may have missed */
 };
 
-/* Takes a magazine out of the depot and frees at most `most` of its buffers, and those that are beyond the cap. False:
- * the depot is empty. */
-static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_far, bool defer, const char *caller)
+/* Takes a magazine out of the depot and frees at most `most` of its buffers, and those that are beyond the cap. Returns
+ * false if the depot is empty. */
+static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_far, bool defer)
 {
     const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
     if (magazine.head == NULL)
@@ -54,73 +63,72 @@ static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_fa
     size_t size = 0;
     for (; freed < magazine.n && (freed < most || depot_over_cap(&pool->depot, &pool->max_live)); freed++) {
         size += bufs[freed]->pub.cap;
-        pool_free_buffer(pool, bufs[freed], defer, caller);
+        life_free(pool, bufs[freed], defer);
         depot_discard(&pool->depot, 1);
     }
     cache_left_depot(pool, freed, size);
     if (freed < magazine.n)
         depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);
-    wait_check(pool);
-    PROBE3(pool, reclaim, size, freed, caller);
+    wait_serve(pool); /* here too: there may be many magazines to come */
+    PROBE3(pool, reclaim, size, freed, so_far->function);
     so_far->restored = freed < magazine.n;
     so_far->count += freed;
     so_far->bytes += size;
     return true;
 }
 
-/* At most so many, and what is beyond the cap of magazines that went back. */
-static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer, const char *caller)
+/* Frees at most so many, and those beyond the cap of magazines of which a part went back. Returns their bytes. */
+static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer)
 {
-    struct freed freed = {0, 0, false};
+    struct freed freed = {report_context.function, 0, 0, false};
     while ((freed.count < most || (freed.restored && depot_over_cap(&pool->depot, &pool->max_live))) &&
-           free_magazine(pool, freed.count < most ? most - freed.count : 0, &freed, defer, caller))
+           free_magazine(pool, freed.count < most ? most - freed.count : 0, &freed, defer))
         ;
     return freed.bytes;
 }
 
-/* Of what is beyond the cap at most so many, and the rest of the last one's magazine. */
-static void free_surplus(bufferpool_t *pool, struct cache *c, uint32_t most, bool defer, const char *caller)
+/* Frees at most so many of those beyond the cap, and the rest of the last one's magazine. */
+static void free_surplus(bufferpool_t *pool, struct cache *c, uint32_t most, bool defer)
 {
-    struct freed freed = {0, 0, false};
+    struct freed freed = {report_context.function, 0, 0, false};
     if (modes_have(MODE_QUARANTINE) && depot_over_cap(&pool->depot, &pool->max_live))
-        freed.bytes = quarantine_release(pool, caller);
+        freed.bytes = quarantine_release(pool);
     while ((freed.count < most || freed.restored) && depot_over_cap(&pool->depot, &pool->max_live) &&
-           free_magazine(pool, 0, &freed, defer, caller))
+           free_magazine(pool, 0, &freed, defer))
         ;
     if (freed.bytes > 0)
         cache_count(c, RECLAIMED_BYTES, freed.bytes);
 }
 
-void reclaim_surplus(bufferpool_t *pool, struct cache *c, const char *caller)
+void reclaim_surplus(bufferpool_t *pool, struct cache *c)
 {
-    free_surplus(pool, c, STEP, false, caller);
+    free_surplus(pool, c, STEP, false);
 }
 
 /* ---- by working set ---- */
 
-/* Ends a period: what it showed not to be needed is due. */
+/* Ends a period: the buffers that it did not need are due. */
 static void end_period(bufferpool_t *pool)
 {
     uint32_t low = load_relaxed(&pool->depot.low);
     pthread_mutex_lock(&pool->caches_lock);
-    struct stolen taken = steal_caches(pool, STEAL_UNUSED, false);
+    struct stolen stolen = steal_caches(pool, STEAL_UNUSED, false);
     pthread_mutex_unlock(&pool->caches_lock);
-    store_relaxed(&pool->reclaim.due, low + taken.buffers);
+    store_relaxed(&pool->reclaim.due, low + stolen.buffers);
     store_relaxed(&pool->idle_tight, false);
     store_relaxed(&pool->depot.low, depot_idle(depot_counts(&pool->depot)));
-    wait_check(pool);
 }
 
 /* Frees at most `most` of what is due. */
-static size_t free_due(bufferpool_t *pool, uint32_t most, bool defer, const char *caller)
+static size_t free_due(bufferpool_t *pool, uint32_t most, bool defer)
 {
     uint32_t due = load_relaxed(&pool->reclaim.due);
     if (due == 0)
         return 0;
     if (most > due)
         most = due;
-    size_t bytes = free_buffers(pool, most, defer, caller);
-    /* the depot held less than that: then it was needed after all */
+    size_t bytes = free_buffers(pool, most, defer);
+    /* the depot held less than that: then they were needed after all */
     store_relaxed(&pool->reclaim.due, bytes > 0 ? due - most : 0);
     return bytes;
 }
@@ -156,105 +164,154 @@ static bool is_time(const bufferpool_t *pool)
            (load_relaxed(&pool->reclaim.due) > 0 || clock_coarse_ms() >= load_relaxed(&pool->reclaim.period_end_ms));
 }
 
-void reclaim_on_time(bufferpool_t *pool, struct cache *c, const char *caller)
+void reclaim_on_time(bufferpool_t *pool, struct cache *c)
 {
     if (likely(!is_time(pool)) || !begin_reclaiming(pool))
         return;
-    int saved_errno = errno;
     if (period_is_over(pool))
         end_period(pool);
-    end_reclaiming(pool, c, free_due(pool, STEP, false, caller));
-    errno = saved_errno;
+    end_reclaiming(pool, c, free_due(pool, STEP, false));
 }
 
-void reclaim_tick(bufferpool_t *pool, struct cache *c, const char *caller)
+void reclaim_tick(bufferpool_t *pool, struct cache *c)
 {
     if (depot_over_cap(&pool->depot, &pool->max_live))
-        reclaim_surplus(pool, c, caller);
-    reclaim_on_time(pool, c, caller);
+        reclaim_surplus(pool, c);
+    reclaim_on_time(pool, c);
 }
 
 uint64_t reclaim_in_background(bufferpool_t *pool)
 {
-    static const char caller[] = "background";
+    struct call call = call_begin("background", 0);
     if (begin_reclaiming(pool)) {
-        size_t bytes = free_due(pool, UINT32_MAX, true, caller); /* what the ticks of the last period left */
+        size_t bytes = free_due(pool, UINT32_MAX, true); /* what the ticks of the last period left */
         bool over = period_is_over(pool);
         if (over) {
             end_period(pool);
-            bytes += free_due(pool, UINT32_MAX, true, caller);
+            bytes += free_due(pool, UINT32_MAX, true);
         }
         end_reclaiming(pool, &pool->shared, bytes);
         if (over || bytes > 0)
             heap_purge(&pool->heap);
     }
+    call_end(&call, pool);
     return load_relaxed(&pool->reclaim.period_end_ms);
+}
+
+/* ---- grown buffers ---- */
+
+#define STRIKES 5u
+
+static size_t power_of_two_for(size_t n)
+{
+    size_t power = 64; /* the smallest of slabs */
+    while (power < n)
+        power *= 2;
+    return power;
+}
+
+/* The cap that fits the last use; the cap that it has if the last turn is no reason to shrink it. Counts strikes. */
+static size_t judged_cap(const bufferpool_t *pool, struct desc *d)
+{
+    size_t cap = d->pub.cap;
+    size_t len = d->pub.len < cap ? d->pub.len : cap;
+    size_t used = len > d->asked ? len : d->asked;
+    if (used >= cap / 4) {
+        d->strikes = 0;
+        return cap;
+    }
+    if (++d->strikes < STRIKES)
+        return cap;
+    d->strikes = STRIKES - 1;
+    return used <= pool->heap.base ? pool->heap.base : power_of_two_for(used);
+}
+
+void reclaim_judge(bufferpool_t *pool, struct cache *c, struct desc *d)
+{
+    size_t cap = d->pub.cap, fit = judged_cap(pool, d);
+    if (fit >= cap)
+        return;
+    if (!block_intact(&pool->heap, d))
+        report_misuse(&d->pub, pool, REPORT_OVERWRITTEN);
+    if (modes_have(MODES_WATCH))
+        watch_resize(pool, d);
+    const bool shrunk = heap_shrink(&pool->heap, d, fit);
+    if (modes_have(MODES_WATCH))
+        watch_resized(pool, d, true);
+    if (!shrunk)
+        return;
+    d->strikes = 0;
+    sub_relaxed(&pool->grown_extra, cap - d->pub.cap);
+    if (d->pub.cap == pool->heap.base)
+        store_relaxed(&d->word, desc_word(pool->tag, STATE_IDLE));
+    cache_count(c, SHRINKS, 1);
 }
 
 /* ---- when called ---- */
 
 size_t bufferpool_reclaim(bufferpool_t *pool)
 {
-    int saved_errno = errno;
     pool = pool_or_default(pool);
+    struct call call = call_begin("bufferpool_reclaim", CALLER);
     size_t bytes = 0;
     if (begin_reclaiming(pool)) {
-        bytes = free_due(pool, UINT32_MAX, true, "bufferpool_reclaim");
+        bytes = free_due(pool, UINT32_MAX, true);
         end_period(pool);
-        bytes += free_due(pool, UINT32_MAX, true, "bufferpool_reclaim");
+        bytes += free_due(pool, UINT32_MAX, true);
         end_reclaiming(pool, tls_cache_own_or_shared(pool), bytes);
         heap_purge(&pool->heap);
     }
-    errno = saved_errno;
+    call_end(&call, pool);
     return bytes;
 }
 
 size_t bufferpool_trim(bufferpool_t *pool)
 {
-    int saved_errno = errno;
     pool = pool_or_default(pool);
-    size_t bytes = modes_have(MODE_QUARANTINE) ? quarantine_release(pool, "bufferpool_trim") : 0;
+    struct call call = call_begin("bufferpool_trim", CALLER);
+    size_t bytes = modes_have(MODE_QUARANTINE) ? quarantine_release(pool) : 0;
     pthread_mutex_lock(&pool->caches_lock);
     (void)steal_caches(pool, STEAL_ALL, true);
     pthread_mutex_unlock(&pool->caches_lock);
-    bytes += free_buffers(pool, depot_idle(depot_counts(&pool->depot)), true, "bufferpool_trim");
-    store_relaxed(&pool->reclaim.due, 0); /* that is among it */
+    bytes += free_buffers(pool, depot_idle(depot_counts(&pool->depot)), true);
+    store_relaxed(&pool->reclaim.due, 0); /* those are among them */
     heap_purge(&pool->heap);
     cache_count(tls_cache_own_or_shared(pool), RECLAIMED_BYTES, bytes);
-    wait_check(pool);
-    errno = saved_errno;
+    call_end(&call, pool);
     return bytes;
 }
 
-/* The registry's lock keeps the pools from being destroyed meanwhile: who flushes knows nothing of who uses them. */
+/* The registry's lock keeps the pools from being destroyed meanwhile, since the calling thread may not know of them. */
 void bufferpool_thread_flush(void)
 {
-    int saved_errno = errno;
     registry_lock();
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
+    for_each_pool(pool)
+    {
         struct cache *c = tls_cache_find(pool->index);
-        if (c->pool != NULL)
-            pressure_flush(pool, c);
+        if (c->pool == NULL)
+            continue;
+        struct call call = call_begin("bufferpool_thread_flush", CALLER);
+        pressure_flush(pool, c);
+        call_end(&call, pool);
     }
     registry_unlock();
-    errno = saved_errno;
 }
 
 void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
 {
-    int saved_errno = errno;
     pool = pool_or_default(pool);
+    struct call call = call_begin("bufferpool_set_max_live", CALLER);
     store_seq_cst(&pool->max_live, depot_cap(n)); /* with depot_reserve: depot.c (6) */
     if (depot_over_cap(&pool->depot, &pool->max_live)) {
-        pressure_enter(pool); /* what idles in thread caches comes to the depot, and puts drop what is too much */
-        free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, true, "bufferpool_set_max_live");
+        pressure_enter(pool); /* buffers that idle in thread caches come to the depot, and puts drop the surplus */
+        free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, true);
         heap_purge(&pool->heap);
     }
     pressure_relax(pool);
-    wait_check(pool);
-    /* again: whoever served those who wait had a magazine in transit, but has put it back by now */
-    free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, false, "bufferpool_set_max_live");
-    errno = saved_errno;
+    wait_serve(pool);
+    /* again: a call that served waiters had a magazine in transit, but has put it back by now */
+    free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, false);
+    call_end(&call, pool);
 }
 
 size_t bufferpool_max_live(const bufferpool_t *pool)

@@ -7,33 +7,47 @@
 
 #include "desc.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-/* The default pool's slot and tag, and its place there from the start. */
+/* The default pool's index and tag: it stands in the registry from the start. */
 #define REGISTRY_DEFAULT_INDEX 0u
 #define REGISTRY_DEFAULT_TAG   ((uintptr_t)0xb0u << (POOL_INDEX_BITS + TLS_INDEX_BITS)) /* desc_tag(0xb0, 0) */
-_Static_assert(REGISTRY_DEFAULT_TAG << STATE_BITS >> STATE_BITS == REGISTRY_DEFAULT_TAG, "it is to fit into a word");
+_Static_assert(REGISTRY_DEFAULT_TAG << STATE_BITS >> STATE_BITS == REGISTRY_DEFAULT_TAG,
+               "the tag must fit into a word");
 
-/* The lock: taken to create and destroy pools, to give a thread a cache, to flush a thread's caches, when a thread
- * exits, and across fork. Before it no other lock of the library is held, but the background thread's across fork;
- * under it the locks of a pool may be taken. */
+/* What a configuration field is where it is 0. */
+#define DEFAULT_BUFFER_CAPACITY     ((size_t)32 << 10)
+#define DEFAULT_MAX_CAPACITY        ((size_t)1 << 20)
+#define DEFAULT_THREAD_CACHE_BYTES  ((size_t)512 << 10)
+#define DEFAULT_ALIGNMENT           ((size_t)64)
+#define DEFAULT_RECLAIM_INTERVAL_MS 10000u
+
+extern struct bufferpool pool_default;
+
+static inline bufferpool_t *pool_or_default(const bufferpool_t *pool)
+{
+    return pool != NULL ? (bufferpool_t *)(uintptr_t)pool : &pool_default;
+}
+
+/* The lock over pools and threads. It is taken to create and destroy pools, to give a thread a cache, to flush a
+ * thread's caches, when a thread exits, and across fork. No other lock of the library is held when it is taken, but the
+ * background thread's across fork. Under it the locks of a pool may be taken. */
 void registry_lock(void);
 void registry_unlock(void);
 
-/* Gives the pool a slot, a tag and a name nobody has: `name`, with a suffix if it is taken, or "pool-N" for NULL.
- * Returns false if there is no slot or no memory. The caller holds the lock. */
+/* Gives the pool an index, a tag and a name that no other pool has: `name`, with a suffix if it is taken, or "pool-N" for
+ * NULL. Returns false if there is no index left or no memory. The caller holds the lock. */
 bool registry_add(bufferpool_t *pool, const char *name);
 
-/* Takes the pool out of its slot. The caller holds the lock. */
+/* Takes the pool out of the registry. The caller holds the lock. */
 void registry_remove(bufferpool_t *pool);
 
-/* The pool in the slot, or NULL. Any thread, no lock. */
-bufferpool_t *registry_find(size_t slot);
+/* The pool of that index, or NULL. Any thread, without the lock. */
+bufferpool_t *registry_find(size_t index);
 
-/* The pool with the lowest slot from `slot` on, or NULL: for walks over all of them. The caller holds the lock, or is
- * about to abort. */
-bufferpool_t *registry_from(size_t slot);
+/* The pool of the lowest index from `index` on, or NULL. The caller holds the lock, or is about to abort. */
+bufferpool_t *registry_from(size_t index);
+
+/* For each pool, by index; as registry_from. */
+#define for_each_pool(pool)                                                                                            \
+    for (bufferpool_t *pool = registry_from(0); (pool) != NULL; (pool) = registry_from((pool)->index + 1))
 
 #endif

@@ -8,15 +8,17 @@
  *     puts_kept   = gets of pooled buffers - live - drops of pooled buffers
  *     bypass_live = gets_bypass - drops_bypass
  *
- * The numbers are read one after the other, without a lock. A buffer that one thread got and another puts may be seen
- * with one of the two only, so while calls are under way sums may be off by the calls of that time. Of these the reader
- * would see thousands if it lost its processor halfway: so it reads until two sums agree, if they soon do. What would
- * be negative is shown as 0, and no more are live than exist. So relaxed will do: each number for itself is one that
- * was there.
+ * The numbers are read one after the other, without a lock. A buffer that one thread gets and another puts may be seen
+ * with one of the two calls only, so while calls are under way sums may be off by the calls of that time. A reader that
+ * lost its processor halfway would see thousands of these: so it reads until two sums agree, if they soon do. A figure
+ * that would be negative is shown as 0, and no more buffers are live than exist. Relaxed suffices: each number by itself
+ * is one that was there.
  */
 #include "stats.h"
 
-#include "pool.h"
+#include "cache.h"
+#include "depot.h"
+#include "registry.h"
 
 #include <string.h>
 
@@ -59,7 +61,7 @@ static uint64_t less(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
-/* Those that are neither in a cache, nor held back, nor in the depot. */
+/* Buffers that are neither in a cache, nor held back, nor in the depot. */
 static uint32_t outside_all(const struct totals *totals)
 {
     return totals->outside - totals->idle - totals->held_back;

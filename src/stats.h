@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * stats.h - what the rest of the library asks the statistics
+ * stats.h - what the rest of the library asks of stats.c, metrics.c and holders.c
  */
 #ifndef BUFFERPOOL_STATS_H
 #define BUFFERPOOL_STATS_H
 
-#include "bufferpool.h"
+#include "types.h"
 
-/* The sum of cap over idle buffers; off by calls under way. A walk over the caches. */
+/* The sum of cap over idle buffers. Off by calls under way. Costs a walk over the caches. */
 size_t stats_idle_bytes(const bufferpool_t *pool);
+
+/* Writes the metrics of the pool to stderr, without those that are 0. `when` is for the heading. Says nothing of a pool
+ * that was never used. */
+void metrics_say(const bufferpool_t *pool, const char *when);
+
+/* The same of all pools, at exit. */
+void metrics_say_all(void);
+
+/* Writes the table of bufferpool_holders to stderr, unless it is empty. */
+void holders_say(void);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * steal.c - taking what idles in the caches of other threads, at the cost of two plain stores per call to them
+ * steal.c - taking what idles in the caches of other threads, at the cost of two plain stores in each of their calls
  *
- *     owner                                        taker, under the pool's caches_lock
+ *     owner                                        thief, under the pool's caches_lock
  *     -----                                        -----
  *     1  busy = true      plain                    a  gate = closed
  *        compiler barrier                          b  membarrier: every thread runs through a full barrier
@@ -10,20 +10,20 @@
  *     3  open: works on the cache                  d  works on the cache
  *     4  busy = false     release                  e  gate = open  release, or leaves it closed
  *
- * Never are both inside:
+ * Owner and thief are never both inside:
  *
  *     1. The full barrier of b falls, in the owner's thread, somewhere between two instructions. If it falls after 1,
- *        the taker sees busy at c, until the owner has left (4). Then what the owner did is seen by the taker, since c
- *        acquires what 4 released.
+ *        the thief sees busy at c, until the owner has left (4). Then the thief sees what the owner did, since c acquires what
+ *        4 released.
  *     2. If it falls before 1, then 2 comes after it too, and reads the closed gate of a, or the open one of e. If it
- *        reads e it sees all that the taker did: e releases, 2 acquires. That is why the owner reads the gate before
+ *        reads e it sees all that the thief did: e releases, 2 acquires. That is why the owner reads the gate before
  *        anything else of the cache.
  *
  * For ThreadSanitizer, which does not know membarrier, 1, 2, a and c are seq_cst, and b is not needed: either c comes
  * after 1 in their order, or 2 comes after a.
  *
- * Without membarrier (a kernel before 4.14, a seccomp filter) nobody but the owner can tell whether the owner is
- * inside. Then others' caches are left alone. A closed gate still asks the owner to flush its cache.
+ * Without membarrier (a kernel before 4.14, a seccomp filter) only the owner can tell whether it is inside. Then a
+ * thread steals from no cache but its own. A closed gate still asks the owner to flush its cache.
  *
  * The owner's stores are the same whether the system has it or not, so that it need not ask.
  *
@@ -32,18 +32,17 @@
  */
 #include "steal.h"
 
-#include "pool.h"
+#include "cache.h"
 #include "probes.h"
 #include "tls_cache.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SPINS                                                                                                          \
-    128 /* looks at an owner that is inside: a call is there for some ten instructions, a flush for thousands */
-#define YIELDS 16 /* further looks, each after letting others run */
+/* Looks at an owner that is inside: a call is there for some ten instructions, a flush for thousands. */
+#define SPINS  128
+#define YIELDS 16 /* further looks, each after letting other threads run */
 
 /* ---- the barrier ---- */
 
@@ -81,14 +80,13 @@ static bool membarrier(int command)
 
 void steal_init(void)
 {
-    if (atomic_flag_test_and_set_explicit(&begun, memory_order_relaxed)) /* who comes meanwhile goes on without */
+    if (atomic_flag_test_and_set_explicit(&begun,
+                                          memory_order_relaxed)) /* a thread that comes meanwhile goes on without */
         return;
-    int saved_errno = errno;
     store_relaxed(&possible, membarrier(REGISTER_PRIVATE_EXPEDITED));
-    errno = saved_errno;
 }
 
-/* False: refused, and not tried again. */
+/* Returns false if the system refused it; then it is not tried again. */
 static bool barrier_in_all_threads(void)
 {
     if (membarrier(PRIVATE_EXPEDITED))
@@ -101,8 +99,10 @@ static bool barrier_in_all_threads(void)
 
 void steal_after_fork_in_child(void)
 {
-    if (!steal_possible())
-        atomic_flag_clear_explicit(&begun, memory_order_relaxed);
+    if (steal_possible())
+        return;
+    atomic_flag_clear_explicit(&begun, memory_order_relaxed);
+    steal_init();
 }
 
 bool steal_possible(void)
@@ -110,7 +110,7 @@ bool steal_possible(void)
     return load_relaxed(&possible);
 }
 
-/* ---- taking over ---- */
+/* ---- stealing ---- */
 
 static uint32_t take_inside(bufferpool_t *pool, struct cache *c, enum steal_kind kind)
 {
@@ -129,8 +129,8 @@ static bool worth_it(struct cache *c, enum steal_kind kind, bool pressure)
     return pressure || kind == STEAL_BUDGETS || cache_idle(c) > 0;
 }
 
-/* Closes the gates of those that are worth it, and marks them as pending. Whether any was open and is not the
- * caller's. */
+/* Closes the gates of those that are worth it, and marks them as pending. Returns whether any of them was open and is
+ * another thread's. */
 static bool close_gates(bufferpool_t *pool, enum steal_kind kind, const struct cache *own, bool pressure)
 {
     bool closed = false;
@@ -145,7 +145,7 @@ static bool close_gates(bufferpool_t *pool, enum steal_kind kind, const struct c
     return closed;
 }
 
-/* Takes what can be had of the pending ones. Returns whether some are left. */
+/* Steals from the pending ones whose owners are out. Returns whether some are left. */
 static bool take_pending(bufferpool_t *pool, enum steal_kind kind, const struct cache *own, bool possible_here,
                          bool reopen, uint32_t *buffers)
 {
@@ -184,21 +184,19 @@ struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, bool patien
     PROBE1(pool, steal_begin, kind);
     struct cache *own = tls_cache_find(pool->index);
     bool pressure = load_relaxed(&pool->pressure.state) != PRESSURE_OFF;
-    struct stolen taken = {0, true};
-    int saved_errno = errno;
+    struct stolen stolen = {0, true};
     bool possible_here = steal_possible();
     if (close_gates(pool, kind, own, pressure) && possible_here)
         possible_here = barrier_in_all_threads();
     for (unsigned look = 0;; look++) {
-        taken.complete = !take_pending(pool, kind, own, possible_here, !pressure, &taken.buffers);
-        if (taken.complete || !possible_here || !patient || look == SPINS + YIELDS)
+        stolen.complete = !take_pending(pool, kind, own, possible_here, !pressure, &stolen.buffers);
+        if (stolen.complete || !possible_here || !patient || look == SPINS + YIELDS)
             break;
         if (look >= SPINS)
             (void)sched_yield();
     }
-    if (!taken.complete && !pressure)
+    if (!stolen.complete && !pressure)
         give_up_pending(pool);
-    errno = saved_errno;
-    PROBE2(pool, steal_end, taken.buffers, (int)taken.complete);
-    return taken;
+    PROBE2(pool, steal_end, stolen.buffers, (int)stolen.complete);
+    return stolen;
 }

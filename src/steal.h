@@ -1,43 +1,39 @@
 /* SPDX-License-Identifier: MIT
  *
  * steal.h - taking what idles in the caches of other threads
- *
- * All functions are called with the pool's caches_lock held, by a thread that is not inside its own cache.
  */
 #ifndef BUFFERPOOL_STEAL_H
 #define BUFFERPOOL_STEAL_H
 
-#include "bufferpool.h"
-
-#include <stdbool.h>
-#include <stdint.h>
+#include "types.h"
 
 enum steal_kind {
-    STEAL_ALL,    /* whatever they hold goes to the depot */
-    STEAL_UNUSED, /* the same, where nothing went in or out since the last time that this was asked */
-    STEAL_BUDGETS /* only what they have set aside of max_idle_bytes and do not use */
+    STEAL_ALL,    /* all buffers go to the depot */
+    STEAL_UNUSED, /* the same, from caches in which nothing went in or out since the last time that this was asked */
+    STEAL_BUDGETS /* only what the caches have reserved of max_idle_bytes and do not use */
 };
 
 struct stolen {
     uint32_t buffers; /* moved to the depot */
-    bool complete;    /* no cache was skipped because its owner was inside, or because it cannot be taken over here */
+    bool complete;    /* no cache was skipped because its owner was inside, or because stealing is impossible here */
 };
 
-/* Takes over the caches of all threads, the calling one's included. Under pressure (pressure.h) the gates of all of
- * them stay closed; else each opens again at once. An owner that is inside is skipped: with `patient` after a bounded
- * time. Where taking over is impossible it reaches the calling thread's cache alone; under pressure it closes the
- * others' gates all the same, and each owner flushes its cache at its next call. */
+/* Steals from the caches of all threads, the calling one's included. Under pressure (pressure.h) the gates of all of
+ * them stay closed; otherwise each opens again at once. A cache whose owner is inside is skipped: with `patient` only
+ * after a bounded time. Where stealing is impossible this reaches the calling thread's cache alone; under pressure it
+ * closes the other gates all the same, and each owner flushes its cache at its next call. The pool's caches_lock is held,
+ * and the calling thread is not inside its own cache. */
 struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, bool patient);
 
-/* Registers the process for membarrier(2), if nobody has: without any lock, since it takes some milliseconds where
- * threads run already. So it is done when a pool is created, which is early as a rule, or else for the first cache, and
- * not for the first take-over. */
+/* Registers the process for membarrier(2), the first time. It takes no lock, since registering takes some milliseconds
+ * where threads run already. So it is called when a pool is created, which is early as a rule, or otherwise for the
+ * first cache, and not when a thread steals for the first time. */
 void steal_init(void);
 
-/* In the child after fork: if another thread was at it, the next call is. */
+/* In the child after fork: registers, if the parent had not done so. Another thread may have been in the middle of it. */
 void steal_after_fork_in_child(void);
 
-/* Whether caches of other threads can be taken over. Any thread, no lock. */
+/* Whether caches of other threads can be stolen from. Any thread, without a lock. */
 bool steal_possible(void);
 
 #endif

@@ -2,32 +2,28 @@
  *
  * tls_cache.c - threads come, get caches, and go
  *
- * All changes of a thread's table happen under the registry's lock, those of who has which cache under that and the
- * pool's caches_lock. The owner reads its table without: others only ever replace the entry of a pool that is being
- * destroyed, which the owner, by contract, does not use any more. Hence the tables' entries are relaxed, and so is what
- * the locks guard: `owned`, the pressure's state. Walks of the list at the end of a pool and in the child of fork are
- * alone.
+ * All changes of a thread's table happen under the registry's lock; which thread has which cache changes under that and
+ * the pool's caches_lock. The owner reads its table without: other threads only ever replace the entry of a pool that is
+ * being destroyed, which the owner, by contract, does not use any more. Hence the tables' entries are relaxed, and so is
+ * what the locks guard: `owned`, the pressure's state. Walks of the list at the end of a pool and in the child of fork
+ * are alone.
  */
 #include "tls_cache.h"
 
-#include "background.h"
-#include "debug/watch.h"
-#include "fork.h"
-#include "pool.h"
+#include "cache.h"
+#include "call.h"
 #include "registry.h"
-#include "steal.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FOUR(x) x, x, x, x
 #if UINTPTR_MAX > UINT32_MAX
 #define EMPTY_TABLE(none) FOUR(FOUR(FOUR(FOUR(none))))
-_Static_assert(TLS_INDEXES == 256, "an empty table has that many places");
+_Static_assert(TLS_INDEXES == 256, "an empty table has that many entries");
 #else
 #define EMPTY_TABLE(none) FOUR(FOUR(none)), FOUR(FOUR(none))
-_Static_assert(TLS_INDEXES == 32, "an empty table has that many places");
+_Static_assert(TLS_INDEXES == 32, "an empty table has that many entries");
 #endif
 
 #define NO_CACHE                                                                                                       \
@@ -37,15 +33,15 @@ _Static_assert(TLS_INDEXES == 32, "an empty table has that many places");
 static struct thread no_thread = {.table = {EMPTY_TABLE(&no_thread.none)}, .none = NO_CACHE};
 static struct thread gone_thread = {.table = {EMPTY_TABLE(&gone_thread.none)}, .none = NO_CACHE};
 
-_Thread_local struct thread *tls_self TLS_SELF_MODEL = &no_thread;
+_Thread_local struct thread *tls_self TLS_MODEL = &no_thread;
 
 static struct thread *threads; /* linked by next; under the registry's lock */
 static pthread_key_t key;      /* its value is tls_self; there once key_made; under the registry's lock */
 static bool key_made;
 
-/* ---- the end of a thread, and of the library ---- */
+/* ---- the end of a thread ---- */
 
-/* A cache that nobody owns is empty, and its gate is closed. */
+/* A cache that no thread owns is empty, and its gate is closed. */
 static void cache_disown(bufferpool_t *pool, struct cache *c)
 {
     pthread_mutex_lock(&pool->caches_lock);
@@ -55,7 +51,6 @@ static void cache_disown(bufferpool_t *pool, struct cache *c)
     c->next_unowned = pool->unowned_caches;
     pool->unowned_caches = c;
     pthread_mutex_unlock(&pool->caches_lock);
-    wait_check(pool);
 }
 
 static void thread_free(struct thread *thread)
@@ -75,10 +70,14 @@ static void thread_end(void *value)
 {
     struct thread *thread = value;
     registry_lock();
-    for (bufferpool_t *pool = registry_from(0); pool != NULL; pool = registry_from(pool->index + 1)) {
+    for_each_pool(pool)
+    {
         struct cache *c = tls_cache_find(pool->index);
-        if (c->pool != NULL)
-            cache_disown(pool, c);
+        if (c->pool == NULL)
+            continue;
+        struct call call = call_begin("the end of a thread", 0);
+        cache_disown(pool, c);
+        call_end(&call, pool);
     }
     thread_unlink(thread);
     tls_self = &gone_thread;
@@ -86,12 +85,8 @@ static void thread_end(void *value)
     thread_free(thread);
 }
 
-/* The shared library is never unmapped. A plug-in that contains the static one may be, and its key must go with it. */
-__attribute__((destructor)) static void library_end(void)
+void tls_cache_end(void)
 {
-    background_stop();
-    if (MODES_BUILT)
-        watch_end();
     registry_lock();
     if (key_made)
         pthread_key_delete(key);
@@ -116,7 +111,7 @@ static struct cache *cache_make(bufferpool_t *pool)
 static void cache_link(bufferpool_t *pool, struct cache *c)
 {
     c->next = load_relaxed(&pool->caches);
-    store_release(&pool->caches, c); /* with the acquires of those who walk the list */
+    store_release(&pool->caches, c); /* with the acquires of the walks over the list */
 }
 
 static struct cache *cache_acquire(bufferpool_t *pool)
@@ -128,7 +123,7 @@ static struct cache *cache_acquire(bufferpool_t *pool)
     else if ((c = cache_make(pool)) != NULL)
         cache_link(pool, c);
     if (c != NULL) {
-        (void)cache_flush_inside(pool, c); /* nothing to move, but it sets the limit */
+        (void)cache_flush_inside(pool, c); /* moves nothing, but sets the limit */
         store_relaxed(&c->owned, true);
         if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
             cache_open(pool, c);
@@ -143,7 +138,7 @@ static void clear(struct thread *thread, tls_entry *entries, size_t n)
         store_relaxed(&entries[i], &thread->none);
 }
 
-/* The calling thread's struct, made if need be; NULL: no memory, or no key. */
+/* The calling thread's struct, made if there is none yet. Returns NULL if there is no memory, or no key. */
 static struct thread *thread_own(void)
 {
     if (tls_self != &no_thread)
@@ -172,25 +167,25 @@ static struct thread *thread_own(void)
     return thread;
 }
 
-/* Where the calling thread has the slot's cache, once it has one; NULL: no memory. */
-static tls_entry *entry_make(size_t slot)
+/* The calling thread's entry for the pool of that index. Returns NULL if there is no memory. */
+static tls_entry *entry_make(size_t index)
 {
     struct thread *thread = thread_own();
     if (thread == NULL)
         return NULL;
-    tls_entry *entry = tls_entry_of(thread, slot);
+    tls_entry *entry = tls_entry_of(thread, index);
     if (entry != NULL)
         return entry;
     size_t size = TLS_INDEXES;
-    while (size <= slot - TLS_INDEX_NONE)
+    while (size <= index - TLS_INDEX_NONE)
         size *= 2;
-    tls_entry *more = realloc(thread->more, size * sizeof(*more)); /* others look at it under the lock only */
+    tls_entry *more = realloc(thread->more, size * sizeof(*more)); /* other threads look at it under the lock only */
     if (more == NULL)
         return NULL;
     clear(thread, more + thread->more_size, size - thread->more_size);
     thread->more = more;
     thread->more_size = size;
-    return tls_entry_of(thread, slot);
+    return tls_entry_of(thread, index);
 }
 
 struct cache *tls_cache_own_or_shared(bufferpool_t *pool)
@@ -207,20 +202,12 @@ struct cache *tls_cache_own(bufferpool_t *pool)
     if (tls_self == &gone_thread)
         return &pool->shared;
 
-    steal_init();
     registry_lock();
-    if (MODES_BUILT)
-        watch_init();
-    bool ready = fork_handlers_install();
-    tls_entry *entry = ready ? entry_make(pool->index) : NULL;
+    tls_entry *entry = entry_make(pool->index);
     c = entry != NULL ? cache_acquire(pool) : NULL;
     if (c != NULL)
         store_relaxed(entry, c);
     registry_unlock();
-    if (MODES_BUILT)
-        modes_tell();
-    if (!ready)
-        return NULL;
     return c != NULL ? c : &pool->shared;
 }
 

@@ -54,6 +54,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
+
+/* How a thread finds its variables: by one instruction, where in a shared library the default costs a call. glibc keeps
+ * room for that when a library is opened with dlopen; other C libraries, such as musl, refuse to open it. */
+#if defined(__GLIBC__)
+#define TLS_MODEL __attribute__((tls_model("initial-exec")))
+#else
+#define TLS_MODEL
+#endif
 
 /* ---- descriptors: desc.h, desc.c ---- */
 
@@ -348,7 +357,16 @@ struct heap {
 
 /* ---- waiters: wait.c ---- */
 
-struct waiter;
+/* On the stack of a caller that waits; under the queue's lock. */
+struct waiter {
+    struct waiter *next;
+    struct desc *buffer; /* what it was given: an idle buffer, counted in flight */
+    bool reserved;       /* or the right to make one, as from depot_reserve */
+    bool endless;        /* the caller's: there is no deadline */
+    struct timespec deadline;
+    pthread_cond_t woken;
+    int cancelable; /* the thread's state before */
+};
 
 struct wait_queue {
     pthread_mutex_t lock; /* under it no other lock is taken but the quarantine's */

@@ -3,34 +3,29 @@
  * wait.c - callers that wait at the cap for a buffer, first come, first served
  *
  * While the queue is not empty, the flag `wanted` in the depot's counts is set. A buffer, or the right to make one, is
- * given to the first in the queue, who is woken only then: so nobody wakes for nothing, and nobody who came later,
- * waiting or not, takes a put away from who came first.
+ * given to the first waiter in the queue, and only then that thread is woken. So no thread wakes for nothing, and no
+ * thread that came later, waiting or not, takes a put away from one that came first.
  *
- * No wake-up is lost: who waits sets the flag first and looks into depot and cap afterwards; whoever puts something
- * there looks at the flag afterwards. depot.c (11) says why one of the two sees the other. What idles in thread caches
- * is no matter of theirs: who waits sees to it that the pool is under pressure, which cannot end while the flag is set.
- * Where entering it takes several attempts (pressure.c), the attempts are made here every RETRY_MS.
+ * No wake-up is lost: a waiter sets the flag first and looks into the depot and at the cap afterwards; a call that puts
+ * something there looks at the flag afterwards. depot.c (11) says why one of the two sees the other. Buffers that idle
+ * in thread caches do not count here: a waiter makes sure that the pool is under pressure, which cannot end while the
+ * flag is set. Where several attempts are needed to enter the pressure (pressure.c), the waiter makes one every
+ * RETRY_MS.
  */
 #include "wait.h"
 
+#include "cache.h"
 #include "clock.h"
 #include "debug/modes.h"
-#include "pool.h"
-#include "pressure.h"
+#include "debug/quarantine.h"
 
 #define RETRY_MS 2
-
-struct waiter {
-    struct waiter *next;
-    struct wait_result result;
-    pthread_cond_t woken;
-};
 
 /* The queue's lock is held in all of these. */
 
 static bool is_served(const struct waiter *w)
 {
-    return w->result.d != NULL || w->result.reserved;
+    return w->buffer != NULL || w->reserved;
 }
 
 static void append(struct wait_queue *queue, struct waiter *w)
@@ -52,15 +47,16 @@ static void drop(bufferpool_t *pool, const struct waiter *w)
         depot_want(&pool->depot, false);
 }
 
-static void serve_first(bufferpool_t *pool, struct wait_result result)
+static void serve_first(bufferpool_t *pool, struct desc *d)
 {
     struct waiter *w = pool->waiters.first;
-    w->result = result;
+    w->buffer = d;
+    w->reserved = d == NULL;
     drop(pool, w);
     pthread_cond_signal(&w->woken);
 }
 
-/* Takes one buffer from the depot for somebody who waits; NULL: it is empty. */
+/* Takes one buffer from the depot for a waiter. Returns NULL if the depot is empty. */
 static struct desc *take_from_depot(bufferpool_t *pool)
 {
     const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
@@ -78,23 +74,19 @@ static struct desc *take_from_depot(bufferpool_t *pool)
 static void serve_all(bufferpool_t *pool)
 {
     while (pool->waiters.first != NULL) {
-        struct wait_result result = {take_from_depot(pool), false};
-        if (modes_have(MODE_QUARANTINE) && result.d == NULL && (result.d = quarantine_take(pool)) != NULL)
-            cache_moved(pool, &pool->shared, -1); /* who waits will count it */
-        if (result.d == NULL)
-            result.reserved = depot_reserve(&pool->depot, &pool->max_live);
-        if (result.d == NULL && !result.reserved)
+        struct desc *d = take_from_depot(pool);
+        if (modes_have(MODE_QUARANTINE) && d == NULL && (d = quarantine_take(pool)) != NULL)
+            cache_moved(pool, &pool->shared, -1); /* the waiter will count it */
+        if (d == NULL && !depot_reserve(&pool->depot, &pool->max_live))
             return;
-        serve_first(pool, result);
+        serve_first(pool, d);
     }
 }
 
-/* ---- for everybody ---- */
+/* ---- for calls that give ---- */
 
-void wait_check(bufferpool_t *pool)
+void wait_serve_all(bufferpool_t *pool)
 {
-    if (likely(!depot_wanted(&pool->depot)))
-        return;
     pthread_mutex_lock(&pool->waiters.lock);
     serve_all(pool);
     pthread_mutex_unlock(&pool->waiters.lock);
@@ -107,10 +99,12 @@ bool wait_hand_over(bufferpool_t *pool, struct desc *d)
     pthread_mutex_lock(&pool->waiters.lock);
     bool wanted = pool->waiters.first != NULL;
     if (wanted)
-        serve_first(pool, (struct wait_result){d, false});
+        serve_first(pool, d);
     pthread_mutex_unlock(&pool->waiters.lock);
     return wanted;
 }
+
+/* ---- for callers that wait ---- */
 
 static bool init_condition(pthread_cond_t *condition)
 {
@@ -123,46 +117,44 @@ static bool init_condition(pthread_cond_t *condition)
     return made;
 }
 
-/* Returns when it was served or the time is over. */
-static void wait_until(bufferpool_t *pool, struct waiter *w, const struct timespec *deadline)
+bool wait_begin(bufferpool_t *pool, struct waiter *w, unsigned timeout_ms)
 {
-    bool over = false;
-    while (!is_served(w) && !over) {
-        if (!depot_counts(&pool->depot).pressure) {
-            pthread_mutex_unlock(&pool->waiters.lock);
-            pressure_enter(pool);
-            pthread_mutex_lock(&pool->waiters.lock);
-            if (is_served(w))
-                return;
-        }
-        struct timespec retry = clock_after_ms(RETRY_MS);
-        bool sure = depot_counts(&pool->depot).pressure;
-        bool last = deadline != NULL && (sure || clock_before(deadline, &retry));
-        if (sure && deadline == NULL)
-            pthread_cond_wait(&w->woken, &pool->waiters.lock);
-        else if (pthread_cond_timedwait(&w->woken, &pool->waiters.lock, last ? deadline : &retry) != 0)
-            over = last;
-    }
-}
-
-bool wait_for_buffer(bufferpool_t *pool, unsigned timeout_ms, struct wait_result *result)
-{
-    struct waiter w = {NULL, {NULL, false}, PTHREAD_COND_INITIALIZER};
-    struct timespec deadline = clock_after_ms(timeout_ms);
-    int cancelable;
-    if (!init_condition(&w.woken))
+    *w = (struct waiter){.endless = timeout_ms == BUFFERPOOL_NEVER, .deadline = clock_after_ms(timeout_ms)};
+    if (!init_condition(&w->woken))
         return false;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* the queue must not point to a stack that is gone */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &w->cancelable);
     pthread_mutex_lock(&pool->waiters.lock);
-    append(&pool->waiters, &w);
+    append(&pool->waiters, w);
     depot_want(&pool->depot, true);
     serve_all(pool);
-    wait_until(pool, &w, timeout_ms == BUFFERPOOL_NEVER ? NULL : &deadline);
-    if (!is_served(&w))
-        drop(pool, &w);
     pthread_mutex_unlock(&pool->waiters.lock);
-    pthread_setcancelstate(cancelable, NULL);
-    pthread_cond_destroy(&w.woken);
-    *result = w.result;
     return true;
+}
+
+bool wait_once(bufferpool_t *pool, struct waiter *w)
+{
+    bool over = false;
+    pthread_mutex_lock(&pool->waiters.lock);
+    if (!is_served(w)) {
+        const struct timespec retry = clock_after_ms(RETRY_MS);
+        const bool sure = depot_counts(&pool->depot).pressure;
+        const bool last = !w->endless && (sure || clock_before(&w->deadline, &retry));
+        if (sure && w->endless)
+            pthread_cond_wait(&w->woken, &pool->waiters.lock);
+        else if (pthread_cond_timedwait(&w->woken, &pool->waiters.lock, last ? &w->deadline : &retry) != 0)
+            over = last;
+    }
+    const bool again = !is_served(w) && !over;
+    pthread_mutex_unlock(&pool->waiters.lock);
+    return again;
+}
+
+void wait_end(bufferpool_t *pool, struct waiter *w)
+{
+    pthread_mutex_lock(&pool->waiters.lock);
+    if (!is_served(w))
+        drop(pool, w);
+    pthread_mutex_unlock(&pool->waiters.lock);
+    pthread_setcancelstate(w->cancelable, NULL);
+    pthread_cond_destroy(&w->woken);
 }

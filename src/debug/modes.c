@@ -4,8 +4,7 @@
  */
 #include "debug/modes.h"
 
-#include "debug/report.h"
-#include "debug/sanitizer.h"
+#include "debug/say.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +13,7 @@
 
 #define VARIABLE "BUFFERPOOL_DEBUG"
 
-/* The numbers that may stand behind a word. */
+/* The largest number behind a word. */
 #define NUMBER_MAX 1000000000u
 
 static const struct word {
@@ -36,13 +35,13 @@ static uint32_t quarantine_size, fail_every;
 static _Atomic(uint32_t) allocations; /* so far, modulo 2^32 */
 static _Atomic(uint64_t) drawn;       /* random numbers */
 
-/* What is to be told when the lock is free: stderr may be a pipe that is full. */
+/* Said when the lock is free, since stderr may be a pipe that is full. */
 static char warnings[1024];
 static size_t warnings_length;
 static bool warnings_cut;
 static _Atomic(bool) untold;
 
-/* `what` is wrong with the n bytes at `word`. */
+/* Notes that `what` is wrong with the n bytes at `word`. */
 static void warn(const char *word, size_t n, const char *what)
 {
     char line[256];
@@ -58,16 +57,16 @@ static void warn(const char *word, size_t n, const char *what)
 
 void modes_tell(void)
 {
-    /* acquire: with the release in modes_init; who finds it set is the only one */
+    /* acquire: with the release in modes_init; one thread alone finds it set */
     if (!load_relaxed(&untold) || !atomic_exchange_explicit(&untold, false, memory_order_acquire))
         return;
     static const char more[] = "libbufferpool: " VARIABLE ": more of it is ignored\n";
-    report_line(warnings, warnings_length);
+    say(warnings, warnings_length);
     if (warnings_cut)
-        report_line(more, sizeof(more) - 1);
+        say(more, sizeof(more) - 1);
 }
 
-/* The number that the text from `at` to `end` is, 1 to NUMBER_MAX; 0: it is none. */
+/* Reads a number from 1 to NUMBER_MAX. Returns 0 if the text from `at` to `end` is none. */
 static uint32_t number(const char *at, const char *end)
 {
     uint32_t n = 0;
@@ -79,7 +78,7 @@ static uint32_t number(const char *at, const char *end)
     return n <= NUMBER_MAX ? n : 0;
 }
 
-/* What the n bytes at `text` switch on; what they do not is said. */
+/* Returns the mode that the n bytes at `text` switch on. Notes a warning if they switch on none. */
 static unsigned read_word(const char *text, size_t n)
 {
     const char *equals = memchr(text, '=', n);
@@ -107,13 +106,13 @@ static unsigned read_word(const char *text, size_t n)
     return 0;
 }
 
-void modes_init(void)
+void modes_init(bool memcheck)
 {
     if (was_read)
         return;
     was_read = true;
     const int saved_errno = errno;
-    const char *at = secure_getenv(VARIABLE); /* so a user of a setuid program cannot have its buffers shown */
+    const char *at = secure_getenv(VARIABLE); /* so that the user of a setuid program cannot have its buffers shown */
     unsigned found = 0;
     while (at != NULL && *at != '\0') {
         const size_t n = strcspn(at, ", ");
@@ -121,9 +120,9 @@ void modes_init(void)
             found |= read_word(at, n);
         at += n + (at[n] != '\0');
     }
-    if ((found & MODE_NOPOOL) == 0 && sanitizer_under_memcheck()) { /* what malloc gives it knows by itself */
+    if ((found & MODE_NOPOOL) == 0 && memcheck) { /* memcheck knows malloc's blocks by itself */
         found |= MODE_MEMCHECK;
-        found &= ~(unsigned)MODE_POISON; /* it finds what that would, and to look at what it guards is slow */
+        found &= ~(unsigned)MODE_POISON; /* memcheck finds the same, and reads of blocks that it guards are slow */
     }
     store_relaxed(&modes, found);
     store_release(&untold, warnings_length > 0); /* with the exchange in modes_tell */

@@ -2,9 +2,9 @@
  *
  * modes.h - which debug modes the environment switched on: BUFFERPOOL_DEBUG
  *
- * Read once, before the first buffer is made. While one of MODES_SLOW is on, no gate opens for the fast path (cache.h),
- * so every get and put comes through the slow one, which calls watch.h and sanitizer.h. So what is off costs the fast path
- * nothing, and the slow path a look at this word.
+ * The variable is read once, before the first buffer is made. While one of MODES_SLOW is on, no gate opens for the fast
+ * path (cache.h), so every get and put comes through the slow path, which calls watch.h and sanitizer.h. Modes that are
+ * off cost the fast path nothing, and the slow path a look at this word.
  */
 #ifndef BUFFERPOOL_MODES_H
 #define BUFFERPOOL_MODES_H
@@ -29,16 +29,15 @@ enum mode {
 
 #define MODES_WATCH (MODE_POISON | MODE_REDZONE | MODE_QUARANTINE | MODE_NOPOOL | MODE_HOLDERS | MODE_CHAOS)
 
-/* Those with which no gate opens. Memcheck needs nothing else of it: it keeps records of its own. */
+/* With these no gate opens. Memcheck needs nothing else, since it keeps records of its own. */
 #define MODES_SLOW (MODES_WATCH | MODE_MEMCHECK)
 
-/* Written once, under the registry's lock, before any thread has a cache; relaxed, since whoever has a cache, or a
- * buffer, has it from somebody who came after that. */
+/* Written once, under the registry's lock, before any thread has a cache. Relaxed: a thread that has a cache or a buffer
+ * got it from a thread that came after that. */
 extern _Atomic(unsigned) modes;
 
-/* -DBUFFERPOOL_NO_DEBUG_MODES leaves them out, with modes.c, watch.c, quarantine.c and summary.c: what is called where
- * this is
- * 0, or modes_have says no, need not be there. */
+/* BUFFERPOOL_NO_DEBUG_MODES leaves the modes out, with modes.c, watch.c and quarantine.c. MODES_BUILT and modes_have are
+ * then constants, so that the compiler drops every call into those files. */
 #if defined(BUFFERPOOL_NO_DEBUG_MODES)
 #define MODES_BUILT 0
 #else
@@ -47,19 +46,20 @@ extern _Atomic(unsigned) modes;
 
 #define modes_have(any) (MODES_BUILT && unlikely((load_relaxed(&modes) & (any)) != 0))
 
-/* Reads the environment, unless that was done. The registry's lock is held. */
-void modes_init(void);
+/* Reads the environment, the first time. `memcheck`: the process runs under valgrind's memcheck. The registry's lock is
+ * held. */
+void modes_init(bool memcheck);
 
-/* Says on stderr, once, what of it was not understood. No lock is held. */
+/* Says on stderr, once, which words were not understood. No lock is held. */
 void modes_tell(void);
 
 /* N of quarantine=N. */
 uint32_t modes_quarantine(void);
 
-/* With MODE_FAIL, whether the allocation that is about to be made is to fail. Any thread. */
+/* With MODE_FAIL: whether the allocation that is about to be made must fail. Any thread. */
 bool modes_fail_now(void);
 
-/* A number below n, for MODE_CHAOS: the same sequence in every run. Any thread. */
+/* A number below n, for MODE_CHAOS. The sequence is the same in every run. Any thread. */
 uint32_t modes_random(uint32_t n);
 
 #endif

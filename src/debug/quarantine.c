@@ -2,13 +2,16 @@
  *
  * quarantine.c - the last buffers put, held back
  *
- * Nobody waits in vain for one: who waits says so and looks here afterwards, under the lock; who puts one here looks
- * for those who wait afterwards (wait_check). What is relaxed is written under the lock, and read for statistics.
+ * No caller waits in vain for one: a waiter sets the flag `wanted` and looks here afterwards, under the lock; a put that
+ * leaves a buffer here looks at the flag afterwards (wait_serve). What is relaxed is written under the lock, and read
+ * for statistics.
  */
 #include "debug/quarantine.h"
 
+#include "cache.h"
 #include "debug/modes.h"
-#include "pool.h"
+#include "depot.h"
+#include "life.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -69,7 +72,7 @@ struct desc *quarantine_take(bufferpool_t *pool)
     return d;
 }
 
-size_t quarantine_release(bufferpool_t *pool, const char *caller)
+size_t quarantine_release(bufferpool_t *pool)
 {
     size_t freed = 0;
     struct desc *d;
@@ -78,7 +81,7 @@ size_t quarantine_release(bufferpool_t *pool, const char *caller)
             continue;
         freed += d->pub.cap;
         cache_moved(pool, &pool->shared, -1);
-        pool_free_buffer(pool, d, true, caller);
+        life_free(pool, d, true);
         depot_unreserve(&pool->depot, 1);
     }
     return freed;

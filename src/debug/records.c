@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * records.c - who got and who put each buffer last
+ * records.c - which calls got and put each buffer last
  *
- * Relaxed, but for the chunks: each field is a number for itself (records.h).
+ * All but the chunks is relaxed: each field is a number by itself (types.h).
  */
 #include "debug/records.h"
 
 #include "clock.h"
+#include "desc.h"
 
 #include <ctype.h>
 #include <dlfcn.h>
@@ -19,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static uint32_t place_in(uint32_t chunk, const struct desc *d)
+static uint32_t number_in(uint32_t chunk, const struct desc *d)
 {
     return d->index - (1 + DESC_FIRST_CHUNK * ((1u << chunk) - 1));
 }
@@ -28,7 +29,7 @@ struct record *records_at(const struct records *records, const struct desc *d)
 {
     const uint32_t chunk = desc_chunk_number(d->index);
     struct record *base = load_acquire(&records->chunks[chunk]); /* with the swap in records_make */
-    return base != NULL ? base + place_in(chunk, d) : NULL;
+    return base != NULL ? base + number_in(chunk, d) : NULL;
 }
 
 struct record *records_make(struct records *records, const struct desc *d)
@@ -42,13 +43,13 @@ struct record *records_make(struct records *records, const struct desc *d)
     errno = saved_errno;
     if (base == NULL)
         return NULL;
-    /* release: with the acquire in records_at, and its own, where another was quicker */
+    /* release: with the acquire in records_at, and with this acquire where another thread was quicker */
     if (!atomic_compare_exchange_strong_explicit(&records->chunks[chunk], &found, base, memory_order_acq_rel,
                                                  memory_order_acquire)) {
         free(base);
         base = found;
     }
-    return base + place_in(chunk, d);
+    return base + number_in(chunk, d);
 }
 
 void records_destroy(struct records *records)
@@ -67,7 +68,8 @@ uint64_t records_now(void)
 void records_caller(char *text, size_t size, uintptr_t address)
 {
     Dl_info info;
-    const uintptr_t call = address - 1; /* a byte of it: what it returns to may be the next line's, or function's */
+    const uintptr_t call =
+        address - 1; /* within the call: the address it returns to may belong to the next line, or function */
     if (address == 0) {
         (void)snprintf(text, size, "not recorded");
     } else if (dladdr((void *)call, &info) == 0 || info.dli_fname == NULL) {
@@ -96,7 +98,7 @@ void records_thread(char *text, size_t size, uint32_t tid)
     errno = saved_errno;
     if (n > 0 && name[n - 1] == '\n')
         n--;
-    for (ssize_t i = 0; i < n; i++) /* one line it stays */
+    for (ssize_t i = 0; i < n; i++) /* so that it stays one line */
         if (iscntrl((unsigned char)name[i]))
             name[i] = '?';
     if (n > 0)

@@ -1,26 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * report.h - reports of misuse
+ * report.h - reports of misuse: one line on stderr, then abort
  */
 #ifndef BUFFERPOOL_REPORT_H
 #define BUFFERPOOL_REPORT_H
 
-#include "bufferpool.h"
+#include "types.h"
+
+/* The public function that the calling thread is in, for reports and for the records of debug modes. call.h sets it. */
+struct report_context {
+    const char *function; /* its name */
+    uintptr_t caller;     /* the address in the program to which it returns; 0: none */
+};
+
+extern _Thread_local struct report_context report_context TLS_MODEL;
 
 #define REPORT_NAME_MAX 64
 
-/* The pool's name, as much of it as is shown, and all in one line. */
+/* The pool's name, cut to that length and in one line, with a NUL. */
 void report_pool_name(const bufferpool_t *pool, char name[REPORT_NAME_MAX + 1]);
 
-/* Writes to stderr, whatever becomes of it. */
-void report_line(const char *text, size_t length);
+#define REPORT_OVERWRITTEN "the bytes in front of data were overwritten"
 
-/* Writes one line to stderr that names the public function, the address, the pool (NULL: unknown) and what is wrong,
- * with what the debug modes recorded of the buffer if that is the address; and aborts. The caller may hold any lock. */
-_Noreturn void report_misuse(const char *function, const void *address, const bufferpool_t *pool, const char *what);
+/* Writes one line to stderr that names the public function, the address, the pool (NULL: unknown) and what is wrong. If
+ * the address is a buffer's, the lines that follow say which calls got and put it, if a debug mode recorded that. Then
+ * aborts. Any lock may be held: the process ends. */
+_Noreturn void report_misuse(const void *address, const bufferpool_t *pool, const char *what);
 
-/* The same for a handle whose word leads to no pool: tells an overwritten handle from a foreign pointer by its
- * address. */
-_Noreturn void report_foreign(const char *function, const void *address);
+/* The same for a handle whose word leads to no pool. Its address tells an overwritten handle from a foreign pointer. */
+_Noreturn void report_foreign(const void *address);
 
 #endif

@@ -2,17 +2,15 @@
  *
  * watch.c - what the debug modes do at each step of a buffer's life
  *
- * poison and redzone are bytes of one value. In a pool that wipes, poison is the zero that is there already: so the
- * mode finds who wrote to it, and leaves nothing behind.
+ * poison and redzone are bytes of one value. In a pool that wipes, poison is the zero that is there already: so the mode
+ * finds a late write, and leaves nothing behind.
  */
 #include "debug/watch.h"
 
+#include "debug/records.h"
 #include "debug/report.h"
+#include "desc.h"
 #include "heap/block.h"
-#include "holders.h"
-#include "pool.h"
-#include "registry.h"
-#include "summary.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -30,7 +28,7 @@ static unsigned char poison_of(const bufferpool_t *pool)
 
 /* ---- nopool ---- */
 
-/* Blocks from malloc: so valgrind and AddressSanitizer know each by itself, with who allocated and who freed it. */
+/* Blocks from malloc: so valgrind and AddressSanitizer know each by itself, with the calls that allocated and freed it. */
 static void *block_alloc(size_t size, size_t align, void *ctx)
 {
     (void)ctx;
@@ -57,12 +55,6 @@ void watch_configure(struct heap *heap)
     heap->free = block_free;
 }
 
-void watch_init(void)
-{
-    modes_init();
-    watch_configure(&pool_default.heap);
-}
-
 /* ---- bytes that nobody may write ---- */
 
 static bool all_are(const unsigned char *bytes, size_t n, unsigned char byte)
@@ -72,14 +64,14 @@ static bool all_are(const unsigned char *bytes, size_t n, unsigned char byte)
 
 #define BYTES_SHOWN 16u
 
-/* Where n bytes of the block from `offset` on are to be `byte`, and are not: `what` happened, and to which bytes. */
+/* Reports `what`, and which bytes, unless the n bytes of the block from `offset` on are all `byte`. */
 static void check_bytes(bufferpool_t *pool, const struct desc *d, size_t offset, size_t n, unsigned char byte,
-                        const char *what, const char *caller)
+                        const char *what)
 {
     const unsigned char *bytes = d->pub.data + offset;
     if (likely(all_are(bytes, n, byte)))
         return;
-    /* who writes there may be at it still, and may have written back what was there */
+    /* the thread that writes there may still be at it, and may have written back what was there */
     size_t first = 0, last = n - 1;
     while (first < last && bytes[first] == byte)
         first++;
@@ -93,7 +85,7 @@ static void check_bytes(bufferpool_t *pool, const struct desc *d, size_t offset,
         memcpy(shown + 3 * (size_t)BYTES_SHOWN, " ...", sizeof(" ..."));
     (void)snprintf(text, sizeof(text), "%s: %zu byte%s from data[%zu] on%s%s", what, length, length == 1 ? "" : "s",
                    offset + first, pool->heap.wipe ? "" : ":", pool->heap.wipe ? "" : shown);
-    report_misuse(caller, &d->pub, pool, text);
+    report_misuse(&d->pub, pool, text);
 }
 
 static void fill_redzone(const bufferpool_t *pool, struct desc *d, bool held)
@@ -105,9 +97,10 @@ static void fill_redzone(const bufferpool_t *pool, struct desc *d, bool held)
     block_close(&pool->heap, d, held);
 }
 
-/* Whether data and cap are still what the library made them, before anything is read by way of them; and whether the
- * bytes behind cap are. False: that cannot be told, since a child of fork has the block from the middle of a change. */
-static bool check_block(bufferpool_t *pool, const struct desc *d, bool held, const char *caller)
+/* Reports misuse unless data, cap and the bytes behind cap are what the library made them; data and cap come first,
+ * before anything is read by way of them. Returns false if that cannot be told: a child of fork has the block from the
+ * middle of a change. */
+static bool check_block(bufferpool_t *pool, const struct desc *d, bool held)
 {
     const struct record *record = records_at(&pool->records, d);
     if (record != NULL) {
@@ -115,21 +108,21 @@ static bool check_block(bufferpool_t *pool, const struct desc *d, bool held, con
         if (cap == 0)
             return false;
         if (cap != d->pub.cap)
-            report_misuse(caller, &d->pub, pool, "its cap was overwritten");
+            report_misuse(&d->pub, pool, "its cap was overwritten");
         if (load_relaxed(&record->data) != (uintptr_t)d->pub.data)
-            report_misuse(caller, &d->pub, pool, "its data was overwritten");
+            report_misuse(&d->pub, pool, "its data was overwritten");
     }
     if (!block_intact(&pool->heap, d))
-        report_misuse(caller, &d->pub, pool, REPORT_OVERWRITTEN);
+        report_misuse(&d->pub, pool, REPORT_OVERWRITTEN);
     if (modes_have(MODE_REDZONE)) {
         block_open(&pool->heap, d, held);
-        check_bytes(pool, d, d->pub.cap, HEAP_REDZONE, REDZONE, "written beyond its cap", caller);
+        check_bytes(pool, d, d->pub.cap, HEAP_REDZONE, REDZONE, "written beyond its cap");
         block_close(&pool->heap, d, held);
     }
     return true;
 }
 
-/* The record knows the block from now on, and the bytes behind it are as they should be. */
+/* The record knows the block from now on, and the bytes behind the block are guard bytes. */
 static void note_block(const bufferpool_t *pool, struct record *record, struct desc *d, bool held)
 {
     if (load_relaxed(&record->cap) == 0)
@@ -147,12 +140,12 @@ static void fill_poison(const bufferpool_t *pool, struct desc *d, bool held)
     block_close(&pool->heap, d, held);
 }
 
-static void check_poison(bufferpool_t *pool, const struct desc *d, const char *caller)
+static void check_poison(bufferpool_t *pool, const struct desc *d)
 {
     if (!modes_have(MODE_POISON))
         return;
     block_open(&pool->heap, d, false);
-    check_bytes(pool, d, 0, d->pub.cap, poison_of(pool), "written after it was put", caller);
+    check_bytes(pool, d, 0, d->pub.cap, poison_of(pool), "written after it was put");
     block_close(&pool->heap, d, false);
 }
 
@@ -167,7 +160,7 @@ void watch_made(bufferpool_t *pool, struct desc *d)
 {
     fill_redzone(pool, d, false);
     fill_poison(pool, d, false);
-    struct record *record = records_at(&pool->records, d); /* that of the descriptor's last life */
+    struct record *record = records_at(&pool->records, d); /* of the descriptor's last life */
     if (record != NULL) {
         store_relaxed(&record->got_by, 0);
         store_relaxed(&record->put_by, 0);
@@ -175,20 +168,20 @@ void watch_made(bufferpool_t *pool, struct desc *d)
     }
 }
 
-void watch_got(bufferpool_t *pool, struct desc *d, uintptr_t site)
+void watch_got(bufferpool_t *pool, struct desc *d)
 {
     struct record *record = records_make(&pool->records, d);
     if (record == NULL)
         return;
-    store_relaxed(&record->got_by, site);
+    store_relaxed(&record->got_by, report_context.caller);
     store_relaxed(&record->got_ns, records_now());
     store_relaxed(&record->got_tid, thread_id());
     note_block(pool, record, d, true);
 }
 
-void watch_resize(bufferpool_t *pool, const struct desc *d, const char *caller)
+void watch_resize(bufferpool_t *pool, const struct desc *d)
 {
-    (void)check_block(pool, d, true, caller);
+    (void)check_block(pool, d, true);
     struct record *record = records_at(&pool->records, d);
     if (record != NULL)
         store_relaxed(&record->cap, 0);
@@ -204,67 +197,33 @@ void watch_resized(bufferpool_t *pool, struct desc *d, bool idle)
         note_block(pool, record, d, !idle);
 }
 
-void watch_put(bufferpool_t *pool, struct desc *d, bool idle, const char *caller, uintptr_t site)
+void watch_put(bufferpool_t *pool, struct desc *d, bool idle)
 {
-    (void)check_block(pool, d, true, caller);
+    (void)check_block(pool, d, true);
     if (idle)
         fill_poison(pool, d, true);
     struct record *record = records_make(&pool->records, d);
     if (record == NULL)
         return;
     note_block(pool, record, d, true);
-    store_relaxed(&record->put_by, site);
+    store_relaxed(&record->put_by, report_context.caller);
     store_relaxed(&record->put_ns, records_now());
     store_relaxed(&record->put_tid, thread_id());
 }
 
-void watch_idle(bufferpool_t *pool, const struct desc *d, const char *caller)
+void watch_idle(bufferpool_t *pool, const struct desc *d)
 {
-    if (check_block(pool, d, false, caller))
-        check_poison(pool, d, caller);
+    if (check_block(pool, d, false))
+        check_poison(pool, d);
 }
-
-/* ---- the end ---- */
 
 void watch_destroy(bufferpool_t *pool)
 {
-    if (modes_have(MODES_WATCH)) {
-        for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--) {
-            const struct desc *d = desc_at(&pool->heap.table, i);
-            const enum desc_state state = desc_state(load_relaxed(&d->word));
-            if (state == STATE_IDLE || state == STATE_IDLE_GROWN)
-                watch_idle(pool, d, "bufferpool_destroy");
-        }
+    const struct desc *d;
+    for_each_desc(&pool->heap.table, i, d, load_relaxed(&pool->heap.table.used))
+    {
+        const enum desc_state state = desc_state(load_relaxed(&d->word));
+        if (state == STATE_IDLE || state == STATE_IDLE_GROWN)
+            watch_idle(pool, d);
     }
-    if (modes_have(MODE_STATS)) {
-        char text[SUMMARY_MAX];
-        report_line(text, summary_write(pool, "destroyed", text));
-    }
-}
-
-/* Of one pool after the other, since the lock is not held while stderr may have them wait. */
-static void say_summaries(void)
-{
-    bufferpool_t *pool;
-    size_t slot = 0;
-    do {
-        char text[SUMMARY_MAX];
-        size_t length = 0;
-        registry_lock();
-        pool = registry_from(slot);
-        if (pool != NULL) {
-            length = summary_write(pool, "at exit", text);
-            slot = pool->index + 1;
-        }
-        registry_unlock();
-        report_line(text, length);
-    } while (pool != NULL);
-}
-
-void watch_end(void)
-{
-    if (modes_have(MODE_STATS))
-        say_summaries();
-    if (modes_have(MODE_HOLDERS))
-        holders_say();
 }

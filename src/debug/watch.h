@@ -5,42 +5,37 @@
  *     heap_alloc -> watch_made -> get -> watch_got -> (growth -> watch_resized) -> put -> watch_put -> idle ->
  *     watch_idle -> ...
  *
- * Each is called where a mode watches (modes.h), by whoever has the buffer at that moment. What they find is misuse,
- * whose report then says who got and who put the buffer.
+ * life.c, buffer.c and reclaim.c call these while a mode watches (modes.h), on the thread that has the buffer at that
+ * moment. What they find is misuse; its report says which calls got and put the buffer.
  */
 #ifndef BUFFERPOOL_WATCH_H
 #define BUFFERPOOL_WATCH_H
 
 #include "debug/modes.h"
-#include "desc.h"
+#include "types.h"
 
-/* Reads the environment once, before the first buffer is made. The registry's lock is held. */
-void watch_init(void);
-
-/* For a pool that is being made: its block allocator, where the modes have one. */
-struct heap;
+/* For a pool that is being made: sets its block allocator, if a mode has one. */
 void watch_configure(struct heap *heap);
 
-/* The buffer has a new block, whose bytes nobody looks at. */
+/* The buffer has a new block, whose bytes nobody has written. */
 void watch_made(bufferpool_t *pool, struct desc *d);
 
-/* It goes to a caller, to which the public function returns. */
-void watch_got(bufferpool_t *pool, struct desc *d, uintptr_t site);
+/* The buffer goes to the caller of get. */
+void watch_got(bufferpool_t *pool, struct desc *d);
 
-/* Its block is about to be replaced; and then, that has happened, or failed; `idle`: as for watch_put. */
-void watch_resize(bufferpool_t *pool, const struct desc *d, const char *caller);
+/* The buffer's block is about to be replaced. */
+void watch_resize(bufferpool_t *pool, const struct desc *d);
+
+/* The block was replaced, or that failed. `idle`: as for watch_put. */
 void watch_resized(bufferpool_t *pool, struct desc *d, bool idle);
 
-/* It comes back from a caller, and is held still; `idle`: it is about to be idle, and not to be freed. */
-void watch_put(bufferpool_t *pool, struct desc *d, bool idle, const char *caller, uintptr_t site);
+/* The buffer comes back from its caller, and is still held. `idle`: it is about to be idle, and not to be freed. */
+void watch_put(bufferpool_t *pool, struct desc *d, bool idle);
 
-/* It was idle, and is about to be handed out or freed. */
-void watch_idle(bufferpool_t *pool, const struct desc *d, const char *caller);
+/* The buffer was idle, and is about to be handed out or freed. */
+void watch_idle(bufferpool_t *pool, const struct desc *d);
 
-/* The pool is about to be destroyed, with all that idles in it. */
+/* The pool is about to be destroyed, with all buffers that idle in it. */
 void watch_destroy(bufferpool_t *pool);
-
-/* The process is about to end, or the library to go. */
-void watch_end(void);
 
 #endif

@@ -58,7 +58,7 @@ enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 /* ---- a scene: a pool, and what callers hold of it ---- */
 
-struct waiter {
+struct waiting {
     bufferpool_t *pool;
     pthread_t thread;
     bufferpool_buf_t *buf;
@@ -73,7 +73,7 @@ struct scene {
     test_blocks_t blocks;
     bufferpool_buf_t *bufs[HELD];
     size_t n;
-    struct waiter waiters[WAITERS];
+    struct waiting waiters[WAITERS];
     bool waiting;
     size_t failed; /* of the call: how many requests */
 };
@@ -154,7 +154,7 @@ static bool in_order(const struct scene *scene)
 
 static void *waiter_main(void *arg)
 {
-    struct waiter *w = arg;
+    struct waiting *w = arg;
     w->buf = bufferpool_get_timed(w->pool, BUFFERPOOL_NEVER);
     w->error = errno;
     atomic_store(&w->back, true);
@@ -174,8 +174,8 @@ static const void *last_in_queue(bufferpool_t *pool)
 static void begin_waiting(struct scene *scene)
 {
     for (size_t i = 0; i < WAITERS; i++) {
-        struct waiter *w = &scene->waiters[i];
-        *w = (struct waiter){.pool = scene->pool};
+        struct waiting *w = &scene->waiters[i];
+        *w = (struct waiting){.pool = scene->pool};
         const void *before = last_in_queue(scene->pool);
         thread_check(__real_pthread_create(&w->thread, NULL, waiter_main, w) == 0);
         while (last_in_queue(scene->pool) == before)
@@ -206,7 +206,7 @@ static void put_last(struct scene *scene)
 }
 
 /* Of one who waits no more: the buffer, which is ours then, or ENOMEM. */
-static void collect(struct scene *scene, struct waiter *w)
+static void collect(struct scene *scene, struct waiting *w)
 {
     atomic_store(&w->leave, true);
     thread_check(pthread_join(w->thread, NULL) == 0);
@@ -227,7 +227,7 @@ static void collect_those_back(struct scene *scene)
 static void end_waiting(struct scene *scene)
 {
     for (size_t i = 0; i < WAITERS; i++) {
-        struct waiter *w = &scene->waiters[i];
+        struct waiting *w = &scene->waiters[i];
         if (w->joined)
             continue;
         while (!atomic_load(&w->back) && scene->n > 0)

@@ -69,7 +69,7 @@ static void pushes(void)
 
 static void takes(void)
 {
-    held[holds] = &cache_take(pool, cache, "test")->pub;
+    held[holds] = &life_hand_out(pool, cache_take(pool, cache))->pub;
     cache_count(cache, GETS_THREAD, 1);
     holds++;
 }
@@ -83,7 +83,7 @@ static void keeps(void)
 
 static void refills(void)
 {
-    held[holds] = &cache_refill(pool, cache, "test")->pub;
+    held[holds] = &life_hand_out(pool, cache_refill(pool, cache))->pub;
     cache_count(cache, GETS_DEPOT, 1);
     holds++;
 }
@@ -268,7 +268,7 @@ static void own_or_read(void *arg, unsigned index)
             bufferpool_thread_flush();
             atomic_fetch_add(&race->done, 1);
             atomic_fetch_add(&race->begun, 1);
-            struct desc *d = cache_refill(pool, mine, "test");
+            struct desc *d = life_hand_out(pool, cache_refill(pool, mine));
             atomic_fetch_add(&race->done, 1);
             bufferpool_put(&d->pub);
         }

@@ -8,8 +8,8 @@
  */
 #include "support/laws.h"
 
-#include "pool.h"
 #include "reclaim.h"
+#include "support/inside.h"
 
 #include <dirent.h>
 #include <time.h>
@@ -549,7 +549,7 @@ static void what_is_due_is_freed_in_bounded_steps(void **state)
     fill_depot(pool, PEAK);
     store_relaxed(&pool->reclaim.due, 1);
     store_seq_cst(&pool->max_live, 1); /* as in the middle of bufferpool_set_max_live */
-    reclaim_on_time(pool, &pool->shared, "test");
+    reclaim_on_time(pool, &pool->shared);
     assert_in_range(atomic_load(&blocks.count), PEAK - 2 * MAGAZINE_MAX, PEAK - 1);
     bufferpool_set_max_live(pool, 1);
     assert_int_equal(stats_of(pool).idle_depot, 1);
@@ -578,10 +578,10 @@ static void what_is_in_transit_when_the_cap_is_lowered_does_not_go_back(void **s
         blocks.on_free = lower_the_cap;
         if (due == 0) { /* a surplus of one */
             store_seq_cst(&pool->max_live, MAGAZINE_MAX - 1);
-            reclaim_surplus(pool, &pool->shared, "test");
+            reclaim_surplus(pool, &pool->shared);
         } else {
             store_relaxed(&pool->reclaim.due, due);
-            reclaim_on_time(pool, &pool->shared, "test");
+            reclaim_on_time(pool, &pool->shared);
         }
         assert_int_equal(atomic_load(&blocks.count), 1);
         assert_int_equal(stats_of(pool).idle_depot, 1);

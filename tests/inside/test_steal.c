@@ -127,7 +127,7 @@ static bool all_gates_are_open(const bufferpool_t *pool)
 {
     bool open = true;
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
-        open = open && load_relaxed(&c->gate) == pool_live_word(pool);
+        open = open && load_relaxed(&c->gate) == live_word(pool);
     return open;
 }
 

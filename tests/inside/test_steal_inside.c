@@ -161,7 +161,7 @@ static void who_waits_gets_what_an_owner_inside_had(void **state)
 static void hand_put_first_half(struct hand *hand)
 {
     hand_stall(hand);
-    thread_check(gate_load(&hand->cache->gate) == pool_live_word(hand->pool));
+    thread_check(gate_load(&hand->cache->gate) == live_word(hand->pool));
 }
 
 static void hand_put_second_half(struct hand *hand)
@@ -233,7 +233,7 @@ static void come_and_find_the_gate_closed(struct hand *hand)
     const uint32_t idle = cache_idle(c);
     thread_check(cache_pop_plain(c) == NULL);
     thread_check(!cache_push_plain(c, d, load_relaxed(&d->word)));
-    thread_check(cache_take(hand->pool, c, "test") == NULL);
+    thread_check(cache_take(hand->pool, c) == NULL);
     thread_check(cache_idle(c) == idle && !load_relaxed(&c->busy));
     hand_put(hand); /* to the depot */
     thread_check(cache_idle(c) == idle);

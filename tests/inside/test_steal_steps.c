@@ -153,7 +153,7 @@ static void waits(void)
     holds += held[holds] != NULL;
 }
 
-static const struct call {
+static const struct stopped_call {
     size_t idle, idle_grown, in_depot, holds, holds_grown;
     void (*make)(void);
 } calls[] = {
@@ -166,7 +166,7 @@ static const struct call {
     {0, 1, 1, 1, 0, flushes}, {1, 0, 0, 3, 0, waits},     {0, 1, 0, 0, 0, waits},
 };
 
-static void begin(const struct call *call, size_t max_idle_bytes, test_blocks_t *blocks)
+static void begin(const struct stopped_call *call, size_t max_idle_bytes, test_blocks_t *blocks)
 {
     memset(blocks, 0, sizeof *blocks);
     bufferpool_config_t config = config_with(blocks);
@@ -236,7 +236,7 @@ static void end(test_blocks_t *blocks, size_t held_all_the_time)
 }
 
 /* One stop, or a second one so many steps later. Returns whether the call got that far. */
-static bool stop_a_call_at(const struct call *call, int stop, int then, size_t max_idle_bytes)
+static bool stop_a_call_at(const struct stopped_call *call, int stop, int then, size_t max_idle_bytes)
 {
     test_blocks_t blocks;
     begin(call, max_idle_bytes, &blocks);
@@ -338,7 +338,7 @@ static void let_the_owner_come(void)
  * whether the taker got that far; *owner_too: whether the owner did. */
 static bool stop_both_at(bool put, int taker_stops_at, int owner_stop, bool *owner_too)
 {
-    static const struct call nothing = {.make = gets};
+    static const struct stopped_call nothing = {.make = gets};
     test_blocks_t blocks;
     begin(&nothing, 0, &blocks);
     other.want = 3;

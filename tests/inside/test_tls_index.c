@@ -54,7 +54,7 @@ static bufferpool_t *at_slot(size_t slot)
 static bool is_of(const bufferpool_buf_t *buf, const bufferpool_t *pool)
 {
     uintptr_t word = load_relaxed(&((const struct desc *)(const void *)buf)->word);
-    return word == pool_live_word(pool);
+    return word == live_word(pool);
 }
 
 /* ---- gets come from the cache ---- */

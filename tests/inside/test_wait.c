@@ -9,7 +9,7 @@
 #include "support/blocks.h"
 #include "support/laws.h"
 
-#include "pool.h"
+#include "support/inside.h"
 #include "tls_cache.h"
 
 #include <sched.h>
@@ -19,16 +19,11 @@
 
 enum { CAPACITY = 512, SENTINEL = 4242, CHILD_SECONDS = 60 };
 
-/* What wait.c keeps begins with the link. */
-struct queued {
-    struct queued *next;
-};
-
 static size_t waiting(bufferpool_t *pool)
 {
     size_t n = 0;
     pthread_mutex_lock(&pool->waiters.lock);
-    for (const struct queued *at = (void *)pool->waiters.first; at != NULL; at = at->next)
+    for (const struct waiter *at = (void *)pool->waiters.first; at != NULL; at = at->next)
         n++;
     pthread_mutex_unlock(&pool->waiters.lock);
     return n;
@@ -59,7 +54,7 @@ struct waiter_thread {
     pthread_t thread;
 };
 
-static void *wait_once(void *arg)
+static void *wait_one_time(void *arg)
 {
     struct waiter_thread *w = arg;
     errno = SENTINEL;
@@ -78,7 +73,7 @@ static void start_waiting(struct waiter_thread *w, bufferpool_t *pool, unsigned 
     memset(w, 0, sizeof *w);
     w->pool = pool;
     w->timeout_ms = timeout_ms;
-    assert_int_equal(pthread_create(&w->thread, NULL, wait_once, w), 0);
+    assert_int_equal(pthread_create(&w->thread, NULL, wait_one_time, w), 0);
     until_waiting(pool, before + 1);
 }
 
@@ -434,7 +429,7 @@ static void hide_in_thread(void *arg, unsigned index)
 {
     (void)index;
     bufferpool_buf_t *buf = arg;
-    bufferpool_t *pool = pool_of(desc_of(buf), load_relaxed(&desc_of(buf)->word));
+    bufferpool_t *pool = life_pool_of(desc_of(buf), load_relaxed(&desc_of(buf)->word));
     hide(pool, buf);
     thread_check(waiting(pool) == 1);
     thread_check(cache_idle(tls_cache_own(pool)) == 1);
@@ -590,10 +585,10 @@ static void nor_while_the_room_is_on_its_way(void **state)
     start_waiting(&w, pool, BUFFERPOOL_NEVER);
     cache_moved(pool, tls_cache_own(pool), -1); /* as a put that drops, up to this point */
     store_relaxed(&desc_of(buf)->word, desc_word(pool->tag, STATE_IDLE));
-    pool_free_buffer(pool, desc_of(buf), false, "test");
+    life_free(pool, desc_of(buf), false);
     depot_unreserve(&pool->depot, 1);
     bufferpool_buf_t *taken = bufferpool_try_get(pool);
-    wait_check(pool);
+    wait_serve(pool);
     if (taken != NULL)
         bufferpool_put(taken);
     bufferpool_put(served(&w));
@@ -620,7 +615,7 @@ static void a_magazine_serves_one_and_its_rest_stays_in_the_depot(void **state)
     }
     cache_moved(pool, tls_cache_own(pool), -N);
     depot_push(&pool->depot, magazine, N, false);
-    wait_check(pool);
+    wait_serve(pool);
     bufs[0] = served(&w);
     assert_int_equal(stats_of(pool).idle_depot, N - 1);
     for (size_t i = 1; i < N; i++)
@@ -838,7 +833,7 @@ static void a_signal_handler_does_not_end_the_wait(void **state)
 
 static void *wait_and_be_cancelled(void *arg)
 {
-    wait_once(arg);
+    wait_one_time(arg);
     pthread_testcancel();
     atomic_store(&((struct waiter_thread *)arg)->served, false); /* not reached */
     return NULL;

@@ -8,7 +8,7 @@
  */
 #include "support/laws.h"
 
-#include "pool.h"
+#include "support/inside.h"
 
 #include <sched.h>
 #include <sys/syscall.h>
@@ -89,7 +89,7 @@ struct waiter_thread {
     int error;
 };
 
-static void wait_once(void *arg, unsigned index)
+static void wait_one_time(void *arg, unsigned index)
 {
     (void)index;
     struct waiter_thread *w = arg;
@@ -112,7 +112,7 @@ static void what_is_handed_over_at_the_last_moment_is_not_lost(void **state)
         assert_null(bufferpool_get_timed(pool, 0)); /* so that the pool is under pressure, and one timed wait is all */
         struct waiter_thread w = {.pool = pool, .timeout_ms = 5};
         atomic_store(&stalls, true);
-        test_crew_t *crew = start_threads(1, wait_once, &w);
+        test_crew_t *crew = start_threads(1, wait_one_time, &w);
         pthread_barrier_wait(&time_is_over);
         if (room)
             assert_int_equal(bufferpool_buf_reserve(buf, 9 * CAPACITY), 0);
@@ -202,7 +202,7 @@ static void idle_and_act(void *arg, unsigned index)
 
 static void wait_and_put(void *arg, unsigned index)
 {
-    wait_once(arg, index);
+    wait_one_time(arg, index);
     bufferpool_put(((struct waiter_thread *)arg)->buf);
 }
 

@@ -10,7 +10,7 @@
 
 #include "laws.h"
 
-#include "pool.h"
+#include "inside.h"
 
 struct accounts {
     size_t live, bypass, idle;

@@ -45,7 +45,7 @@ static inline bool test_heap_shrink(struct heap *heap, struct desc *d, size_t ca
 static inline void test_tell_memcheck_nothing(void)
 {
     registry_lock();
-    modes_init();
+    modes_init(sanitizer_under_memcheck());
     store_relaxed(&modes, load_relaxed(&modes) & ~(unsigned)MODE_MEMCHECK);
     registry_unlock();
 }

@@ -11,7 +11,7 @@
 
 #include "laws.h"
 
-#include "pool.h"
+#include "inside.h"
 #include "tls_cache.h"
 
 #include <semaphore.h>

@@ -43,6 +43,7 @@ LEVEL_SIDE = 1 << 16
 PRESSURE = ("off", "entering", "on")
 
 NAME_SHOWN = 64
+TAGGED = (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_ENUM)
 NO_CAP = "none"
 NOT_RECORDED = "caller not recorded (BUFFERPOOL_DEBUG=holders)"
 
@@ -153,15 +154,14 @@ class Library:
         self.objfile = objfile
         self.label = None  # where there are several
         self.order = byte_order()
-        self.pool = Layout(self.symbol("pool_default", "bufferpool_create").type)
+        self.pool = Layout(self.symbol("pool_default", "registry_find").type)
         self.cache = self.pool.pointee("caches")
         self.desc = self.pool.pointee("heap.table.chunks")
         self.word = gdb.lookup_type("void").pointer().sizeof
         self.state_bits, self.tls_index_bits = (8, 8) if self.word == 8 else (3, 5)
         self.waiter = None
 
-        parameters = self.function("cache_count").type.fields()
-        self.counters = {e.name: e.enumval for e in parameters[1].type.strip_typedefs().fields()}
+        self.counters = {e.name: e.enumval for e in self.symbol("counter", "cache_refill", tag=True).type.fields()}
 
     def function(self, name):
         symbol = self.objfile.lookup_global_symbol(name)
@@ -173,12 +173,12 @@ class Library:
         return gdb.GdbError("%s: no debugging information on %s, as after -flto" % (self.objfile.filename, name))
 
     def symbol(self, name, beside, tag=False):
-        """A variable, or the tag of a struct, in the source that has the function `beside`: others have declarations of it, and
+        """A variable, or the tag of a struct or an enum, in the source that has the function `beside`: others have declarations of it, and
         static ones of the same name may be anywhere."""
         symtab = self.function(beside).symtab
         for block in (symtab.static_block(), symtab.global_block()):
             for symbol in block:
-                if symbol.name == name and (symbol.type.code == gdb.TYPE_CODE_STRUCT if tag else symbol.is_variable):
+                if symbol.name == name and (symbol.type.code in TAGGED if tag else symbol.is_variable):
                     return symbol
         raise self.missing(name)
 
@@ -409,7 +409,7 @@ class Pool:
     def waiters(self):
         library = self.library
         if library.waiter is None:
-            library.waiter = Layout(library.symbol("waiter", "wait_check", tag=True).type)
+            library.waiter = Layout(library.symbol("waiter", "wait_serve_all", tag=True).type)
         seen = set()
         address = self["waiters.first"]
         while address != 0:

@@ -55,7 +55,7 @@ fi
 
 # The values.
 sed -n 's/^| `\(STEAL_[A-Z_]*\|DROPS_[A-Z_]*\)` | \([0-9]*\) |.*/\1 \2/p' "$page" | sort >values
-grep -oh '\b\(STEAL\|DROPS\)_[A-Z_]*\b' "$SOURCE/src/cache.h" "$SOURCE/src/steal.h" | grep -v '_H$' | sort -u >names
+grep -oh '\b\(STEAL\|DROPS\)_[A-Z_]*\b' "$SOURCE/src/types.h" "$SOURCE/src/steal.h" | grep -v '_H$' | sort -u >names
 cut -d ' ' -f 1 values | diff - names || fail "docs/tracing.md (<) and the enumerations (>) differ"
 {
     printf '#include "cache.h"\n#include "steal.h"\n'

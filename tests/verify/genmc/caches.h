@@ -14,7 +14,7 @@
 #endif
 
 #include "debug/report.h"
-#include "pool.h"
+#include "inside.h"
 
 #include <string.h>
 
@@ -72,7 +72,7 @@ static void pool_init(uint32_t pooled)
     store_relaxed(&pool.max_live, pooled);
     depot_reset(&pool.depot, pooled, pooled);
     for (uint32_t i = 0; i < BUFFERS; i++)
-        store_relaxed(&scene_descs[i].word, pool_live_word(&pool));
+        store_relaxed(&scene_descs[i].word, live_word(&pool));
     cache_init(&room_a);
     cache_init(&room_b);
     level_set(&room_a.cache, pooled, 0); /* as if this thread had made them */

@@ -29,7 +29,7 @@ void pressure_relax(bufferpool_t *unused)
     (void)unused;
 }
 
-void wait_check(bufferpool_t *p)
+void wait_serve(bufferpool_t *p)
 {
     looked = depot_wanted(&p->depot);
 }

@@ -4,7 +4,7 @@
  */
 #include "scene.h"
 
-#include "pool.h"
+#include "inside.h"
 #include "pressure.h"
 
 enum { MANY = 8 };

@@ -5,7 +5,7 @@
  */
 #include "scene.h"
 
-#include "pool.h"
+#include "inside.h"
 
 enum { MANY = 8 };
 

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * init.c - the library's first use, and its end
+ *
+ * Both touch every module that has something to begin or to end, so they stand above all of these. The debug modes are
+ * read before any thread has a cache, and so before there is a buffer: a gate never opens under one set of modes and is
+ * used under another.
+ */
+#include "init.h"
+
+#include "background.h"
+#include "debug/sanitizer.h"
+#include "debug/watch.h"
+#include "registry.h"
+#include "stats.h"
+#include "steal.h"
+#include "tls_cache.h"
+
+static _Atomic(bool) ready;
+
+/* ---- the beginning ---- */
+
+bool init_first_use(void)
+{
+    if (likely(load_acquire(&ready))) /* with the release below */
+        return true;
+    steal_init();
+    registry_lock();
+    if (MODES_BUILT) {
+        modes_init(sanitizer_under_memcheck());
+        watch_configure(&pool_default.heap);
+    }
+    const bool installed = fork_handlers_install();
+    store_release(&ready, installed); /* with the acquire above: the modes and the default pool are as they stay */
+    registry_unlock();
+    if (MODES_BUILT)
+        modes_tell();
+    return installed;
+}
+
+/* The handlers of fork are installed when the library is loaded. The first use would install them under the registry's
+ * lock, and a fork at that moment would leave the child a lock that nobody opens. A constructor that is older, and uses
+ * the library, installs them itself. */
+__attribute__((constructor)) static void at_load(void)
+{
+    registry_lock();
+    (void)fork_handlers_install();
+    registry_unlock();
+}
+
+/* ---- the end ---- */
+
+/* The shared library is never unmapped. A plug-in that contains the static one may be, and the pthread key must go with
+ * it. */
+__attribute__((destructor)) static void at_end(void)
+{
+    background_stop();
+    if (modes_have(MODE_STATS))
+        metrics_say_all();
+    if (modes_have(MODE_HOLDERS))
+        holders_say();
+    tls_cache_end();
+}

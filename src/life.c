@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * life.c - a buffer's life: found, made, handed out, claimed by a put, freed
+ *
+ * The word is relaxed throughout (desc.h). Steps that a debug mode or a sanitizer watches stand in functions of their
+ * own, so that the plain ones need no stack for them.
+ */
+#include "life.h"
+
+#include "debug/watch.h"
+#include "registry.h"
+
+#define PUT_TWICE_AT_ONCE "put twice at the same time"
+
+bufferpool_t *life_pool_of(const struct desc *d, uintptr_t word)
+{
+    bufferpool_t *pool = registry_find(desc_pool_index(word));
+    if (pool == NULL || word >> STATE_BITS != pool->tag || !desc_table_has(&pool->heap.table, d))
+        return NULL;
+    return pool;
+}
+
+/* ---- made ---- */
+
+struct desc *life_make_watched(bufferpool_t *pool, enum desc_state state)
+{
+    if (modes_have(MODE_FAIL) && modes_fail_now())
+        return NULL;
+    struct desc *d = heap_alloc(&pool->heap, state == STATE_BYPASS);
+    if (d == NULL)
+        return NULL;
+    if (modes_have(MODES_WATCH))
+        watch_made(pool, d);
+    d->pub.len = 0;
+    block_set_held(&pool->heap, d, desc_word(pool->tag, state), false);
+    return d;
+}
+
+/* ---- handed out ---- */
+
+static __attribute__((noinline)) void hand_out_watched(bufferpool_t *pool, struct desc *d, uintptr_t word)
+{
+    if (modes_have(MODES_WATCH))
+        watch_idle(pool, d);
+    block_set_held(&pool->heap, d, word, pool->heap.wipe);
+}
+
+struct desc *life_hand_out(bufferpool_t *pool, struct desc *d)
+{
+    uintptr_t word = load_relaxed(&d->word);
+    if (word != desc_word(pool->tag, STATE_IDLE) && word != desc_word(pool->tag, STATE_IDLE_GROWN))
+        report_misuse(&d->pub, pool, PUT_TWICE_AT_ONCE ", or its handle was overwritten");
+    d->pub.len = 0;
+    d->asked = 0;
+    word += STATE_LIVE - STATE_IDLE;
+    if (steps_are_watched())
+        hand_out_watched(pool, d, word);
+    else
+        store_relaxed(&d->word, word);
+    return d;
+}
+
+bufferpool_buf_t *life_got(bufferpool_t *pool, struct desc *d)
+{
+    if (modes_have(MODES_WATCH))
+        watch_got(pool, d);
+    return &d->pub;
+}
+
+/* ---- claimed ---- */
+
+static void let_go(const bufferpool_t *pool, struct desc *d, uintptr_t word, enum desc_state to)
+{
+    if (!atomic_compare_exchange_strong_explicit(&d->word, &word, desc_word(pool->tag, to), memory_order_relaxed,
+                                                 memory_order_relaxed))
+        report_misuse(&d->pub, pool, PUT_TWICE_AT_ONCE);
+}
+
+static __attribute__((noinline)) void let_go_watched(bufferpool_t *pool, struct desc *d, uintptr_t word,
+                                                     enum desc_state to)
+{
+    if (modes_have(MODES_WATCH)) /* first: the mode knows which bytes are the buffer's */
+        watch_put(pool, d, to != STATE_FREE);
+    if (pool->heap.wipe)
+        heap_wipe(d->pub.data, d->pub.cap);
+    const bool told = sanitizer_on();
+    if (told)
+        sanitizer_lock();
+    let_go(pool, d, word, to);
+    if (told) {
+        block_hide(&pool->heap, d);
+        sanitizer_unlock();
+    }
+}
+
+void life_claim(bufferpool_t *pool, struct desc *d, uintptr_t word)
+{
+    enum desc_state to;
+    switch (desc_state(word)) {
+    case STATE_LIVE:
+        to = STATE_IDLE;
+        break;
+    case STATE_LIVE_GROWN:
+        to = STATE_IDLE_GROWN;
+        break;
+    case STATE_BYPASS:
+        to = STATE_FREE;
+        break;
+    case STATE_FREE:
+    case STATE_IDLE:
+    case STATE_IDLE_GROWN:
+        report_misuse(&d->pub, pool, "put twice");
+    default:
+        report_misuse(&d->pub, pool, "handed out twice, after it was " PUT_TWICE_AT_ONCE);
+    }
+    if (steps_are_watched()) {
+        let_go_watched(pool, d, word, to);
+        return;
+    }
+    if (pool->heap.wipe)
+        heap_wipe(d->pub.data, d->pub.cap);
+    let_go(pool, d, word, to);
+}
+
+/* ---- freed ---- */
+
+void life_free(bufferpool_t *pool, struct desc *d, bool defer)
+{
+    enum desc_state state = desc_state(load_relaxed(&d->word));
+    if (state != STATE_IDLE && state != STATE_IDLE_GROWN)
+        report_misuse(&d->pub, pool, PUT_TWICE_AT_ONCE ", or its handle was overwritten");
+    if (modes_have(MODES_WATCH))
+        watch_idle(pool, d);
+    size_t extra = d->pub.cap - pool->heap.base;
+    life_free_any(pool, d, defer);
+    if (extra != 0)
+        sub_relaxed(&pool->grown_extra, extra);
+}

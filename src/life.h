@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * life.h - a buffer's life: found, made, handed out, claimed by a put, freed
+ *
+ *     made --> LIVE, BYPASS --- life_claim ---> IDLE, FREE --- life_hand_out ---> LIVE ...
+ *                                                 |
+ *                                                 +---------- life_free --------> FREE
+ *
+ * Every step that changes whose a buffer is stands here, with what debug modes, AddressSanitizer and memcheck do at it.
+ * Each function is called by the thread that has the buffer at that moment.
+ */
+#ifndef BUFFERPOOL_LIFE_H
+#define BUFFERPOOL_LIFE_H
+
+#include "debug/modes.h"
+#include "debug/report.h"
+#include "debug/sanitizer.h"
+#include "desc.h"
+#include "heap/block.h"
+#include "heap/heap.h"
+
+/* The pool that the descriptor belongs to, by its word and its address. Returns NULL if it is no buffer of this library,
+ * or an overwritten one. Any thread. */
+bufferpool_t *life_pool_of(const struct desc *d, uintptr_t word);
+
+/* Makes a buffer in that state, LIVE or BYPASS, with len 0. The caller has counted it. Returns NULL if there is no
+ * memory. */
+static inline struct desc *life_make(bufferpool_t *pool, enum desc_state state);
+
+/* Hands an idle buffer to the caller of get: it is LIVE from now on, with len 0. It is in no cache, and in flight. */
+struct desc *life_hand_out(bufferpool_t *pool, struct desc *d);
+
+/* Notes for debug modes that the buffer goes to the caller of get. */
+bufferpool_buf_t *life_got(bufferpool_t *pool, struct desc *d);
+
+/* Takes a held buffer from the caller of put: it is IDLE, or FREE if it was beyond the cap, from now on. `word` is what
+ * put read. If several threads put the buffer at once, one gets through; the others report misuse. Blocks of a pool
+ * that wipes are wiped first, since a child of fork may hand out what is not held. */
+void life_claim(bufferpool_t *pool, struct desc *d, uintptr_t word);
+
+/* Frees an idle pooled buffer: state, block, descriptor. No cache counts it; the caller gives up its room in the counts
+ * afterwards. With `defer` its memory may stay resident until heap_purge. */
+void life_free(bufferpool_t *pool, struct desc *d, bool defer);
+
+/* Frees a claimed buffer that was made beyond the cap. */
+static inline void life_free_bypass(bufferpool_t *pool, struct desc *d);
+
+/* ---- inline, for the path beyond the cap ---- */
+
+/* life_make, while a debug mode or a sanitizer watches. */
+struct desc *life_make_watched(bufferpool_t *pool, enum desc_state state);
+
+static inline struct desc *life_make(bufferpool_t *pool, enum desc_state state)
+{
+    if (SANITIZER_ASAN || modes_have(MODES_SLOW | MODE_FAIL))
+        return life_make_watched(pool, state);
+    struct desc *d = heap_alloc(&pool->heap, state == STATE_BYPASS);
+    if (d == NULL)
+        return NULL;
+    d->pub.len = 0;
+    store_relaxed(&d->word, desc_word(pool->tag, state));
+    return d;
+}
+
+/* Frees the block and the descriptor of any buffer. */
+static inline void life_free_any(bufferpool_t *pool, struct desc *d, bool defer)
+{
+    if (!block_intact(&pool->heap, d))
+        report_misuse(&d->pub, pool, REPORT_OVERWRITTEN);
+    store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));
+    heap_free(&pool->heap, d, defer);
+}
+
+static inline void life_free_bypass(bufferpool_t *pool, struct desc *d)
+{
+    life_free_any(pool, d, false);
+}
+
+#endif
