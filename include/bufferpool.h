@@ -10,96 +10,34 @@
  *     ...                                                      // use buf->data[0 .. buf->len)
  *     bufferpool_put(buf);                                     // from any thread
  *
- * Concept
+ * The functions, without the prefix bufferpool_:
  *
- *     A POOL hands out BUFFERS. A buffer is a handle (data, len, cap) and the BLOCK of bytes behind it; growing
- *     replaces the block, the handle stays. Buffers that nobody holds are IDLE: first in the cache of the thread
- *     that put them, then, a batch (MAGAZINE) at a time, in the pool's DEPOT, where every thread finds them.
- *     Buffers that callers hold are LIVE. The CAP (max_live) bounds the pooled buffers in existence, live and
- *     idle together. A get beyond the cap still succeeds, with a BYPASS buffer, which put frees. A get that finds the
- *     cap reached takes over what idles in the caches of other threads; until callers have well below the cap the
- *     pool is then under PRESSURE: puts go to the depot, so that what is idle is where the next get finds it.
+ *     Get and put    get            a buffer; at the cap, a buffer beyond it
+ *                    try_get        a buffer; at the cap, EAGAIN
+ *                    get_timed      a buffer; at the cap, waits for one
+ *                    put            gives a buffer back, from any thread
+ *                    get_bulk       many buffers, all or none
+ *                    put_bulk       gives many buffers back
+ *     The cap        live           how many pooled buffers callers hold
+ *                    set_max_live   changes the cap
+ *                    max_live       returns the cap
+ *     Content        buf_reserve    grows a buffer to a size
+ *                    buf_append     appends bytes
+ *                    buf_printf     appends formatted text; buf_vprintf takes a va_list
+ *                    buf_from_data  finds the buffer of a data pointer
+ *     Pools          create         a pool with a configuration of its own
+ *                    destroy        ends a pool
+ *     Memory         reclaim        frees the idle buffers that were not needed lately
+ *                    trim           frees all idle buffers
+ *                    thread_flush   moves the calling thread's idle buffers to where all threads find them
+ *     Observation    stats          the statistics of one pool
+ *                    metrics        the statistics of all pools, as text for Prometheus
+ *                    holders        which callers hold buffers, how many, and for how long
+ *                    version        the version of the library
  *
- * Cost
- *
- *     get and put on the thread's own cache: a few nanoseconds, no lock, no atomic read-modify-write (on 32-bit ARM a
- *     store of 64 bits is one).
- *     One get or put in many moves a magazine: two atomic read-modify-writes. Under pressure every one moves a buffer:
- *     two or three. Making or freeing a block takes a lock of that pool for a moment, mostly not where bypass buffers
- *     come and go; no system call is made under it except to map memory or to move a mapping that grows. Taking over
- *     caches takes some microseconds, at most once per time of pressure. The first 255 pools that exist at once (31
- *     where pointers have 32 bits) are found in the fewest steps; others take some nanoseconds more.
- *
- * Which calls may run at once
- *
- *     on one pool   | get try_get get_timed put bulk reclaim trim set_max_live live max_live stats | destroy
- *     --------------+------------------------------------------------------------------------------+---------
- *     any of these  | yes                                                                          | no
- *     destroy       | no                                                                           | no
- *
- *     on one buffer | buf_* put | reading or writing the bytes
- *     --------------+-----------+------------------------------
- *     buf_* put     | no        | no
- *     the bytes     | no        | as with any memory
- *
- *     create, thread_flush, metrics and holders may run at any time beside anything (the last two write to a buffer as
- *     buf_append does).
- *
- * Errors
- *
- *     A function that returns a pointer returns NULL and sets errno; one that returns int returns 0 or the errno
- *     value. A failing call changes nothing. errno is untouched on success.
- *
- * Misuse
- *
- *     A double put, a put of something that is no buffer of this library (as far as that can be told), a handle
- *     or a block prefix that was overwritten, and buf_reserve, buf_append, buf_printf, metrics or holders on a buffer
- *     that was put: one line on stderr that names the function, the address and the pool, then abort(). Two puts of one
- *     buffer that run at the same instant in two threads are caught as a rule, not always. The prefix in front of data
- *     is looked at when the block grows or is freed, not on every put.
- *
- * Debug modes
- *
- *     BUFFERPOOL_DEBUG in the environment, words with commas between them, read at the first create or get; ignored in
- *     a setuid program. An unknown word is told on stderr. What is off costs get and put nothing. Whatever a mode finds
- *     is misuse: after the line on stderr follow the places in the program that got and that put the buffer. A library
- *     for small machines may have been built without them (BUFFERPOOL_DEBUG_MODES of its CMake).
- *
- *     poison        idle blocks are filled on put and verified before they are handed out or freed: a write after put
- *     redzone       64 guard bytes behind cap, verified on put, growth and get: a write beyond the end
- *     quarantine=N  the last N pooled buffers put are held back, so that a stale pointer does not meet a new owner.
- *                   They count as idle_depot, and beyond max_idle_bytes. At the cap a get takes the oldest of them;
- *                   trim and a lowered cap free them, reclaim does not
- *     nopool        every get allocates by malloc (or the pool's hook) and every put frees (counted in
- *                   drops_idle_limit), so that valgrind and AddressSanitizer see each buffer by itself
- *     holders       at exit, the table of bufferpool_holders on stderr
- *     stats         at exit, and when a pool is destroyed, its statistics on stderr
- *     fail=N        every Nth allocation of a block fails: get with ENOMEM, growth too
- *     chaos         a thread's cache hands out in no order, and a quarter of the puts frees (drops_idle_limit)
- *
- *     In a build with AddressSanitizer, and under valgrind's memcheck, a buffer's bytes can be touched from get to put
- *     and not beyond cap, without any switch: what else is done with them these tools report. Under memcheck they are
- *     undefined after get (with BUFFERPOOL_ZERO and after a put, zero), each get and put takes the slow path, and
- *     poison is left to it.
- *
- * Threads, fork, signals, unloading
- *
- *     A thread's caches go to the depots when it exits; get and put still work in thread-specific-data
- *     destructors that run later. After fork the child can use every pool at once; what the parent's other threads
- *     held stays live in the child, whose to put it is. A child handler that was given to pthread_atfork before the
- *     library was loaded must not call it, nor may a child that an allocator hook or a signal handler made by fork
- *     return into the call that it came from. A thread of BUFFERPOOL_BACKGROUND keeps a process going whose own threads
- *     all ended by pthread_exit. Nothing here is async-signal-safe, and nothing is a cancellation point. The shared
- *     library stays mapped after dlclose, so threads that used it may outlive the handle.
- *
- * Other threads' caches, and where they cannot be reached
- *
- *     Taking them over needs membarrier(2), private expedited: Linux 4.14 or later, and no seccomp filter against it.
- *     The first create of the process, or else the first get, registers for it, which takes some milliseconds if
- *     threads run already. Without it everything works, but what idles in another thread's cache stays there until that
- *     thread's next call on the pool (at the cap it then moves its cache to the depot), thread_flush, or end: see get,
- *     trim, set_max_live. The same holds for a moment where a thread was preempted in the middle of a call, which is
- *     waited for only a bounded time.
+ * The declarations follow. Behind them are the chapters of the contract as a whole (Concept, Cost, Which calls may run
+ * at once, Errors, Misuse, Debug modes, Threads and processes, Without membarrier), and then notes on the
+ * implementation (Where a get looks, Stealing, Cost of the slow path, Freed memory).
  */
 #ifndef BUFFERPOOL_H
 #define BUFFERPOOL_H
@@ -109,20 +47,40 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The version of this header. bufferpool_version() tells that of the library at run time. */
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A pool. Where a function takes a pool, NULL means the default pool. The default pool has the default configuration,
+ * and it exists from its first use to the end of the process. */
+typedef struct bufferpool bufferpool_t;
+
+/* A buffer. Only the library makes buffers, since it has hidden state behind the three fields. Callers must not assign
+ * to data or cap: put does not check them. */
+typedef struct bufferpool_buf {
+    unsigned char *data; /* the bytes; read-only; changes when the buffer grows */
+    size_t len;          /* bytes in use: the caller's to set, up to cap; 0 after get */
+    size_t cap;          /* bytes usable at data; read-only */
+} bufferpool_buf_t;
+
+/* As timeout_ms, it means to wait without a limit. As reclaim_interval_ms, it means never to reclaim automatically. */
+#define BUFFERPOOL_NEVER UINT_MAX
+
+/* The version of this header. bufferpool_version() returns the version of the library that runs. */
 #define BUFFERPOOL_VERSION_MAJOR 0
 #define BUFFERPOOL_VERSION_MINOR 2
 #define BUFFERPOOL_VERSION_PATCH 0
 
 #if defined(BUFFERPOOL_API)
-/* given by whoever builds the library in a way of their own */
+/* Defined by a build of the library that needs something else here. */
 #elif defined(BUFFERPOOL_STATIC) || !defined(__GNUC__)
 #define BUFFERPOOL_API
 #else
 #define BUFFERPOOL_API __attribute__((visibility("default")))
 #endif
 
-/* For what is called all the time: through the address that the loader filled in, without a jump in between. */
+/* For the functions that are called most: the call goes straight through the address that the loader filled in, without
+ * a jump through the procedure linkage table. */
 #if defined(__has_attribute)
 #if __has_attribute(noplt)
 #define BUFFERPOOL_NOPLT __attribute__((noplt))
@@ -138,64 +96,224 @@
 #define BUFFERPOOL_PRINTF(format_index, first_arg)
 #endif
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
-/* A pool: configuration, depot, counters. Wherever a pool is a parameter, NULL means the default pool, which
- * exists from the first use on, for the life of the process, with the default configuration. */
-typedef struct bufferpool bufferpool_t;
-
-/* A buffer. Only the library makes these; its own fields lie behind the ones shown. */
-typedef struct bufferpool_buf {
-    unsigned char *data; /* the block; read-only member, changes when the buffer grows */
-    size_t len;          /* bytes in use: the caller's; 0 after get */
-    size_t cap;          /* bytes usable at data; read-only member */
-} bufferpool_buf_t;
-
 /* ------------------------------------------------------------------------------------------------------------
- * Configuration
- *
- * Start from BUFFERPOOL_CONFIG_INIT and set what you need; zero (or NULL) in a field means its default.
+ * Get and put
  * ---------------------------------------------------------------------------------------------------------- */
 
-/* For reclaim_interval_ms: never by itself. */
-#define BUFFERPOOL_NEVER UINT_MAX
+/* Gets a buffer. Its len is 0, its cap is at least buffer_capacity, its data has the pool's alignment, and its bytes
+ * are unspecified. The caller owns the buffer until it is put.
+ *
+ * A get makes a buffer beyond the cap only if, at some moment during the call, callers held as many pooled buffers as
+ * the cap allows. A buffer counts as held from the start of its get to the end of its put. There are two exceptions:
+ *
+ *   - A call of another thread is moving or freeing idle buffers of the pool at that moment. A get waits only a bounded
+ *     time for such a call, since its thread may have been preempted. The get may then go beyond the cap early, by at
+ *     most those buffers and the buffers in that thread's cache.
+ *   - The system has no membarrier(2). A get may then go beyond the cap early, by at most the buffers in the caches of
+ *     other threads. Each cache has at most thread_cache_bytes / buffer_capacity buffers, or one if that is 0.
+ *
+ * Returns:
+ *     a buffer
+ *     NULL, errno ENOMEM      there is no memory; no other error occurs */
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_NOPLT;
 
-/* For flags. */
+/* Gets a buffer as bufferpool_get does, but refuses where bufferpool_get would make a buffer beyond the cap.
+ *
+ * Returns:
+ *     a buffer
+ *     NULL, errno ENOMEM      there is no memory
+ *     NULL, errno EAGAIN      the cap is reached */
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
 
-/* For secrets: every block is wiped whole on put and before it is freed, also the one that growth replaces, in a
- * way that the compiler cannot remove. put then costs the wiping of cap bytes. */
+/* Gets a buffer as bufferpool_get does, but waits where bufferpool_get would make a buffer beyond the cap. It waits for
+ * at most timeout_ms milliseconds of the monotonic clock, or without a limit if timeout_ms is BUFFERPOOL_NEVER.
+ *
+ * Waiting calls are served in the order in which they came. Everything that provides a buffer, or room to make one,
+ * serves the call that has waited longest: a put (also of a buffer that is freed for its size), the exit of a thread,
+ * bufferpool_thread_flush, bufferpool_trim, and a raised cap. Buffers that are put while a call waits go to waiting
+ * calls, never to a get or try_get of another thread.
+ *
+ * A signal handler that runs meanwhile does not end the wait. A thread that waits while it holds buffers of the same
+ * pool can cause a deadlock, as with any lock.
+ *
+ * Returns:
+ *     a buffer
+ *     NULL, errno ENOMEM      there is no memory
+ *     NULL, errno ETIMEDOUT   the cap is reached, and timeout_ms milliseconds are over */
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms);
+
+/* Gives a buffer back. Any thread may put it, not only the thread that got it. NULL has no effect.
+ *
+ * The buffer becomes idle, or serves a waiting bufferpool_get_timed. It is freed instead
+ *
+ *   - if it was made beyond the cap,
+ *   - if its cap exceeds max_capacity,
+ *   - if more pooled buffers exist than the cap allows, or
+ *   - if the pool's idle bytes would exceed max_idle_bytes.
+ *
+ * Everything that a thread wrote before its put is visible to the thread that gets the same buffer next.
+ *
+ * A grown buffer shrinks if it is little used. A turn is the time from a get to the put that follows. The use of a turn
+ * is the larger of two sizes: len at the put, and the largest total size that reserve, append or printf needed. When
+ * five turns in a row used less than cap / 4, the fifth put replaces the block. The new block has buffer_capacity
+ * bytes, or the next power of two if the last turn used more than that. A buffer that is used more keeps its size. A
+ * buffer that stays idle has no turns, and keeps its size too.
+ *
+ * Returns nothing. errno is preserved. */
+BUFFERPOOL_API void bufferpool_put(bufferpool_buf_t *buf) BUFFERPOOL_NOPLT;
+
+/* Gets n buffers at once and stores them in bufs[0 .. n): all or none. Each buffer is as from bufferpool_get, so at the
+ * cap the rest are buffers beyond the cap.
+ *
+ * Returns:
+ *     0
+ *     ENOMEM      there is no memory; no buffer was taken, and the content of bufs is unspecified
+ *     EINVAL      bufs is NULL and n is not 0 */
+BUFFERPOOL_API int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n);
+
+/* Puts bufs[0 .. n), each as bufferpool_put does. Entries may be NULL, and may belong to several pools.
+ *
+ * Returns nothing. errno is preserved. */
+BUFFERPOOL_API void bufferpool_put_bulk(bufferpool_buf_t **bufs, size_t n);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * The cap
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* Counts the pooled buffers that callers hold, with or without a cap. Buffers beyond the cap are not counted here:
+ * bufferpool_stats has them in bypass_live. The number is exact when no call is under way on the pool. Otherwise it is
+ * off by at most the calls that run meanwhile. It is never larger than the number of pooled buffers that exist.
+ *
+ * Returns:
+ *     the number of pooled buffers that callers hold */
+BUFFERPOOL_API size_t bufferpool_live(const bufferpool_t *pool);
+
+/* Sets the cap to n buffers. From now on no pooled buffer is made while n or more exist. 0 means no cap. A value above
+ * 2^30 - 1 counts as 2^30 - 1. Callers keep the buffers that they hold.
+ *
+ * A lowered cap frees the idle buffers beyond n at once, in whatever thread's cache they are. Buffers beyond n that
+ * callers hold are freed when they are put. A raised cap serves the calls that wait in bufferpool_get_timed.
+ *
+ * Without membarrier(2), idle buffers in another thread's cache are freed at that thread's next call on the pool. If
+ * that thread calls bufferpool_thread_flush or ends instead, they are freed by the next call that uses the depot.
+ *
+ * Returns nothing. errno is preserved. */
+BUFFERPOOL_API void bufferpool_set_max_live(bufferpool_t *pool, size_t n);
+
+/* Reads the cap.
+ *
+ * Returns:
+ *     the cap, in buffers
+ *     0           there is no cap */
+BUFFERPOOL_API size_t bufferpool_max_live(const bufferpool_t *pool);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Content
+ *
+ * These functions grow the buffer when its cap is too small. Growth is geometric: to at least 1.5 times the cap, or
+ * only as far as needed when memory is short. The handle and the bytes data[0 .. len) stay; data may move. Bytes from
+ * data[len] on are not kept.
+ *
+ * A buffer may grow beyond max_capacity. It is then freed when it is put.
+ *
+ * After an error data, len, cap and the bytes data[0 .. len) are as before.
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* Makes cap at least the given number of bytes, in all. Never shrinks the buffer.
+ *
+ * Returns:
+ *     0
+ *     ENOMEM      there is no memory
+ *     EINVAL      buf is NULL, or its len exceeds its cap
+ *     EOVERFLOW   the size cannot be represented */
+BUFFERPOOL_API int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap);
+
+/* Appends n bytes at data[len] and adds n to len. src may point into the buffer's own block. It may be NULL if n is 0.
+ *
+ * Returns:
+ *     0
+ *     ENOMEM      there is no memory
+ *     EINVAL      buf is NULL, its len exceeds its cap, or src is NULL and n is not 0
+ *     EOVERFLOW   the size cannot be represented */
+BUFFERPOOL_API int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n);
+
+/* Formats text at data[len] as vsnprintf does, and adds its length to len. A terminating NUL follows; len does not
+ * count it.
+ *
+ * Arguments may point into data[0 .. len). The function writes from data[len] on before it has read all arguments, so
+ * no argument may be read as far as data[len]. The NUL behind the buffer's own text is there. So an argument that is a
+ * part of that text needs a precision, as in "%.*s".
+ *
+ * Returns:
+ *     0
+ *     ENOMEM      there is no memory
+ *     EINVAL      buf or format is NULL, or len exceeds cap
+ *     EOVERFLOW   the size cannot be represented, or the text is longer than INT_MAX bytes
+ *     EILSEQ      as from vsnprintf */
+BUFFERPOOL_API int bufferpool_buf_printf(bufferpool_buf_t *buf, const char *format, ...) BUFFERPOOL_PRINTF(2, 3);
+BUFFERPOOL_API int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *format, va_list args)
+    BUFFERPOOL_PRINTF(2, 0);
+
+/* Finds the buffer of a data pointer, for callbacks that get only that pointer. data must be the current data member of
+ * a buffer that is held.
+ *
+ * The function tells by the 16 bytes in front of data whether data is such a pointer. It reads them if data is a
+ * multiple of 16, so they must be readable.
+ *
+ * Returns:
+ *     the buffer
+ *     NULL, errno EINVAL      data is not the data member of a held buffer */
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Pools
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* The flags of a configuration. */
+
+/* Wipes memory, for buffers that hold secrets. A block is wiped whole when its buffer is put, and before the block is
+ * freed. Growth also wipes the block that it replaces. The compiler cannot remove the wiping. The price is that put
+ * wipes cap bytes, and that every get and put of the pool takes the slow path (see Cost). */
 #define BUFFERPOOL_ZERO 0x1u
 
-/* A thread of the library's runs the reclaim of reclaim_interval_ms also when no call comes. There is one for all
- * pools: started by the first call that has business with the depot of such a pool, named "bufferpool", with all
- * signals blocked; it ends with bufferpool_destroy of the last such pool. A child of fork starts its own in the same
- * way. Where no thread can be started, calls reclaim as without the flag. */
+/* A thread of the library reclaims every reclaim_interval_ms, even when no calls come. One thread serves all pools that
+ * have this flag. It is named "bufferpool", and all signals are blocked in it. It starts with the first get of such a
+ * pool, and ends with the bufferpool_destroy of the last one. A child of fork starts its own thread in the same way. If
+ * the thread cannot be started, calls reclaim as without the flag. */
 #define BUFFERPOOL_BACKGROUND 0x2u
 
-/* Ask the system for huge pages behind the blocks. Taking fresh memory gets three to four times as fast where it grants
- * them; what a buffer does not write of its block is resident all the same (10,000 buffers of 32 KiB with 4 KiB written
- * each: 318 MiB instead of 80), and memory goes back in steps of 2 MiB. Ignored with allocator hooks. */
+/* Asks the system for huge pages behind the blocks. Where the system grants them, fresh memory is three to four times
+ * as fast if buffers are written whole. The price is that a block is resident whole, also where nothing was written:
+ * 10,000 buffers of 32 KiB with 4 KiB written each take 318 MiB instead of 80. Memory goes back in steps of 2 MiB. The
+ * flag is ignored with allocator hooks. */
 #define BUFFERPOOL_HUGEPAGES 0x4u
 
+/* The configuration of a pool. Start from BUFFERPOOL_CONFIG_INIT and set the fields that you need. Zero or NULL in a
+ * field means its default.
+ *
+ * max_live counts buffers, not bytes. All idle buffers together have at most max_live * max_capacity bytes. Buffers
+ * that callers hold may grow beyond that, and buffers beyond the cap are not counted.
+ *
+ * thread_cache_bytes limits the cache that each thread has for this pool. A cache has room for at least one buffer that
+ * has not grown, and never holds more than 4,096 buffers. A grown buffer that exceeds the limit idles in the depot. */
 typedef struct bufferpool_config {
-    size_t size;               /* sizeof(bufferpool_config_t), set by BUFFERPOOL_CONFIG_INIT; lets it grow */
-    const char *name;          /* for messages; copied; a suffix is added where it is taken. "pool-N" */
-    size_t buffer_capacity;    /* bytes of a new buffer. 32 KiB */
-    size_t max_capacity;       /* bytes; a larger buffer is freed on put. 1 MiB, or buffer_capacity if that is more */
-    size_t max_live;           /* the cap, in buffers. 0: none */
-    size_t max_idle_bytes;     /* idle bytes beyond this are freed on put. 0: no limit */
-    size_t thread_cache_bytes; /* what one thread may keep of this pool, but at least one buffer. 512 KiB */
-    size_t alignment;          /* of data: a power of two up to the page size. 64 */
-    unsigned reclaim_interval_ms; /* how often the pool gives back what it did not need. 10,000; see below */
-    unsigned flags;               /* BUFFERPOOL_ZERO, BUFFERPOOL_BACKGROUND, BUFFERPOOL_HUGEPAGES. 0 */
-    /* The block allocator: both hooks or neither (the system). Called from any thread, also at thread exit, with
-     * no lock held; they must not use this pool. size includes the library's prefix; alloc returns memory aligned
-     * to align or NULL, and free gets the same size. */
+    size_t size;                  /* sizeof(bufferpool_config_t), from BUFFERPOOL_CONFIG_INIT; lets the struct grow */
+    const char *name;             /* for messages and metrics; a suffix makes it unique. Default: "pool-N" */
+    size_t buffer_capacity;       /* bytes of a new buffer. Default: 32 KiB */
+    size_t max_capacity;          /* bytes; put frees a larger buffer. Default: 1 MiB, at least buffer_capacity */
+    size_t max_live;              /* the cap, in buffers. Default: no cap */
+    size_t max_idle_bytes;        /* bytes; put frees a buffer that would exceed them. Default: no limit */
+    size_t thread_cache_bytes;    /* bytes that one thread's cache may hold. Default: 512 KiB */
+    size_t alignment;             /* of data, in bytes: a power of two, at most the page size. Default: 64 */
+    unsigned reclaim_interval_ms; /* milliseconds between automatic reclaims; or BUFFERPOOL_NEVER. Default: 10,000 */
+    unsigned flags;               /* BUFFERPOOL_ZERO, BUFFERPOOL_BACKGROUND, BUFFERPOOL_HUGEPAGES. Default: none */
+    /* The block allocator: set both hooks, or neither to use the system. The library holds no lock when it calls a
+     * hook, and may call it from any thread, also while a thread exits. A hook must not use this pool. The size
+     * includes the library's prefix of a block. alloc returns memory that is aligned to align, or NULL. free gets the
+     * size that alloc got. */
     void *(*alloc)(size_t size, size_t align, void *ctx);
     void (*free)(void *block, size_t size, void *ctx);
-    void *ctx; /* handed to the hooks; not touched */
+    void *ctx; /* passed to the hooks; the library does not use it */
 } bufferpool_config_t;
 
 /* clang-format off */
@@ -217,37 +335,98 @@ typedef struct bufferpool_config {
     }
 /* clang-format on */
 
-/* Statistics. Gauges say how it is now, counters only grow: while calls are under way, puts_kept, which follows from
- * the others, and gets_thread, from which a get_bulk that fails takes back what it counted, may fall by as much as
- * those calls make. Exact when no call is under way on the pool; then
+/* Makes a pool. The configuration is copied, including the name. If config is NULL, every field has its default.
+ *
+ * Returns:
+ *     a pool                  the caller ends it with bufferpool_destroy
+ *     NULL, errno ENOMEM      there is no memory, or 65,535 pools exist, the default pool included
+ *     NULL, errno EINVAL      config->size is not known to this library; alignment is no power of two or exceeds the
+ *                             page size; max_capacity is below buffer_capacity; a capacity exceeds PTRDIFF_MAX - 8 MiB;
+ *                             one hook is set without the other; or a flag is unknown */
+BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config);
+
+/* Frees the pool and all its idle buffers, in the caches of every thread. The caller makes sure that no other call on
+ * the pool runs at the same time or comes later.
+ *
+ * Returns:
+ *     0
+ *     EINVAL      pool is NULL: the default pool cannot be destroyed
+ *     EBUSY       callers hold buffers of the pool, pooled ones or beyond the cap; nothing changed */
+BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Memory
+ *
+ * A pool reclaims automatically, every reclaim_interval_ms, while gets and puts exchange buffers with the depot. One
+ * such call starts the reclaim, and the next ones continue it, a few buffers each. Calls on the fast path (see Cost) do
+ * not start it.
+ *
+ * So a pool without such calls keeps its idle buffers. Set BUFFERPOOL_BACKGROUND, or call bufferpool_reclaim or
+ * bufferpool_trim, for example when the server falls idle.
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* Frees the idle buffers that were not needed since the last reclaim, automatic or not: those that stayed in the depot
+ * the whole time, and those in the caches of threads that neither got nor put meanwhile. Then gives the memory of free
+ * blocks back to the system.
+ *
+ * So a few reclaims, some time apart, leave about as many buffers as are in use at a time. In a pool that is not used,
+ * at most three reclaims free everything.
+ *
+ * errno is preserved. Returns:
+ *     the bytes of the buffers that were freed
+ *     0           nothing was freed, or another thread is reclaiming this pool */
+BUFFERPOOL_API size_t bufferpool_reclaim(bufferpool_t *pool);
+
+/* Frees all idle buffers, in the depot and in the caches of all threads, and gives the memory of free blocks back to
+ * the system. Without membarrier(2) it reaches the depot and the cache of the calling thread only.
+ *
+ * errno is preserved. Returns:
+ *     the bytes of the buffers that were freed */
+BUFFERPOOL_API size_t bufferpool_trim(bufferpool_t *pool);
+
+/* Moves the idle buffers in the calling thread's caches, of all pools, to the depots, where other threads find them.
+ * A thread that is about to block for a long time should call it.
+ *
+ * Returns nothing. errno is preserved. */
+BUFFERPOOL_API void bufferpool_thread_flush(void);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Observation
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* The statistics of a pool. Gauges say how the pool is now. Counters only grow, with two exceptions while calls are
+ * under way. gets_thread may fall when a get_bulk fails, since the call takes back what it had counted. puts_kept is
+ * computed from the other numbers, and may fall with them. Neither falls by more than those calls account for.
+ *
+ * All numbers are exact when no call is under way on the pool. Then
  *
  *     gets_thread + gets_depot + gets_fresh + gets_bypass = puts + live + bypass_live
  *     puts = puts_kept + drops_oversize + drops_bypass + drops_over_cap + drops_idle_limit
  *     pooled buffers in existence = live + idle_thread + idle_depot
  */
 typedef struct bufferpool_stats {
-    size_t size; /* sizeof(bufferpool_stats_t), set by BUFFERPOOL_STATS_INIT; lets it grow */
+    size_t size; /* sizeof(bufferpool_stats_t), set by BUFFERPOOL_STATS_INIT; lets the struct grow */
     /* gauges */
     uint64_t live;           /* pooled buffers that callers hold */
-    uint64_t bypass_live;    /* bypass buffers that callers hold */
+    uint64_t bypass_live;    /* buffers beyond the cap that callers hold */
     uint64_t idle_thread;    /* idle buffers in thread caches */
     uint64_t idle_depot;     /* idle buffers in the depot */
-    uint64_t idle_bytes;     /* the sum of cap over idle buffers */
-    uint64_t live_bytes;     /* the sum of cap over live pooled buffers */
-    uint64_t peak_in_flight; /* the most pooled buffers that ever were outside the depot at once */
-    uint64_t max_live;       /* the cap; 0: none */
+    uint64_t idle_bytes;     /* the sum of cap over all idle buffers */
+    uint64_t live_bytes;     /* the sum of cap over all live pooled buffers */
+    uint64_t peak_in_flight; /* the most pooled buffers that were ever outside the depot at once: live or in caches */
+    uint64_t max_live;       /* the cap; 0 means no cap */
     uint64_t thread_caches;  /* threads that have a cache of this pool */
     /* counters */
     uint64_t gets_thread;      /* gets served from the thread's cache */
-    uint64_t gets_depot;       /* ... from the depot */
-    uint64_t gets_fresh;       /* ... by making a pooled buffer */
-    uint64_t gets_bypass;      /* ... by making a bypass buffer */
-    uint64_t gets_refused;     /* EAGAIN from try_get, ETIMEDOUT from get_timed */
-    uint64_t puts_kept;        /* puts that made a buffer idle */
-    uint64_t drops_oversize;   /* puts that freed: cap above max_capacity */
-    uint64_t drops_bypass;     /* puts that freed: a bypass buffer */
-    uint64_t drops_over_cap;   /* puts that freed: the cap had been lowered */
-    uint64_t drops_idle_limit; /* puts that freed: max_idle_bytes */
+    uint64_t gets_depot;       /* gets served from the depot */
+    uint64_t gets_fresh;       /* gets that made a pooled buffer */
+    uint64_t gets_bypass;      /* gets that made a buffer beyond the cap */
+    uint64_t gets_refused;     /* EAGAIN of try_get, ETIMEDOUT of get_timed */
+    uint64_t puts_kept;        /* puts that made the buffer idle */
+    uint64_t drops_oversize;   /* puts that freed it: its cap exceeded max_capacity */
+    uint64_t drops_bypass;     /* puts that freed it: it was made beyond the cap */
+    uint64_t drops_over_cap;   /* puts that freed it: the cap had been lowered */
+    uint64_t drops_idle_limit; /* puts that freed it: max_idle_bytes; or the debug modes nopool and chaos */
     uint64_t grows;            /* blocks replaced by larger ones */
     uint64_t reclaimed_bytes;  /* bytes of idle buffers freed by trim, by reclaim or by a lowered cap */
     /* since 0.2 */
@@ -260,142 +439,11 @@ typedef struct bufferpool_stats {
     { sizeof(struct bufferpool_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 /* clang-format on */
 
-/* ------------------------------------------------------------------------------------------------------------
- * Get and put
- * ---------------------------------------------------------------------------------------------------------- */
-
-/* A buffer with len == 0, cap >= buffer_capacity and data aligned to the pool's alignment; the bytes are
- * unspecified. From the thread's cache, else the depot, else made anew, else taken over from other threads' caches; at
- * the cap a bypass buffer.
+/* Fills in the first stats->size bytes of *stats. Bytes beyond those that this library knows are set to zero.
  *
- * A get bypasses only if callers had as many pooled buffers as the cap allows at some moment during the call. It may
- * bypass early by those that other calls are freeing or moving at that moment and do not get on with, since it waits
- * only so long; and without membarrier(2) by as many as idle in the caches of other threads, at most
- * thread_cache_bytes / buffer_capacity (at least one) for each such thread.
- *
- * Returns NULL with errno ENOMEM, and for no other reason. The caller owns the buffer until put. */
-BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_NOPLT;
-
-/* As get, but where get would bypass it returns NULL with errno EAGAIN. */
-BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
-
-/* As get, but where get would bypass it waits until a buffer may be had, for at most timeout_ms milliseconds of the
- * monotonic clock (BUFFERPOOL_NEVER: without end), and then returns NULL with errno ETIMEDOUT; ENOMEM as get.
- *
- * Every way in which a buffer or room for one comes about serves the longest waiting: put, also of a buffer that is
- * freed for its size, thread_flush, thread exit, trim, a raised cap. A get or try_get of another thread takes nothing
- * from those who wait that is put while they do. A signal handler that runs meanwhile does not end the wait. To wait
- * while holding buffers of the same pool can be a deadlock, as with any lock. */
-BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms);
-
-/* Gives the buffer back, from any thread, whichever got it. It becomes idle in the calling thread's cache, or, under
- * pressure, in the depot; it is freed instead if it is a bypass buffer, if its cap exceeds max_capacity, if more pooled
- * buffers exist than the cap allows, or if it would make the idle bytes exceed max_idle_bytes. What was written before
- * put is seen by whoever gets the same buffer next. NULL has no effect. errno is preserved.
- *
- * A grown buffer does not keep its size for ever. The use of a turn, from get to put, is the larger of len at put and
- * of what was asked for in all by reserve, append and printf. At the fifth put in a row after which that was below
- * cap / 4, the block is replaced by one of buffer_capacity or, if that is too small for the last use, of the next power
- * of two. */
-BUFFERPOOL_API void bufferpool_put(bufferpool_buf_t *buf) BUFFERPOOL_NOPLT;
-
-/* n buffers at once into bufs[0 .. n), all or none, each as from get: at the cap the rest are bypass buffers.
- * Returns 0; ENOMEM, and then nothing was taken and bufs is unspecified; EINVAL if bufs is NULL and n is not 0. */
-BUFFERPOOL_API int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n);
-
-/* Puts bufs[0 .. n); entries may be NULL and may belong to several pools. errno is preserved. */
-BUFFERPOOL_API void bufferpool_put_bulk(bufferpool_buf_t **bufs, size_t n);
-
-/* Pooled buffers that callers hold: exact when no call is under way, else off by at most the calls that run meanwhile;
- * never negative, never more than exist; with or without a cap. Bypass buffers are not among them (see
- * bufferpool_stats). Costs a few walks over the pool's thread caches. */
-BUFFERPOOL_API size_t bufferpool_live(const bufferpool_t *pool);
-
-/* Sets the cap: from now on no pooled buffer is made while n or more exist. 0: no cap; values beyond 2^30 - 1
- * count as that. Callers keep what they hold. When lowered, idle buffers beyond n are freed at once, wherever they are
- * (without membarrier(2) those in another thread's cache at that thread's next call, or, if that is thread_flush or its
- * end, the next call that has business with the depot), and those that callers hold as they are put. When raised, those
- * who wait in get_timed are served. */
-BUFFERPOOL_API void bufferpool_set_max_live(bufferpool_t *pool, size_t n);
-
-/* The cap; 0: none. */
-BUFFERPOOL_API size_t bufferpool_max_live(const bufferpool_t *pool);
-
-/* ------------------------------------------------------------------------------------------------------------
- * Pools
- * ---------------------------------------------------------------------------------------------------------- */
-
-/* A new pool; config == NULL: all defaults. The configuration is copied, the name included.
- * Returns NULL with errno ENOMEM (also when 65,535 pools exist), or EINVAL: a size that this library does not know, an
- * alignment that is no power of two or exceeds the page size, max_capacity below buffer_capacity, capacities within
- * 8 MiB of PTRDIFF_MAX or beyond, one hook without the other, an unknown flag. */
-BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config);
-
-/* Frees the pool with all that idles in it, in the caches of every thread. The caller has seen to it that no other
- * call uses the pool, now or later. Returns 0; EBUSY if buffers are still out, pooled or bypass, and then
- * nothing changed; EINVAL for the default pool (NULL). */
-BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
-
-/* ------------------------------------------------------------------------------------------------------------
- * Content
- *
- * These grow the buffer as needed, geometrically (at least 1.5 times), keep the bytes data[0 .. len) and the handle,
- * and may move data. A buffer may be grown beyond max_capacity; it is then freed on put. All return
- * EOVERFLOW for a size that cannot be represented, EINVAL if len exceeds cap or an argument is NULL that may not be,
- * ENOMEM; after an error data, len, cap and the bytes data[0 .. len) are as before.
- * ---------------------------------------------------------------------------------------------------------- */
-
-/* Sees to it that cap is at least the given number of bytes, in all. Never shrinks. */
-BUFFERPOOL_API int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap);
-
-/* Appends n bytes at data[len] and adds n to len. src may point into the buffer's own block; it may be NULL if n is
- * 0. */
-BUFFERPOOL_API int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n);
-
-/* Formats at data[len] and adds the length to len. A terminating NUL follows, which len does not count.
- * Also returns EOVERFLOW for a text longer than INT_MAX bytes, and EILSEQ as vsnprintf does. No argument may point
- * at data[len] or beyond, or be read as far as that, for it is written first: the buffer's own text needs a precision,
- * as in "%.*s". */
-BUFFERPOOL_API int bufferpool_buf_printf(bufferpool_buf_t *buf, const char *format, ...) BUFFERPOOL_PRINTF(2, 3);
-BUFFERPOOL_API int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *format, va_list args)
-    BUFFERPOOL_PRINTF(2, 0);
-
-/* The buffer whose data this is: for callbacks that hand back only the data pointer. data must be the current data
- * member of a buffer that is held. For any other address returns NULL with errno EINVAL, as far as that can be told:
- * the 16 bytes in front of it are read, if it is a multiple of 16. */
-BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
-
-/* ------------------------------------------------------------------------------------------------------------
- * Giving memory back
- *
- * By itself the pool gives back what it did not need: every reclaim_interval_ms, a get or put that has business with
- * the depot begins, and those that follow go on with it, a few buffers each. A pool that nobody calls keeps what it
- * has, unless its flags have BUFFERPOOL_BACKGROUND; otherwise reclaim or trim it, say when a server falls idle.
- * ---------------------------------------------------------------------------------------------------------- */
-
-/* Frees what was not needed since the last reclaim, by whomever: as many buffers as lay in the depot all the time, and
- * those in caches of threads that neither got nor put meanwhile; and gives the memory of free blocks back. So a few
- * reclaims apart leave about as many buffers as are in use at a time, and nothing of a pool that is not used: at
- * most three. Returns the bytes of the buffers released; 0 also if another thread is reclaiming this pool just now.
- * errno is preserved. */
-BUFFERPOOL_API size_t bufferpool_reclaim(bufferpool_t *pool);
-
-/* Frees everything that is idle, in the depot and in the caches of all threads (without membarrier(2) of the calling
- * one alone), and gives the memory back to the system. Returns the bytes of the buffers released. errno is
- * preserved. */
-BUFFERPOOL_API size_t bufferpool_trim(bufferpool_t *pool);
-
-/* Moves the calling thread's caches, of all pools, to the depots, where other threads find them: for a thread that
- * is about to block for long. errno is preserved. */
-BUFFERPOOL_API void bufferpool_thread_flush(void);
-
-/* ------------------------------------------------------------------------------------------------------------
- * Seeing
- * ---------------------------------------------------------------------------------------------------------- */
-
-/* Fills in what stats->size has room for; bytes beyond what this library knows are zeroed. */
+ * Returns nothing. */
 #if defined(__cplusplus) && defined(__GNUC__)
-/* A struct and a function of one name: fine in C++ too, but g++ -Wshadow says that it hides the constructor. */
+/* C++ allows a struct and a function of one name, but g++ -Wshadow says that the function hides the constructor. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow"
 #endif
@@ -404,26 +452,217 @@ BUFFERPOOL_API void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_
 #pragma GCC diagnostic pop
 #endif
 
-/* Since 0.3. Appends the statistics of all pools to `out`, of whatever pool that is, as text that Prometheus scrapes
- * (text/plain; version=0.0.4; charset=utf-8), with a label `pool` that is the pool's name: bytes of it that are no
- * UTF-8 appear as \xNN. A getter of metrics is a user like others: what `out` itself counts for is in the figures.
- * Returns 0; ENOMEM; EINVAL if out is NULL or its len exceeds its cap; EOVERFLOW; after an error out is as before.
- * errno is preserved. */
+/* Since 0.3. Appends the statistics of all pools to out, as text that Prometheus scrapes (text/plain; version=0.0.4;
+ * charset=utf-8). out may belong to any pool. It is itself a buffer that a caller holds, so the statistics count it.
+ *
+ * Each sample has a label pool with the name of its pool. Bytes of the name that are not UTF-8 appear as \xNN.
+ *
+ * errno is preserved. Returns:
+ *     0
+ *     ENOMEM      there is no memory; out is as before
+ *     EINVAL      out is NULL, or its len exceeds its cap
+ *     EOVERFLOW   the size cannot be represented; out is as before */
 BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out);
 
-/* Since 0.3. Appends to `out`, of whatever pool that is, a table of the buffers that callers hold, of all pools: for
- * each place in the program that got some how many, of how many bytes, for how long the oldest, on which thread; the
- * oldest first. The places are recorded with BUFFERPOOL_DEBUG=holders or another mode that watches (see Debug modes);
- * without it the table has one line a pool, and bypass buffers count as buffer_capacity bytes. The names of functions
- * are those that the dynamic linker knows (link a program with -rdynamic for its own). A getter of this table is a
- * holder like others. Returns as bufferpool_metrics. errno is preserved. */
+/* Since 0.3. Appends to out a table of the buffers that callers hold, of all pools. For each call site that got any of
+ * them, the table has a line with the number of buffers, their bytes, how long the oldest has been held, and the thread
+ * that got it. The line with the oldest buffer comes first. out may belong to any pool, and is itself in the table.
+ *
+ * Call sites are recorded under BUFFERPOOL_DEBUG=holders, and under most other modes (see Debug modes). Otherwise the
+ * table has one line for each pool, and a buffer beyond the cap counts as buffer_capacity bytes. Functions have the
+ * names that the dynamic linker knows. Link a program with -rdynamic to see the names of its own functions.
+ *
+ * errno is preserved. Returns:
+ *     0
+ *     ENOMEM      there is no memory; out is as before
+ *     EINVAL      out is NULL, or its len exceeds its cap
+ *     EOVERFLOW   the size cannot be represented; out is as before */
 BUFFERPOOL_API int bufferpool_holders(bufferpool_buf_t *out);
 
-/* "0.2.0": the version of the library that is linked. A string constant. */
+/* Tells the version of the library that runs.
+ *
+ * Returns:
+ *     a string constant such as "0.2.0" */
 BUFFERPOOL_API const char *bufferpool_version(void);
 
 #ifdef __cplusplus
 }
 #endif
+
+/* ------------------------------------------------------------------------------------------------------------
+ * THE CONTRACT AS A WHOLE
+ * ------------------------------------------------------------------------------------------------------------
+ *
+ * Concept
+ *
+ *     A POOL hands out BUFFERS. A buffer is a handle (data, len, cap) and the BLOCK of bytes behind it. When a buffer
+ *     grows, its block is replaced and the handle stays.
+ *
+ *     A buffer that a caller holds is LIVE. A buffer that no caller holds is IDLE. It lies in the CACHE of the thread
+ *     that put it, or in the pool's DEPOT, where every thread finds it.
+ *
+ *     The CAP (max_live) limits the POOLED buffers that exist, live and idle together. It counts buffers, not bytes.
+ *     When callers hold that many, a get still succeeds: it makes a buffer BEYOND THE CAP, which put frees. Such a
+ *     buffer is not pooled. Identifiers call it a bypass buffer: bypass_live, gets_bypass, drops_bypass.
+ *
+ * Cost
+ *
+ *     A get and a put on the calling thread's own cache take a few nanoseconds, with no lock and no atomic
+ *     read-modify-write. (On 32-bit ARM, a store of 64 bits is such an operation.) This is the FAST PATH.
+ *
+ *     Get and put take the SLOW PATH when the cache is empty or full, and at the cap. They always take it for a buffer
+ *     that has grown, in a pool with BUFFERPOOL_ZERO, under a debug mode that records call sites, and under memcheck.
+ *
+ * Which calls may run at once
+ *
+ *     on one pool   | get try_get get_timed put bulk reclaim trim set_max_live live max_live stats | destroy
+ *     --------------+------------------------------------------------------------------------------+---------
+ *     any of these  | yes                                                                          | no
+ *     destroy       | no                                                                           | no
+ *
+ *     on one buffer | buf_* put | reading or writing the bytes
+ *     --------------+-----------+------------------------------
+ *     buf_* put     | no        | no
+ *     the bytes     | no        | as with any memory
+ *
+ *     create, thread_flush, metrics, holders and version may run at any time beside anything. metrics and holders write
+ *     to their buffer as buf_append does.
+ *
+ * Errors
+ *
+ *     A function that returns a pointer returns NULL on failure, and sets errno. A function that returns int returns 0,
+ *     or the errno value on failure. A failing call changes nothing. errno is untouched on success.
+ *
+ * Misuse
+ *
+ *     Misuse that is caught ends the process, in release builds too: one line on stderr, then abort(). The line names
+ *     the function, the address and the pool. metrics and holders appear under the name of the buf_ function that they
+ *     call. These are caught:
+ *
+ *       - a second put of a buffer, if nobody got the buffer in between
+ *       - buf_reserve, buf_append, buf_printf, buf_vprintf, metrics or holders on a buffer that was put, if nobody got
+ *         the buffer in between
+ *       - a put of readable memory that is no buffer of the library
+ *       - a put of a buffer whose hidden state, right behind data, len and cap, was overwritten
+ *       - an overwritten block prefix (the bytes in front of data), when the block grows, shrinks or is freed; not on
+ *         every put
+ *
+ *     These are not caught, or not always:
+ *
+ *       - Wrong values in data and cap. put believes them, and the next holder gets them. BUFFERPOOL_DEBUG=holders
+ *         checks them at every put.
+ *       - A second put after another caller got the buffer. It takes the buffer away from its new holder, and a later,
+ *         correct put may be the one that aborts. BUFFERPOOL_DEBUG=quarantine=N keeps others from getting the buffer
+ *         so soon.
+ *       - Two puts of one buffer at the same instant in two threads. They are usually caught.
+ *       - A put with another copy of the library than the buffer came from, for instance where a program and a plug-in
+ *         each contain the static library. Each copy has pools of its own, also a default pool of its own.
+ *
+ * Debug modes
+ *
+ *     The environment variable BUFFERPOOL_DEBUG switches debug modes on. It has words with commas between them, and is
+ *     read at the first create or get. An unknown word is reported on stderr, and the other words count. The variable
+ *     is ignored in a setuid program. It is also ignored by a library that was built without the modes, for example
+ *     for a small machine (BUFFERPOOL_DEBUG_MODES of the library's CMake).
+ *
+ *     poison        A block is filled when its buffer is put, and verified before it is handed out or freed. This finds
+ *                   a write after put. Blocks that are still idle when the process ends are not verified.
+ *     redzone       64 guard bytes lie behind cap. They are verified on put, on growth, and when the buffer is handed
+ *                   out or freed. This finds a write beyond the end.
+ *     quarantine=N  The last N pooled buffers that were put are held back, in each pool, so that a stale pointer does
+ *                   not meet a new owner. They count as idle_depot, but not towards max_idle_bytes. At the cap a get
+ *                   takes the oldest of them. trim and a lowered cap free them; reclaim does not.
+ *     nopool        Every get allocates by malloc (or the pool's hook), and every put frees, so that valgrind and
+ *                   AddressSanitizer know each buffer by itself. Puts of pooled buffers count as drops_idle_limit.
+ *     holders       At exit, the table of bufferpool_holders is written to stderr.
+ *     stats         At exit, and when a pool is destroyed, the statistics of the pool are written to stderr.
+ *     fail=N        Every Nth allocation of a block fails: the get or the growth fails with ENOMEM.
+ *     chaos         A thread's cache hands out its buffers in no order. A quarter of the puts free the buffer; these
+ *                   count as drops_idle_limit.
+ *
+ *     All modes but stats and fail record, for each buffer, the call sites of its last get and its last put. The report
+ *     of a misuse then lists them below its line. Everything that a mode finds is reported as misuse.
+ *
+ *     Modes that are off cost nothing on the fast path.
+ *
+ *     A build with AddressSanitizer, and valgrind's memcheck, report accesses to the bytes of a buffer that is not
+ *     held, and accesses beyond its cap. No mode is needed for this.
+ *
+ *     Under memcheck poison does nothing, since memcheck finds more. The bytes of a buffer are undefined after get. In
+ *     a pool with BUFFERPOOL_ZERO, the bytes of a buffer that was put before are defined, as zero.
+ *
+ * Threads and processes
+ *
+ *     Thread exit   The caches of a thread that exits go to the depots. get and put still work in destructors of
+ *                   thread-specific data that run later.
+ *     Fork          The child can use every pool at once. Buffers that other threads of the parent held stay live in
+ *                   the child, and the child must put them. Handlers that were given to pthread_atfork before the
+ *                   library was loaded must not call the library. A child that was forked in an allocator hook or in a
+ *                   signal handler must not return into the library call that it came from.
+ *     Signals       No function is async-signal-safe.
+ *     Cancellation  No function is a cancellation point.
+ *     Unloading     The shared library stays mapped after dlclose, so threads that used it may outlive the handle. A
+ *                   plug-in that contains the static library must end the threads that used it before it is unloaded.
+ *     Process end   The thread of BUFFERPOOL_BACKGROUND keeps a process alive if all threads of the program ended by
+ *                   pthread_exit. exit() waits for that thread, which may be in a free hook; so a thread that calls
+ *                   exit() must not hold a lock that the hook takes.
+ *
+ * Without membarrier
+ *
+ *     The library uses membarrier(2) to reach buffers that idle in the caches of other threads. It needs the private
+ *     expedited commands of Linux 4.14 or later, and no seccomp filter that refuses the call.
+ *
+ *     Without membarrier(2) everything works, but those buffers stay where they are until their thread calls
+ *     thread_flush or ends. At the cap they also leave with that thread's next call on the pool, which moves them to
+ *     the depot. This affects get, try_get, get_timed, reclaim, trim and set_max_live.
+ *
+ *     The cache of a thread that was preempted in the middle of a call is out of reach in the same way. Other calls
+ *     wait for such a thread only a bounded time.
+ *
+ * ------------------------------------------------------------------------------------------------------------
+ * NOTES ON THE IMPLEMENTATION: how things work today. The figures are from one machine.
+ * ------------------------------------------------------------------------------------------------------------
+ *
+ * Where a get looks
+ *
+ *     A get looks for a buffer in the calling thread's cache, then in the depot. If both are empty, it makes a new one.
+ *     If the cap does not allow that, it steals the idle buffers in the caches of other threads. If there are none, it
+ *     makes a buffer beyond the cap.
+ *
+ *     Buffers move between caches and depot in batches, called magazines. An empty cache takes one magazine. A full
+ *     cache moves its colder half to the depot, or all of its buffers.
+ *
+ * Stealing
+ *
+ *     A get that steals puts the pool under PRESSURE: from then on puts go to the depot, where the next get finds them.
+ *     Pressure ends when callers hold clearly fewer buffers than the cap allows.
+ *
+ *     The first create of the process registers for membarrier(2), or the first get if that comes earlier. This takes
+ *     some milliseconds if other threads run already.
+ *
+ * Cost of the slow path
+ *
+ *     Own cache     Where the thread's own cache serves a get and a put on the slow path, they take some hundred
+ *                   nanoseconds. Wiping, or the work of a debug mode, comes on top.
+ *     Depot         One get or put in many exchanges a magazine with the depot: two atomic read-modify-writes. Under
+ *                   pressure every get and put moves one buffer, with two or three.
+ *     Blocks        Making or freeing a block takes the pool's lock briefly. Buffers beyond the cap usually avoid it.
+ *                   No system call is made under that lock, except to map memory or to move a mapping that grows.
+ *     Beyond cap    A get and a put take some 40 ns while at most about 1 MiB of buffers beyond the cap comes and goes.
+ *                   In larger bursts each buffer costs its page faults again, which takes microseconds.
+ *     Stealing      Stealing takes some microseconds, once per period of pressure. But while a thread is preempted in
+ *                   the middle of a call, each get that finds nothing tries again, and a waiting get_timed every 2 ms.
+ *     Many pools    The first 255 pools that exist at once, the default pool included, are found in the fewest steps
+ *                   (31 pools where pointers have 32 bits). Other pools take some nanoseconds more.
+ *     create        It compares the new name with the names of all pools, again for each suffix that it tries. A
+ *                   thousand pools of one name took 1.7 s.
+ *     live, stats   They walk over the caches of all threads, up to eight times.
+ *
+ * Freed memory
+ *
+ *     The memory of freed blocks is retained for new blocks, up to a limit for each pool: 1 MiB, or the bytes of the
+ *     buffers beyond the cap that callers hold, if those are more. Memory above the limit goes back to the system. trim
+ *     and reclaim give all of it back. Allocator hooks get their blocks back at once.
+ */
 
 #endif /* BUFFERPOOL_H */

@@ -11,7 +11,8 @@ added_function)
     # shellcheck disable=SC2016 # sed's $, the last line
     edit "$tree/src/bufferpool.map" \
         '$s|$|\nBUFFERPOOL_9.9 {\nglobal:\n    bufferpool_added;\n} BUFFERPOOL_0.2;|'
-    edit "$header" 's|^BUFFERPOOL_API size_t bufferpool_live.*|&\nBUFFERPOOL_API int bufferpool_added(bufferpool_stats_t *stats);|'
+    edit "$header" \
+        's|^BUFFERPOOL_API .*bufferpool_version.*|&\nBUFFERPOOL_API int bufferpool_added(bufferpool_stats_t *stats);|'
     echo 'int bufferpool_added(bufferpool_stats_t *stats) { return stats != 0; }' >>"$tree/src/stats.c"
     ;;
 grown_structs)
