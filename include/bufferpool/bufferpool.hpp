@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * bufferpool.hpp - bufferpool.h for C++11 and later: handles that put themselves
+ * bufferpool.hpp - bufferpool.h for C++11 and later: buffers that are put by their destructor
  *
- *     bufpool::buffer buf = bufpool::get();              // from the default pool; std::bad_alloc, nothing else
+ *     bufpool::buffer buf = bufpool::get();                    // from the default pool; std::bad_alloc, nothing else
  *     buf.printf("HTTP/1.1 %d %s\r\n", status, reason);
  *     send(fd, buf.data(), buf.size(), 0);
- *                                                              // put when buf goes out of scope, in whatever thread
+ *                                                              // the buffer is put when buf goes out of scope
  *
- * (The namespace cannot be called bufferpool: C has a struct of that name.)
+ * The classes:
  *
- * All of it is inline and calls the C functions, whose contract is in bufferpool.h: cost, threads, misuse. What they
- * report as ENOMEM is std::bad_alloc here, what they report otherwise std::system_error with that errno value in
- * std::generic_category(). After an exception everything is as before the call. It needs exceptions.
+ *     buffer          owns a buffer, or none
+ *     pool            owns a pool, or is a view of one
+ *     span, bytes, const_bytes
+ *                     a pointer and a size, which own nothing
+ *
+ * All functions are inline and call the C functions. bufferpool.h has their contract: cost, threads, misuse.
+ *
+ * Errors are exceptions, so the header needs a build with exceptions. ENOMEM becomes std::bad_alloc. Any other error
+ * becomes std::system_error with the errno value, in std::generic_category(). After an exception everything is as
+ * before the call.
+ *
+ * The namespace is bufpool, since C has a struct named bufferpool.
  */
 #ifndef BUFFERPOOL_HPP
 #define BUFFERPOOL_HPP
@@ -53,7 +62,8 @@ inline void check(int error)
 
 } // namespace detail
 
-/* Bytes that belong to somebody else: what std::span<T> is in C++20, which can be made of it. */
+/* A pointer and a size, for memory that something else owns: a std::span<T> before C++20. A std::span can be made from
+ * it. */
 template <class T> class span
 {
   public:
@@ -67,7 +77,7 @@ template <class T> class span
     {
     }
     template <class U, class = typename std::enable_if<std::is_convertible<U (*)[], T (*)[]>::value>::type>
-    // cppcheck-suppress noExplicitConstructor ; as std::span, it converts
+    // cppcheck-suppress noExplicitConstructor ; it converts, as std::span does
     span(const span<U> &other) noexcept : data_(other.data()), size_(other.size())
     {
     }
@@ -105,14 +115,15 @@ template <class T> class span
 typedef span<unsigned char> bytes;
 typedef span<const unsigned char> const_bytes;
 
-/* A buffer, or none. Moves, and puts what it has when it ends; to be used by one thread at a time. */
+/* Owns a buffer, or none. It can be moved, not copied. The destructor puts the buffer, in whatever thread it runs. One
+ * thread at a time may use the object. */
 class buffer
 {
   public:
     buffer() noexcept : buf_(nullptr)
     {
     }
-    /* Becomes the owner of a buffer that was got in C; nullptr: none. */
+    /* Takes ownership of a buffer that was got in C. nullptr means none. */
     explicit buffer(bufferpool_buf_t *buf) noexcept : buf_(buf)
     {
     }
@@ -140,24 +151,26 @@ class buffer
     {
         std::swap(buf_, other.buf_);
     }
-    /* Puts what it has. */
+    /* Puts its buffer, if it has one, and takes ownership of buf. */
     void reset(bufferpool_buf_t *buf = nullptr) noexcept
     {
         bufferpool_put(buf_);
         buf_ = buf;
     }
-    /* The C handle: still owned, and not any more. */
+    /* Returns the C handle, or nullptr if there is no buffer. The object keeps ownership. */
     bufferpool_buf_t *get() const noexcept
     {
         return buf_;
     }
+    /* Returns the C handle, or nullptr if there is no buffer. The caller must put the buffer. */
     bufferpool_buf_t *release() noexcept
     {
         bufferpool_buf_t *buf = buf_;
         buf_ = nullptr;
         return buf;
     }
-    /* The buffer whose data this is, which release() gave away: for callbacks that hand back only the data pointer. */
+    /* Takes back a buffer that release() gave away, for callbacks that get only its data pointer. Throws EINVAL if data
+     * is not the data of a held buffer. */
     static buffer from_data(const void *data)
     {
         bufferpool_buf_t *buf = bufferpool_buf_from_data(data);
@@ -166,7 +179,7 @@ class buffer
         return buffer(buf);
     }
 
-    /* ---- content; there must be a buffer ---- */
+    /* ---- content: the object must have a buffer ---- */
 
     unsigned char *data() noexcept
     {
@@ -220,13 +233,13 @@ class buffer
     {
         return const_bytes(buf_->data, buf_->len);
     }
-    /* The room behind the content: to be written by read(2), recv(2) and the like, and then made content by
-     * commit(). */
+    /* The free bytes behind the content. Functions such as read(2) and recv(2) can write there; commit() then makes the
+     * bytes content. */
     bufpool::bytes room() noexcept
     {
         return bufpool::bytes(buf_->data + buf_->len, buf_->cap - buf_->len);
     }
-    /* EINVAL if there is not that much room. */
+    /* Makes the first n bytes of room() content. Throws EINVAL if room() has fewer bytes. */
     void commit(std::size_t n)
     {
         if (buf_->len > buf_->cap || n > buf_->cap - buf_->len)
@@ -237,16 +250,18 @@ class buffer
     {
         buf_->len = 0;
     }
+    /* Makes capacity() at least the given number of bytes. Never shrinks the buffer. */
     void reserve(std::size_t capacity)
     {
         detail::check(bufferpool_buf_reserve(buf_, capacity));
     }
-    /* Bytes that come new are unspecified. */
+    /* Makes size() the given number of bytes. Bytes that are added are unspecified. */
     void resize(std::size_t size)
     {
         reserve(size);
         buf_->len = size;
     }
+    /* Appends bytes, which may lie in the buffer itself. */
     buffer &append(const void *src, std::size_t n)
     {
         detail::check(bufferpool_buf_append(buf_, src, n));
@@ -260,6 +275,7 @@ class buffer
     {
         return append(src.data(), src.size());
     }
+    /* Appends formatted text: see bufferpool_buf_printf. */
     buffer &vprintf(const char *format, va_list args) BUFFERPOOL_PRINTF(2, 0)
     {
         detail::check(bufferpool_buf_vprintf(buf_, format, args));
@@ -274,7 +290,7 @@ class buffer
         detail::check(error);
         return *this;
     }
-    /* Appends the statistics of all pools, as text for Prometheus. */
+    /* Appends the statistics of all pools, as text for Prometheus: see bufferpool_metrics. */
     buffer &metrics()
     {
         detail::check(bufferpool_metrics(buf_));
@@ -294,15 +310,15 @@ inline void swap(buffer &a, buffer &b) noexcept
     a.swap(b);
 }
 
-/* The configuration to start from. */
+/* Returns the default configuration, to start from. */
 inline bufferpool_config_t default_config() noexcept
 {
     const bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
     return config;
 }
 
-/* A pool of one's own, or, if made by view(), a name for one that is somebody else's. Any thread may use it at any time
- * but for moving it and its end. */
+/* Owns a pool, or is a view of a pool that something else owns. Any thread may use the object at any time, but no use
+ * may run beside a move or the destruction of the object. */
 class pool
 {
   public:
@@ -312,17 +328,17 @@ class pool
         if (pool_ == nullptr)
             detail::fail(errno);
     }
-    /* nullptr: the default pool. */
+    /* Returns a view of a pool. nullptr means the default pool. */
     static pool view(bufferpool_t *c_pool = nullptr) noexcept
     {
         return pool(c_pool, false);
     }
-    /* The other goes on as a view of the same pool. */
+    /* Takes over what the other object was: the owner of its pool, or a view. The other becomes a view of that pool. */
     pool(pool &&other) noexcept : pool_(other.pool_), owned_(other.owned_)
     {
         other.owned_ = false;
     }
-    /* They swap: what this one had ends with the other. */
+    /* Swaps the two pools. So the pool that this object had ends with the other object. */
     pool &operator=(pool &&other) noexcept
     {
         std::swap(pool_, other.pool_);
@@ -331,13 +347,18 @@ class pool
     }
     pool(const pool &) = delete;
     pool &operator=(const pool &) = delete;
-    /* With buffers still out the pool stays, for ever: let them end first, or see what destroy() says. */
+    /* Destroys the pool if the object owns it. If callers still hold buffers of the pool, the pool is not destroyed,
+     * neither now nor later. So put all buffers first, or call destroy() and look at its result. */
     ~pool()
     {
         (void)destroy();
     }
-    /* 0, or EBUSY and nothing changed; EINVAL: it is not this object's. After 0 the
-     * object must not be used any more, but to be assigned to or to end. */
+    /* Destroys the pool. If this succeeds, the object may only be assigned to or destroyed afterwards.
+     *
+     * Returns:
+     *     0
+     *     EINVAL      the object does not own the pool
+     *     EBUSY       callers hold buffers of the pool; nothing changed */
     int destroy() noexcept
     {
         if (!owned_)
@@ -347,21 +368,21 @@ class pool
         return error;
     }
 
-    /* At the cap a buffer that bypasses the pool. */
+    /* Gets a buffer. At the cap it is a buffer beyond the cap. */
     buffer get() const
     {
         return made(bufferpool_get(pool_), 0);
     }
-    /* At the cap none. */
+    /* Gets a buffer, or none at the cap. */
     buffer try_get() const
     {
         return made(bufferpool_try_get(pool_), EAGAIN);
     }
-    /* At the cap it waits for one, for at most that long, rounded up to whole milliseconds; none when the time is
-     * over. */
+    /* Gets a buffer. At the cap it waits for one, for at most the given time, rounded up to whole milliseconds. Returns
+     * none if there is no buffer by then. */
     template <class Rep, class Period> buffer get_for(const std::chrono::duration<Rep, Period> &time) const
     {
-        const double exact = std::chrono::duration<double, std::milli>(time).count(); /* others may not fit */
+        const double exact = std::chrono::duration<double, std::milli>(time).count(); /* an integer might overflow */
         unsigned ms = BUFFERPOOL_NEVER - 1;
         if (exact <= 0)
             ms = 0;
@@ -369,7 +390,7 @@ class pool
             ms = static_cast<unsigned>(exact) + (exact > static_cast<unsigned>(exact) ? 1 : 0);
         return made(bufferpool_get_timed(pool_, ms), ETIMEDOUT);
     }
-    /* At the cap it waits for one, however long that takes. */
+    /* Gets a buffer. At the cap it waits for one, without a limit. */
     buffer wait() const
     {
         return made(bufferpool_get_timed(pool_, BUFFERPOOL_NEVER), 0);
@@ -410,7 +431,7 @@ class pool
     pool(bufferpool_t *c_pool, bool owned) noexcept : pool_(c_pool), owned_(owned)
     {
     }
-    /* `none`: the errno value that stands for no buffer. */
+    /* The errno value `none` means that there is no buffer, and no error. */
     static buffer made(bufferpool_buf_t *buf, int none)
     {
         if (buf == nullptr && errno != none)
@@ -422,13 +443,14 @@ class pool
     bool owned_;
 };
 
-/* A buffer of the default pool. */
+/* Gets a buffer of the default pool. */
 inline buffer get()
 {
     return pool::view().get();
 }
 
-/* The calling thread's caches go to where other threads find them: before it blocks for long. */
+/* Moves the calling thread's idle buffers to the depots, where other threads find them. A thread that is about to block
+ * for a long time should call it. */
 inline void thread_flush() noexcept
 {
     bufferpool_thread_flush();
