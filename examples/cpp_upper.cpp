@@ -4,9 +4,9 @@
  *
  *     cpp_upper [MAX_LIVE] <in >out      a to z as A to Z; a byte 0 is an error
  *
- * The main thread reads, other threads convert, each piece in place, and the results are written in order. When
- * MAX_LIVE pieces are out, the oldest is written before the next is read: so it is the cap that bounds memory and
- * threads.
+ * The main thread reads pieces, other threads convert them in place, and the main thread writes the results in order.
+ * When MAX_LIVE pieces are out, the main thread writes the oldest before it reads the next. So the cap bounds both
+ * memory and threads.
  */
 #include "ending.h"
 
@@ -20,14 +20,14 @@ static bufpool::buffer upper(bufpool::buffer piece)
 {
     for (unsigned char &c : piece) {
         if (c == 0)
-            throw std::runtime_error("a byte 0"); /* piece is put on the way out */
+            throw std::runtime_error("a byte 0"); /* the destructor of `piece` puts the buffer */
         if (c >= 'a' && c <= 'z')
             c = static_cast<unsigned char>(c - 'a' + 'A');
     }
     return piece;
 }
 
-/* Waits for the oldest piece and writes it; its buffer goes back at the end of the block. */
+/* Waits for the oldest piece and writes it. Its buffer goes back at the end of the function. */
 static void write_oldest(std::deque<std::future<bufpool::buffer>> &pieces)
 {
     const bufpool::buffer piece = pieces.front().get();
@@ -60,7 +60,7 @@ int main(int argc, char **argv)
     bufferpool_config_t config = bufpool::default_config();
     config.name = "pieces";
     config.max_live = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 8;
-    bufferpool_t *c_pool = bufferpool_create(&config); /* in C, so that end_pool may look at it and destroy it */
+    bufferpool_t *c_pool = bufferpool_create(&config); /* made in C, so that end_pool can look at it and destroy it */
     if (c_pool == nullptr || config.max_live == 0) {
         std::fprintf(stderr, "usage: cpp_upper [MAX_LIVE]\n");
         return 2;

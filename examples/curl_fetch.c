@@ -5,8 +5,8 @@
  *     curl_fetch MAX_LIVE MAX_BYTES URL...      writes the bodies to stdout as they come, each after a line
  *                                               "SIZE URL"
  *
- * A transfer begins when there is a buffer for it: at the cap the next URL waits until one has ended. MAX_BYTES is the
- * most that is taken of a body. Exit status 1: not all could be fetched; the others were.
+ * A transfer begins when there is a buffer for it. At the cap the next URL waits until a transfer has ended. MAX_BYTES
+ * is the largest body that is accepted. The exit status is 1 if some URLs could not be fetched; the others were.
  */
 #include "ending.h"
 
@@ -18,7 +18,7 @@
 static bufferpool_t *pool;
 static size_t max_bytes;
 
-/* Anything but the number of bytes ends the transfer with CURLE_WRITE_ERROR. */
+/* Any return value other than the number of bytes ends the transfer with CURLE_WRITE_ERROR. */
 static size_t on_data(char *data, size_t size, size_t n, void *arg)
 {
     bufferpool_buf_t *body = arg;
@@ -28,7 +28,7 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
     return bufferpool_buf_append(body, data, n) == 0 ? n : CURL_WRITEFUNC_ERROR;
 }
 
-/* Returns whether this URL is dealt with; false: there is no buffer, as long as none comes back. */
+/* Returns true if this URL is dealt with. Returns false if there is no buffer until one comes back. */
 static bool begin(CURLM *multi, const char *url, bool *failed)
 {
     bufferpool_buf_t *body = bufferpool_try_get(pool);
@@ -61,7 +61,7 @@ static bool end(CURLM *multi, CURL *easy, CURLcode result)
         printf("%zu %s\n", body->len, url);
     const bool works = result == CURLE_OK && fwrite(body->data, 1, body->len, stdout) == body->len;
     curl_multi_remove_handle(multi, easy);
-    curl_easy_cleanup(easy); /* first: from here on nobody appends */
+    curl_easy_cleanup(easy); /* before the put: after this libcurl appends no more */
     bufferpool_put(body);
     return works;
 }
@@ -87,7 +87,7 @@ int main(int argc, char **argv)
             break;
         CURLMsg *message;
         int more;
-        bool ended = false; /* then somebody can begin at once */
+        bool ended = false; /* if so, the next transfer can begin at once */
         while ((message = curl_multi_info_read(multi, &more)) != NULL) {
             ended = true;
             if (!end(multi, message->easy_handle, message->data.result))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ending.h - the last thing that each example does: one line about the pool, and the proof that every buffer came back
+ * ending.h - the end of each example: prints one line about the pool, and checks that every buffer came back
  */
 #ifndef ENDING_H
 #define ENDING_H
@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Destroys the pool. Returns 0, or 1 if a buffer is still out or there ever were more pooled buffers than the cap
- * allows. */
+/* Destroys the pool. Returns 0. Returns 1, with a message, if a buffer is still out or if there ever were more pooled
+ * buffers than the cap allows. */
 static inline int end_pool(bufferpool_t *pool)
 {
     bufferpool_stats_t s = BUFFERPOOL_STATS_INIT;

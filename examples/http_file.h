@@ -16,7 +16,8 @@
 
 #define HTTP_FILE_MAX (64 << 20)
 
-/* Appends the file, with an HTTP head in front if `head`. On error the buffer's content is what it was. */
+/* Appends the file, with an HTTP head in front if `head` is set. Returns 0, or an errno value, and then the buffer's
+ * content is as before. */
 static inline int http_file_append(bufferpool_buf_t *buf, int folder, const char *name, bool head)
 {
     struct stat st = {.st_size = 0};
@@ -32,7 +33,7 @@ static inline int http_file_append(bufferpool_buf_t *buf, int folder, const char
         error = bufferpool_buf_reserve(buf, buf->len + size);
     for (size_t done = 0; error == 0 && done < size;) {
         const ssize_t n = read(fd, buf->data + buf->len, size - done);
-        error = n > 0 ? 0 : n < 0 ? errno : EIO; /* 0: somebody made it shorter */
+        error = n > 0 ? 0 : n < 0 ? errno : EIO; /* 0: the file became shorter */
         if (error == 0) {
             done += (size_t)n;
             buf->len += (size_t)n;
@@ -45,8 +46,9 @@ static inline int http_file_append(bufferpool_buf_t *buf, int folder, const char
     return error;
 }
 
-/* Replaces the request at data[front .. len) by the answer; *last: the connection ends with it. Needs one byte of room.
- * Returns 0; EAGAIN: the request has not come whole, nothing was done; ENOMEM. */
+/* Replaces the request at data[front .. len) by the answer. Sets *last if the connection ends with this answer. Needs
+ * one byte of room behind len. Returns 0; EAGAIN if the request has not come whole, and then nothing was done;
+ * ENOMEM. */
 static inline int http_file_answer(bufferpool_buf_t *buf, size_t front, int folder, bool *last)
 {
     char name[200];
@@ -56,10 +58,10 @@ static inline int http_file_answer(bufferpool_buf_t *buf, size_t front, int fold
     const char *end = strstr(head, "\r\n\r\n");
     if (end == NULL && buf->len + 1 < buf->cap)
         return EAGAIN;
-    /* No slash and no dot in front: no way out of the folder. */
+    /* A name without a slash and without a dot in front cannot lead out of the folder. */
     const bool get = end != NULL && sscanf(head, "GET /%199[A-Za-z0-9._-] HTTP/1.1\r%n", name, &end_of_line) == 1 &&
                      end_of_line != 0 && name[0] != '.';
-    /* What has come behind the request is lost with it, so the connection ends, and the client asks again. */
+    /* The answer overwrites any bytes behind the request. So the connection then ends, and the client asks again. */
     *last = !get || end[4] != '\0' || strcasestr(head, "\r\nConnection: close") != NULL;
     buf->len = front;
     int error = get ? http_file_append(buf, folder, name, true) : EINVAL;

@@ -4,14 +4,14 @@
  *
  *     libevent_server FOLDER [MAX_LIVE]     prints its port; GET /NAME serves FOLDER/NAME; SIGINT or SIGTERM ends it
  *
- * The answer is built in a buffer, and evbuffer_add_reference hangs its bytes into libevent's output as they lie there.
- * libevent says when it has sent the last of them by calling on_sent with their address, and that is all that
- * bufferpool_buf_from_data needs. From evbuffer_add_reference to on_sent the buffer is libevent's: it must not be
- * grown, since its bytes could move.
+ * The server builds the answer in a buffer. evbuffer_add_reference hangs the buffer's bytes into libevent's output
+ * without a copy. When libevent has sent the last of them, it calls on_sent with their address, which is all that
+ * bufferpool_buf_from_data needs. From evbuffer_add_reference to on_sent the buffer belongs to libevent. It must not
+ * grow during that time, since its bytes could move.
  *
- * on_sent is called for every reference sooner or later, also if the client goes away or the server ends.
+ * libevent calls on_sent for every reference sooner or later, also if the client goes away or the server ends.
  *
- * At the cap a request is refused at once, with 503 and Retry-After: other than in libuv_server.c, where it waits.
+ * At the cap the server refuses a request at once, with 503 and Retry-After. (In libuv_server.c the request waits.)
  */
 #include "ending.h"
 #include "http_file.h"
@@ -45,13 +45,13 @@ static void on_request(struct evhttp_request *request, void *arg)
         evhttp_send_error(request, HTTP_SERVUNAVAIL, NULL);
         return;
     }
-    const bool plain = strchr(name, '/') == NULL && name[0] != '.' && name[0] != '\0'; /* no way out of the folder */
+    const bool plain = strchr(name, '/') == NULL && name[0] != '.' && name[0] != '\0'; /* stays in the folder */
     int error = plain ? http_file_append(buf, folder, name, false) : ENOENT;
-    /* An empty file is nothing to refer to: libevent would never call on_sent. */
+    /* For an empty file there is nothing to refer to, and libevent would never call on_sent. */
     if (error == 0 && buf->len > 0) {
         error = evbuffer_add_reference(evhttp_request_get_output_buffer(request), buf->data, buf->len, on_sent, NULL);
         if (error == 0)
-            buf = NULL; /* libevent's */
+            buf = NULL; /* it belongs to libevent now */
     }
     bufferpool_put(buf);
     if (error == 0)
@@ -67,16 +67,16 @@ static void on_signal(evutil_socket_t number, short events, void *base)
     event_base_loopbreak(base);
 }
 
-/* On a free port, which it prints. */
+/* Listens on a free port, and prints it. */
 static int serve(struct evhttp *http)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t length = sizeof(address);
     const int no_delay =
-        1; /* the connections inherit it; libevent writes in pieces of 16 KiB, the last goes out at once */
+        1; /* the connections inherit it; libevent writes in pieces of 16 KiB, and the last piece goes out at once */
     struct evhttp_bound_socket *port = evhttp_bind_socket_with_handle(http, "127.0.0.1", 0);
     const evutil_socket_t fd = port != NULL ? evhttp_bound_socket_get_fd(port) : -1;
-    // cppcheck-suppress invalidFunctionArg ; of -1 it is refused, as it should be
+    // cppcheck-suppress invalidFunctionArg ; for -1 the call fails, as it should
     if (getsockname(fd, (struct sockaddr *)&address, &length) != 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &no_delay, sizeof(no_delay)) != 0)
         return -1;
@@ -97,7 +97,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: libevent_server FOLDER [MAX_LIVE]\n");
         return 2;
     }
-    signal(SIGPIPE, SIG_IGN); /* who has gone is an error of the write */
+    signal(SIGPIPE, SIG_IGN); /* if a client has gone, the write returns an error */
     struct event_base *base = event_base_new();
     struct evhttp *http = base != NULL ? evhttp_new(base) : NULL;
     struct event *interrupt = base != NULL ? evsignal_new(base, SIGINT, on_signal, base) : NULL;
@@ -107,7 +107,7 @@ int main(int argc, char **argv)
     if (!works)
         fprintf(stderr, "libevent_server: it does not work\n");
     if (http != NULL)
-        evhttp_free(http); /* ends all connections, and so calls on_sent for what is under way */
+        evhttp_free(http); /* ends all connections, and so calls on_sent for all answers under way */
     if (interrupt != NULL)
         event_free(interrupt);
     if (terminate != NULL)

@@ -4,16 +4,17 @@
  *
  *     libuv_server FOLDER [MAX_LIVE]      prints its two ports; GET /NAME serves FOLDER/NAME; SIGINT or SIGTERM ends it
  *
- * A client holds one buffer or none: on_alloc gets it, what was read lies in it, the answer takes the same place, and
- * on_written puts it. A client that is silent holds none, and one that has a buffer needs no second one to go on, so
- * MAX_LIVE bounds the memory of all clients together and nobody waits for ever. (A client that stops in the middle of
- * a request, or does not read, keeps its buffer: a server on the open network has timeouts too.)
+ * A client holds one buffer or none. on_alloc gets the buffer, libuv reads the request into it, the answer replaces the
+ * request, and on_written puts the buffer. A silent client holds none, and a client that has a buffer needs no second
+ * one to go on. So MAX_LIVE bounds the memory of all clients together, and no client waits for ever. (A client that
+ * stops in the middle of a request, or does not read, keeps its buffer. A server on the open network needs timeouts
+ * against that.)
  *
- * At the cap on_alloc has nothing to hand out, libuv calls on_read with UV_ENOBUFS, and the client is left alone until
- * a buffer has come back: meanwhile the kernel holds what it sends.
+ * At the cap on_alloc has nothing to hand out. libuv then calls on_read with UV_ENOBUFS, and the server stops reading
+ * from this client until a buffer has come back. Meanwhile the kernel holds the bytes that the client sends.
  *
- * The block has a place for the uv_write_t in front of the bytes. So a write allocates nothing, and the buffer of a
- * write that has ended is found by the address of its request.
+ * The block has room for the uv_write_t in front of the bytes. So a write allocates nothing, and when a write has
+ * ended, the address of its request leads to its buffer.
  */
 #include "ending.h"
 #include "http_file.h"
@@ -26,11 +27,11 @@
 
 typedef struct client {
     uv_tcp_t tcp;
-    bufferpool_buf_t *buf; /* what it holds, or NULL */
-    struct client *next;   /* among those who wait */
+    bufferpool_buf_t *buf; /* the buffer that it holds, or NULL */
+    struct client *next;   /* in the queue of waiting clients */
     int error;             /* why it got no buffer */
     bool http;
-    bool last; /* nothing after this answer */
+    bool last; /* the connection ends after this answer */
 } client_t;
 
 static bufferpool_t *pool;
@@ -45,7 +46,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
 {
     client_t *client = handle->data;
     (void)suggested;
-    *room = uv_buf_init(NULL, 0); /* becomes UV_ENOBUFS */
+    *room = uv_buf_init(NULL, 0); /* libuv makes UV_ENOBUFS of it */
     if (client->buf == NULL) {
         client->buf = bufferpool_try_get(pool);
         if (client->buf == NULL) {
@@ -54,12 +55,12 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
         }
         client->buf->len = FRONT;
     }
-    /* one byte less, for the NUL that the parser wants */
+    /* one byte less, for the NUL that the parser needs */
     *room =
         uv_buf_init((char *)client->buf->data + client->buf->len, (unsigned)(client->buf->cap - client->buf->len - 1));
 }
 
-/* A buffer has come back: the one who has waited longest tries again, and if others were faster, it waits again. */
+/* Puts the buffer. The client that has waited longest then tries again, and waits again if others were faster. */
 static void put_and_wake(bufferpool_buf_t *buf)
 {
     bufferpool_put(buf);
@@ -74,7 +75,7 @@ static void put_and_wake(bufferpool_buf_t *buf)
 
 static void on_closed(uv_handle_t *handle)
 {
-    client_t *client = handle->data; /* NULL: a port or a signal */
+    client_t *client = handle->data; /* NULL for a port or a signal */
     if (client != NULL && client->buf != NULL)
         put_and_wake(client->buf);
     free(client);
@@ -85,7 +86,7 @@ static void on_written(uv_write_t *request, int status)
     uv_stream_t *stream = request->handle;
     client_t *client = stream->data;
     client->buf = NULL;
-    put_and_wake(bufferpool_buf_from_data(request)); /* the request lies in its block, and is gone now */
+    put_and_wake(bufferpool_buf_from_data(request)); /* the request lies in its block, and is gone after this */
     if (uv_is_closing((uv_handle_t *)stream))
         return;
     if (status == 0 && !client->last)
@@ -108,7 +109,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
     int error = n < 0 ? (int)n : 0;
     if (error == 0)
         client->buf->len += (size_t)n;
-    if (error == 0 && client->buf->len == FRONT) { /* nothing came after all: it is not to keep a buffer for that */
+    if (error == 0 && client->buf->len == FRONT) { /* nothing came, so the client must not keep a buffer */
         bufferpool_buf_t *buf = client->buf;
         client->buf = NULL;
         put_and_wake(buf);
@@ -119,14 +120,14 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
     if (error == EAGAIN)
         return;
     if (error == 0) {
-        /* No further reading until this is out: else one client could take all the buffers. */
+        /* Reads no more until this answer is out, otherwise one client could take all the buffers. */
         uv_read_stop(stream);
         bufferpool_buf_t *buf = client->buf;
         const uv_buf_t bytes = uv_buf_init((char *)buf->data + FRONT, (unsigned)(buf->len - FRONT));
         error = uv_write((uv_write_t *)(void *)buf->data, stream, &bytes, 1, on_written);
     }
     if (error != 0)
-        uv_close((uv_handle_t *)stream, on_closed); /* which puts what it holds */
+        uv_close((uv_handle_t *)stream, on_closed); /* on_closed puts the buffer */
 }
 
 static void on_connection(uv_stream_t *listener, int status)
@@ -187,7 +188,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: libuv_server FOLDER [MAX_LIVE]\n");
         return 2;
     }
-    signal(SIGPIPE, SIG_IGN); /* who has gone is an error of the write */
+    signal(SIGPIPE, SIG_IGN); /* if a client has gone, the write returns an error */
     const bool works = listen_to_signal(loop, &interrupt, SIGINT) == 0 &&
                        listen_to_signal(loop, &terminate, SIGTERM) == 0 && serve(loop, &http_port, "http") == 0 &&
                        serve(loop, &echo_port, "echo") == 0 && uv_run(loop, UV_RUN_DEFAULT) == 0 &&

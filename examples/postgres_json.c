@@ -4,13 +4,14 @@
  *
  *     postgres_json CONNINFO QUERY [N [MAX_LIVE]]
  *
- * Runs QUERY N times at once, each on a connection of its own, with its number (0, 1, ...) as $1, and writes N lines:
- * each an array of objects. With MAX_LIVE no more than that many documents are being made at a time: the others wait
- * for a buffer, and their rows wait at the server, which cannot send more than the sockets hold. Exit status 1: a query
- * failed; then its document is not written, those of the others are.
+ * Runs QUERY N times at once, each on a connection of its own, with its number (0, 1, ...) as $1. Writes N lines, each
+ * an array of objects. With MAX_LIVE, no more than that many documents are made at a time. The other queries wait for a
+ * buffer, and their rows wait at the server, which cannot send more than the sockets hold. The exit status is 1 if a
+ * query failed. Its document is then not written, but the others are.
  *
- * Single-row mode: libpq itself never holds more than one row, so the document is the only copy of the result. It may
- * be much larger than max_capacity (1 MiB): such a buffer is freed when it is put, and does not stay in the pool.
+ * In single-row mode libpq itself never holds more than one row, so the document is the only copy of the result. The
+ * document may be much larger than max_capacity (1 MiB). Such a buffer is freed when it is put, and does not stay in
+ * the pool.
  */
 #include "ending.h"
 
@@ -20,7 +21,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-enum { BOOL = 16, INT8 = 20, INT2 = 21, INT4 = 23 }; /* the server's pg_type.oid, which never change */
+enum { BOOL = 16, INT8 = 20, INT2 = 21, INT4 = 23 }; /* values of the server's pg_type.oid, which never change */
 
 typedef struct task {
     PGconn *conn;
@@ -31,7 +32,7 @@ typedef struct task {
 static bufferpool_t *pool;
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
 
-/* Runs of ordinary bytes at once; what JSON forbids in strings, by its number. UTF-8 stays as it is. */
+/* Appends runs of ordinary bytes at once, and each byte that JSON forbids in strings by its number. UTF-8 stays. */
 static int append_string(bufferpool_buf_t *doc, const char *text, size_t n)
 {
     int error = bufferpool_buf_append(doc, "\"", 1);
@@ -50,7 +51,8 @@ static int append_string(bufferpool_buf_t *doc, const char *text, size_t n)
     return error != 0 ? error : bufferpool_buf_append(doc, "\"", 1);
 }
 
-/* Integers and booleans as such, all else as strings: a numeric or a float8 can be NaN, which JSON does not know. */
+/* Writes integers and booleans as such, and all other types as strings: a numeric or a float8 can be NaN, which JSON
+ * does not have. */
 static int append_value(bufferpool_buf_t *doc, const PGresult *row, int column)
 {
     const char *text = PQgetvalue(row, 0, column);
@@ -71,7 +73,7 @@ static int append_value(bufferpool_buf_t *doc, const PGresult *row, int column)
 
 static int append_row(bufferpool_buf_t *doc, const PGresult *row)
 {
-    int error = doc->len > 1 ? bufferpool_buf_append(doc, ",", 1) : 0; /* after the "[" no comma */
+    int error = doc->len > 1 ? bufferpool_buf_append(doc, ",", 1) : 0; /* no comma after the "[" */
     if (error == 0)
         error = bufferpool_buf_append(doc, "{", 1);
     for (int i = 0; error == 0 && i < PQnfields(row); i++) {
@@ -93,7 +95,7 @@ static int append_result(bufferpool_buf_t *doc, PGconn *conn)
 {
     int error = bufferpool_buf_append(doc, "[", 1);
     PGresult *result;
-    while ((result = PQgetResult(conn)) != NULL) { /* to the end in any case: else the connection is of no use */
+    while ((result = PQgetResult(conn)) != NULL) { /* to the end, or the connection is of no further use */
         const ExecStatusType status = PQresultStatus(result);
         if (status == PGRES_SINGLE_TUPLE && error == 0) {
             error = append_row(doc, result);
@@ -109,7 +111,7 @@ static int append_result(bufferpool_buf_t *doc, PGconn *conn)
 static void *collect(void *arg)
 {
     task_t *task = arg;
-    /* The refused try is only for the statistics; get_timed alone would do. */
+    /* The try is only for the statistics of refusals. get_timed alone would do. */
     bufferpool_buf_t *doc = bufferpool_try_get(pool);
     if (doc == NULL && errno == EAGAIN)
         doc = bufferpool_get_timed(pool, BUFFERPOOL_NEVER);
@@ -119,7 +121,7 @@ static void *collect(void *arg)
         error = fwrite(doc->data, 1, doc->len, stdout) == doc->len ? 0 : EIO;
         pthread_mutex_unlock(&output);
     }
-    bufferpool_put(doc); /* NULL is nothing to it */
+    bufferpool_put(doc); /* NULL has no effect */
     task->failed = error != 0;
     return NULL;
 }

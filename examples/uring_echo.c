@@ -2,20 +2,20 @@
  *
  * uring_echo.c - io_uring: an echo server whose receives take pooled buffers out of a provided buffer ring
  *
- *     uring_echo [MAX_LIVE]      prints its port; SIGINT or SIGTERM ends it; exit status 77: this kernel does not
- *                                let it
+ *     uring_echo [MAX_LIVE]      prints its port; SIGINT or SIGTERM ends it; exit status 77 if the kernel offers no
+ *                                io_uring with buffer rings
  *
- * Receives name no buffer. The kernel takes one out of the ring when bytes are there, so thousands of silent
- * connections share the few in the ring. A buffer is in the pool, or in the ring (the kernel's to write), or being
- * sent, and goes back to the pool when it is out:
+ * Receives name no buffer. The kernel takes a buffer out of the ring when bytes are there, so thousands of silent
+ * connections share the few buffers in the ring. A buffer is in the pool, or in the ring, where the kernel may write to
+ * it, or is being sent. When its bytes are out, it goes back to the pool:
  *
  *     pool --get_bulk--> ring --receive--> send --put_bulk--> pool
  *
- * Once a turn of the loop what has been sent is put, and the ring filled up, each in one call. get_bulk goes beyond the
- * cap rather than refuse, so no more is asked for than the cap leaves: taken <= MAX_LIVE.
+ * Once a turn, the loop puts the buffers that have been sent and fills the ring up, each in one call. get_bulk would go
+ * beyond the cap and not refuse. So the loop asks for no more buffers than the cap leaves: taken <= MAX_LIVE.
  *
- * At the cap the ring runs empty, receives end with ENOBUFS, and their clients wait for the next time it is filled.
- * Then all of them try again: who of them has sent something, only the kernel knows.
+ * At the cap the ring runs empty, receives end with ENOBUFS, and their clients wait until the ring is filled again.
+ * Then all of them try again, because only the kernel knows which of them have sent something.
  */
 #include "ending.h"
 
@@ -30,12 +30,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SLOTS = 1024, FILL = 16 }; /* slots of the ring, a power of two; buffers that are in it, mostly */
+enum { SLOTS = 1024, FILL = 16 }; /* entries of the ring, a power of two; how many buffers it is filled with */
 
 typedef struct client {
     struct client *next, **link; /* all clients */
     struct client *next_waiting;
-    bufferpool_buf_t *buf; /* being sent, or NULL: receiving */
+    bufferpool_buf_t *buf; /* being sent; NULL while receiving */
     size_t sent;
     int fd;
 } client_t;
@@ -43,11 +43,11 @@ typedef struct client {
 static struct io_uring uring;
 static struct io_uring_buf_ring *ring;
 static bufferpool_t *pool;
-static bufferpool_buf_t *in_ring[SLOTS]; /* by the number that the kernel knows it by; NULL: that number is free */
+static bufferpool_buf_t *in_ring[SLOTS]; /* by the kernel's number for it; NULL if that number is free */
 static bufferpool_buf_t *done[SLOTS];
 static size_t max_live, taken, filled, n_done, refused;
 static client_t *clients, *waiting;
-static int accepting, signals; /* their addresses stand for these two in completions */
+static int accepting, signals; /* their addresses stand for these two events in completions */
 
 static struct io_uring_sqe *submission(void)
 {
@@ -60,7 +60,7 @@ static struct io_uring_sqe *submission(void)
 static void receive(client_t *client)
 {
     struct io_uring_sqe *sqe = submission();
-    io_uring_prep_recv(sqe, client->fd, NULL, 0, 0); /* length 0: as much as the buffer has room for */
+    io_uring_prep_recv(sqe, client->fd, NULL, 0, 0); /* length 0 means as much as fits into the buffer */
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = 0;
     io_uring_sqe_set_data(sqe, client);
@@ -115,7 +115,7 @@ static bool received(client_t *client, int result, unsigned flags)
         waiting = client;
         return true;
     }
-    if (flags & IORING_CQE_F_BUFFER) { /* also with an end or an error a buffer may have been taken */
+    if (flags & IORING_CQE_F_BUFFER) { /* the kernel may have taken a buffer even at an end or an error */
         bufferpool_buf_t **slot = &in_ring[flags >> IORING_CQE_BUFFER_SHIFT];
         client->buf = *slot;
         *slot = NULL;
@@ -140,14 +140,15 @@ static bool sent(client_t *client, int result)
         send_rest(client);
         return true;
     }
-    done[n_done++] = client->buf; /* the kernel has read the last of it */
+    done[n_done++] = client->buf; /* the kernel has read the last byte of it */
     client->buf = NULL;
     if (result > 0)
         receive(client);
     return result > 0;
 }
 
-/* The end of a turn: all that was sent goes back, the ring is filled again, and those who found it empty try again. */
+/* The end of a turn: puts the buffers that were sent, fills the ring, and lets clients that found it empty try
+ * again. */
 static void turn_buffers_over(void)
 {
     bufferpool_buf_t *fresh[FILL];
@@ -157,7 +158,7 @@ static void turn_buffers_over(void)
     size_t n = filled <= FILL / 2 ? FILL - filled : 0;
     if (n > max_live - taken)
         n = max_live - taken;
-    if (n > 0 && bufferpool_get_bulk(pool, fresh, n) == 0) { /* without memory: the next turn will try */
+    if (n > 0 && bufferpool_get_bulk(pool, fresh, n) == 0) { /* if there is no memory, the next turn tries again */
         unsigned slot = 0;
         for (size_t i = 0; i < n; i++) {
             while (in_ring[slot] != NULL)
@@ -177,8 +178,8 @@ static void turn_buffers_over(void)
     }
 }
 
-/* Turns, until all is over: after a signal nothing new begins, but the buffers are the kernel's until it says so. One
- * loop over what the kernel says, which is read from top to bottom. */
+/* Takes turns until all is over. After a signal nothing new begins, but the kernel may use a buffer until its
+ * completion has come. The function is one loop over completions, to be read from top to bottom. */
 // NOLINTNEXTLINE(readability-function-cognitive-complexity)
 static int serve(int listener, int signal_fd)
 {
@@ -195,7 +196,7 @@ static int serve(int listener, int signal_fd)
         if (error < 0 && error != -EINTR)
             return -error;
         struct io_uring_cqe *cqe;
-        /* each completion puts at most one buffer into done, and as many as there are slots are taken at most */
+        /* `done` has room: each completion adds at most one buffer, and at most SLOTS buffers are taken */
         while (io_uring_peek_cqe(&uring, &cqe) == 0) {
             const int result = cqe->res;
             const unsigned flags = cqe->flags;
@@ -203,7 +204,7 @@ static int serve(int listener, int signal_fd)
             io_uring_cqe_seen(&uring, cqe);
             if ((void *)client == &signals) {
                 ending = true;
-                shutdown(listener, SHUT_RDWR); /* ends what is under way on it, as on the clients' */
+                shutdown(listener, SHUT_RDWR); /* ends the calls that are under way on it, as for the clients below */
                 for (client_t *c = clients; c != NULL; c = c->next)
                     shutdown(c->fd, SHUT_RDWR);
             } else if ((void *)client == &accepting) {
@@ -230,7 +231,7 @@ static int listen_on_free_port(void)
         getsockname(fd, (struct sockaddr *)&address, &length) != 0)
         return -1; // cppcheck-suppress resourceLeak ; the process ends
     printf("echo %d\n", ntohs(address.sin_port));
-    // cppcheck-suppress resourceLeak ; it is returned
+    // cppcheck-suppress resourceLeak ; the function returns it
     return fflush(stdout) == 0 ? fd : -1;
 }
 
@@ -267,7 +268,7 @@ int main(int argc, char **argv)
     error = pool == NULL || signal_fd < 0 || listener < 0 ? errno : serve(listener, signal_fd);
     if (error != 0)
         fprintf(stderr, "uring_echo: %s\n", strerror(error));
-    io_uring_unregister_buf_ring(&uring, 0); /* from now on what was in the ring is ours again */
+    io_uring_unregister_buf_ring(&uring, 0); /* after this the kernel no longer writes to buffers of the ring */
     bufferpool_put_bulk(in_ring, SLOTS);
     io_uring_queue_exit(&uring);
     free(memory);

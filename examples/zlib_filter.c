@@ -4,11 +4,13 @@
  *
  *     zlib_filter [-d] [LIMIT [MAX_LIVE]] <in >out
  *
- * Compresses as gzip does, with -d the reverse. Writes nothing unless all is well. LIMIT is the most bytes of output:
- * what comes from outside can be a thousand times larger than it looks. MAX_LIVE is the most blocks that zlib may have.
+ * Compresses as gzip does; with -d it decompresses. Writes nothing unless all is well. LIMIT is the largest number of
+ * bytes of output, because a stream from outside can be a thousand times larger than it looks. MAX_LIVE is the largest
+ * number of blocks that zlib may have.
  *
- * zlib asks for 2 to 5 blocks a stream, of 6 to 128 KiB, and a server with many short streams does little else than
- * make and free them. Here each is a pooled buffer: zalloc hands out its data, zfree finds the buffer by that address.
+ * zlib asks for 2 to 5 blocks a stream, of 6 to 128 KiB. A server with many short streams does little else than make
+ * and free these blocks. Here each block is a pooled buffer: zalloc hands out its data, and zfree finds the buffer by
+ * that address.
  */
 #include "ending.h"
 
@@ -22,7 +24,7 @@ enum { STEP = 16 << 10 };
 
 static bufferpool_t *documents, *states;
 
-/* At the cap zlib gets nothing, and says Z_MEM_ERROR: the server is busy. bufferpool_get instead would go beyond. */
+/* At the cap zlib gets no block and returns Z_MEM_ERROR: the server is busy. bufferpool_get would go beyond the cap. */
 static voidpf state_alloc(voidpf arg, uInt items, uInt size)
 {
     bufferpool_buf_t *buf = bufferpool_try_get(arg);
@@ -32,7 +34,7 @@ static voidpf state_alloc(voidpf arg, uInt items, uInt size)
         bufferpool_put(buf);
         return Z_NULL;
     }
-    return buf->data; /* it stays there: nobody grows it */
+    return buf->data; /* the address stays valid, because nobody grows the buffer */
 }
 
 static void state_free(voidpf arg, voidpf data)
@@ -41,13 +43,14 @@ static void state_free(voidpf arg, voidpf data)
     bufferpool_put(bufferpool_buf_from_data(data));
 }
 
-/* Appends to out what zlib makes of its input, all of it. Returns 0, EFBIG, ENOMEM, or EILSEQ; *end: so does the
- * stream. */
+/* Appends to out all the output that zlib makes of its input. Sets *end if the stream ends here. Returns 0, EFBIG,
+ * ENOMEM or EILSEQ. */
 static int append_output(z_stream *z, int (*step)(z_stream *, int), int flush, bufferpool_buf_t *out, size_t limit,
                          bool *end)
 {
     do {
-        /* Room first, then its address: growing moves what was there. It grows by half at least, so not often. */
+        /* First make room, then take the address, since growth moves the bytes. A buffer grows by at least half its
+         * size, so this is rare. */
         const int error = bufferpool_buf_reserve(out, out->len + STEP);
         if (error != 0)
             return error;
@@ -58,7 +61,7 @@ static int append_output(z_stream *z, int (*step)(z_stream *, int), int flush, b
         *end = status == Z_STREAM_END;
         if (status == Z_MEM_ERROR)
             return ENOMEM;
-        if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR) /* the last: it wants more input */
+        if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR) /* Z_BUF_ERROR: it needs more input */
             return EILSEQ;
         if (out->len > limit)
             return EFBIG;
@@ -66,7 +69,7 @@ static int append_output(z_stream *z, int (*step)(z_stream *, int), int flush, b
     return 0;
 }
 
-/* The whole of stdin into out. */
+/* Filters the whole of stdin into out. */
 static int filter(z_stream *z, bool expand, bufferpool_buf_t *out, size_t limit)
 {
     bufferpool_buf_t *in = bufferpool_get(documents);
@@ -82,7 +85,7 @@ static int filter(z_stream *z, bool expand, bufferpool_buf_t *out, size_t limit)
         else if (!end)
             error = append_output(z, expand ? inflate : deflate, last ? Z_FINISH : Z_NO_FLUSH, out, limit, &end);
         if (error == 0 && z->avail_in > 0)
-            error = EILSEQ; /* something behind the end */
+            error = EILSEQ; /* bytes behind the end of the stream */
     }
     bufferpool_put(in);
     return error == 0 && !end ? EILSEQ : error;
@@ -106,7 +109,7 @@ int main(int argc, char **argv)
         return 1;
     }
     z_stream z = {.zalloc = state_alloc, .zfree = state_free, .opaque = states};
-    const int status = expand ? inflateInit2(&z, 15 + 16) /* 16: gzip's head and tail */
+    const int status = expand ? inflateInit2(&z, 15 + 16) /* 16 means with gzip's head and tail */
                               : deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
     int error = status == Z_OK ? filter(&z, expand, out, limit) : ENOMEM;
     if (status == Z_OK)

@@ -71,7 +71,7 @@ size_t raise_open_files(size_t wanted)
     if (limit.rlim_cur < wanted) {
         struct rlimit higher = {.rlim_cur = wanted, .rlim_max = limit.rlim_max < wanted ? wanted : limit.rlim_max};
         if (setrlimit(RLIMIT_NOFILE, &higher) != 0) {
-            /* Only the superuser may raise the hard limit, and a container forbids it even there. */
+            /* Only the superuser may raise the hard limit, and a container may forbid it even to the superuser. */
             higher.rlim_cur = limit.rlim_max;
             higher.rlim_max = limit.rlim_max;
             setrlimit(RLIMIT_NOFILE, &higher);

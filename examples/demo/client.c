@@ -2,14 +2,14 @@
  *
  * client.c - see client.h.
  *
- * A wave: every connection sends its request; nothing is read until the first byte of every response has arrived. By
- * then the server has read all files, and every response that does not fit into the two small socket buffers still lies
- * in its scratch buffer. Then all are read, a few KiB at a time in turn, so that the buffers come back late and
- * in no order.
+ * In a wave every connection sends its request. The client reads nothing until the first byte of every response has
+ * arrived. By then the server has read all files, and every response that does not fit into the two small socket
+ * buffers still lies in its scratch buffer. Then the client reads all responses, a few KiB at a time in turn, so that
+ * the buffers come back late and in no order.
  *
- * A server that lets requests wait at its cap cannot begin all. Then the first bytes of as many responses as it has
- * buffers are enough (begun_first): so many begin in any case, since each buffer is either free, and serves the next
- * request, or holds a response that has begun.
+ * A server that lets requests wait at its cap cannot begin all responses. For such a server the client waits for the
+ * first bytes of as many responses as the server has buffers (begun_first). So many responses always begin, since each
+ * buffer is either free, and serves the next request, or holds a response that has begun.
  */
 #include "client.h"
 
@@ -50,7 +50,7 @@ static void tell(client_t *client, client_kind_t kind)
 {
     client->message.kind = kind;
     if (!write_whole(client->report_fd, &client->message, sizeof client->message)) {
-        client->stopped = true; /* nobody is there any more */
+        client->stopped = true; /* the parent has gone */
     }
     client->reported_at = now_ns();
 }
@@ -71,7 +71,8 @@ static bool fail(client_t *client, const char *what, int error)
     return false;
 }
 
-/* As epoll_wait, but -1 when the run is over: the control pipe was closed, or nothing came for too long. */
+/* As epoll_wait, but returns -1 if the run is over, because the control pipe was closed or nothing came for too
+ * long. */
 static int await(client_t *client, struct epoll_event *events, int timeout_ms)
 {
     for (;;) {
@@ -86,7 +87,7 @@ static int await(client_t *client, struct epoll_event *events, int timeout_ms)
                     client->stopped = true;
                     return -1;
                 }
-                events[i] = events[--n]; /* the caller cares for connections only */
+                events[i] = events[--n]; /* the caller wants connections only */
                 return n;
             }
         }
@@ -106,7 +107,7 @@ static void watch(client_t *client, peer_t *peer, int operation, uint32_t events
     }
 }
 
-/* A batch at a time: the server's queue of connections to be accepted is not endless. */
+/* Connects a batch at a time, because the server's queue of connections to be accepted is not endless. */
 static bool connect_all(client_t *client)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
@@ -141,7 +142,7 @@ static bool connect_all(client_t *client)
     return true;
 }
 
-/* The response is complete, or will never be. */
+/* Called when the response is complete, or when it can no longer become complete. */
 static void response_over(client_t *client, peer_t *peer)
 {
     client_result_t *result = &client->message.result;
@@ -178,7 +179,7 @@ static void ask(client_t *client, peer_t *peer, const manifest_file_t *file)
     }
 }
 
-/* Waits until at least `wanted` connections have something to read, without reading. ONESHOT: each is reported once. */
+/* Waits until at least `wanted` connections have bytes to read, and reads none. With ONESHOT each is reported once. */
 static bool await_first_bytes(client_t *client, size_t wanted)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
@@ -225,13 +226,13 @@ static bool run_wave(client_t *client, unsigned wave)
     return true;
 }
 
-/* True after so long; false if the run is over before. timeout_ms -1: until the parent's go. */
+/* Waits, and returns true after timeout_ms, or false if the run is over before. -1 means until the parent says go. */
 static bool pause_for(client_t *client, int timeout_ms)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
     int n = await(client, events, timeout_ms);
     for (int i = 0; i < n; i++) {
-        read_some(client, events[i].data.ptr); /* unasked: the server closed it */
+        read_some(client, events[i].data.ptr); /* nothing was asked, so the server closed it */
     }
     return n >= 0;
 }

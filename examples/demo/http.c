@@ -26,7 +26,7 @@ static int hex_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Whether one of the segments of path is "..". The check comes after decoding, so "%2e%2e" is no way around it. */
+/* Returns whether one of the segments of path is "..". Called after decoding, so "%2e%2e" does not get around it. */
 static bool climbs(const char *path)
 {
     while (*path != '\0') {
@@ -40,7 +40,7 @@ static bool climbs(const char *path)
     return false;
 }
 
-/* target: "/a%20b/c?query", n bytes of it. */
+/* Parses a target such as "/a%20b/c?query", of n bytes. */
 static int parse_target(http_request_t *request, const char *target, size_t n)
 {
     if (n == 0 || target[0] != '/') {
@@ -81,7 +81,7 @@ static bool token_is(const char *bytes, size_t n, const char *token)
     return n == strlen(token) && strncasecmp(bytes, token, n) == 0;
 }
 
-/* "GET /path HTTP/1.1", n bytes without the line end. */
+/* Parses a line such as "GET /path HTTP/1.1", of n bytes without the line end. */
 static int parse_request_line(http_request_t *request, const char *line, size_t n)
 {
     const char *space = memchr(line, ' ', n);
@@ -106,7 +106,7 @@ static int parse_request_line(http_request_t *request, const char *line, size_t 
     return parse_target(request, space + 1, (size_t)(last - space - 1));
 }
 
-/* "Name: value", n bytes without the line end. Only what changes the framing matters here. */
+/* Parses a line such as "Name: value", of n bytes without the line end. Only headers that change the framing matter. */
 static int parse_header(http_request_t *request, const char *line, size_t n)
 {
     const char *colon = memchr(line, ':', n);

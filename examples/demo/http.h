@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * http.h - as much of HTTP/1.1 as a server of files needs: GET and HEAD, persistent connections, no bodies in requests.
- * Pure functions on bytes; nothing here knows of sockets.
+ * http.h - as much of HTTP/1.1 as a file server needs: GET and HEAD, persistent connections, no bodies in requests.
+ * These are pure functions on bytes, which do not know about sockets.
  */
 #ifndef DEMO_HTTP_H
 #define DEMO_HTTP_H
@@ -16,21 +16,21 @@ typedef struct http_request {
     bool head_only;              /* HEAD */
     bool keep_alive;             /* the connection stays open after the response */
     bool directory;              /* the path ended in a slash */
-    const char *detail;          /* what was wrong, when http_parse refuses it */
+    const char *detail;          /* what is wrong, if http_parse refuses the request */
     char path[HTTP_REQUEST_MAX]; /* decoded, relative to the root, without slashes at its ends; "." for the root */
 } http_request_t;
 
-/* Reads the request that begins at bytes. Returns its length; 0 if more bytes are needed; or minus the status to refuse
- * it with, and then the connection cannot go on. */
+/* Reads the request that begins at `bytes`. Returns its length, or 0 if more bytes are needed. To refuse the request,
+ * returns minus the status, and then the connection cannot go on. */
 int http_parse(const char *bytes, size_t n, http_request_t *request);
 
-/* "Not Found" */
+/* Returns the text of a status, such as "Not Found". */
 const char *http_reason(int status);
 
-/* By the end of the name: "text/html; charset=utf-8" */
+/* Returns a type by the end of the name, such as "text/html; charset=utf-8". */
 const char *http_content_type(const char *path);
 
-/* Writes a name or a path as part of a URL or as HTML text; false if it does not fit. */
+/* Write a name or a path as part of a URL or as HTML text. Return false if it does not fit. */
 bool http_escape_url(char *to, size_t size, const char *name);
 bool http_escape_html(char *to, size_t size, const char *name);
 

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * bufferpool-demo - what a pool of scratch buffers does for a server.
+ * bufferpool-demo - shows what a pool of scratch buffers does for a server
  *
- * The same load four times: malloc and free per request, the pool without a cap, the pool with one that gets may
- * bypass, and with one that requests wait for. main.c reads the arguments and runs them one after the other, or only
- * serves. The
- * parts:
+ * The same load runs four times: with malloc and free per request, with the pool without a cap, with a cap that gets
+ * may go beyond, and with a cap at which requests wait. main.c reads the arguments, and runs the loads one after the
+ * other, or only serves. The parts:
  *
  *     server.c response.c http.c    the server
- *     scratch.c                     its scratch memory: this is where the library is called
+ *     scratch.c                     its scratch memory, where the library is called
  *     client.c peer.c manifest.c    the load generator
- *     run.c                         both as processes of their own, and the memory of the one
+ *     run.c                         runs both as processes, and measures the server's memory
  *     report.c plot.c progress.c    what the user sees
  */
 #include <errno.h>
@@ -40,14 +39,14 @@
 enum {
     EXIT_USAGE = 2,
     WAVES = 5,
-    WAVES_SECONDS = 8, /* unless --waves is given: a slow or busy machine gets through fewer in each run */
+    WAVES_SECONDS = 8, /* unless --waves is given, since a slow or busy machine gets through fewer in each run */
     FILES_BESIDE = 128 /* open files that are no connections, in either process */
 };
 
 typedef struct options {
     const char *root;
     const char *out;
-    unsigned long connections, waves, cap, workers; /* waves 0: not given */
+    unsigned long connections, waves, cap, workers; /* waves is 0 if not given */
     unsigned long port;
     bool serve, wait;
 } options_t;
@@ -87,7 +86,7 @@ static bool parse_number(const char *option, const char *text, unsigned long lea
     return true;
 }
 
-/* 0: go on; else the exit status plus one. */
+/* Returns 0 to go on, otherwise the exit status plus one. */
 static int parse_options(int argc, char **argv, options_t *options)
 {
     static const struct option known[] = {
@@ -144,7 +143,7 @@ static int parse_options(int argc, char **argv, options_t *options)
     return ok ? 0 : 1 + EXIT_USAGE;
 }
 
-/* SIGINT, SIGTERM and SIGHUP come as bytes on a descriptor from now on, in every thread and child. */
+/* From now on SIGINT, SIGTERM and SIGHUP come as bytes on a descriptor, in every thread and child. */
 static int catch_signals(void)
 {
     sigset_t set;
@@ -190,7 +189,7 @@ static int serve(const options_t *options, int root_fd, int signal_fd)
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* As many connections as the limit on open files lets be; 0, with a message, if that is none. */
+/* Returns as many connections as the limit on open files allows, or 0, with a message, if that is none. */
 static size_t fit_connections(size_t wanted, size_t *max_files)
 {
     *max_files = raise_open_files(wanted + FILES_BESIDE);

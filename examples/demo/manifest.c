@@ -2,10 +2,11 @@
  *
  * manifest.c - see manifest.h.
  *
- * Which files: regular ones of up to 256 KiB; nothing hidden, no build directories, since those change while one looks.
- * Of these, those of 8 KiB and more if there are any: a smaller response vanishes into the system's socket buffers at
- * once, and its scratch buffer is back before the next is taken. And the largest are left out until the mean is at
- * most 24 KiB, so that a wave of 10,000 responses fits into memory and into a few seconds.
+ * It takes regular files of up to 256 KiB. It leaves out hidden files and build directories, since those may change
+ * during the run. Of the rest it takes those of 8 KiB and more, if there are any. (A smaller response vanishes into the
+ * system's socket buffers at once, and its scratch buffer is back before the next one is taken.) Last, it leaves out
+ * the largest files until the mean is at most 24 KiB, so that a wave of 10,000 responses fits into memory and into a
+ * few seconds.
  */
 #include "manifest.h"
 
@@ -24,7 +25,7 @@ enum {
     SIZE_MIN = 8 * 1024,
     SIZE_MAX_FILE = 256 * 1024,
     SIZE_MEAN = 24 * 1024,
-    FILES_MAX = 512, /* kept; more would not show more */
+    FILES_MAX = 512, /* more files would not show more */
     FOUND_MAX = 1 << 16,
     DEPTH_MAX = 32
 };
@@ -61,7 +62,8 @@ static bool skipped(const char *name, bool directory)
     return name[0] == '.' || (directory && strncmp(name, "build", 5) == 0);
 }
 
-/* Takes over dir_fd. What cannot be read is left out: the server could not read it either. */
+/* Searches the directory and closes dir_fd. Leaves out files that it cannot read, since the server cannot read them
+ * either. */
 static void search_directory(search_t *search, int dir_fd, const char *path, unsigned depth)
 {
     DIR *dir = fdopendir(dir_fd);
@@ -136,7 +138,7 @@ static void choose(manifest_t *manifest)
     keep_only(manifest, from, to, (to - from + FILES_MAX - 1) / FILES_MAX);
 }
 
-/* The bytes of the file, or NULL; *size is set. */
+/* Returns the bytes of the file and sets *size, or returns NULL. */
 static unsigned char *read_file(const char *path, int root_fd, size_t *size)
 {
     int fd = openat(root_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -157,7 +159,7 @@ static unsigned char *read_file(const char *path, int root_fd, size_t *size)
     return bytes;
 }
 
-/* Reads the chosen files; one that cannot be read is dropped. */
+/* Reads the chosen files. Drops those that cannot be read. */
 static void read_chosen(manifest_t *manifest, int root_fd)
 {
     size_t kept = 0;

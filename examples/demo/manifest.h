@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * manifest.h - the files that the load generator asks for, with what they hold. It reads the directory by itself, so
- * that it compares the server's answers with the files and not with the server's idea of them.
+ * manifest.h - the files that the load generator asks for, with their contents. The load generator reads the directory
+ * itself, so that it compares the server's answers with the files, and not with the server's idea of them.
  */
 #ifndef DEMO_MANIFEST_H
 #define DEMO_MANIFEST_H
@@ -20,11 +20,11 @@ typedef struct manifest {
     size_t count;
 } manifest_t;
 
-/* Chooses files beneath root_fd and reads them. Returns 0; or 1 with the reason in message. */
+/* Chooses files beneath root_fd and reads them. Returns 0, or 1 with the reason in message. */
 int manifest_load(manifest_t *manifest, int root_fd, char *message, size_t message_size);
 void manifest_free(manifest_t *manifest);
 
-/* Whether the file still holds on disk what it held when it was read. */
+/* Returns whether the file on disk is still the same as when it was read. */
 bool manifest_unchanged(const manifest_file_t *file, int root_fd);
 
 #endif

@@ -18,8 +18,8 @@
 
 enum {
     CONNECTIONS_PER_ADDRESS = 20000, /* below the number of ports that the system hands out by itself */
-    UNREAD_MAX = 4096,               /* small, so that the system does not take responses off the server's hands */
-    WHILE_READING = 16 * 1024,       /* the rest may come in fewer pieces, which is what a wave takes its time for */
+    UNREAD_MAX = 4096,               /* small, so that responses stay with the server and not with the system */
+    WHILE_READING = 16 * 1024,       /* larger, so that the rest comes in fewer pieces and a wave takes less time */
     BYTES_AT_ONCE = 8 * 1024
 };
 
@@ -43,13 +43,13 @@ int peer_connect(peer_t *peer, size_t index, uint16_t port, const char **what)
     if (peer->fd < 0) {
         return errno;
     }
-    /* Closed by a reset, the connections leave no ports behind in TIME_WAIT for the next run. */
+    /* Connections that are closed by a reset leave no ports behind in TIME_WAIT for the next run. */
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
-    set_receive_buffer(peer, UNREAD_MAX); /* before connect, which announces it */
+    set_receive_buffer(peer, UNREAD_MAX); /* before connect, which announces the size */
     struct sockaddr_in address = {.sin_family = AF_INET};
     if (index >= CONNECTIONS_PER_ADDRESS) {
-        /* All of 127.0.0.0/8 is this machine; each address has ports of its own. */
+        /* All of 127.0.0.0/8 is this machine, and each address has ports of its own. */
         int on = 1;
         setsockopt(peer->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)(index / CONNECTIONS_PER_ADDRESS));
@@ -79,7 +79,7 @@ bool peer_ask(peer_t *peer, const manifest_file_t *file)
     peer->asked = true;
     peer->got = 0;
     peer->asked_at = now_ns();
-    /* Nothing else is on its way on this connection, so a request of at most 4 KiB goes out whole. */
+    /* Nothing else is under way on this connection, so a request of at most 4 KiB goes out whole. */
     // cppcheck-suppress legacyUninitvar ; n is negative unless it was written
     if (peer->fd < 0 || n < 0 || send(peer->fd, request, (size_t)n, MSG_NOSIGNAL) != n) {
         peer_close(peer);
@@ -88,7 +88,7 @@ bool peer_ask(peer_t *peer, const manifest_file_t *file)
     return true;
 }
 
-/* Reads status and length off the complete head of n bytes. False if it makes no sense. */
+/* Reads status and length from the complete head of n bytes. Returns false if the head makes no sense. */
 static bool read_head(peer_t *peer, size_t n)
 {
     static const char field[] = "\r\nContent-Length: ";
@@ -107,7 +107,7 @@ static bool read_head(peer_t *peer, size_t n)
 static peer_state_t take_body(peer_t *peer, const unsigned char *at, size_t n)
 {
     if (n > peer->length - peer->got) {
-        return PEER_BROKEN; /* more than it announced */
+        return PEER_BROKEN; /* more bytes than the head announced */
     }
     if (!peer->wrong && memcmp(at, peer->file->bytes + peer->got, n) != 0) {
         peer->wrong = true;

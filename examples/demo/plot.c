@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * plot.c - the files of report.h: the samples as CSV, and a plot of them through gnuplot.
+ * plot.c - the files of report.h: the samples as CSV, and a plot of them by gnuplot
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,11 +28,11 @@ static bool file_in(const char *dir, const char *name, FILE **out)
     return *out != NULL;
 }
 
-/* fclose, since only that tells whether the last bytes were written. What was not written whole is not left behind. */
+/* Closes the file, since only fclose tells whether the last bytes were written. Removes a file that is not whole. */
 static bool finish_file(FILE *out, const char *dir, const char *name)
 {
     bool failed = ferror(out) != 0;
-    errno = failed ? ENOSPC : 0; /* what else: the reason is gone with the write that failed */
+    errno = failed ? ENOSPC : 0; /* the likely reason; the real one was lost with the write that failed */
     if (fclose(out) != 0 || failed) {
         char path[PATH_MAX];
         complain("cannot write %s/%s: %s", dir, name, strerror(errno));
@@ -46,7 +46,7 @@ static bool finish_file(FILE *out, const char *dir, const char *name)
 
 typedef char csv_name_t[64];
 
-/* The name of a run without its commas, so that it needs no quotes, which gnuplot does not understand in a CSV. */
+/* Writes the name of a run without its commas. So it needs no quotes, which gnuplot does not understand in a CSV. */
 static const char *csv_name(csv_name_t to, const char *name)
 {
     size_t n = 0;
@@ -110,7 +110,7 @@ static bool write_script(const run_config_t *configs, const char *dir)
     return finish_file(out, dir, "demo.gp");
 }
 
-/* The exit status of gnuplot; 127: it is not installed. Its working directory is dir, so the script needs no paths. */
+/* Returns the exit status of gnuplot, or 127 if it is not installed. It runs in dir, so the script needs no paths. */
 static int run_gnuplot(const char *dir)
 {
     fflush(NULL);

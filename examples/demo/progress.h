@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * progress.h - the line that says how far the run is. On a terminal it is written over and over; elsewhere only the
- * milestones are printed, one a line.
+ * progress.h - the line that says how far the run is. On a terminal the line is written again and again. Elsewhere only
+ * the milestones are printed, one a line.
  */
 #ifndef DEMO_PROGRESS_H
 #define DEMO_PROGRESS_H
@@ -10,7 +10,7 @@
 
 void progress(bool milestone, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Takes the line away again. */
+/* Removes the line. */
 void progress_clear(void);
 
 #endif

@@ -10,14 +10,14 @@
 #include <string.h>
 
 enum {
-    CELL_WIDTH = 13,  /* of the table; at least */
+    CELL_WIDTH = 13,  /* of the table, at least */
     PANEL_WIDTH = 15, /* columns of the chart, for each run */
     PANEL_HEIGHT = 12 /* rows */
 };
 
 static const double mib = 1048576;
 
-/* 1234567 as "1,234,567" */
+/* Writes 1234567 as "1,234,567". */
 static const char *grouped(char *to, size_t size, uint64_t n)
 {
     char digits[24];
@@ -112,8 +112,8 @@ static void print_cell(row_kind_t row, scratch_kind_t kind, const run_result_t *
     printf(" %*s", width, text);
 }
 
-/* The names of the runs stand on two lines, broken after the first comma, so that the whole is 80 columns wide. The
- * part on the given line. */
+/* Returns the part of a run's name that stands on the given line. The names stand on two lines, broken after the first
+ * comma, so that the table is 80 columns wide. */
 static const char *name_line(const char *name, int line, int *length)
 {
     const char *rest = strstr(name, ", ");
@@ -166,7 +166,7 @@ void report_table(const run_config_t configs[REPORT_RUNS], const run_result_t re
     }
 }
 
-/* The least of 1, 2, 3, 4, 5, 8, 10, 20, 30 ... that is not below x. */
+/* Returns the least of 1, 2, 3, 4, 5, 8, 10, 20, 30 ... that is not below x. */
 static double round_up(double x)
 {
     double step = 1;
@@ -181,7 +181,7 @@ static double round_up(double x)
     }
 }
 
-/* The highest sample of each column's stretch of time; 0 where the run was over. */
+/* Fills each column with the highest sample of its stretch of time, or with 0 if the run was over by then. */
 static void fill_columns(const run_result_t *result, double seconds, double columns[PANEL_WIDTH])
 {
     size_t at = 0;
@@ -201,7 +201,7 @@ static void fill_columns(const run_result_t *result, double seconds, double colu
     }
 }
 
-/* level: how far the column fills this cell; 0: not at all, 1: wholly. */
+/* `level` says how far the column fills this cell, from 0 (not at all) to 1 (wholly). */
 static const char *cell(double level, bool utf8)
 {
     static const char *const blocks[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
@@ -212,7 +212,7 @@ static const char *cell(double level, bool utf8)
     return blocks[eighths < 0 ? 0 : eighths > 8 ? 8 : eighths == 0 && level > 0 ? 1 : eighths];
 }
 
-// NOLINTNEXTLINE(readability-function-cognitive-complexity): one thing after the other
+// NOLINTNEXTLINE(readability-function-cognitive-complexity): it draws one thing after the other
 void report_chart(const run_config_t configs[REPORT_RUNS], const run_result_t results[REPORT_RUNS])
 {
     bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * response.c - see response.h. A file is read straight into the buffer, behind the head: reserve makes the room, read
- * fills it, len moves. Files that do not fit into 32 KiB make the buffer grow.
+ * response.c - see response.h. A file is read straight into the buffer, behind the head: reserve makes room, read fills
+ * it, and len moves. Files that do not fit into 32 KiB make the buffer grow.
  */
 #include "response.h"
 
@@ -24,7 +24,7 @@
 
 enum { FILE_MAX = 64 * 1024 * 1024 };
 
-/* One component at a time, following no link: for systems without openat2. */
+/* Opens one component at a time and follows no link: for systems without openat2. */
 static int open_step_by_step(int root_fd, const char *path)
 {
     int dir = root_fd;
@@ -55,12 +55,12 @@ static int open_step_by_step(int root_fd, const char *path)
     }
 }
 
-/* Opens path so that neither ".." nor a symbolic link can lead out of the root. O_NONBLOCK: a FIFO must not hold the
- * worker up. */
+/* Opens path so that neither ".." nor a symbolic link can lead out of the root. O_NONBLOCK keeps a FIFO from holding
+ * the worker up. */
 static int open_beneath(int root_fd, const char *path)
 {
 #if defined(SYS_openat2) && defined(RESOLVE_BENEATH)
-    static atomic_bool missing; /* in old kernels and under valgrind */
+    static atomic_bool missing; /* as in old kernels and under valgrind */
     if (!atomic_load_explicit(&missing, memory_order_relaxed)) {
         struct open_how how;
         memset(&how, 0, sizeof how);
@@ -134,7 +134,7 @@ static int build_file(scratch_t *scratch, bufferpool_buf_t *buf, int fd, size_t 
     return 0;
 }
 
-/* A link to the entry; names that are too long to be written are left out. */
+/* Prints a link to the entry. Leaves out names that are too long. */
 static int print_entry(scratch_t *scratch, bufferpool_buf_t *buf, const struct dirent *entry)
 {
     char url[3 * 256 + 1];
@@ -166,8 +166,8 @@ static int print_listing(scratch_t *scratch, bufferpool_buf_t *buf, const char *
     return error != 0 ? error : scratch_printf(scratch, buf, "</ul>\n");
 }
 
-/* The length of the list is known only when it is printed, and stands in front of it. So the body comes first, and the
- * whole response is put together behind it: append may be given bytes of its own buffer. */
+/* The length of the list stands in front of the list, but is known only after it is printed. So the function first
+ * prints the body, and then builds the whole response behind it. (append accepts bytes of its own buffer.) */
 static int build_listing(scratch_t *scratch, bufferpool_buf_t *buf, int fd, const http_request_t *request)
 {
     struct dirent **entries = NULL;
@@ -198,7 +198,7 @@ static int build_listing(scratch_t *scratch, bufferpool_buf_t *buf, int fd, cons
     return error;
 }
 
-/* Links in a listing are relative, so the address of a directory has to end in a slash. */
+/* Links in a listing are relative, so the address of a directory must end in a slash. */
 static int build_redirect(scratch_t *scratch, bufferpool_buf_t *buf, const http_request_t *request)
 {
     char url[3 * HTTP_REQUEST_MAX + 1];
@@ -210,7 +210,7 @@ static int build_redirect(scratch_t *scratch, bufferpool_buf_t *buf, const http_
     return print_head(scratch, buf, request, 301, "text/plain; charset=utf-8", 0, location);
 }
 
-/* What the library says of itself, in which form. */
+/* What the library tells about itself, and in which form. */
 struct report {
     const char *path;
     int (*write)(bufferpool_buf_t *out);
@@ -232,7 +232,7 @@ static const struct report *find_report(const char *path)
     return NULL;
 }
 
-/* The text has a buffer of its own, since its length is in the head. */
+/* The text has a buffer of its own, since its length stands in the head. */
 static int build_report(scratch_t *scratch, bufferpool_buf_t *buf, const http_request_t *request,
                         const struct report *report)
 {
@@ -259,7 +259,7 @@ int response_build(scratch_t *scratch, bufferpool_buf_t *buf, int root_fd, const
         if (report != NULL) {
             return build_report(scratch, buf, request, report);
         }
-        /* EXDEV and ELOOP: a link that leads out of the root. */
+        /* EXDEV and ELOOP mean a link that leads out of the root. */
         bool forbidden = errno == EACCES || errno == EPERM || errno == EXDEV || errno == ELOOP;
         bool busy = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
         return response_refuse(scratch, buf, request, forbidden ? 403 : busy ? 503 : 404, NULL);

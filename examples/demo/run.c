@@ -2,10 +2,10 @@
  *
  * run.c - see run.h.
  *
- * The parent forks both processes before it has anything of its own in memory, and only watches from then on: it reads
- * the server's resident memory every 50 ms, and the load generator's messages. Each child has two pipes: it ends
- * when its control pipe is closed, so that none is left behind even when the parent is killed; and it reports
- * on the other. Children inherit blocked signals: Ctrl-C reaches them through the parent, in the right order.
+ * The parent forks both processes before it has anything of its own in memory. From then on it only watches: it reads
+ * the server's resident memory every 50 ms, and the load generator's messages. Each child has two pipes. It ends when
+ * its control pipe is closed, so no child is left behind even if the parent is killed. It reports on the other pipe.
+ * The children inherit blocked signals, so Ctrl-C reaches them through the parent, in the right order.
  */
 #include "run.h"
 
@@ -26,7 +26,7 @@
 
 enum {
     SAMPLE_MS = 50,
-    IDLE_MS = 2500,    /* how long to look on after the last response: longer than two periods of RECLAIM_MS */
+    IDLE_MS = 2500,    /* how long to watch after the last response: longer than two periods of RECLAIM_MS */
     END_MS = 30000,    /* how long a child may take to end */
     SEND_BUFFER = 2304 /* small, so that an unread response stays in its scratch buffer */
 };
@@ -44,7 +44,7 @@ typedef struct run {
     child_t server, client;
     uint64_t began;
     uint64_t next_sample;
-    uint64_t over_at; /* 0: the load is still on */
+    uint64_t over_at; /* 0 while the load is on */
     size_t resident;  /* the latest sample */
     size_t sample_room;
 } run_t;
@@ -54,7 +54,7 @@ static uint64_t ms(unsigned n)
     return (uint64_t)n * 1000000u;
 }
 
-/* The number of KiB behind `field` in a file of /proc, in bytes; 0 if it is not there. */
+/* Returns the number of KiB behind `field` in a file of /proc, converted to bytes, or 0 if the field is not there. */
 static size_t proc_field(pid_t pid, const char *file, const char *field)
 {
     char path[64];
@@ -74,7 +74,8 @@ static size_t proc_field(pid_t pid, const char *file, const char *field)
     return kib * 1024;
 }
 
-/* Exact, but it walks the page tables of the process; statm, which the samples use, may lag behind by some pages. */
+/* This is exact, but walks the page tables of the process. The samples use statm, which may lag behind by some
+ * pages. */
 static size_t resident_exactly(const run_t *run)
 {
     size_t bytes = proc_field(run->server.pid, "smaps_rollup", "Rss:");
@@ -90,7 +91,7 @@ static void take_sample(run_t *run)
     if (in == NULL) {
         return;
     }
-    // NOLINTNEXTLINE(cert-err34-c): the kernel writes what fits
+    // NOLINTNEXTLINE(cert-err34-c): the kernel writes a number that fits
     if (fscanf(in, "%*u %llu", &pages) == 1) {
         run->resident = (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
     }
@@ -112,7 +113,7 @@ static void take_sample(run_t *run)
     }
 }
 
-/* What the server tells at its end. */
+/* The server's report at its end. */
 typedef struct server_report {
     scratch_counts_t counts;
     uint64_t waited;
@@ -139,8 +140,8 @@ static int server_process(const run_config_t *config, int listen_fd, int control
     return failed;
 }
 
-/* Forks. child->pid is 0 in the child; control and report are the ends of the pipes on either side. False, with a
- * message, if there is no child. */
+/* Forks. child->pid is 0 in the child. In either process `control` and `report` are its own ends of the pipes. Returns
+ * false, with a message, if there is no child. */
 static bool fork_child(child_t *child)
 {
     int control[2];
@@ -198,7 +199,7 @@ static bool start(run_t *run)
     close(listen_fd);
     ok = ok && fork_child(&run->client);
     if (ok && run->client.pid == 0) {
-        /* The server's control pipe has to have one writer only. */
+        /* The server's control pipe must have only one writer. */
         close_ends(&run->server);
         close(run->signal_fd);
         bool waits = config->kind == SCRATCH_POOL_WAITING && config->cap < config->connections;
@@ -213,7 +214,7 @@ static bool start(run_t *run)
     return ok;
 }
 
-/* Ends the child and waits for it. False if it did not end well. */
+/* Ends the child and waits for it. Returns false if it did not end well. */
 static bool end_child(child_t *child)
 {
     int status = 0;
@@ -253,7 +254,7 @@ static void show(const run_t *run, const client_message_t *message, bool milesto
     }
 }
 
-/* False if the run failed. */
+/* Returns false if the run failed. */
 static bool on_message(run_t *run, const client_message_t *message)
 {
     run_result_t *result = run->result;

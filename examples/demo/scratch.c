@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * scratch.c - see scratch.h. The pool half is how a server would call the library; the malloc half does what servers
- * do without one: a 32 KiB block per request, realloc by half when it is too small, free when the response is out.
+ * scratch.c - see scratch.h. The pool half shows how a server calls the library. The malloc half does what servers do
+ * without a pool: a 32 KiB block per request, realloc by half when that is too small, free when the response is out.
  */
 #include "scratch.h"
 
@@ -17,12 +17,12 @@
 
 enum {
     BLOCK_SIZE = 32 * 1024,
-    RECLAIM_MS = 1000 /* 10 s by default, which is longer than a demonstration should take */
+    RECLAIM_MS = 1000 /* the default is 10 s, longer than a demonstration should take */
 };
 
 struct scratch {
     scratch_kind_t kind;
-    bufferpool_t *pool; /* NULL: malloc */
+    bufferpool_t *pool; /* NULL for malloc */
     atomic_uint_fast64_t gets;
     atomic_uint_fast64_t out;
     atomic_uint_fast64_t most_out;
@@ -41,7 +41,7 @@ scratch_t *scratch_create(scratch_kind_t kind, size_t cap)
         config.name = "responses";
         config.buffer_capacity = BLOCK_SIZE;
         config.max_live = cap;
-        /* The server sleeps when there is nothing to do, so nobody would call a pool whose memory could go. */
+        /* The server sleeps when there is nothing to do. Without the flag no call would come that could reclaim. */
         config.reclaim_interval_ms = RECLAIM_MS;
         config.flags = BUFFERPOOL_BACKGROUND;
         scratch->pool = bufferpool_create(&config);
@@ -54,7 +54,8 @@ scratch_t *scratch_create(scratch_kind_t kind, size_t cap)
     return scratch;
 }
 
-/* The first law of the statistics that does not hold, or NULL. No call is under way here, so they are exact. */
+/* Returns the first law of the statistics that does not hold, or NULL. No call is under way here, so the figures are
+ * exact. */
 static const char *broken_law(const bufferpool_stats_t *stats)
 {
     uint64_t gets = stats->gets_thread + stats->gets_depot + stats->gets_fresh + stats->gets_bypass;

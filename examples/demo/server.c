@@ -2,20 +2,22 @@
  *
  * server.c - see server.h.
  *
- * One thread per core, each with its own epoll set. Worker 0 also accepts and deals the connections out in turn, so
- * that all workers have equally many. A connection belongs to one worker from then on; no lock is needed.
+ * There is one thread (worker) per core, each with its own epoll set. Worker 0 also accepts connections and deals them
+ * out in turn, so that all workers have equally many. From then on a connection belongs to one worker, and no lock is
+ * needed.
  *
- * A connection holds a buffer from the moment when its request is complete until the last byte of the response is
- * with the system: an idle one costs the few bytes of conn_t. A request nearly always comes in one piece and is read
- * into the worker's own array; only of one that does not is the part kept, in pending. Level-triggered: a connection
- * waits either for room to write or for bytes to read, never for both.
+ * A connection holds a buffer from the moment when its request is complete until the system has the last byte of the
+ * response. An idle connection costs only the few bytes of conn_t. A request nearly always comes in one piece, and the
+ * worker reads it into its own array. If a request comes in several pieces, the connection keeps the first ones in
+ * `pending`. The epoll sets are level-triggered: a connection waits either for room to write or for bytes to read,
+ * never for both.
  *
- * Where all buffers are out, the request goes to pending and the connection to the end of the worker's queue; as long
- * as somebody stands there, nobody gets a buffer past it. Each turn of the worker's loop first carries on what has a
- * buffer, for that is what brings buffers back, and then serves the queue as far as they go. A worker that has nothing
- * to carry on, and somebody in its queue, asks the pool to wait for a buffer: what another worker puts is then its own
- * at once, even if that one has a queue too, so no worker starves beside a busy one. It waits for a moment only, since
- * its own connections may take up more of their responses meanwhile.
+ * If all buffers are out, the request goes to `pending` and the connection to the end of the worker's queue. While a
+ * connection waits there, no later one of this worker gets a buffer. Each turn of the worker's loop first carries on
+ * with the connections that have a buffer, because that brings buffers back. Then it serves the queue until no buffer
+ * is left. If a worker has nothing to carry on with, and its queue is not empty, it asks the pool to wait for a buffer.
+ * It then gets the next buffer that another worker puts, at once, even if that worker has a queue too. So no worker
+ * starves beside a busy one. It waits only for a moment, since its own connections may become ready to write meanwhile.
  */
 #include "server.h"
 
@@ -40,25 +42,25 @@
 enum {
     EVENTS_AT_ONCE = 128,
     ACCEPTS_AT_ONCE = 64,
-    SERVED_AT_ONCE = 128, /* of the queue, before the worker looks after the others again */
+    SERVED_AT_ONCE = 128, /* requests of the queue, before the worker looks at its other connections again */
     WAIT_MS = 2,          /* for a buffer */
     CONNECTIONS_MAX = 1 << 17,
-    FILES_BESIDE = 32 /* open files that are no connections, apart from one per worker that is being served */
+    FILES_BESIDE = 32 /* open files that are no connections, apart from one for each worker */
 };
 
 typedef struct worker worker_t;
 
 typedef struct conn {
-    atomic_bool open;    /* says that the slot is taken; a release by the worker, an acquire by the next accept */
-    bool waiting;        /* in the worker's queue, for a buffer; pending begins with a whole request */
+    atomic_bool open;    /* the entry is in use; a release by the worker, an acquire by the next accept */
+    bool waiting;        /* for a buffer, in the worker's queue; `pending` begins with a whole request */
     bool close_after;    /* this response is the last */
     uint32_t registered; /* EPOLLOUT, EPOLLIN or 0 */
     int fd;
     worker_t *worker;
     bufferpool_buf_t *buf; /* the response that is being sent, or NULL */
     bufferpool_buf_t own;  /* see scratch_get */
-    size_t sent;           /* bytes of it that are out */
-    char *pending;         /* what came of the next request, or NULL */
+    size_t sent;           /* bytes of the response that are out */
+    char *pending;         /* the bytes that came of the next request, or NULL */
     size_t pending_length;
     struct conn *before, *after; /* in the queue */
 } conn_t;
@@ -70,16 +72,16 @@ struct worker {
     pthread_t thread;
     int epoll_fd;
     conn_t *first, *last; /* the queue */
-    uint64_t waited;      /* requests that had to */
+    uint64_t waited;      /* requests that had to wait */
     char in[HTTP_REQUEST_MAX];
 };
 
 struct server {
     server_config_t config;
-    int quit_fd; /* readable once the workers are to end */
+    int quit_fd; /* becomes readable when the workers must end */
     worker_t *workers;
     unsigned running; /* workers that were started */
-    unsigned next;    /* the worker that gets the next connection; worker 0's */
+    unsigned next;    /* the worker that gets the next connection; only worker 0 uses it */
     conn_t *conns;    /* by file descriptor */
     size_t conn_max;
 };
@@ -90,7 +92,7 @@ int server_listen(uint16_t *port, int send_buffer)
     if (fd < 0) {
         return -1;
     }
-    /* For a restart right after an end; the port of a server that runs is refused all the same. */
+    /* So that a restart right after an end works. The port of a running server is refused all the same. */
     int on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (send_buffer > 0) {
@@ -126,11 +128,11 @@ static void queue_remove(worker_t *worker, conn_t *conn)
     conn->waiting = false;
 }
 
-/* What became of a connection. */
+/* The state in which a function leaves a connection. */
 typedef enum conn_state {
-    CONN_READY, /* for the next request */
+    CONN_READY, /* ready for the next request */
     CONN_BUSY,  /* a response is on its way, or waits for a buffer */
-    CONN_CLOSED /* and its slot is somebody else's */
+    CONN_CLOSED /* closed, and its entry may belong to another connection */
 } conn_state_t;
 
 static void conn_register(conn_t *conn, uint32_t events)
@@ -154,13 +156,14 @@ static conn_state_t conn_close(conn_t *conn)
     free(conn->pending);
     conn->pending = NULL;
     int fd = conn->fd;
-    /* Before close: the descriptor, and so the slot, may be in use again right after. */
+    /* Before close: right after it the descriptor, and so the entry, may be in use again. */
     atomic_store_explicit(&conn->open, false, memory_order_release);
     close(fd);
     return CONN_CLOSED;
 }
 
-/* Closing with unread bytes makes the system send a reset, which can overtake the response. */
+/* Reads the rest before it closes: closing with unread bytes makes the system send a reset, which can overtake the
+ * response. */
 static conn_state_t conn_close_gently(conn_t *conn)
 {
     worker_t *worker = conn->worker;
@@ -170,7 +173,7 @@ static conn_state_t conn_close_gently(conn_t *conn)
     return conn_close(conn);
 }
 
-/* Sends what it can. */
+/* Sends as much of the response as the system takes. */
 static conn_state_t conn_flush(conn_t *conn)
 {
     while (conn->sent < conn->buf->len) {
@@ -193,7 +196,7 @@ static conn_state_t conn_flush(conn_t *conn)
     return CONN_READY;
 }
 
-/* Without a buffer there is still this to say. */
+/* Answers without a buffer. */
 static conn_state_t conn_no_memory(conn_t *conn)
 {
     static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -201,13 +204,12 @@ static conn_state_t conn_no_memory(conn_t *conn)
     return conn_close_gently(conn);
 }
 
-/* Sees to it that the connection has a buffer for the request that it read; where it does not, it is queued or
- * closed. */
+/* Gets a buffer for the request that the connection read. If there is none, queues or closes the connection. */
 static conn_state_t conn_want_buffer(conn_t *conn)
 {
     worker_t *worker = conn->worker;
     if (conn->buf != NULL) {
-        return CONN_READY; /* it has waited */
+        return CONN_READY; /* it has waited, and got one */
     }
     if (worker->first == NULL) {
         conn->buf = scratch_get(worker->server->config.scratch, &conn->own, 0);
@@ -223,7 +225,7 @@ static conn_state_t conn_want_buffer(conn_t *conn)
     return CONN_BUSY;
 }
 
-/* Answers one request, with the buffer that the connection has. parsed: what http_parse returned. */
+/* Answers one request, with the buffer that the connection has. `parsed` is the value that http_parse returned. */
 static conn_state_t conn_answer(conn_t *conn, int parsed, const http_request_t *request)
 {
     const server_config_t *config = &conn->worker->server->config;
@@ -237,7 +239,7 @@ static conn_state_t conn_answer(conn_t *conn, int parsed, const http_request_t *
     return conn_flush(conn);
 }
 
-/* Answers the requests that lie complete in the worker's array, one after the other, and keeps the rest. */
+/* Answers the complete requests in the worker's array, one after the other, and keeps the remaining bytes. */
 static void conn_consume(conn_t *conn, size_t n)
 {
     const char *in = conn->worker->in;
@@ -266,7 +268,7 @@ static void conn_consume(conn_t *conn, size_t n)
     }
 }
 
-/* Brings what was kept into the worker's array. */
+/* Moves the kept bytes into the worker's array. */
 static size_t conn_take_pending(conn_t *conn)
 {
     size_t have = 0;
@@ -287,7 +289,7 @@ static void conn_ready(conn_t *conn, uint32_t events)
         return;
     }
     if (conn->waiting) {
-        /* It sent more, or its end. That can wait too, unreported: it would be reported again and again. */
+        /* The client sent more, or closed its end. That can wait. Unregister, or epoll reports it again and again. */
         conn_register(conn, 0);
         return;
     }
@@ -306,7 +308,7 @@ static void conn_ready(conn_t *conn, uint32_t events)
     conn_consume(conn, have);
 }
 
-/* Gives those in the queue the buffers that there are. wait_ms: how long to wait for the first one. */
+/* Gives the available buffers to the connections in the queue. Waits at most wait_ms for the first buffer. */
 static void serve_queue(worker_t *worker, unsigned wait_ms)
 {
     for (int i = 0; i < SERVED_AT_ONCE && worker->first != NULL; i++) {
@@ -326,12 +328,12 @@ static void serve_queue(worker_t *worker, unsigned wait_ms)
 static void accept_some(server_t *server)
 {
     for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
-        // cppcheck-suppress nullPointer ; whose address it is may be left out
+        // cppcheck-suppress nullPointer ; the address of the peer may be left out
         int fd = accept4(server->config.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             return;
         }
-        /* The table ends below the limit on open files, so a full server gets here rather than EMFILE, on which accept
+        /* The table ends below the limit on open files. So a full server gets here and not to EMFILE, on which accept
          * would spin. */
         conn_t *conn = (size_t)fd < server->conn_max ? &server->conns[fd] : NULL;
         if (conn == NULL || atomic_load_explicit(&conn->open, memory_order_acquire)) {
@@ -369,7 +371,7 @@ static void *worker_main(void *arg)
                 conn_ready(events[i].data.ptr, events[i].events);
             }
         }
-        /* Not before all events are seen to: it may close connections. */
+        /* After all events, because this may close connections. */
         serve_queue(worker, n == 0 ? WAIT_MS : 0);
     }
 }
@@ -380,7 +382,7 @@ static bool watch(int epoll_fd, int fd, void *what)
     return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-/* All epoll sets before the first thread, since worker 0 deals connections to the others. */
+/* Makes all epoll sets before the first thread, since worker 0 deals connections to the others. */
 static bool start_workers(server_t *server)
 {
     unsigned wanted = server->config.workers;
@@ -439,8 +441,8 @@ int server_run(const server_config_t *config, int stop_fd, uint64_t *waited)
     if (server.conn_max > CONNECTIONS_MAX) {
         server.conn_max = CONNECTIONS_MAX;
     }
-    /* One large block each, which the allocator maps for itself: the connections do not lie among the buffers whose
-     * memory is watched. */
+    /* Each is one large block, which the allocator maps by itself. So the connections do not lie among the buffers
+     * whose memory the demonstration measures. */
     server.conns = calloc(server.conn_max, sizeof *server.conns);
     server.workers = calloc(config->workers, sizeof *server.workers);
     server.quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
