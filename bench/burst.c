@@ -2,15 +2,15 @@
  *
  * burst.c - one sample of the workload "burst", in a process that has no warm memory
  *
- * Four threads take 10,000 buffers and write them, whole unless the workload's name says otherwise. When all have them,
- * the buffers are put in a shuffled order, each by whichever thread has its place in that order. Then all rest for a
- * moment, and then memory is trimmed; the threads still live.
+ * Four threads take 10,000 buffers and write them, whole unless the workload's name says otherwise. When all buffers
+ * are out, the threads put them in a shuffled order, of which each thread has every fourth. Then all threads rest for a
+ * moment, and then memory is trimmed, while the threads still live.
  *
  * Prints lines of "what value unit": take (and write), put; the minor faults of both; resident memory at the peak,
  * after the last put, after the rest if there was one, after the trim.
  *
- * A phase lasts from the start of its first thread to the end of its last, by the threads' own clocks: what the main
- * thread measures, it measures between phases.
+ * A phase lasts from the start of its first thread to the end of its last, by the threads' own clocks. The main thread
+ * measures only between phases.
  */
 #include "burst.h"
 
@@ -63,7 +63,7 @@ static void *work(void *arg)
     const unsigned thread = (unsigned)(uintptr_t)arg;
     workload_thread_begin();
     pthread_barrier_wait(&barrier);
-    pthread_barrier_wait(&barrier); /* between these two, main takes its snapshot */
+    pthread_barrier_wait(&barrier); /* between the two waits, main takes its snapshot */
 
     spans[TAKE][thread].begin = now_ns();
     for (unsigned i = thread * SHARE; i < (thread + 1) * SHARE; i++)
@@ -94,7 +94,7 @@ static double duration_ms(enum phase phase)
     return (double)(all.end - all.begin) / 1e6;
 }
 
-/* The same order in every process. Writes all of both arrays, so that no phase faults them in. */
+/* Makes the same order in every process. Writes all of both arrays, so that no phase faults them in. */
 static void shuffle(void)
 {
     memset(taken, 0xff, sizeof(taken));
@@ -112,7 +112,7 @@ static void shuffle(void)
 
 /* ---- figures ---- */
 
-/* Exact, unlike the counts in statm; and nothing here calls malloc. */
+/* This is exact, unlike the counts in statm. Nothing here calls malloc. */
 static long resident_kib(void)
 {
     char text[4096];
@@ -133,7 +133,7 @@ static struct snapshot snapshot(void)
     return (struct snapshot){usage.ru_minflt, resident_kib()};
 }
 
-/* When all threads are through with a phase; they go on at the next wait. */
+/* Called at the end of a phase: takes a snapshot when all threads are through. They go on at the next wait. */
 static struct snapshot after_phase(void)
 {
     pthread_barrier_wait(&barrier);
@@ -155,7 +155,7 @@ void burst(unsigned rest_ms)
             die("pthread_create");
 
     pthread_barrier_wait(&barrier);
-    (void)snapshot(); /* its own page faults */
+    (void)snapshot(); /* takes the page faults of the function itself */
     struct snapshot start = snapshot();
     pthread_barrier_wait(&barrier);
     struct snapshot peak = after_phase();

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * burst.h - the workload "burst", of which a sample is one burst
+ * burst.h - the workload "burst": one sample is one burst
  */
 #ifndef BENCH_BURST_H
 #define BENCH_BURST_H
 
-/* Measures and prints. The rest is how long nobody calls after the last put. */
+/* Measures and prints. After the last put no thread calls the contestant for rest_ms. */
 void burst(unsigned rest_ms);
 
 #endif

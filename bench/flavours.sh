@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# flavours.sh BENCH-LIBBUFFERPOOL: what compiler flags and models of thread-local storage make of the library: a table of
+# flavours.sh BENCH-LIBBUFFERPOOL: compares compiler flags and models of thread-local storage. Prints a table of
 # instructions per get and put (callgrind, the benchmark's loop included) and of median ns with quartiles. Each flavour
-# is built from a copy of this tree and preloaded into the benchmark; they take turns, in another order each round.
+# is built from a copy of this tree and preloaded into the benchmark. They take turns, in another order each round.
 #
-# Environment: ROUNDS (15), CC (cc), FLAVOURS (all: an extended regular expression for whole names)
+# Environment: ROUNDS (15), CC (cc), FLAVOURS (default all; an extended regular expression for whole names)
 set -eu
 export LC_ALL=C
 bench=$(realpath "$1")
@@ -16,7 +16,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 workloads="pairs-1 hold-64"
 
-# name | flags | what is done with the tree
+# name | flags | what make_flavour does with the tree
 all=(
     "-O3, initial-exec (as it is)|-O3|"
     "-O3, not hardened|-O3|unhardened"
@@ -48,11 +48,11 @@ train() {
     done
 }
 
-make_flavour() { # FLAGS WHAT: set -e does not hold here
+make_flavour() { # FLAGS WHAT; set -e has no effect here
     rm -rf "$work/tree" && mkdir "$work/tree" &&
         cp -R "$tree/CMakeLists.txt" "$tree/cmake" "$tree/include" "$tree/src" "$work/tree" || return
     case $2 in
-    default_tls) # what the compiler does by itself
+    default_tls) # the compiler's own default
         sed -i 's/tls_model("initial-exec")/unused/' "$work/tree/src/tls_cache.h" && build "$1" &&
             ! readelf -dW "$folder/libbufferpool.so" | grep STATIC_TLS
         ;;
@@ -65,7 +65,7 @@ make_flavour() { # FLAGS WHAT: set -e does not hold here
     esac
 }
 
-instructions() { # FOLDER WORKLOAD: per pair; the difference of two lengths, so that starting and ending cancel out
+instructions() { # FOLDER WORKLOAD; per pair. The difference of two runs of different length, so start and end cancel out
     local n count=() pairs=()
     for n in 200 400; do
         pairs+=("$(LD_PRELOAD=$1/libbufferpool.so valgrind --tool=callgrind --callgrind-out-file="$work/callgrind" \

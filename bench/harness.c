@@ -2,19 +2,19 @@
  *
  * harness.c - one sample: one contestant, one workload, in a process of its own
  *
- *     bench-PEER WORKLOAD [MS]      measures for MS milliseconds after a third of that for warming up; 20, or
- *                                   100 where there are more threads than processors, which take turns
- *     bench-PEER WORKLOAD -n STEPS  does so much in one thread and measures nothing: for callgrind,
+ *     bench-PEER WORKLOAD [MS]      warms up for a third of MS milliseconds, then measures for MS. The default is 20,
+ *                                   or 100 if there are more threads than processors, which then take turns
+ *     bench-PEER WORKLOAD -n STEPS  does so many steps in one thread and measures nothing: for callgrind,
  *                                   and to train a compiler
- *     bench-PEER burst [MS]         one burst, then a rest of MS milliseconds; 1000
- *     bench-PEER --list             the workloads
+ *     bench-PEER burst [MS]         runs one burst, then rests for MS milliseconds. The default is 1000
+ *     bench-PEER --list             lists the workloads
  *
- * Prints lines of "what value unit"; what is "-" for the figure itself. Exits with 77 where the contestant cannot
- * do it, with 75 where nothing got done in the time.
+ * Prints lines of "what value unit"; "what" is "-" for the figure itself. Exits with 77 if the contestant cannot do the
+ * workload, and with 75 if no operation ended in the measured time.
  *
- * Threads work in steps and look at the clock's phase between them; each is pinned, the i-th to the i-th of the
- * processors that the process may use, in turn. A figure is processor time per operation: threads / (operations in a
- * second), where more threads than processors count as many as those.
+ * Threads work in steps and look at `phase` between them. Each thread is pinned, the i-th to the i-th of the processors
+ * that the process may use, in turn. A figure is processor time per operation: threads / (operations in a second). If
+ * there are more threads than processors, the number of processors is used for the number of threads.
  */
 #include "burst.h"
 #include "workloads.h"
@@ -56,7 +56,7 @@ static void sleep_ms(unsigned ms)
     nanosleep(&duration, NULL);
 }
 
-/* Before anything else: a contestant may pin threads itself. */
+/* Runs before anything else, because a contestant may pin threads itself. */
 static void find_processors(void)
 {
     cpu_set_t set;
@@ -87,21 +87,21 @@ static void note(struct worker *w, int now)
     }
 }
 
-/* Threads that have a processor each are timed by their own clocks, from step to step, since a step may take longer
- * than all the time that is measured. */
+/* If each thread has a processor, each is timed by its own clock, from step to step, since one step may take longer
+ * than the whole measured time. */
 static bool timed_by_itself(void)
 {
     return workload.threads <= processor_count;
 }
 
-/* Until the end, or that of the generation: then true. */
+/* Works until the end, or until the end of the generation, and then returns true. */
 static bool work(struct worker *w)
 {
     uint64_t until = workload.generation != 0 ? w->done + workload.generation : UINT64_MAX;
     while (w->done < until) {
         int now = atomic_load_explicit(&phase, memory_order_relaxed);
         if (now != w->seen) {
-            if (now == STOPPED && w->seen == WARMING_UP) { /* it saw nothing of the time that is measured */
+            if (now == STOPPED && w->seen == WARMING_UP) { /* this thread did not run in the measured time */
                 note(w, MEASURING);
                 if (timed_by_itself())
                     w->done += workload.step(w);
@@ -125,7 +125,7 @@ static void *worker_thread(void *arg)
     if (!w->set_up) {
         w->set_up = true;
         workload_fill(w);
-        (void)workload.step(w); /* with many threads, few get a turn while the rest is warming up */
+        (void)workload.step(w); /* with many threads, only few get a turn during the warm-up */
         pthread_barrier_wait(&filled);
         pthread_barrier_wait(&ready);
     }
@@ -138,7 +138,7 @@ static void *worker_thread(void *arg)
     return NULL;
 }
 
-/* Detached: whoever comes last says so. */
+/* The thread is detached. The last thread of a worker posts `ended`. */
 static void start_thread(struct worker *w)
 {
     pthread_t thread;
@@ -205,7 +205,7 @@ static int count(uint64_t steps)
     for (uint64_t i = 0; i < steps; i++)
         workers[0].done += workload.step(&workers[0]);
     printf("- %llu operations\n", (unsigned long long)workers[0].done);
-    return EXIT_SUCCESS; /* by way of what libraries do at the end: profiles are written then */
+    return EXIT_SUCCESS; /* a normal exit: libraries write profiles at their end */
 }
 
 int main(int argc, char **argv)
@@ -233,5 +233,5 @@ int main(int argc, char **argv)
     else
         measure(argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : workload.threads > processor_count ? 100 : 20);
     fflush(stdout);
-    _Exit(EXIT_SUCCESS); /* what is held is not put back */
+    _Exit(EXIT_SUCCESS); /* held buffers are not put back */
 }

@@ -1,5 +1,6 @@
-# The contestants: each a program made from harness.c, workloads.c, burst.c and an adapter of peers/, and a line in peers.tsv with
-# its name, the environment it runs in, its version and its program. One that is missing is skipped with a message.
+# The contestants. Each is a program made from harness.c, workloads.c, burst.c and an adapter of peers/, and a line in
+# peers.tsv with its name, its environment, its version and its program. A contestant that is not installed is skipped
+# with a message.
 find_package(PkgConfig)
 set(BENCH_TARGETS "")
 set_property(GLOBAL PROPERTY bench_peers "")
@@ -38,7 +39,8 @@ function(bench_add_peer adapter name)
     set(BENCH_TARGETS ${BENCH_TARGETS} ${target} PARENT_SCOPE)
 endfunction()
 
-# bench_add_package(<adapter> <name> <pkg-config module>...): found there, or skipped. The first module tells the version.
+# bench_add_package(<adapter> <name> <pkg-config module>...): adds it if pkg-config finds it. The first module has the
+# version.
 function(bench_add_package adapter name)
     if(PKG_CONFIG_FOUND)
         pkg_check_modules(bench_${adapter} QUIET IMPORTED_TARGET ${ARGN})
@@ -56,7 +58,7 @@ function(bench_add_package adapter name)
     set(BENCH_TARGETS ${BENCH_TARGETS} PARENT_SCOPE)
 endfunction()
 
-# bench_add_environment(<name> <peer> <VARIABLE=value>): the same once more, tuned so
+# bench_add_environment(<name> <peer> <VARIABLE=value>): adds the peer once more, tuned by that variable
 function(bench_add_environment name peer setting)
     get_property(program GLOBAL PROPERTY bench_program_${peer})
     get_property(environment GLOBAL PROPERTY bench_environment_${peer})
@@ -69,15 +71,15 @@ function(bench_add_environment name peer setting)
     bench_line(${name} ${environment} ${version} ${program})
 endfunction()
 
-# bench_add_preload(<name> <library> <file name>...): a malloc, which its users preload. They need no header for that, so
-# the file that the development package adds is not asked for.
+# bench_add_preload(<name> <library> <file name>...): adds a malloc, which its users preload. They need no header for
+# that, so this does not ask for the file that the development package adds.
 function(bench_add_preload name library)
     find_library(BENCH_${name}_LIBRARY NAMES ${ARGN} ${library})
     if(NOT BENCH_${name}_LIBRARY)
         bench_skip(${name} ${library})
         return()
     endif()
-    # The version that its users know, if the package tells it; else the file's.
+    # The version that its users know, if the package has it, otherwise that of the file.
     if(PKG_CONFIG_FOUND)
         pkg_search_module(bench_${name} QUIET ${library} lib${library})
     endif()
@@ -90,13 +92,13 @@ function(bench_add_preload name library)
     bench_line(${name} LD_PRELOAD=${BENCH_${name}_LIBRARY} ${version} ${program})
 endfunction()
 
-# The contestants of our own, each in a shared library of its own.
+# Adds our own contestants, each in a shared library of its own.
 function(bench_add_own_peers)
     foreach(peer IN ITEMS null floor floor-counter magazines mutex)
         string(REPLACE "floor-counter" floor source ${peer})
         add_library(bench_own_${peer} SHARED peers/own_${source}.c)
         set_target_properties(bench_own_${peer} PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON)
-        # as libbufferpool has it: else 4 ns of each pair would be the thread-local storage's
+        # as for libbufferpool, otherwise thread-local storage would take 4 ns of each pair
         target_compile_options(bench_own_${peer} PRIVATE -ftls-model=initial-exec)
         target_link_libraries(bench_own_${peer} PRIVATE Threads::Threads)
         bufferpool_target_warnings(bench_own_${peer})
@@ -110,7 +112,7 @@ function(bench_add_own_peers)
     set(BENCH_TARGETS ${BENCH_TARGETS} PARENT_SCOPE)
 endfunction()
 
-# Go has the same workloads in a program of its own.
+# Adds Go, which has the same workloads in a program of its own.
 function(bench_add_go_peers)
     find_program(BENCH_GO go)
     if(NOT BENCH_GO)

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# readme.sh [--check] [RESULT.tsv]: puts the figures of a committed result (the newest of results/, by name) into README.md
-# here and in the folder above, between the lines
+# readme.sh [--check] [RESULT.tsv]: writes the figures of a committed result (by default the newest of results/, by
+# name) into the README.md here and into the one in the folder above, between the lines
 #
 #     <!-- bench: NAME -->  ...  <!-- bench: end -->
 #
-# NAME: machine, tables, targets, which are here; brief (a small table), which is above. Nothing there is written by hand:
-# --check changes nothing and fails if it is otherwise, or a place is missing. The plots go to results/, too.
+# NAME is machine, tables or targets here, and brief (a small table) above. Nothing between the lines is written by
+# hand. --check changes nothing, and fails if a figure differs or if such a pair of lines is missing. Without it, the
+# plots go to results/ too.
 set -eu
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,11 +25,11 @@ if [ -z "$check" ]; then
     cp "$work"/*.svg "$here/results/" 2>/dev/null || echo "readme.sh: no gnuplot here, the plots stay as they are" >&2
 fi
 
-head_of() { # NAME: what the result says about it
+head_of() { # NAME: prints the value of this line of the result's head
     sed -n "s/^# $1: //p" "$result"
 }
 
-# The lines about the run as a list; the peers' as a table.
+# The lines about the run become a list, and those about the peers a table.
 {
     echo "\`results/$(basename "$result")\`:"
     echo
@@ -42,7 +43,7 @@ printf 'Medians of %s; Linux %s; %s; %s %s\n' "$(head_of rounds)" "$(head_of ker
     "$(head_of processor | sed 's/ of them/ processors/')" "$(head_of compiler)" "$(head_of flags)" >>"$work/brief.md"
 
 stale=0
-place() { # README NAME...: each name is there once, with what was made for it
+place() { # README NAME...: writes or checks the text for each name, which must be there once
     local readme=$1 name
     shift
     for name in "$@"; do

@@ -5,9 +5,9 @@
 #
 #     summary.tsv       workload, peer, samples, quartile, median, quartile, unit
 #     tables.md         the tables, the best of the peers in bold
-#     brief.md          the first of them for those who read no more
-#     targets.md        what libbufferpool must reach, and whether it does
-#     columns.svg, threads.svg, live.svg    where gnuplot is there
+#     brief.md          a part of the first table, for the README of the project
+#     targets.md        the targets of libbufferpool, and whether it reaches them
+#     columns.svg, threads.svg, live.svg    if gnuplot is there
 set -eu
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
@@ -37,7 +37,7 @@ awk -F '\t' -v order="$order" -v brief=1 -f "$here/summary.awk" -f "$here/tables
 awk -F '\t' -v order="$order" -f "$here/summary.awk" -f "$here/targets.awk" "$out/summary.tsv" >"$out/targets.md"
 
 if command -v gnuplot >/dev/null; then
-    # Of a run of a few workloads not every plot has points, and gnuplot ends at one that has none.
+    # After a run of a few workloads some plots have no points, and gnuplot ends at such a plot.
     gnuplot -e "summary='$out/summary.tsv'; out='$out'" "$here/plots.gp" 2>"$out/plots.log" ||
         echo "report.sh: not all that is plotted was measured" >&2
 else

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# run.sh [-w WORKLOADS] [-p PEERS] PEERS.tsv RESULT.tsv: every contestant on every workload
-# run.sh --check PEERS.tsv: each of them once, for a moment; fails if one cannot do what it could
+# run.sh [-w WORKLOADS] [-p PEERS] PEERS.tsv RESULT.tsv: measures every contestant on every workload
+# run.sh --check PEERS.tsv: runs each of them once, for a moment; fails if a contestant fails on a workload
 #
-# PEERS.tsv is what the build writes. WORKLOADS and PEERS are extended regular expressions for whole names; the
-# environment may give them, too, under these names, and ROUNDS (5).
+# The build writes PEERS.tsv. WORKLOADS and PEERS are extended regular expressions that must match whole names. You can
+# also set them in the environment, under these names, as well as ROUNDS (5).
 #
-# A sample is a process of its own. In each round every workload comes once, and for it all contestants take turns in an
-# order of their own, so that whatever else the machine does hits all alike. What takes long comes in every second round,
-# a million buffers in every fourth; the burst three times in each, since its time varies, but its rest in the first alone.
+# A sample is a process of its own. In each round every workload comes once, and all contestants run it in turn, in an
+# order of that workload's own. So other work on the machine hits all of them alike. Long workloads come in every second
+# round, and those with a million buffers in every fourth. The burst comes three times in each round, since its time
+# varies, but only the first time with its rest.
 set -eu
 export LC_ALL=C
 rounds=${ROUNDS:-5}
@@ -37,8 +38,8 @@ others="threads grow-64k grow-256k grow-2m bulk-32 cap-at cap-twice cap-twice-po
         pools-1 pools-4 pools-16 pools-64"
 million="live-1000000 replace-1000000"
 
-# Who cannot be measured so: a list that waits at its maximum has no bypass; and so many live buffers are for whole allocators.
-# The burst is about those that make buffers as they are needed and keep them, or do not.
+# Succeeds if the contestant does not run the workload. A list that waits at its maximum cannot go beyond its cap. Very
+# many live buffers are for whole allocators. The burst is for contestants that make buffers as they are needed.
 unfit() { # WORKLOAD PEER
     case $1 in
     burst*) [[ ! $2 =~ ^(libbufferpool|libbufferpool-(cap-256|hugepages)|glibc|jemalloc|mimalloc|tcmalloc)$ ]] && return ;;
@@ -60,7 +61,7 @@ while IFS=$'\t' read -r name env_of version_of program_of; do
     environment[$name]=${env_of/#-/}
 done <"$list"
 
-# sample PEER ARGUMENT...: one process; 77 if the contestant cannot do it
+# sample PEER ARGUMENT...: runs one process; 77 if the contestant cannot do the workload
 sample() {
     local peer=$1
     shift
@@ -76,7 +77,7 @@ head_lines() {
     echo "# huge pages: $(cat /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null || echo none)"
     echo "# rounds: $rounds"
     for name in "${names[@]}"; do
-        # of a path only the file, which is what tells
+        # of a path only the name of the file
         printf '# peer: %s %s %s\n' "$name" "${version[$name]}" "${environment[$name]/=\/*\//=}"
     done
     printf 'workload\tpeer\tround\tvalue\tunit\n'
@@ -98,8 +99,8 @@ list_workloads() { # ROUND
     fi
 }
 
-# A virtual machine may have given free pages back to its host, and whoever touches them first waits for that: so the
-# seventh burst in a row counts.
+# A virtual machine may have given free pages back to its host, and the first process that touches them waits for the
+# host. So the seventh burst in a row counts.
 warm_up() { # PEER WORKLOAD
     for _ in 1 2 3 4 5 6; do
         sample "$1" "$2" 0 >/dev/null 2>&1 || return 0
@@ -118,7 +119,7 @@ measure() { # WORKLOAD PEER ROUND
     # shellcheck disable=SC2086 # nothing, or a number
     output=$(sample "$2" "$name" $ms 2>&1) || status=$?
     if [ "$status" = 75 ]; then
-        return # nothing got done in the time, on a busy machine
+        return # no operation ended in the measured time, on a busy machine
     elif [ "$status" != 0 ]; then
         cannot[$name $2]=yes
         if [ "$status" != 77 ]; then
@@ -133,7 +134,7 @@ measure() { # WORKLOAD PEER ROUND
     done <<<"$output"
 }
 
-# Instructions per pair, exact: the difference of two lengths, so that starting and ending cancel out.
+# Instructions per pair, exact: the difference of two runs of different length, so start and end cancel out.
 instructions() { # PEER
     local n short=200 long=400 directory count=()
     directory=$(mktemp -d)

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
 #
-# summary.awk - reads summary.tsv into median[], low[], high[], samples[], each by workload and peer; the peers in the
-# order of `order` are peer[1 .. peers]
+# summary.awk - reads summary.tsv into median[], low[], high[], samples[], each by workload and peer. peer[1 .. peers]
+# are the peers in the order of `order`.
 
 BEGIN {
     peers = split(order, peer, " ")
-    # What has no cap, no count and no checks is there to compare with, not to win.
+    # Contestants without a cap, a count and checks are there to compare with, not to win.
     split("null floor floor-counter magazines", names, " ")
     for (i in names)
         reference[names[i]] = 1
-    # Nor is what of ours is set up otherwise than by default.
+    # So are ours that are not set up by default.
     split("libbufferpool-tuned libbufferpool-cap-256 libbufferpool-hugepages", names, " ")
     for (i in names)
         variant[names[i]] = 1
@@ -26,7 +26,7 @@ function has(workload, name) {
     return (workload, name) in median
 }
 
-# Three digits, or what is before the point; "–" where there is none.
+# Three digits, or all digits before the point; "–" if there is no figure.
 function figure(workload, name,    value) {
     if (!has(workload, name))
         return "–"
@@ -42,7 +42,7 @@ function digits(value,    text, sign) {
     return text
 }
 
-# The least median of those that count as peers (and are named by the pattern); its name is in `best_name`.
+# The least median of the contestants that count as peers and match the pattern. Sets `best_name` to the name.
 function best_of(workload, pattern,    i, name, least) {
     least = ""
     best_name = ""

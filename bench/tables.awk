@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 #
-# tables.awk - the tables of medians, from what summary.awk read
+# tables.awk - prints the tables of medians, from the arrays of summary.awk
 
-# A table of the workloads in `list`, each as "workload=heading"; rows are the peers that have any of them, and that are
-# named by the pattern, if there is one.
+# Prints a table of the workloads in `list`, each written as "workload=heading". The rows are the peers that have a
+# figure for any of them and that match the pattern, if there is one.
 function table(title, list, pattern,    n, column, part, i, k, line, lines, any, workload, best, value, rows) {
     n = split(list, column, ";")
     line = "| |"
@@ -33,7 +33,7 @@ function table(title, list, pattern,    n, column, part, i, k, line, lines, any,
             rows++
         }
     }
-    if (rows > 0) # what was not measured has no table
+    if (rows > 0) # no table if nothing was measured
         print "**" title "**\n\n" lines "\n"
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# targets.awk - what libbufferpool must reach: target, measured, whether it holds; from what summary.awk read
+# targets.awk - prints the targets of libbufferpool: target, measured, whether it holds; from the arrays of summary.awk
 
 BEGIN {
     US = "libbufferpool"
@@ -17,7 +17,7 @@ function ratio(a, b) {
     return sprintf("%.2f", a / b)
 }
 
-# Ours against one other, at most `limit` times.
+# Compares ours with one other: at most `limit` times.
 function against(target, workload, name, limit) {
     if (!has(workload, US) || !has(workload, name))
         return row(target, "not measured", "")
@@ -25,7 +25,7 @@ function against(target, workload, name, limit) {
         ratio(median[workload, US], median[workload, name])), median[workload, US] <= limit * median[workload, name])
 }
 
-# Ours, or ours set up as `us` says, against the best of the others.
+# Compares ours, or the one named by `us`, with the best of the others.
 function against_best(target, workload, pattern, limit, us,    best) {
     us = us == "" ? US : us
     best = best_of(workload, pattern)
@@ -35,7 +35,7 @@ function against_best(target, workload, pattern, limit, us,    best) {
         ratio(median[workload, us], best)), median[workload, us] <= limit * best)
 }
 
-# A pattern for the mallocs that give back, while buffers are put, half of the memory or more; for none if there are none.
+# Returns a pattern for the mallocs that give back half of the memory or more while buffers are put.
 function returning(    i, names) {
     for (i = 1; i <= peers; i++)
         if (peer[i] ~ MALLOCS && has("burst:peak", peer[i]) &&
@@ -44,7 +44,7 @@ function returning(    i, names) {
     return "^(" (names == "" ? "-" : substr(names, 2)) ")$"
 }
 
-# Ours against ours on other work.
+# Compares ours with ours on another workload.
 function against_own(target, workload, other, limit) {
     if (!has(workload, US) || !has(other, US))
         return row(target, "not measured", "")

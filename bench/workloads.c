@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * workloads.c - what is measured, written once and compiled for each contestant
+ * workloads.c - the workloads, written once and compiled for each contestant
  *
- * Every buffer that is got is also written: 64 bytes, 4 KiB or the whole. The compiler is kept from seeing through
- * that, or it would leave out both malloc and free.
+ * Every buffer that is got is also written: 64 bytes, 4 KiB or the whole. The writes are hidden from the compiler,
+ * otherwise it would leave out both malloc and free.
  */
 #include "workloads.h"
 
@@ -72,7 +72,7 @@ static uint64_t hold_fifo(struct worker *w)
     return workload.holds;
 }
 
-/* As in Larson's server: whichever buffer comes to be replaced. */
+/* As in Larson's server: replaces buffers at random. */
 static uint64_t replace(struct worker *w)
 {
     for (int i = 0; i < STEP; i++) {
@@ -105,16 +105,16 @@ static uint64_t bulk(struct worker *w)
 
 /* ---- get here, put there ---- */
 
-/* Each side keeps what it last saw of the other's index, so that the ring itself costs little. */
+/* Each side keeps the last value that it saw of the other's index, so that the ring itself costs little. */
 static struct {
-    _Alignas(128) _Atomic(size_t) head; /* the producer's */
+    _Alignas(128) _Atomic(size_t) head; /* written by the producer */
     size_t tail_seen;
-    _Alignas(128) _Atomic(size_t) tail; /* the consumer's */
+    _Alignas(128) _Atomic(size_t) tail; /* written by the consumer */
     size_t head_seen;
     _Alignas(128) void *slots[RING];
 } ring;
 
-/* Neither side can go on. The other has a processor of its own, but for other work on the machine. */
+/* Called when a side cannot go on. The other side has a processor of its own, unless the machine has other work. */
 static void wait_a_moment(struct worker *w)
 {
     if (++w->at % 64 == 0)
@@ -173,7 +173,7 @@ static void *short_life(void *unused)
     (void)unused;
     peer_thread_start();
     peer_put(take());
-    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): what the peer's put takes, which may keep it
+    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the peer's put took it, and may keep it
     peer_thread_stop();
     return NULL;
 }
@@ -220,8 +220,8 @@ static uint64_t pools_in_turn(struct worker *w)
 /* ---- the list ---- */
 
 #define CAP 512u
-#define NOTHING_WRITTEN                                                                                                \
-    4096u /* the size that says so: cost against live buffers, not against the caller's cache misses */
+/* This size means that nothing is written: the cost by live buffers, without the caller's cache misses. */
+#define NOTHING_WRITTEN 4096u
 
 static const struct workload workloads[] = {
     {.name = "pairs-1", .step = pairs, .threads = 1},
@@ -355,7 +355,7 @@ void workload_fill(struct worker *w)
 void workload_hold(size_t n)
 {
     for (size_t i = 0; i < n; i++) // NOLINT(clang-analyzer-unix.Malloc): held to the end
-        // cppcheck-suppress leakReturnValNotUsed ; held to the end, by no one
+        // cppcheck-suppress leakReturnValNotUsed ; held to the end
         (void)take();
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// The workloads of ../workloads.c for the pools of Go, with goroutines where that has threads. The command line and the
-// output are those of ../harness.c; BENCH_PEER in the environment says which pool.
+// The workloads of ../workloads.c for the pools of Go, with goroutines for threads. The command line and the output are
+// those of ../harness.c. BENCH_PEER in the environment selects the pool.
 package main
 
 import (
@@ -122,7 +122,7 @@ func replace(w *worker) uint64 {
 	return step
 }
 
-// Over a channel, which is Go's ring.
+// handOver goes over a channel, which is Go's ring.
 func handOver(w *worker) uint64 {
 	if w.number != 0 {
 		for i := 0; i < step; i++ {
@@ -320,7 +320,7 @@ func main() {
 		load.maxLive = 1000000
 	}
 	buffers = newPool(os.Getenv("BENCH_PEER"), load.maxLive)
-	if len(os.Args) > 3 { // -n: Go runs on several threads from the start, callgrind cannot tell ours
+	if len(os.Args) > 3 { // -n: Go runs several threads from the start, and callgrind cannot tell which is ours
 		os.Exit(unsuited)
 	}
 	ms := 20

@@ -9,13 +9,13 @@ import (
 
 const size = 32 * 1024
 
-// What the workloads call.
+// pool is the interface that the workloads call.
 type pool interface {
 	Get() *[]byte
 	Put(*[]byte)
 }
 
-// sync.Pool, as its users have it: of pointers to slices, which need no allocation to be put.
+// syncPool is sync.Pool as its users have it: of pointers to slices, which a put stores without an allocation.
 type syncPool struct {
 	pool sync.Pool
 }
@@ -30,8 +30,8 @@ func newSyncPool() *syncPool {
 func (p *syncPool) Get() *[]byte  { return p.pool.Get().(*[]byte) }
 func (p *syncPool) Put(b *[]byte) { p.pool.Put(b) }
 
-// The package that libbufferpool follows, written anew: a count over sync.Pool. A Get beyond the cap does not count, but
-// its Put does, and puts into the pool what did not come from it.
+// original is the package that libbufferpool follows, written anew: a count over sync.Pool. A Get beyond the cap does
+// not count, but its Put does, and puts a buffer into the pool that did not come from it.
 type original struct {
 	syncPool
 	live    int64

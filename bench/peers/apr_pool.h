@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * apr_pool.h - an APR pool per buffer, as servers have one per request; the allocator behind it is APR's own
+ * apr_pool.h - an APR pool per buffer, as servers have one per request, with APR's own allocator behind it
  */
 #include <apr_general.h>
 #include <apr_pools.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ck_stack.h - Concurrency Kit's stack as one free list for all threads; its link lies in the idle buffer
+ * ck_stack.h - Concurrency Kit's stack as one free list for all threads; the links lie in the idle buffers
  */
 #include <ck_stack.h>
 

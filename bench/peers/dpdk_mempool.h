@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * dpdk_mempool.h - DPDK's mempool in ordinary memory, with a cache of 256 objects (or BENCH_DPDK_CACHE) for each
- * thread, which registers
+ * thread. Threads register.
  *
- * All objects are made beforehand. There are enough for what the workload holds and for every thread's cache, which
- * takes up to half as much again as its size; so a get never fails.
+ * All objects are made beforehand. There are enough for the buffers that the workload holds and for every thread's
+ * cache, which may hold half as much again as its size. So a get never fails.
  */
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -15,7 +15,7 @@ enum { DPDK_THREADS_MAX = 100 };
 
 static struct rte_mempool *dpdk_mempool;
 
-/* Its users' memory is huge pages, which are there from the start. */
+/* Writes each object, since the memory of DPDK's users is huge pages, which are there from the start. */
 static inline void dpdk_touch(struct rte_mempool *mempool, void *unused, void *object, unsigned number)
 {
     (void)unused;

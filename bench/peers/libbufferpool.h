@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * libbufferpool.h - the default configuration, with the cap that the workload says: 1,000,000, so that it is in force;
- * unless the environment says otherwise
+ * libbufferpool.h - the default configuration with the workload's cap, unless the environment says otherwise. The cap
+ * is 1,000,000 in most workloads, so that a cap is in force.
  */
 #include <bufferpool.h>
 

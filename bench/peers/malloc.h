@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * malloc.h - malloc and free, whosever they are: glibc's, or those of the library that is preloaded
+ * malloc.h - malloc and free: glibc's, or those of the library that is preloaded
  */
 #include <dlfcn.h>
 #include <stdbool.h>
@@ -54,7 +54,7 @@ static inline void peer_grow(const void *src, size_t total)
     free(data);
 }
 
-/* A function of the malloc that is preloaded, into *function; false: that malloc is another. */
+/* Looks up a function of the preloaded malloc and sets *function. Returns false if this malloc has no such function. */
 static inline bool malloc_find(const char *name, void *function)
 {
     void *symbol = dlsym(RTLD_DEFAULT, name);
@@ -62,7 +62,7 @@ static inline bool malloc_find(const char *name, void *function)
     return symbol != NULL;
 }
 
-/* Each has its own name for it. All have glibc's as well, which must come last. */
+/* Each malloc has its own name for this. glibc's name is there with all of them, so it must come last. */
 #define PEER_HAS_TRIM
 static inline void peer_trim(void)
 {
@@ -71,7 +71,7 @@ static inline void peer_trim(void)
     void (*release)(void);
     int (*malloc_trim)(size_t);
     if (malloc_find("mallctl", &mallctl))
-        mallctl("arena.4096.purge", NULL, NULL, NULL, 0); /* 4096: all arenas */
+        mallctl("arena.4096.purge", NULL, NULL, NULL, 0); /* 4096 means all arenas */
     else if (malloc_find("mi_collect", &mi_collect))
         mi_collect(true);
     else if (malloc_find("MallocExtension_ReleaseFreeMemory", &release))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * own.h - the contestants made here, one shared library each: what a pool costs that does less, or nothing
+ * own.h - the contestants made here, one shared library each: pools that do less, or nothing
  *
  *     own_null.c       no pool: the cost of the harness and of two calls
  *     own_floor.c      an array per thread; with OWN_COUNTER a shared count as well
- *     own_magazines.c  magazines as in the text-book
+ *     own_magazines.c  magazines as in the textbook
  *     own_mutex.c      one free list, one mutex
  */
 void own_start(size_t size);

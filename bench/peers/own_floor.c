@@ -2,8 +2,8 @@
  *
  * own_floor.c - an array per thread, used as a stack: no cap, no checks, nothing shared
  *
- * What a cache per thread cannot go below. With OWN_COUNTER also the count of what is out, in one word for all threads,
- * as a pool with a cap or a Live() has it that does not take pains.
+ * This is the cost below which a cache per thread cannot go. With OWN_COUNTER it also counts the buffers that are out,
+ * in one word for all threads, as a simple pool with a cap or a Live() does.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,7 +16,7 @@ void own_put(void *data);
 
 enum { SLOTS = 4096 };
 
-/* The limit is 0 until the thread's destructor is registered, so that the fast path need not ask. */
+/* The limit is 0 until the thread's destructor is registered. So the fast path need not check for that. */
 static _Thread_local struct {
     unsigned n, limit;
     void **slots;

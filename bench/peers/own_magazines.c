@@ -2,9 +2,9 @@
  *
  * own_magazines.c - magazines as Bonwick and Adams describe them (USENIX 2001): no cap, no count, no checks
  *
- * A thread has two magazines, the loaded one and the one before it; it goes to the depot, under a mutex, only when
- * neither will do. A magazine holds 16 buffers, so a thread keeps up to 1 MiB of 32 KiB buffers: twice what
- * libbufferpool keeps by default.
+ * A thread has two magazines, the loaded one and the previous one. It goes to the depot, under a mutex, only if neither
+ * of them serves. A magazine holds 16 buffers, so a thread keeps up to 1 MiB of 32 KiB buffers. That is twice as much
+ * as libbufferpool keeps by default.
  */
 #include <pthread.h>
 #include <stddef.h>
@@ -27,7 +27,7 @@ static pthread_key_t key;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct magazine *full, *empty;
 
-/* A thread that comes, and every thread before it comes: no magazine at all, which is empty and full. */
+/* A new thread has no magazine. These two stand for it: empty for a get, full for a put. */
 static struct magazine none_empty = {NULL, 0, {NULL}}, none_full = {NULL, ROUNDS, {NULL}};
 static _Thread_local struct magazine *loaded_get = &none_empty, *loaded = &none_full, *previous;
 
@@ -53,7 +53,7 @@ static struct magazine *make(void)
     return magazine;
 }
 
-/* A magazine that is neither full nor empty may stand among the full ones: it has something to give. */
+/* A magazine that is neither full nor empty may stand among the full ones, since it has buffers to give. */
 static void give_back(struct magazine *magazine)
 {
     push(magazine->n > 0 ? &full : &empty, magazine);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * own_mutex.c - one free list under one mutex: the pool that is written first
+ * own_mutex.c - one free list under one mutex: the first pool that one writes
  */
 #include <pthread.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * urcu_lfstack.h - userspace-rcu's lfstack as one free list: pushing is lock-free, pop_blocking takes the stack's
- * mutex, which is how it may be popped without waiting for a grace period before each push
+ * urcu_lfstack.h - userspace-rcu's lfstack as one free list. Pushing is lock-free. pop_blocking takes the stack's
+ * mutex, so no push has to wait for a grace period.
  */
 #include <urcu/lfstack.h>
 
