@@ -14,7 +14,7 @@
 #endif
 
 #include "debug/report.h"
-#include "inside.h"
+#include "support/inside.h"
 
 #include <string.h>
 

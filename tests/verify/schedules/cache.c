@@ -4,8 +4,8 @@
  */
 #include "scene.h"
 
-#include "inside.h"
 #include "pressure.h"
+#include "support/inside.h"
 
 enum { MANY = 8 };
 

@@ -5,7 +5,7 @@
  */
 #include "scene.h"
 
-#include "inside.h"
+#include "support/inside.h"
 
 enum { MANY = 8 };
 

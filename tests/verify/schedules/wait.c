@@ -6,8 +6,8 @@
  */
 #include "scene.h"
 
-#include "inside.h"
 #include "pressure.h"
+#include "support/inside.h"
 
 enum { MANY = 8 };
 
