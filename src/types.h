@@ -101,7 +101,7 @@ struct desc {
         struct desc *chain; /* free: the next of the free list, NULL at the end */
         size_t asked;       /* held and grown: the most bytes that were asked for since get */
     };
-    struct slab *slab; /* where the block lies, and in the lowest bit whether it was made beyond the cap (block.h) */
+    struct slab *slab; /* where the block lies; NULL: a mapping of its own, or a hook's block */
     /* Head of a magazine in the depot: the index of the magazine beneath it, 0 at the bottom. Other nodes of the
      * magazine: one more link. */
     _Atomic(uint32_t) below;
@@ -109,7 +109,8 @@ struct desc {
      * link. */
     _Atomic(uint32_t) count;
     uint32_t index;  /* its own number, from 1; written once */
-    uint8_t strikes; /* grown: puts in a row after little use (reclaim.c) */
+    uint8_t strikes; /* grown: puts in a row after little use (strikes.c) */
+    bool beyond_cap; /* the block was made beyond the cap */
 };
 
 _Static_assert(sizeof(struct desc) == CACHE_LINE, "a descriptor is one cache line");
@@ -260,7 +261,6 @@ struct slab {
     uint64_t avail[SLAB_SLOTS_MAX / 64]; /* free slots */
     uint64_t dirty[SLAB_SLOTS_MAX / 64]; /* those of them that may have memory behind them */
     uint64_t lost[SLAB_SLOTS_MAX / 64];  /* during a repair: slots that were taken and that nobody has claimed */
-    uint64_t brief[SLAB_SLOTS_MAX / 64]; /* taken slots of buffers beyond the cap */
 };
 
 /* A ring: the slab before the first is the last. A pool has so many lists that a second pointer in each would be a
@@ -296,19 +296,18 @@ struct slab_class {
 #define SLAB_BASE      (SLAB_MAX_SHIFT - SLAB_MIN_SHIFT + 1u)
 #define SLAB_CLASSES   (SLAB_BASE + 1u)
 
-/* Retained mappings, under the heap's lock. */
 struct os_range {
     unsigned char *from, *to;
 };
 
-#define RETAINED_MAX   256u
-#define RETAINED_BATCH 16u
+/* Without buffers beyond the cap at most three fit into what may be dirty: a mapping has more than 256 KiB. */
+#define RETAINED_MAX 16u
 
+/* Retained mappings, under the heap's lock. */
 struct retained {
     size_t bytes; /* of all */
     unsigned n;
-    unsigned oldest;       /* where in the ring it is; the others follow by age */
-    struct os_range *ring; /* of RETAINED_MAX; NULL until there is one to retain */
+    struct os_range mapping[RETAINED_MAX]; /* by age, the oldest first */
 };
 
 /* Under the lock, but for the read-only fields. */
@@ -320,7 +319,7 @@ struct slabs {
     unsigned slabs_mapped;
     struct slab_list unused; /* slabs without a class, all of them clean */
     size_t dirty_bytes;      /* of all classes */
-    size_t brief_bytes;      /* bytes of blocks of buffers beyond the cap: strides and mappings */
+    size_t beyond_cap_bytes; /* of blocks that were made beyond the cap: strides and mappings */
     size_t aside_bytes;      /* what the heap's stash may hold of these slots */
     struct retained retained;
     struct slab_class classes[SLAB_CLASSES];

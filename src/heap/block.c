@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * block.c - one block: its size, its prefix, where it comes from and goes, and whose it is for other tools
+ * block.c - one block: its size, its prefix, and whose it is for other tools
  *
- * What is done to the slabs is done under the heap's lock (slab.h), which functions take themselves where block.h does
- * not say that it is held.
+ * No lock is taken here, and no memory comes or goes.
  */
 #include "heap/block.h"
 
@@ -12,14 +11,13 @@
 #include "heap/os.h"
 
 #include <limits.h>
-#include <sched.h>
 #include <string.h>
 
 #define SLAB_MAX   ((size_t)1 << SLAB_MAX_SHIFT)
 #define POWERS_MAX ((size_t)128 << 10)
 
-/* Blocks above that have a mapping of their own, which grows without copying; but with huge pages, of which it has
- * whole ones, only those above SLAB_MAX. */
+/* Blocks above this size have a mapping of their own, which grows without copying. With huge pages only blocks above
+ * SLAB_MAX have one, since a mapping has whole huge pages. */
 #define MAPPED_FROM ((size_t)256 << 10)
 
 struct prefix {
@@ -29,7 +27,7 @@ struct prefix {
 
 /* ---- geometry ---- */
 
-static size_t block_bytes(const struct heap *heap, size_t cap)
+size_t block_bytes(const struct heap *heap, size_t cap)
 {
     return heap->alignment + cap + (modes_have(MODE_REDZONE) ? HEAP_REDZONE : 0);
 }
@@ -39,7 +37,7 @@ static size_t stride_of(const struct heap *heap, size_t cap)
     return (block_bytes(heap, cap) + heap->alignment - 1) & ~(heap->alignment - 1);
 }
 
-/* The least power of two that is no less than n, as its exponent, at least SLAB_MIN_SHIFT; n is at least 1. */
+/* The exponent of the least power of two that is at least n and at least 1 << SLAB_MIN_SHIFT. n is at least 1. */
 static unsigned shift_of(size_t n)
 {
     if (n <= (size_t)1 << SLAB_MIN_SHIFT)
@@ -49,6 +47,7 @@ static unsigned shift_of(size_t n)
 
 bool block_class(struct heap *heap, size_t cap, struct slab_request *request)
 {
+    request->lane = 0;
     if (cap == heap->base && slab_fits(stride_of(heap, cap))) {
         request->cls = &heap->slabs.classes[SLAB_BASE];
         request->stride = stride_of(heap, cap);
@@ -72,6 +71,12 @@ size_t block_grown_cap(const struct heap *heap, size_t n)
 size_t block_mapped_bytes(const struct heap *heap, size_t cap)
 {
     return os_mapped(block_bytes(heap, cap), heap->slabs.huge);
+}
+
+size_t block_next_smaller(size_t cap)
+{
+    const size_t half = cap > MAPPED_FROM ? (size_t)1 << (shift_of(cap) - 1) : 0;
+    return half > MAPPED_FROM ? half : 0;
 }
 
 /* ---- prefix ---- */
@@ -104,7 +109,7 @@ static struct prefix prefix_at(const unsigned char *data)
     return prefix;
 }
 
-/* The prefix may be what nobody may look at. Apart from the rest, which so needs no stack. */
+/* The prefix may lie in memory that is nobody's. A function of its own, so that the usual path needs no stack. */
 static __attribute__((noinline)) struct desc *desc_of_data_watched(const unsigned char *data)
 {
     struct prefix prefix;
@@ -140,7 +145,7 @@ bool block_intact(const struct heap *heap, const struct desc *d)
 
 /* ---- whose it is, for AddressSanitizer and memcheck (sanitizer.h) ---- */
 
-/* Whether the handle can be believed; else what it leads to is left alone. */
+/* Whether the handle can be believed. Otherwise the memory that it leads to is left alone. */
 static bool is_sound(const struct heap *heap, const struct desc *d)
 {
     const struct block block = block_of(d);
@@ -171,8 +176,8 @@ void block_set_held(const struct heap *heap, struct desc *d, uintptr_t word, boo
         sanitizer_unlock();
 }
 
-/* The bytes behind cap are the hook's, in a block of its. */
-static size_t beyond_cap(const struct heap *heap)
+/* How many bytes behind cap are the library's: in a hook's block none. */
+static size_t bytes_behind(const struct heap *heap)
 {
     return heap->alloc == NULL && modes_have(MODE_REDZONE) ? HEAP_REDZONE : 0;
 }
@@ -180,106 +185,11 @@ static size_t beyond_cap(const struct heap *heap)
 void block_open(const struct heap *heap, const struct desc *d, bool held)
 {
     if (sanitizer_on())
-        sanitizer_open(held ? d->pub.data + d->pub.cap : d->pub.data, (held ? 0 : d->pub.cap) + beyond_cap(heap));
+        sanitizer_open(held ? d->pub.data + d->pub.cap : d->pub.data, (held ? 0 : d->pub.cap) + bytes_behind(heap));
 }
 
 void block_close(const struct heap *heap, const struct desc *d, bool held)
 {
     if (sanitizer_on())
-        sanitizer_close(held ? d->pub.data + d->pub.cap : d->pub.data, (held ? 0 : d->pub.cap) + beyond_cap(heap));
-}
-
-/* A new block that lies in no slab is nobody's. */
-static void hide_large(const struct heap *heap, const struct block *block)
-{
-    if (!sanitizer_on())
-        return;
-    if (heap->alloc != NULL)
-        sanitizer_region(block->data, block->cap);
-    else
-        sanitizer_region(block->data - heap->alignment, block_mapped_bytes(heap, block->cap));
-}
-
-/* ---- where they come from, and go ---- */
-
-/* The fields that follow from the memory, which may be NULL; false then. */
-static bool block_at(const struct heap *heap, unsigned char *memory, struct block *block)
-{
-    block->data = memory != NULL ? memory + heap->alignment : NULL;
-    return memory != NULL;
-}
-
-bool block_take(struct heap *heap, struct slab_request *request, struct block *block)
-{
-    request->lane = (unsigned)sched_getcpu() % SLAB_LANES;
-    request->brief = block->brief;
-    return block_at(heap, slab_take(&heap->slabs, request, &block->slab), block);
-}
-
-bool block_take_retained(struct heap *heap, struct block *block)
-{
-    size_t bytes = block_mapped_bytes(heap, block->cap);
-    heap_lock(heap);
-    unsigned char *memory = retained_take(&heap->slabs.retained, bytes);
-    if (memory != NULL && block->brief)
-        heap->slabs.brief_bytes += bytes;
-    heap_unlock(heap);
-    return block_at(heap, memory, block);
-}
-
-bool block_make_large(struct heap *heap, struct block *block)
-{
-    size_t bytes = block_bytes(heap, block->cap);
-    if (!block_at(heap,
-                  heap->alloc != NULL ? heap->alloc(bytes, heap->alignment, heap->ctx)
-                                      : os_map(bytes, heap->slabs.huge),
-                  block))
-        return false;
-    hide_large(heap, block);
-    if (block->brief) {
-        heap_lock(heap);
-        heap->slabs.brief_bytes += block_mapped_bytes(heap, block->cap);
-        heap_unlock(heap);
-    }
-    return true;
-}
-
-/* Keeps a free mapping or, if that is too much, so much of its beginning as a smaller block would have; the lock held.
- * Returns how many bytes it keeps. */
-static size_t retain_beginning(struct heap *heap, const struct block *block)
-{
-    unsigned char *memory = block->data - heap->alignment;
-    size_t bytes = block_mapped_bytes(heap, block->cap);
-    if (slab_retain_mapping(&heap->slabs, memory, bytes))
-        return bytes;
-    if (block->cap <= MAPPED_FROM || block->cap == heap->base)
-        return 0;
-    for (size_t cap = (size_t)1 << (shift_of(block->cap) - 1); cap > MAPPED_FROM; cap /= 2) {
-        bytes = block_mapped_bytes(heap, cap);
-        if (slab_retain_mapping(&heap->slabs, memory, bytes))
-            return bytes;
-    }
-    return 0;
-}
-
-void block_free_large(struct heap *heap, const struct block *block, bool defer)
-{
-    unsigned char *memory = block->data - heap->alignment;
-    if (heap->alloc != NULL) {
-        if (sanitizer_on())
-            sanitizer_forget(block->data, block->cap, true);
-        heap->free(memory, block_bytes(heap, block->cap), heap->ctx);
-        return;
-    }
-    size_t bytes = block_mapped_bytes(heap, block->cap), kept = 0;
-    heap_lock(heap);
-    if (block->brief)
-        heap->slabs.brief_bytes -= bytes;
-    if (!defer)
-        kept = retain_beginning(heap, block);
-    if (block->brief && !defer)
-        slab_purge_excess(&heap->slabs);
-    heap_unlock(heap);
-    if (kept < bytes)
-        os_unmap(memory + kept, bytes - kept);
+        sanitizer_close(held ? d->pub.data + d->pub.cap : d->pub.data, (held ? 0 : d->pub.cap) + bytes_behind(heap));
 }

@@ -7,85 +7,82 @@
  *     block                           data = block + pad           (and HEAP_REDZONE bytes, with that debug mode)
  *     | padding ... | desc | check |  cap bytes ...                pad = max(alignment, 16)
  *
- * The prefix leads from data back to the handle; its check tells that nobody wrote over it. Small blocks lie in slabs,
- * larger ones have a mapping of their own, and with allocator hooks every block comes from there.
+ * The prefix leads from data back to the handle. Its check tells whether somebody wrote over it. Small blocks lie in
+ * slabs (slab.h). Larger blocks have a mapping of their own, and with allocator hooks every block is a hook's
+ * (large.h).
  *
- * Any thread may call these at any time, on any block that it owns, except where it says otherwise.
+ * Any thread may call these functions at any time, on any block that it owns.
  */
 #ifndef BUFFERPOOL_BLOCK_H
 #define BUFFERPOOL_BLOCK_H
 
-#include "heap/heap.h"
+#include "heap/slab.h"
+
+/* Bytes behind cap that are nobody's, with MODE_REDZONE. */
+#define HEAP_REDZONE ((size_t)64)
 
 struct block {
     unsigned char *data;
     size_t cap;
-    struct slab *slab; /* NULL: mapped by itself, or from the hook */
-    bool brief;        /* that of a bypass buffer; false if from the hook */
+    struct slab *slab; /* NULL: a mapping of its own, or a hook's */
+    bool beyond_cap;   /* made beyond the cap */
 };
-
-#define BRIEF ((uintptr_t)1) /* in the descriptor's pointer to the slab: so its owner can tell without the lock */
 
 static inline struct block block_of(const struct desc *d)
 {
-    uintptr_t slab = (uintptr_t)d->slab;
-    return (struct block){d->pub.data, d->pub.cap, (struct slab *)(slab & ~BRIEF), (slab & BRIEF) != 0};
+    return (struct block){d->pub.data, d->pub.cap, d->slab, d->beyond_cap};
 }
 
 static inline void block_attach(struct desc *d, const struct block *block)
 {
     d->pub.data = block->data;
     d->pub.cap = block->cap;
-    d->slab = (struct slab *)((uintptr_t)block->slab | (block->brief ? BRIEF : 0));
+    d->slab = block->slab;
+    d->beyond_cap = block->beyond_cap;
 }
 
 /* ---- size ---- */
 
-/* Whether blocks of that cap lie in slabs, and then in which. The slot may be larger than the block. */
+/* Returns whether blocks of that cap lie in slabs, and if so sets the class and the stride of the request. The slot may
+ * be larger than the block. */
 bool block_class(struct heap *heap, size_t cap, struct slab_request *request);
 
-/* The cap that a block for n bytes gets, other than the first block of a buffer: a power of two, or above 128 KiB whole
- * pages, and the prefix on top of them. So doubling meets round figures, such as max_capacity, exactly. */
+/* The cap that a grown block for n bytes gets: a power of two, or above 128 KiB a multiple of the page. The prefix is
+ * on top of it. So doubling meets round figures, such as max_capacity, exactly. */
 size_t block_grown_cap(const struct heap *heap, size_t n);
 
-/* What a block that lies in no slab has mapped. */
+/* The bytes of a block of that cap: the prefix, cap, and what the debug modes add. */
+size_t block_bytes(const struct heap *heap, size_t cap);
+
+/* The bytes of the mapping of such a block, where it lies in no slab. */
 size_t block_mapped_bytes(const struct heap *heap, size_t cap);
+
+/* The largest power of two below cap that blocks with a mapping of their own have; 0 if there is none. */
+size_t block_next_smaller(size_t cap);
 
 /* ---- prefix ---- */
 
 void block_write_prefix(struct desc *d, unsigned char *data);
 
-/* The descriptor that the prefix in front of data names, if its check holds; else NULL. */
+/* Returns the descriptor that the prefix in front of data names, or NULL if the prefix's check fails. */
 struct desc *block_desc_of_data(const void *data);
 
 /* Whether the descriptor's block is as the library made it. */
 bool block_intact(const struct heap *heap, const struct desc *d);
 
-/* ---- where it comes from, and goes ---- */
-
-/* A slot for a block, the lock held. */
-bool block_take(struct heap *heap, struct slab_request *request, struct block *block);
-
-/* A block of the cap and the kind that `block` says, in a mapping that was kept. */
-bool block_take_retained(struct heap *heap, struct block *block);
-
-/* The same, from the hook or in a new mapping. */
-bool block_make_large(struct heap *heap, struct block *block);
-
-/* Frees a block that lies in no slab, and that no descriptor has any more. */
-void block_free_large(struct heap *heap, const struct block *block, bool defer);
-
 /* ---- whose it is, for AddressSanitizer and memcheck (sanitizer.h) ---- */
 
-/* The block is a caller's from now on: `defined` if its bytes are known; and it is nobody's again, as it is when
- * heap_alloc returns it and when heap_free gets it. To be called if sanitizer_on(). */
+/* block_show: the block is a caller's from now on. `defined`: its bytes are known.
+ * block_hide: the block is nobody's again, as it is when heap_alloc returns it and when heap_free gets it.
+ * To be called if sanitizer_on(). */
 void block_show(const struct heap *heap, const struct desc *d, bool defined);
 void block_hide(const struct heap *heap, const struct desc *d);
 
-/* The word of a buffer that goes to a caller; else as block_show. */
+/* Sets the word of a buffer that goes to a caller, and shows its block. */
 void block_set_held(const struct heap *heap, struct desc *d, uintptr_t word, bool defined);
 
-/* Between these two the library may touch what is behind the block's cap, and if it is not `held` all of it. */
+/* Between these two calls the library may touch the bytes behind the block's cap, and all of the block if it is not
+ * `held`. */
 void block_open(const struct heap *heap, const struct desc *d, bool held);
 void block_close(const struct heap *heap, const struct desc *d, bool held);
 

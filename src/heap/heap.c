@@ -2,16 +2,21 @@
  *
  * heap.c - blocks and their descriptors
  *
- * Invariant, whenever the lock is free: a descriptor on the free list has data == NULL. Descriptor and slot are taken
- * and given back in one critical section; those in the stash stay taken, both. Hooks, wiping and copying run without
- * the lock, and of system calls all but those that map memory or move a mapping. What is relaxed is read in the child
- * of fork or at the end of the pool, alone.
+ * Invariants, whenever the lock is free:
+ *     a descriptor on the free list has data == NULL
+ *     beyond_cap_bytes is the sum of counted_bytes over the descriptors that are not on the free list
+ * Descriptor and slot are taken and given back in one critical section. Those in the stash stay taken, both. Hooks,
+ * wiping and copying run without the lock, and so do all system calls but those that map memory or move a mapping.
+ * Relaxed loads are made in the child of fork or at the end of the pool, where no other thread is.
  */
 #include "heap/heap.h"
 
 #include "debug/sanitizer.h"
 #include "heap/block.h"
+#include "heap/large.h"
 #include "heap/os.h"
+#include "heap/purge.h"
+#include "heap/stash.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -19,7 +24,8 @@
 
 /* ---- the lock ---- */
 
-/* Held for some tens of nanoseconds, mostly: to look again for a microsecond or two costs less than to sleep. */
+/* Mostly the lock is held for some tens of nanoseconds. To look again for a microsecond or two costs less than to
+ * sleep. */
 #define LOOKS  10
 #define PAUSES 10 /* between two looks */
 
@@ -55,6 +61,59 @@ void heap_wipe(void *data, size_t n)
     explicit_bzero(data, n);
 }
 
+/* ---- blocks come and go, the lock held ---- */
+
+/* The bytes of the block that count in beyond_cap_bytes. */
+static size_t counted_bytes(const struct heap *heap, const struct block *block)
+{
+    if (!block->beyond_cap || heap->alloc != NULL)
+        return 0;
+    return block->slab != NULL ? block->slab->stride : block_mapped_bytes(heap, block->cap);
+}
+
+static bool take_slot(struct heap *heap, struct slab_request *request, struct block *block)
+{
+    request->lane = (unsigned)sched_getcpu() % SLAB_LANES;
+    unsigned char *slot = slab_take(&heap->slabs, request, &block->slab);
+    if (slot == NULL)
+        return false;
+    block->data = slot + heap->alignment;
+    return true;
+}
+
+/* The block becomes the descriptor's. */
+static void attach(struct heap *heap, struct desc *d, const struct block *block)
+{
+    block_attach(d, block);
+    heap->slabs.beyond_cap_bytes += counted_bytes(heap, block);
+}
+
+/* Frees a block that no descriptor has any more. A large block remains for large_free, without the lock; returns how
+ * many of its bytes are retained. Without `defer` the lock may be let go and taken again. */
+static size_t give_block(struct heap *heap, const struct block *block, bool defer)
+{
+    struct slabs *slabs = &heap->slabs;
+    size_t retained = 0;
+    slabs->beyond_cap_bytes -= counted_bytes(heap, block);
+    if (block->slab != NULL)
+        slab_give(slabs, block->slab, block->data - heap->alignment);
+    if (defer)
+        return 0;
+    if (block->slab == NULL) {
+        if (slabs->retained.n == RETAINED_MAX)
+            purge_oldest(slabs);
+        retained = large_retain(heap, block, purge_room(slabs));
+    }
+    purge_excess(slabs);
+    return retained;
+}
+
+static void give_desc(struct heap *heap, struct desc *d)
+{
+    d->pub.data = NULL;
+    desc_give(&heap->table, d);
+}
+
 /* ---- the stash ---- */
 
 #define STASH_BYTES ((size_t)100 << 10) /* of a lane: three blocks of 32 KiB; all lanes together are less than 1 MiB */
@@ -66,16 +125,7 @@ static struct stash_lane *stash_lane(struct heap *heap)
 
 static bool fits_stash(const struct heap *heap, const struct desc *d)
 {
-    struct block block = block_of(d);
-    return block.brief && block.slab != NULL && block.cap == heap->base;
-}
-
-/* Frees descriptor and slot, the lock held, which without `defer` may be let go and taken again. */
-static void give_slot(struct heap *heap, struct desc *d, const struct block *block, bool defer)
-{
-    d->pub.data = NULL;
-    desc_give(&heap->table, d);
-    slab_give(&heap->slabs, block->slab, block->data - heap->alignment, defer);
+    return d->beyond_cap && d->slab != NULL && d->pub.cap == heap->base;
 }
 
 /* Opens the lane for blocks of that stride if it is closed, the lock held. */
@@ -83,12 +133,12 @@ static void open_lane(struct heap *heap, struct stash_lane *lane, size_t stride)
 {
     if (stash_is_open(lane))
         return;
-    unsigned places = stride < STASH_BYTES / STASH_CELLS ? STASH_CELLS : (unsigned)(STASH_BYTES / stride);
-    heap->slabs.aside_bytes += places * stride;
-    stash_open(lane, places);
+    unsigned cells = stride < STASH_BYTES / STASH_CELLS ? STASH_CELLS : (unsigned)(STASH_BYTES / stride);
+    heap->slabs.aside_bytes += cells * stride;
+    stash_open(lane, cells);
 }
 
-/* Frees what is in the stash, the lock held, and closes it. False: nothing was there. */
+/* Frees the buffers in the stash, the lock held, and closes the stash. Returns whether there were any. */
 static bool empty_stash(struct heap *heap)
 {
     if (heap->slabs.aside_bytes == 0)
@@ -99,7 +149,8 @@ static bool empty_stash(struct heap *heap)
     while (d != NULL) {
         struct desc *next = d->chain;
         struct block block = block_of(d);
-        give_slot(heap, d, &block, true);
+        give_desc(heap, d);
+        (void)give_block(heap, &block, true);
         d = next;
     }
     return any;
@@ -107,26 +158,35 @@ static bool empty_stash(struct heap *heap)
 
 /* ---- allocation ---- */
 
-/* Descriptor and block, the block from `request` unless that is NULL; the lock held. */
+/* Takes a descriptor and, if `request` is not NULL, a slot; the lock held. */
 static struct desc *take(struct heap *heap, struct slab_request *request, struct block *block)
 {
     struct desc *d = desc_take(&heap->table);
     if (d == NULL)
         return NULL;
-    if (request != NULL && !block_take(heap, request, block)) {
+    if (request != NULL && !take_slot(heap, request, block)) {
         desc_give(&heap->table, d);
         return NULL;
     }
-    block_attach(d, block);
+    attach(heap, d, block);
     return d;
 }
 
-static __attribute__((noinline)) struct desc *alloc_locked(struct heap *heap, bool brief)
+/* A block of block->cap bytes that lies in no slab and is retained already. Without the lock. */
+static bool take_retained(struct heap *heap, struct block *block)
 {
-    struct block block = {NULL, heap->base, NULL, brief && heap->alloc == NULL};
+    heap_lock(heap);
+    const bool taken = large_take_retained(heap, block);
+    heap_unlock(heap);
+    return taken;
+}
+
+static __attribute__((noinline)) struct desc *alloc_locked(struct heap *heap, bool beyond_cap)
+{
+    struct block block = {NULL, heap->base, NULL, beyond_cap};
     struct slab_request request;
     bool in_slab = heap->alloc == NULL && block_class(heap, heap->base, &request);
-    if (!in_slab && !(heap->alloc == NULL && block_take_retained(heap, &block)) && !block_make_large(heap, &block))
+    if (!in_slab && !(heap->alloc == NULL && take_retained(heap, &block)) && !large_make(heap, &block))
         return NULL;
 
     heap_lock(heap);
@@ -138,17 +198,17 @@ static __attribute__((noinline)) struct desc *alloc_locked(struct heap *heap, bo
     if (d != NULL)
         block_write_prefix(d, block.data);
     else if (!in_slab)
-        block_free_large(heap, &block, false);
+        large_free(heap, &block, 0);
     return d;
 }
 
-struct desc *heap_alloc(struct heap *heap, bool brief)
+struct desc *heap_alloc(struct heap *heap, bool beyond_cap)
 {
-    struct desc *d = brief ? stash_pop(stash_lane(heap)) : NULL;
-    return d != NULL ? d : alloc_locked(heap, brief);
+    struct desc *d = beyond_cap ? stash_pop(stash_lane(heap)) : NULL;
+    return d != NULL ? d : alloc_locked(heap, beyond_cap);
 }
 
-/* `lane`: the one that could have had it; or NULL. */
+/* `lane`: the one that had no empty cell for the buffer; NULL if it does not belong into the stash. */
 static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc *d, struct stash_lane *lane,
                                                   bool defer)
 {
@@ -156,15 +216,11 @@ static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc
     heap_lock(heap);
     if (lane != NULL)
         open_lane(heap, lane, block.slab->stride);
-    if (block.slab != NULL) {
-        give_slot(heap, d, &block, defer);
-    } else {
-        d->pub.data = NULL;
-        desc_give(&heap->table, d);
-    }
+    give_desc(heap, d);
+    const size_t retained = give_block(heap, &block, defer);
     heap_unlock(heap);
     if (block.slab == NULL)
-        block_free_large(heap, &block, defer);
+        large_free(heap, &block, retained);
 }
 
 void heap_free(struct heap *heap, struct desc *d, bool defer)
@@ -178,43 +234,26 @@ void heap_free(struct heap *heap, struct desc *d, bool defer)
 
 /* ---- growth ---- */
 
-/* What a buffer's block is changes under the lock, in one step for the child of fork. */
+/* A buffer gets another block under the lock, in one step for the child of fork. */
 
-/* The mapping of a held block, for a larger cap; NULL: it stays as it is. */
-static unsigned char *grow_mapping(const struct heap *heap, const struct desc *d, size_t cap)
-{
-    size_t old_bytes = block_mapped_bytes(heap, d->pub.cap), bytes = block_mapped_bytes(heap, cap);
-    unsigned char *memory = d->pub.data - heap->alignment;
-    if (SANITIZER_ASAN) /* it may move, and then somebody else may be there at once */
-        sanitizer_forget(memory, old_bytes, false);
-    // NOLINTNEXTLINE(readability-suspicious-call-argument): from the old size to the new one
-    unsigned char *grown = os_grow(memory, old_bytes, bytes);
-    if (SANITIZER_ASAN) {
-        unsigned char *now = grown != NULL ? grown : memory;
-        sanitizer_region(now, grown != NULL ? bytes : old_bytes);
-        sanitizer_show(now + heap->alignment, grown != NULL ? cap : d->pub.cap, true);
-    }
-    return grown;
-}
-
-/* A mapping of its own moves by its page tables: nothing is copied, and nothing is left behind. False: the system will
- * not, for want of memory or since the caller has locked a part of it, say. */
+/* A mapping of its own moves by its page tables: nothing is copied, and nothing is left behind. Returns false if the
+ * system refuses (large_grow). */
 static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
 {
     size_t old_bytes = block_mapped_bytes(heap, d->pub.cap), bytes = block_mapped_bytes(heap, cap);
     unsigned char *memory = d->pub.data - heap->alignment;
     heap_lock(heap);
     if (bytes > old_bytes)
-        memory = grow_mapping(heap, d, cap);
+        memory = large_grow(heap, d, cap);
     else if (SANITIZER_ASAN && cap > d->pub.cap) /* there was room */
         sanitizer_show(d->pub.data, cap, true);
     if (memory != NULL) {
         d->pub.data = memory + heap->alignment;
         d->pub.cap = cap;
         block_write_prefix(d, d->pub.data);
-        if (block_of(d).brief) {
-            heap->slabs.brief_bytes = heap->slabs.brief_bytes + bytes - old_bytes;
-            slab_purge_excess(&heap->slabs);
+        if (d->beyond_cap) {
+            heap->slabs.beyond_cap_bytes = heap->slabs.beyond_cap_bytes + bytes - old_bytes;
+            purge_excess(&heap->slabs);
         }
     }
     heap_unlock(heap);
@@ -223,8 +262,8 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     return memory != NULL;
 }
 
-/* The old block becomes what the new one was, nobody's, and the new one what the old one was: a caller's if it is
- * `held`. */
+/* Gives the buffer the new block, with the first `keep` bytes of the old one, and frees the old one. The new block is a
+ * caller's afterwards if the buffer is `held`. */
 static void replace(struct heap *heap, struct desc *d, const struct block *block, size_t keep, bool held)
 {
     struct block old = block_of(d);
@@ -236,8 +275,8 @@ static void replace(struct heap *heap, struct desc *d, const struct block *block
     memcpy(block->data, old.data, keep);
     block_write_prefix(d, block->data);
     heap_lock(heap);
-    block_attach(d, block);
-    if (heap->wipe) { /* after that, or a child of fork might see a held buffer wiped */
+    attach(heap, d, block);
+    if (heap->wipe) { /* afterwards, or a child of fork might find a held buffer wiped */
         heap_unlock(heap);
         if (held)
             heap_wipe(old.data, old.cap);
@@ -249,40 +288,40 @@ static void replace(struct heap *heap, struct desc *d, const struct block *block
         sanitizer_hide(old.data, old.cap);
         sanitizer_unlock();
     }
-    if (old.slab != NULL)
-        slab_give(&heap->slabs, old.slab, old.data - heap->alignment, false);
+    const size_t retained = give_block(heap, &old, false);
     heap_unlock(heap);
     if (old.slab == NULL)
-        block_free_large(heap, &old, false);
+        large_free(heap, &old, retained);
 }
 
-/* Whether memcheck lets a mapping that is held move: it would have the bytes, but not a new block of its, nor the old
- * one. */
+/* Whether a mapping may move although a caller holds its block. Under memcheck it may not: memcheck would know the
+ * moved bytes, but neither that a block of its own begins there nor that the old block ended. */
 static bool may_move(bool held)
 {
     return SANITIZER_ASAN || !held || !sanitizer_on();
 }
 
-/* Replaces the block by one of exactly that cap, which has the first `keep` bytes of the old. */
+/* Replaces the block by one of exactly that cap, which has the first `keep` bytes of the old one. Returns false if
+ * there is no memory. */
 static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep, bool held)
 {
     struct block old = block_of(d);
-    struct block block = {NULL, cap, NULL, old.brief};
+    struct block block = {NULL, cap, NULL, old.beyond_cap};
     struct slab_request request;
     bool made;
     if (heap->alloc != NULL) {
-        made = block_make_large(heap, &block);
+        made = large_make(heap, &block);
     } else if (block_class(heap, cap, &request)) {
         heap_lock(heap);
-        made = block_take(heap, &request, &block);
+        made = take_slot(heap, &request, &block);
         if (!made && empty_stash(heap))
-            made = block_take(heap, &request, &block);
+            made = take_slot(heap, &request, &block);
         heap_unlock(heap);
     } else {
-        made = cap > old.cap && block_take_retained(heap, &block); /* copying costs less than page faults */
+        made = cap > old.cap && take_retained(heap, &block); /* to copy costs less than page faults */
         if (!made && old.slab == NULL && may_move(held) && resize_mapping(heap, d, cap))
             return true;
-        made = made || block_make_large(heap, &block);
+        made = made || large_make(heap, &block);
     }
     if (made)
         replace(heap, d, &block, keep, held);
@@ -304,11 +343,11 @@ int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep)
 bool heap_shrink(struct heap *heap, struct desc *d, size_t cap)
 {
     if (heap->wipe)
-        sanitizer_wipe(d->pub.data + cap, d->pub.cap - cap); /* a mapping gives its end away as it is */
+        sanitizer_wipe(d->pub.data + cap, d->pub.cap - cap); /* a mapping is cut off there, as it is */
     if (!resize(heap, d, cap, 0, false))
         return false;
     if (heap->wipe)
-        sanitizer_wipe(d->pub.data, cap); /* a hook's block has whatever it has */
+        sanitizer_wipe(d->pub.data, cap); /* a hook's block may have any bytes */
     return true;
 }
 
@@ -316,14 +355,15 @@ void heap_purge(struct heap *heap)
 {
     heap_lock(heap);
     (void)empty_stash(heap);
-    slab_purge_all(&heap->slabs);
+    purge_all(&heap->slabs);
     heap_unlock(heap);
 }
 
 /* ---- fork and the end ---- */
 
 #if SANITIZER_ASAN
-/* A thread of the parent may have told it something else. Memcheck is told under a lock that fork takes. */
+/* A thread of the parent may have been about to tell AddressSanitizer. Memcheck is told under a lock that fork takes.
+ * */
 static void repair_sanitizer(const struct heap *heap, const struct desc *d)
 {
     const enum desc_state state = desc_state(load_relaxed(&d->word));
@@ -339,26 +379,23 @@ void heap_repair(struct heap *heap)
     heap->table.free_list = NULL;
     stash_reset(&heap->stash);
     heap->slabs.aside_bytes = 0;
+    heap->slabs.beyond_cap_bytes = 0;
     slab_repair_begin(&heap->slabs);
-    size_t brief_bytes = 0;
     for (uint32_t i = load_relaxed(&heap->table.used); i > 0; i--) {
         struct desc *d = desc_at(&heap->table, i);
         if (desc_state(load_relaxed(&d->word)) == STATE_FREE) {
-            d->pub.data = NULL; /* a large block of an unfinished call is lost; one in a slab is found again */
-            desc_give(&heap->table, d);
+            /* the large block of an unfinished call is lost; one in a slab is found again */
+            give_desc(heap, d);
         } else {
-            struct block block = block_of(d);
-            if (block.slab != NULL)
-                slab_repair_claim(block.slab, block.data - heap->alignment);
-            else if (block.brief)
-                brief_bytes += block_mapped_bytes(heap, block.cap);
+            const struct block block = block_of(d);
+            if (block.slab == NULL || slab_repair_claim(block.slab, block.data - heap->alignment))
+                heap->slabs.beyond_cap_bytes += counted_bytes(heap, &block);
 #if SANITIZER_ASAN
             repair_sanitizer(heap, d);
 #endif
         }
     }
     slab_repair_end(&heap->slabs, heap->wipe);
-    heap->slabs.brief_bytes += brief_bytes;
 }
 
 void heap_destroy(struct heap *heap)
@@ -371,9 +408,9 @@ void heap_destroy(struct heap *heap)
         if (heap->wipe)
             sanitizer_wipe(block.data, block.cap);
         if (block.slab == NULL)
-            block_free_large(heap, &block, true);
+            large_free(heap, &block, 0);
     }
-    slab_destroy_all(&heap->slabs);
+    purge_end(&heap->slabs);
     desc_table_destroy(&heap->table);
     pthread_mutex_destroy(&heap->slabs.lock);
 }

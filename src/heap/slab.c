@@ -1,39 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * slab.c - slabs: where first blocks of up to a megabyte and grown ones of up to 256 KiB lie, and how their memory
- * returns to the system
+ * slab.c - slabs: memory for blocks of one size, side by side
  *
- * malloc'd blocks freed in random order leave a heap full of holes. Here the blocks of one class lie in slabs of 4 MiB,
- * slot after slot, and a free slot is either clean (no memory behind it but for the edges of pages that it shares with
- * a neighbour) or dirty. Dirty slots are used first: their pages need no fault.
+ * Blocks that malloc makes, freed in random order, leave a heap full of holes. Here the blocks of one class lie in
+ * slabs of 4 MiB, slot after slot. A free slot is either clean (it has no memory, except for the pages at its edges,
+ * which it shares with its neighbours) or dirty. Dirty slots are used first, since their pages need no fault. How many
+ * bytes may be dirty is not decided here (purge.c).
  *
- * What is dirty stays below a limit: 1 MiB, or if that is more, as much as bypass buffers that callers hold have, in
- * brief slots or mappings. So bypass buffers that come and go find their memory still there, however many they are;
- * when a burst of them ebbs, dirty memory ebbs with it; and when the last is gone 1 MiB is left. What is resident is
- * thus at most the blocks that are not free, and once more those of bypass buffers or 1 MiB, and what threads are about
- * to give back, up to 8 MiB each; besides, the pages at the edges of taken slots. With huge pages, take "pages" for
- * what they are: one is resident until all slots in it are free and purged.
- *
- * Kept mappings (retained.h) count as dirty, and so does what is set aside for the stash (stash.h), whether it is there or
- * not.
- *
- * A give beyond the limit unmaps kept mappings, the oldest first; if there are none it purges slots, down to half of
- * what the limit leaves them; but it takes at most two steps of some 8 MiB. A purge takes every run of free slots with
- * a dirty one among them, those with clean ones around it whole, so that the page between two slots goes with whichever
- * was freed last. The system gives up their pages without the lock, many runs in one call, since each call interrupts
- * all CPUs; then they are free again and clean. Empty slabs are purged first, then the one that has had dirty slots for
- * longest, always of the class that has most. An empty slab that is clean has no class any more; a span of which no
- * slab has one is unmapped.
+ * A step of a purge takes every run of free slots that has a dirty one among them. It takes the clean slots of the run
+ * too, so that the page between two slots goes with the slot that is freed last. The system gives the pages up without
+ * the lock, many runs in one call, since each call interrupts all CPUs. Then the slots are free again, and clean. The
+ * first to be purged is always a slab of the class that has most dirty bytes: an empty slab, or the one that has had
+ * dirty slots for longest. A slab that is empty and clean loses its class. A span is unmapped when none of its slabs
+ * has a class.
  *
  * Invariants, whenever the lock is free:
- *     dirty is a subset of avail, brief and avail are disjoint, `free` counts avail
- *     a slab is on `unused` iff it has no class; else on no list while it is purged; else on `dirty` iff it has dirty
- *     slots, on `clean` iff it has free slots but no dirty ones; on a list, empty slabs come last
+ *     dirty is a subset of avail, `free` counts avail
+ *     a slab is on `unused` iff it has no class; otherwise on no list while it is purged; otherwise on `dirty` iff it
+ *     has dirty slots, on `clean` iff it has free slots but no dirty ones; on a list, empty slabs come last
  *     a slab with a class has a slot that is dirty, or taken, if only by a purge
- *     dirty_bytes and brief_bytes are the sums of stride over dirty and over brief slots (brief_bytes also of the
- *     mappings that bypass buffers have); `used` of a span is how many of its slabs have a class
- * Two purges of one slab never meet: the page between their slots would belong to neither. What is freed there during a
- * purge stays dirty until the next.
+ *     dirty_bytes is the sum of stride over dirty slots
+ *     `used` of a span is how many of its slabs have a class
+ * Two purges of one slab never meet: the page between their slots would belong to neither. Slots that are freed during
+ * a purge of their slab stay dirty until the next.
  */
 #include "heap/slab.h"
 
@@ -42,9 +31,6 @@
 #include "heap/slots.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-#define DIRTY_MIN ((size_t)1 << 20)
 
 /* ---- slots ---- */
 
@@ -95,8 +81,8 @@ static struct slab *list_last(const struct slab_list *list)
     return list->first != NULL ? list->first->prev : NULL;
 }
 
-/* Puts the slab on the list where its sets say it belongs. Empty slabs go last: they are the last to be used, and the
- * first to be unmapped. */
+/* Puts the slab on the list that its sets ask for. Empty slabs go last: they are the last to be used, and the first to
+ * be unmapped. */
 static void list_update(struct slab *slab)
 {
     struct slab_list *list = NULL;
@@ -120,15 +106,15 @@ static void list_update(struct slab *slab)
 
 /* ---- slabs and spans ---- */
 
-/* Spans grow with what is mapped already. To map is slow, since the kernel merges neighbouring mappings, and waits for
- * every page fault that is under way in them. */
+/* The more slabs are mapped, the larger are new spans. To map is slow, since the kernel merges neighbouring mappings,
+ * and waits for every page fault that is under way in them. */
 static unsigned span_size(const struct slabs *slabs)
 {
     unsigned size = slabs->slabs_mapped / 2;
     return size == 0 ? 1 : size < SPAN_SLABS_MAX ? size : SPAN_SLABS_MAX;
 }
 
-/* Adds to the unused slabs, unless there is no memory. */
+/* Maps a span, and adds its slabs to the unused ones. If there is no memory nothing changes. */
 static void span_map(struct slabs *slabs)
 {
     struct span *span = calloc(1, sizeof(*span));
@@ -169,7 +155,7 @@ static void unmap_chain(struct span *chain)
     }
 }
 
-/* A slab with all slots free and clean, on its list. */
+/* Returns a slab of which all slots are free and clean, on its list; NULL if there is no memory. */
 static struct slab *slab_make(struct slabs *slabs, const struct slab_request *request)
 {
     if (slabs->unused.first == NULL)
@@ -192,8 +178,8 @@ static struct slab *slab_make(struct slabs *slabs, const struct slab_request *re
     return slab;
 }
 
-/* An empty and clean slab goes back to its span. A span of which nothing is used is taken out of everything and put on
- * a chain, linked by `next`, for unmap_chain. */
+/* Gives an empty and clean slab back to its span. If no other slab of the span is used, takes the span off all lists
+ * and puts it on a chain, linked by `next`, for unmap_chain. */
 static void slab_retire(struct slabs *slabs, struct slab *slab, struct span **chain)
 {
     list_remove(slab);
@@ -229,10 +215,9 @@ static void uncount_dirty(struct slabs *slabs, struct slab_class *cls, size_t by
 
 /* ---- purging ---- */
 
-#define PURGE_BYTES ((size_t)4 << 20) /* after so much a step ends */
 #define PURGE_SLABS 32u
 
-/* What one step of a purge has taken. */
+/* The slots that one step of a purge has taken. */
 struct purge {
     unsigned slabs, ranges;
     struct {
@@ -276,7 +261,7 @@ static void purge_add(struct slabs *slabs, struct purge *purge, struct slab *sla
     list_update(slab);
 }
 
-/* Gives the taken slots back, now clean. Returns a chain of spans that are to be unmapped. */
+/* Frees the slots of the step, which are clean now. Returns a chain of spans that are to be unmapped. */
 static struct span *purge_release(struct slabs *slabs, const struct purge *purge)
 {
     struct span *chain = NULL;
@@ -293,7 +278,7 @@ static struct span *purge_release(struct slabs *slabs, const struct purge *purge
     return chain;
 }
 
-/* The slab to purge next; NULL: none that has dirty slots and is not being purged. */
+/* Returns the slab to purge next; NULL if no slab has dirty slots, except for those that are being purged. */
 static struct slab *find_victim(const struct slabs *slabs)
 {
     const struct slab_class *dirtiest = NULL;
@@ -303,14 +288,12 @@ static struct slab *find_victim(const struct slabs *slabs)
     return dirtiest != NULL ? list_last(&dirtiest->dirty) : NULL;
 }
 
-/* Takes dirty slots until at most `keep` bytes are left or the step is full, and gives their memory back. Returns how
- * many bytes; 0 if others are at it with all that there is. Lets the lock go meanwhile. */
-static size_t purge_step(struct slabs *slabs, size_t keep)
+size_t slab_purge(struct slabs *slabs, size_t keep)
 {
     struct purge purge;
     purge.slabs = purge.ranges = 0;
     const size_t before = slabs->dirty_bytes;
-    while (slabs->dirty_bytes > keep && before - slabs->dirty_bytes < PURGE_BYTES && purge_has_room(&purge)) {
+    while (slabs->dirty_bytes > keep && before - slabs->dirty_bytes < SLAB_PURGE_BYTES && purge_has_room(&purge)) {
         struct slab *slab = find_victim(slabs);
         if (slab == NULL)
             break;
@@ -333,83 +316,10 @@ static size_t purge_step(struct slabs *slabs, size_t keep)
     return bytes;
 }
 
-/* How much memory may be at hand for nobody in particular. What the stash has is taken and brief, but nobody holds it;
- * it may have `aside_bytes`, whether it has or not: so that counts as dirty, and not as held. */
-static size_t dirty_limit(const struct slabs *slabs)
-{
-    size_t held = slabs->brief_bytes > slabs->aside_bytes ? slabs->brief_bytes - slabs->aside_bytes : 0;
-    return held > DIRTY_MIN ? held : DIRTY_MIN;
-}
-
-static size_t all_dirty(const struct slabs *slabs)
-{
-    return slabs->dirty_bytes + slabs->retained.bytes + slabs->aside_bytes;
-}
-
-/* Needs no lock. */
-static void unmap_all(const struct os_range *mappings, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        os_unmap(mappings[i].from, (size_t)(mappings[i].to - mappings[i].from));
-}
-
-/* Unmaps the oldest kept mappings, of that many bytes or a batch. Returns whether there was one. Lets the lock go
- * meanwhile. */
-static bool purge_retained(struct slabs *slabs, size_t bytes)
-{
-    struct os_range taken[RETAINED_BATCH];
-    unsigned n = retained_take_oldest(&slabs->retained, bytes, taken);
-    if (n == 0)
-        return false;
-    pthread_mutex_unlock(&slabs->lock);
-    unmap_all(taken, n);
-    pthread_mutex_lock(&slabs->lock);
-    return true;
-}
-
-/* Two steps take more than one give can add. More would have one call do the work of another that deferred its
- * gives. */
-void slab_purge_excess(struct slabs *slabs)
-{
-    for (int step = 0; step < 2; step++) {
-        const size_t all = all_dirty(slabs), limit = dirty_limit(slabs);
-        if (all <= limit)
-            return;
-        if (purge_retained(slabs, all - limit < PURGE_BYTES ? all - limit : PURGE_BYTES))
-            continue;
-        if (purge_step(slabs, (limit - slabs->aside_bytes) / 2) == 0)
-            return;
-    }
-}
-
-bool slab_retain_mapping(struct slabs *slabs, unsigned char *mapping, size_t bytes)
-{
-    const size_t all = all_dirty(slabs), limit = dirty_limit(slabs);
-    return all <= limit && bytes <= limit - all && retained_add(&slabs->retained, mapping, bytes);
-}
-
-void slab_purge_all(struct slabs *slabs)
-{
-    for (unsigned batches = RETAINED_MAX / RETAINED_BATCH; batches > 0 && purge_retained(slabs, SIZE_MAX); batches--)
-        ;
-    struct os_range *ring = retained_take_ring(&slabs->retained);
-    if (ring != NULL) {
-        pthread_mutex_unlock(&slabs->lock);
-        free(ring);
-        pthread_mutex_lock(&slabs->lock);
-    }
-    /* no more than there is now: others may go on freeing */
-    size_t left = slabs->dirty_bytes, purged = 1;
-    while (left > 0 && purged > 0) {
-        purged = purge_step(slabs, 0);
-        left -= purged < left ? purged : left;
-    }
-    slab_purge_excess(slabs); /* what others gave meanwhile, and could not purge beside this */
-}
-
 /* ---- taking and giving ---- */
 
-/* A clean slab for the lane: its own, or one that another lane can do without, or with `any` also its last one. */
+/* Returns a slab with clean slots: of the lane, or one that is not the only one of another lane. With `any` also the
+ * only one of another lane. NULL if there is none. */
 static struct slab *clean_slab(struct slab_class *cls, unsigned lane, bool any)
 {
     struct slab *slab = cls->clean[lane].first;
@@ -446,29 +356,19 @@ unsigned char *slab_take(struct slabs *slabs, const struct slab_request *request
         slots_remove(slab->dirty, slot);
         uncount_dirty(slabs, cls, slab->stride);
     }
-    if (request->brief) {
-        slots_add(slab->brief, slot);
-        slabs->brief_bytes += slab->stride;
-    }
     list_update(slab);
     *from = slab;
     return slab->base + slot * slab->stride;
 }
 
-void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot, bool defer)
+void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot)
 {
     unsigned number = slot_number(slab, slot);
     slots_add(slab->avail, number);
     slots_add(slab->dirty, number);
     slab->free++;
     count_dirty(slabs, slab->cls, slab->stride);
-    if (slots_has(slab->brief, number)) {
-        slots_remove(slab->brief, number);
-        slabs->brief_bytes -= slab->stride;
-    }
     list_update(slab);
-    if (!defer)
-        slab_purge_excess(slabs);
 }
 
 /* ---- fork and the end ---- */
@@ -498,16 +398,17 @@ void slab_repair_begin(struct slabs *slabs)
     }
 }
 
-void slab_repair_claim(struct slab *slab, const unsigned char *slot)
+bool slab_repair_claim(struct slab *slab, const unsigned char *slot)
 {
-    if (!slab_has(slab, slot)) /* a thread of the parent was replacing the block of that buffer */
-        return;
+    if (!slab_has(slab, slot)) /* somebody wrote over the handle */
+        return false;
     slots_remove(slab->avail, slot_number(slab, slot));
     slots_remove(slab->dirty, slot_number(slab, slot));
     slots_remove(slab->lost, slot_number(slab, slot));
+    return true;
 }
 
-/* As a thread of the parent had yet to leave it. */
+/* Does what a thread of the parent had yet to do. */
 static void reset_lost(unsigned char *slot, size_t stride, bool wipe)
 {
     if (wipe)
@@ -518,29 +419,22 @@ static void reset_lost(unsigned char *slot, size_t stride, bool wipe)
 
 void slab_repair_end(struct slabs *slabs, bool wipe)
 {
-    slabs->dirty_bytes = slabs->brief_bytes = 0;
+    slabs->dirty_bytes = 0;
     for (unsigned i = 0; i < SLAB_CLASSES; i++)
         slabs->classes[i].dirty_bytes = 0;
     for (struct slab *slab = NULL; (slab = slab_after(slabs, slab)) != NULL;) {
-        for (int i = 0; i < 2; i++)
-            slab->brief[i] &= ~slab->avail[i];
         for (unsigned slot = 0; slot < slab->slots; slot++)
             if (slots_has(slab->lost, slot))
                 reset_lost(slab->base + slot * slab->stride, slab->stride, wipe);
         slab->lost[0] = slab->lost[1] = 0;
         slab->free = slots_count(slab->avail);
         count_dirty(slabs, slab->cls, slots_count(slab->dirty) * slab->stride);
-        slabs->brief_bytes += slots_count(slab->brief) * slab->stride;
         list_update(slab);
     }
 }
 
 void slab_destroy_all(struct slabs *slabs)
 {
-    struct os_range taken[RETAINED_BATCH];
-    for (unsigned n; (n = retained_take_oldest(&slabs->retained, SIZE_MAX, taken)) > 0;)
-        unmap_all(taken, n);
-    free(retained_take_ring(&slabs->retained));
     unmap_chain(slabs->spans);
     slabs->spans = NULL;
 }

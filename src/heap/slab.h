@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * slab.h - slabs: where first blocks of up to a megabyte and grown ones of up to 256 KiB lie, and how their memory
- * returns to the system
+ * slab.h - slabs: memory for blocks of one size, side by side; where first blocks of up to a megabyte and grown blocks
+ * of up to 256 KiB lie
  *
- * All functions but slab_has are called with the lock held. Under it a span may be mapped; for other system calls
- * functions let it go, and say so.
+ * The caller holds the heap's lock, except for slab_has. A span may be mapped with the lock held. For all other system
+ * calls functions let the lock go, and say so.
  */
 #ifndef BUFFERPOOL_SLAB_H
 #define BUFFERPOOL_SLAB_H
 
-#include "heap/retained.h"
-
-#include <pthread.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "types.h"
 
 /* Whether slots of that stride are worth a slab. */
 static inline bool slab_fits(size_t stride)
@@ -26,23 +21,30 @@ struct slab_request {
     struct slab_class *cls;
     size_t stride; /* of all slots of the class */
     unsigned lane; /* below SLAB_LANES */
-    bool brief;
 };
 
-/* A slot: its address and its slab; NULL: no memory. */
+/* Returns the address of a slot, and its slab in *from; NULL if there is no memory. */
 unsigned char *slab_take(struct slabs *slabs, const struct slab_request *request, struct slab **from);
 
-/* Frees the slot that starts at that address. With `defer` memory stays resident until slab_purge_all; without, the
- * lock may be let go and taken again. */
-void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot, bool defer);
+/* Frees the slot that starts at that address. Its memory stays: purge_excess is to be called, now or later. */
+void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot);
 
-/* In which slot the byte at that offset lies; exact for the first byte of one, and offsets in the slab. */
+/* After so many bytes a step of a purge ends. */
+#define SLAB_PURGE_BYTES ((size_t)4 << 20)
+
+/* One step of a purge: takes dirty slots until at most `keep` bytes of them are left or the step is full, and gives
+ * their memory back. Returns how many bytes were dirty; 0 if there is nothing to purge, or if other threads purge all
+ * of it already. Lets the lock go. */
+size_t slab_purge(struct slabs *slabs, size_t keep);
+
+/* The slot in which the byte at that offset lies. Exact for the first byte of a slot; the offset is less than the
+ * slab's size. */
 static inline unsigned slab_slot_at(const struct slab *slab, size_t offset)
 {
     return (unsigned)((uint64_t)offset * slab->inverse >> 32);
 }
 
-/* Whether a slot of the slab, which has one that is taken, starts there: any thread, without the lock. */
+/* Whether a slot of the slab starts at that address. A slot of the slab must be taken. Any thread, without the lock. */
 static inline bool slab_has(const struct slab *slab, const unsigned char *slot)
 {
     size_t offset = (size_t)((uintptr_t)slot - (uintptr_t)slab->base);
@@ -52,23 +54,14 @@ static inline bool slab_has(const struct slab *slab, const unsigned char *slot)
     return number < slab->slots && number * slab->stride == offset;
 }
 
-/* Keeps the mapping for the next block of its size, if its memory stays within what may be dirty; else it is the
- * caller's still. */
-bool slab_retain_mapping(struct slabs *slabs, unsigned char *mapping, size_t bytes);
-
-/* Gives memory back if too much is dirty: to be called when brief_bytes fell. May let the lock go and take it again. */
-void slab_purge_excess(struct slabs *slabs);
-
-/* Gives the memory of all free slots and kept mappings back. Lets the lock go meanwhile. */
-void slab_purge_all(struct slabs *slabs);
-
-/* After fork, in three steps: every slot is free, but those that are claimed, and the lists follow. With `wipe` the
- * bytes of slots that were taken and are not claimed are zeroed. */
+/* After fork, in three steps: every slot becomes free, except for those that are claimed, and the lists follow. A claim
+ * returns whether there is such a slot. With `wipe` the bytes of slots that were taken and are not claimed are
+ * zeroed. */
 void slab_repair_begin(struct slabs *slabs);
-void slab_repair_claim(struct slab *slab, const unsigned char *slot);
+bool slab_repair_claim(struct slab *slab, const unsigned char *slot);
 void slab_repair_end(struct slabs *slabs, bool wipe);
 
-/* Unmaps every slab, used or not. */
+/* Unmaps every slab, used or not. Nobody else uses the heap any more. */
 void slab_destroy_all(struct slabs *slabs);
 
 #endif

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_retained.c - blocks above 256 KiB have mappings of their own, which grow by moving and of which some memory is kept
+ * test_retained.c - blocks above 256 KiB have mappings of their own, which grow by moving, and of which some are retained
  *
- * Calls of os.c are counted, and malloc can be told to fail; whether memory is mapped is asked of the kernel
- * (mincore).
+ * Calls of os.c are counted. Whether memory is mapped is asked of the kernel (mincore).
  */
 #include "support/blocks.h"
 
 #include "heap/block.h"
+#include "heap/heap.h"
+#include "heap/large.h"
 #include "heap/os.h"
 
 #include <sys/mman.h>
@@ -44,15 +45,6 @@ void *__wrap_os_grow(void *region, size_t bytes, size_t new_bytes)
     return __real_os_grow(region, bytes, new_bytes);
 }
 
-static bool no_memory;
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_malloc(size_t size)
-{
-    return no_memory ? NULL : __real_malloc(size);
-}
-
 static void count_from_here(void)
 {
     maps = unmaps = moves = 0;
@@ -78,9 +70,9 @@ static bool is_mapped(unsigned char *page)
 }
 
 /* A buffer that grew by doubling until it has that cap. Its last bytes say so. */
-static struct desc *grown(struct heap *heap, size_t cap, bool brief)
+static struct desc *grown(struct heap *heap, size_t cap, bool beyond_cap)
 {
-    struct desc *d = test_heap_alloc(heap, brief);
+    struct desc *d = test_heap_alloc(heap, beyond_cap);
     assert_non_null(d);
     while (d->pub.cap < cap) {
         size_t before = d->pub.cap;
@@ -93,77 +85,82 @@ static struct desc *grown(struct heap *heap, size_t cap, bool brief)
     return d;
 }
 
-/* ---- the ring ---- */
+/* ---- the list ---- */
 
-static unsigned char *const memory = (unsigned char *)16; /* never touched */
+/* The mapping of a block of `cap` bytes, at an address that is never touched. */
+static struct block block_at(size_t number, size_t cap)
+{
+    return (struct block){(unsigned char *)(number << 12) + 64, cap, NULL, false};
+}
 
-static void one_of_the_same_size_is_taken(void **state)
+static void the_newest_of_the_right_size_is_taken(void **state)
 {
     (void)state;
-    struct retained kept = {0};
-    assert_null(retained_take(&kept, 4096));
-    for (size_t i = 0; i < 4; i++)
-        assert_true(retained_add(&kept, memory + i, i % 2 == 0 ? 4096 : 8192));
-    assert_int_equal(kept.bytes, 2 * 4096 + 2 * 8192);
-    assert_null(retained_take(&kept, 6000));
-    assert_ptr_equal(retained_take(&kept, 4096), memory + 2); /* the newest */
-    assert_ptr_equal(retained_take(&kept, 8192), memory + 3);
-    assert_ptr_equal(retained_take(&kept, 8192), memory + 1);
-    assert_null(retained_take(&kept, 8192));
-    assert_ptr_equal(retained_take(&kept, 4096), memory);
-    assert_int_equal(kept.bytes, 0);
-    assert_int_equal(kept.n, 0);
-    free(retained_take_ring(&kept));
+    struct heap heap;
+    heap_init(&heap, BASE);
+    struct block block = {NULL, MIB, NULL, false};
+    assert_false(large_take_retained(&heap, &block));
+    for (size_t i = 0; i < 4; i++) {
+        const struct block freed = block_at(1 + i, i % 2 == 0 ? MIB : 2 * MIB);
+        assert_int_equal(large_retain(&heap, &freed, mapped(freed.cap)), mapped(freed.cap));
+    }
+    assert_int_equal(heap.slabs.retained.bytes, 2 * mapped(MIB) + 2 * mapped(2 * MIB));
+    static const struct {
+        size_t cap, number; /* 0: none */
+    } takes[] = {{3 * MIB, 0}, {MIB, 3}, {2 * MIB, 4}, {2 * MIB, 2}, {2 * MIB, 0}, {MIB, 1}, {MIB, 0}};
+    for (size_t i = 0; i < sizeof takes / sizeof takes[0]; i++) {
+        block = (struct block){NULL, takes[i].cap, NULL, false};
+        assert_int_equal(large_take_retained(&heap, &block), takes[i].number > 0);
+        assert_ptr_equal(block.data, takes[i].number > 0 ? block_at(takes[i].number, 0).data : NULL);
+    }
+    assert_int_equal(heap.slabs.retained.bytes, 0);
+    assert_int_equal(heap.slabs.retained.n, 0);
+    heap_destroy(&heap);
 }
 
 static void the_oldest_go_first(void **state)
 {
     (void)state;
-    struct retained kept = {0};
-    struct os_range taken[RETAINED_BATCH];
-    for (size_t round = 0; round < 3; round++) { /* around the ring */
-        for (size_t i = 0; i < RETAINED_MAX; i++)
-            assert_true(retained_add(&kept, memory + i, 100 + i));
-        assert_false(retained_add(&kept, memory, 1));
-        assert_int_equal(retained_take_oldest(&kept, 201, taken), 2);
-        assert_ptr_equal(taken[0].from, memory);
-        assert_ptr_equal(taken[1].from, memory + 1);
-        assert_ptr_equal(taken[1].to, memory + 1 + 101);
-        assert_true(retained_add(&kept, memory, 7));
-        size_t left = RETAINED_MAX - 1;
-        for (unsigned n; (n = retained_take_oldest(&kept, SIZE_MAX, taken)) > 0; left -= n)
-            assert_true(n <= left);
-        assert_int_equal(left, 0);
-        assert_int_equal(kept.bytes, 0);
-        assert_true(retained_add(&kept, memory, 1)); /* so that each round begins elsewhere */
-        assert_int_equal(retained_take_oldest(&kept, 1, taken), 1);
+    struct heap heap;
+    heap_init(&heap, BASE);
+    struct slabs *slabs = &heap.slabs;
+    struct os_range taken[RETAINED_MAX];
+    for (size_t round = 0; round < 3; round++) {
+        for (size_t i = 0; i < RETAINED_MAX; i++) {
+            const struct block freed = block_at(1 + i, MIB);
+            assert_int_equal(large_retain(&heap, &freed, mapped(MIB)), mapped(MIB));
+        }
+        const struct block freed = block_at(100, MIB);
+        assert_int_equal(large_retain(&heap, &freed, SIZE_MAX), 0);
+        assert_int_equal(large_evict(slabs, mapped(MIB) + 1, taken), 2);
+        for (size_t i = 0; i < 2; i++) {
+            assert_ptr_equal(taken[i].from, block_at(1 + i, 0).data - 64);
+            assert_ptr_equal(taken[i].to, taken[i].from + mapped(MIB));
+        }
+        assert_int_equal(slabs->retained.bytes, (RETAINED_MAX - 2) * mapped(MIB));
+        assert_int_equal(large_retain(&heap, &freed, SIZE_MAX), mapped(MIB));
+        assert_int_equal(large_evict(slabs, SIZE_MAX, taken), RETAINED_MAX - 1);
+        assert_ptr_equal(taken[0].from, block_at(3, 0).data - 64);
+        assert_ptr_equal(taken[RETAINED_MAX - 2].from, freed.data - 64);
+        assert_int_equal(large_evict(slabs, SIZE_MAX, taken), 0);
+        assert_int_equal(slabs->retained.bytes, 0);
     }
-    free(retained_take_ring(&kept));
+    heap_destroy(&heap);
 }
 
-static void the_ring_is_there_while_it_is_needed(void **state)
+static void as_much_is_retained_as_there_is_room_for(void **state)
 {
     (void)state;
-    struct retained kept = {0};
-    assert_null(retained_take_ring(&kept));
-    no_memory = true;
-    assert_false(retained_add(&kept, memory, 4096));
-    no_memory = false;
-    assert_int_equal(kept.n, 0);
-    assert_int_equal(kept.bytes, 0);
-    for (unsigned round = 0; round < 2; round++) {
-        assert_true(retained_add(&kept, memory, 4096));
-        no_memory = true; /* one ring is enough */
-        assert_true(retained_add(&kept, memory + 1, 4096));
-        no_memory = false;
-        assert_null(retained_take_ring(&kept)); /* something is in it */
-        assert_ptr_equal(retained_take(&kept, 4096), memory + 1);
-        assert_ptr_equal(retained_take(&kept, 4096), memory);
-        struct os_range *ring = retained_take_ring(&kept);
-        assert_non_null(ring);
-        assert_null(retained_take_ring(&kept));
-        free(ring);
-    }
+    struct heap heap;
+    heap_init(&heap, BASE);
+    struct os_range taken[RETAINED_MAX];
+    const struct block grown = block_at(1, 2 * MIB), first = block_at(2, BASE);
+    assert_int_equal(large_retain(&heap, &grown, mapped(512 * KIB) - 1), 0);
+    assert_int_equal(large_retain(&heap, &grown, mapped(512 * KIB)), mapped(512 * KIB));
+    assert_int_equal(large_retain(&heap, &grown, mapped(2 * MIB) - 1), mapped(MIB));
+    assert_int_equal(large_retain(&heap, &first, mapped(BASE) - 1), 0);
+    assert_int_equal(large_evict(&heap.slabs, SIZE_MAX, taken), 2);
+    heap_destroy(&heap);
 }
 
 /* ---- the heap on top ---- */
@@ -210,25 +207,34 @@ static void a_dropped_block_leaves_what_may_be_dirty(void **state)
     }
     heap_purge(&heap);
     assert_int_equal(heap.slabs.retained.bytes, 0);
-    assert_null(heap.slabs.retained.ring);
     assert_false(is_mapped(retained));
     heap_free(&heap, grown(&heap, 2 * MIB, false), false);
     assert_int_equal(heap.slabs.retained.n, 1);
     heap_destroy(&heap);
 }
 
-static void without_memory_for_the_ring_nothing_is_kept(void **state)
+/* Of more than there is room for in the list, the newest stay. */
+static void a_full_list_makes_room_for_the_newest(void **state)
 {
+    enum { MANY = RETAINED_MAX + 3 };
     (void)state;
     struct heap heap;
-    heap_init(&heap, BASE);
-    struct desc *d = grown(&heap, 512 * KIB, false);
-    unsigned char *at = d->pub.data - 64;
-    no_memory = true;
-    heap_free(&heap, d, false);
-    no_memory = false;
-    assert_int_equal(heap.slabs.retained.bytes, 0);
-    assert_false(is_mapped(at));
+    heap_init(&heap, 3 * MIB);
+    struct desc *freed[MANY], *held[MANY];
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_non_null(held[i] = test_heap_alloc(&heap, true));
+        assert_non_null(freed[i] = test_heap_alloc(&heap, true));
+    }
+    unsigned char *data[MANY];
+    for (unsigned i = 0; i < MANY; i++) {
+        data[i] = freed[i]->pub.data;
+        test_heap_free(&heap, freed[i], false);
+    }
+    assert_int_equal(heap.slabs.retained.n, RETAINED_MAX);
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_equal(is_mapped(data[i] - 64), i >= MANY - RETAINED_MAX);
+    for (unsigned i = MANY; i-- > MANY - RETAINED_MAX;)
+        assert_ptr_equal(test_heap_alloc(&heap, true)->pub.data, data[i]);
     heap_destroy(&heap);
 }
 
@@ -243,7 +249,7 @@ static void a_deferred_one_leaves_nothing(void **state)
     heap_destroy(&heap);
 }
 
-static void a_kept_mapping_is_better_than_to_move(void **state)
+static void a_retained_mapping_is_better_than_to_move(void **state)
 {
     (void)state;
     struct heap heap;
@@ -261,11 +267,11 @@ static void a_kept_mapping_is_better_than_to_move(void **state)
     assert_true(block_intact(&heap, d));
     assert_int_equal(moves + maps + unmaps, 0);
     assert_int_equal(heap.slabs.retained.bytes, mapped(512 * KIB)); /* the one it had */
-    assert_int_equal(heap.slabs.brief_bytes, 4 * mapped(MIB));
+    assert_int_equal(heap.slabs.beyond_cap_bytes, 4 * mapped(MIB));
     test_heap_free(&heap, d, false);
     for (unsigned i = 0; i < 3; i++)
         test_heap_free(&heap, held[i], false);
-    assert_int_equal(heap.slabs.brief_bytes, 0);
+    assert_int_equal(heap.slabs.beyond_cap_bytes, 0);
     assert_in_range(heap.slabs.retained.bytes + heap.slabs.dirty_bytes, 0, LIMIT);
     heap_destroy(&heap);
 }
@@ -285,7 +291,7 @@ static void bypass_buffers_that_are_mapped_come_and_go(void **state)
             assert_non_null(d[i]);
             assert_true(block_intact(&heap, d[i]));
         }
-        assert_int_equal(heap.slabs.brief_bytes, HELD * mapped(3 * MIB));
+        assert_int_equal(heap.slabs.beyond_cap_bytes, HELD * mapped(3 * MIB));
         for (unsigned turn = 0; turn < 20; turn++) { /* half of them at once */
             for (unsigned i = 0; i < HELD / 2; i++)
                 test_heap_free(&heap, d[i], false);
@@ -299,12 +305,12 @@ static void bypass_buffers_that_are_mapped_come_and_go(void **state)
             test_heap_free(&heap, d[i], false);
             assert_in_range(heap.slabs.retained.bytes, 0, (HELD - 1 - i) * mapped(3 * MIB));
         }
-        assert_int_equal(heap.slabs.brief_bytes, 0);
+        assert_int_equal(heap.slabs.beyond_cap_bytes, 0);
     }
     heap_destroy(&heap);
 }
 
-static void what_is_kept_is_wiped(void **state)
+static void a_retained_mapping_is_wiped(void **state)
 {
     (void)state;
     struct heap heap;
@@ -314,7 +320,7 @@ static void what_is_kept_is_wiped(void **state)
     memset(d->pub.data, 0x5a, d->pub.cap);
     test_heap_free(&heap, d, false);
     assert_int_equal(heap.slabs.retained.n, 1);
-    const struct os_range *retained = &heap.slabs.retained.ring[heap.slabs.retained.oldest];
+    const struct os_range *retained = heap.slabs.retained.mapping;
     if (sanitizer_on()) /* as the library would */
         sanitizer_open(retained->from, (size_t)(retained->to - retained->from));
     for (unsigned char *at = retained->from + 64; at < retained->to; at++)
@@ -349,15 +355,15 @@ static void repair_counts_mappings_of_bypass_buffers(void **state)
     (void)state;
     struct heap heap;
     heap_init(&heap, BASE);
-    struct desc *brief = grown(&heap, MIB, true), *pooled = grown(&heap, MIB, false);
-    store_relaxed(&brief->word, desc_word(1, STATE_BYPASS));
+    struct desc *beyond = grown(&heap, MIB, true), *pooled = grown(&heap, MIB, false);
+    store_relaxed(&beyond->word, desc_word(1, STATE_BYPASS));
     store_relaxed(&pooled->word, desc_word(1, STATE_LIVE_GROWN));
-    const size_t brief_bytes = heap.slabs.brief_bytes;
-    assert_int_equal(brief_bytes, mapped(MIB));
+    const size_t beyond_bytes = heap.slabs.beyond_cap_bytes;
+    assert_int_equal(beyond_bytes, mapped(MIB));
     pthread_mutex_lock(&heap.slabs.lock);
     heap_repair(&heap);
     pthread_mutex_unlock(&heap.slabs.lock);
-    assert_int_equal(heap.slabs.brief_bytes, brief_bytes);
+    assert_int_equal(heap.slabs.beyond_cap_bytes, beyond_bytes);
     heap_destroy(&heap);
 }
 
@@ -373,7 +379,7 @@ static void with_huge_pages_a_megabyte_is_no_mapping(void **state)
     heap_destroy(&heap);
 }
 
-/* Whatever comes and goes, what nobody holds is within the limit: dirty slots, kept mappings, and what is set aside for
+/* Whatever comes and goes, what nobody holds is within the limit: dirty slots, retained mappings, and what is set aside for
  * the stash. */
 static void all_that_is_dirty_is_within_the_limit(void **state)
 {
@@ -382,7 +388,7 @@ static void all_that_is_dirty_is_within_the_limit(void **state)
     struct heap heap;
     heap_init(&heap, BASE);
     struct desc *held[HELD] = {NULL};
-    bool brief[HELD] = {false};
+    bool beyond[HELD] = {false};
     test_random_t random = {11};
     const size_t turns = test_scale(20000, 500);
     for (size_t turn = 0; turn < turns; turn++) {
@@ -390,8 +396,8 @@ static void all_that_is_dirty_is_within_the_limit(void **state)
         if (turn > turns / 2 && turn % 1000 < 300 && held[i] == NULL)
             continue; /* ebb */
         if (held[i] == NULL) {
-            brief[i] = test_random_below(&random, 2) == 0;
-            held[i] = test_heap_alloc(&heap, brief[i]);
+            beyond[i] = test_random_below(&random, 2) == 0;
+            held[i] = test_heap_alloc(&heap, beyond[i]);
             assert_non_null(held[i]);
         } else if (test_random_below(&random, 2) == 0 && held[i]->pub.cap <= 2 * MIB) {
             assert_int_equal(heap_grow(&heap, held[i], held[i]->pub.cap + 1, 64), 0);
@@ -401,20 +407,20 @@ static void all_that_is_dirty_is_within_the_limit(void **state)
             test_heap_free(&heap, held[i], false);
             held[i] = NULL;
         }
-        size_t brief_bytes = 0;
+        size_t beyond_bytes = 0;
         for (unsigned k = 0; k < HELD; k++)
-            if (held[k] != NULL && brief[k])
-                brief_bytes += held[k]->pub.cap > 256 * KIB ? mapped(held[k]->pub.cap) : held[k]->pub.cap + 64;
+            if (held[k] != NULL && beyond[k])
+                beyond_bytes += held[k]->pub.cap > 256 * KIB ? mapped(held[k]->pub.cap) : held[k]->pub.cap + 64;
         const struct slabs *slabs = &heap.slabs;
-        assert_in_range(slabs->brief_bytes, brief_bytes, brief_bytes + slabs->aside_bytes);
+        assert_in_range(slabs->beyond_cap_bytes, beyond_bytes, beyond_bytes + slabs->aside_bytes);
         assert_in_range(slabs->dirty_bytes + slabs->retained.bytes + slabs->aside_bytes, 0,
-                        brief_bytes > LIMIT ? brief_bytes : LIMIT);
+                        beyond_bytes > LIMIT ? beyond_bytes : LIMIT);
     }
     for (unsigned i = 0; i < HELD; i++)
         if (held[i] != NULL)
             test_heap_free(&heap, held[i], false);
     heap_purge(&heap);
-    assert_int_equal(heap.slabs.brief_bytes, 0);
+    assert_int_equal(heap.slabs.beyond_cap_bytes, 0);
     assert_int_equal(heap.slabs.retained.bytes, 0);
     assert_null(heap.slabs.spans);
     heap_destroy(&heap);
@@ -423,20 +429,20 @@ static void all_that_is_dirty_is_within_the_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_of_the_same_size_is_taken),
+        cmocka_unit_test(the_newest_of_the_right_size_is_taken),
         cmocka_unit_test(the_oldest_go_first),
-        cmocka_unit_test(the_ring_is_there_while_it_is_needed),
+        cmocka_unit_test(as_much_is_retained_as_there_is_room_for),
+        cmocka_unit_test(a_full_list_makes_room_for_the_newest),
         cmocka_unit_test(large_blocks_grow_without_copying),
         cmocka_unit_test(a_dropped_block_leaves_what_may_be_dirty),
-        cmocka_unit_test(without_memory_for_the_ring_nothing_is_kept),
         cmocka_unit_test(a_deferred_one_leaves_nothing),
-        cmocka_unit_test(a_kept_mapping_is_better_than_to_move),
+        cmocka_unit_test(a_retained_mapping_is_better_than_to_move),
         cmocka_unit_test(bypass_buffers_that_are_mapped_come_and_go),
-        cmocka_unit_test(what_is_kept_is_wiped),
+        cmocka_unit_test(a_retained_mapping_is_wiped),
         cmocka_unit_test(a_mapping_shrinks_in_its_place),
         cmocka_unit_test(repair_counts_mappings_of_bypass_buffers),
         cmocka_unit_test(with_huge_pages_a_megabyte_is_no_mapping),
         cmocka_unit_test(all_that_is_dirty_is_within_the_limit),
     };
-    return cmocka_run_group_tests_name("kept", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("retained", tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 
 #include "heap/block.h"
 #include "heap/os.h"
+#include "heap/purge.h"
 #include "heap/slots.h"
 
 #include <sys/mman.h>
@@ -46,7 +47,7 @@ static void purge_and_meanwhile(struct slabs *slabs, void (*step)(struct slabs *
 {
     purged = slabs;
     meanwhile = step;
-    slab_purge_all(slabs);
+    purge_all(slabs);
     assert_null(meanwhile);
 }
 
@@ -65,10 +66,10 @@ static void slabs_end(struct slabs *slabs)
     pthread_mutex_destroy(&slabs->lock);
 }
 
-static struct slot take_from(struct slabs *slabs, unsigned lane, bool brief)
+static struct slot take_from(struct slabs *slabs, unsigned lane)
 {
     struct slot slot;
-    const struct slab_request request = {&slabs->classes[SLAB_BASE], STRIDE, lane, brief};
+    const struct slab_request request = {&slabs->classes[SLAB_BASE], STRIDE, lane};
     slot.at = slab_take(slabs, &request, &slot.slab);
     assert_non_null(slot.at);
     if (sanitizer_on()) /* there is no heap to hand it out */
@@ -78,7 +79,15 @@ static struct slot take_from(struct slabs *slabs, unsigned lane, bool brief)
 
 static struct slot take(struct slabs *slabs)
 {
-    return take_from(slabs, 0, false);
+    return take_from(slabs, 0);
+}
+
+/* Frees a slot as the heap does: with `defer` its memory stays until the next purge. */
+static void give(struct slabs *slabs, const struct slot *slot, bool defer)
+{
+    slab_give(slabs, slot->slab, slot->at);
+    if (!defer)
+        purge_excess(slabs);
 }
 
 static unsigned bits(const uint64_t set[2])
@@ -98,7 +107,7 @@ static const struct slab_list *list_of(const struct slabs *slabs, const struct s
 /* What slab.c says at its top. */
 static void check_invariants(const struct slabs *slabs)
 {
-    size_t brief_bytes = 0, all_dirty_bytes = 0, dirty_bytes[SLAB_CLASSES] = {0};
+    size_t all_dirty_bytes = 0, dirty_bytes[SLAB_CLASSES] = {0};
     unsigned mapped = 0;
     for (const struct span *span = slabs->spans; span != NULL; span = span->next) {
         unsigned used = 0;
@@ -110,10 +119,8 @@ static void check_invariants(const struct slabs *slabs)
                 continue;
             used++;
             assert_false(slab->purging);
-            for (int i = 0; i < 2; i++) {
+            for (int i = 0; i < 2; i++)
                 assert_int_equal(slab->dirty[i] & ~slab->avail[i], 0);
-                assert_int_equal(slab->brief[i] & slab->avail[i], 0);
-            }
             assert_int_equal(slab->free, bits(slab->avail));
             bool empty = bits(slab->avail) == slab->slots;
             assert_true(!empty || bits(slab->dirty) > 0);
@@ -121,7 +128,6 @@ static void check_invariants(const struct slabs *slabs)
             assert_true(!empty || slab->list == NULL || slab->next == slab->list->first ||
                         bits(slab->next->avail) == slab->next->slots);
             dirty_bytes[slab->cls - slabs->classes] += bits(slab->dirty) * slab->stride;
-            brief_bytes += bits(slab->brief) * slab->stride;
         }
         assert_int_equal(span->used, used);
         assert_true(used > 0);
@@ -131,7 +137,6 @@ static void check_invariants(const struct slabs *slabs)
         all_dirty_bytes += dirty_bytes[cls];
     }
     assert_int_equal(slabs->dirty_bytes, all_dirty_bytes);
-    assert_int_equal(slabs->brief_bytes, brief_bytes);
     assert_int_equal(slabs->slabs_mapped, mapped);
 }
 
@@ -221,33 +226,36 @@ static void a_freed_slot_is_the_next_one_taken(void **state)
     for (unsigned i = 0; i < MANY; i++)
         slots[i] = take(&slabs);
     /* in a slab that is full, while another one has slots that were never used: its pages are there already */
-    slab_give(&slabs, slots[5].slab, slots[5].at, false);
+    give(&slabs, &slots[5], false);
     assert_ptr_equal(take(&slabs).at, slots[5].at);
     slabs_end(&slabs);
 }
 
-/* Takes MANY and frees them in random order; with each the limit is kept. */
-static void dirty_memory_ebbs(bool brief)
+/* Takes MANY, beyond the cap or not, and frees them in random order. The limit is kept at each. */
+static void dirty_memory_ebbs(bool beyond_cap)
 {
     struct slabs slabs;
     slabs_init(&slabs);
     struct slot slots[MANY];
     test_random_t random = {7};
     for (unsigned i = 0; i < MANY; i++) {
-        slots[i] = take_from(&slabs, 0, brief);
+        slots[i] = take(&slabs);
+        slabs.beyond_cap_bytes += beyond_cap ? STRIDE : 0;
         memset(slots[i].at, 1, STRIDE);
     }
     size_t most = 0;
     for (unsigned left = MANY; left-- > 0;) {
         size_t pick = test_random_below(&random, left + 1);
-        slab_give(&slabs, slots[pick].slab, slots[pick].at, false);
+        slabs.beyond_cap_bytes -= beyond_cap ? STRIDE : 0;
+        give(&slabs, &slots[pick], false);
         slots[pick] = slots[left];
-        assert_in_range(slabs.dirty_bytes, 0, brief && left * STRIDE > DIRTY_MAX ? left * STRIDE : DIRTY_MAX);
+        assert_in_range(slabs.dirty_bytes, 0, beyond_cap && left * STRIDE > DIRTY_MAX ? left * STRIDE : DIRTY_MAX);
         most = slabs.dirty_bytes > most ? slabs.dirty_bytes : most;
         check_invariants(&slabs);
     }
-    assert_in_range(most, brief ? MANY / 3 * STRIDE : DIRTY_MAX / 2, MANY / 2 * STRIDE); /* not purged for nothing */
-    slab_purge_all(&slabs);
+    assert_in_range(most, beyond_cap ? MANY / 3 * STRIDE : DIRTY_MAX / 2,
+                    MANY / 2 * STRIDE); /* not purged for nothing */
+    purge_all(&slabs);
     assert_null(slabs.spans);
     check_invariants(&slabs);
     slabs_end(&slabs);
@@ -259,7 +267,7 @@ static void little_stays_dirty(void **state)
     dirty_memory_ebbs(false);
 }
 
-static void as_much_stays_dirty_as_is_brief(void **state)
+static void as_much_stays_dirty_as_is_held_beyond_the_cap(void **state)
 {
     (void)state;
     dirty_memory_ebbs(true);
@@ -270,7 +278,7 @@ static void the_class_that_has_most_is_purged(void **state)
     (void)state;
     struct slabs slabs;
     slabs_init(&slabs);
-    const struct slab_request other = {&slabs.classes[0], 4096, 0, false};
+    const struct slab_request other = {&slabs.classes[0], 4096, 0};
     struct slot small[200], large[40];
     for (unsigned i = 0; i < 200; i++) {
         small[i].at = slab_take(&slabs, &other, &small[i].slab);
@@ -279,10 +287,10 @@ static void the_class_that_has_most_is_purged(void **state)
     for (unsigned i = 0; i < 40; i++)
         large[i] = take(&slabs);
     for (unsigned i = 0; i < 200; i++)
-        slab_give(&slabs, small[i].slab, small[i].at, false);
+        give(&slabs, &small[i], false);
     assert_int_equal(slabs.classes[0].dirty_bytes, 200 * 4096);
     for (unsigned i = 0; i < 8; i++)
-        slab_give(&slabs, large[i].slab, large[i].at, false);
+        give(&slabs, &large[i], false);
     assert_int_equal(slabs.classes[SLAB_BASE].dirty_bytes, 8 * STRIDE);
     assert_in_range(slabs.classes[0].dirty_bytes, 0, 200 * 4096 - 1);
     check_invariants(&slabs);
@@ -296,15 +304,15 @@ static void lanes_take_from_slabs_of_their_own(void **state)
     slabs_init(&slabs);
     struct slot first[SLAB_LANES];
     for (unsigned lane = 0; lane < SLAB_LANES; lane++) {
-        first[lane] = take_from(&slabs, lane, false);
+        first[lane] = take_from(&slabs, lane);
         for (unsigned other = 0; other < lane; other++)
             assert_ptr_not_equal(first[lane].slab, first[other].slab);
     }
     for (unsigned lane = 0; lane < SLAB_LANES; lane++)
-        assert_ptr_equal(take_from(&slabs, lane, false).slab, first[lane].slab);
+        assert_ptr_equal(take_from(&slabs, lane).slab, first[lane].slab);
     /* a dirty slot is for all */
-    slab_give(&slabs, first[1].slab, first[1].at, false);
-    assert_ptr_equal(take_from(&slabs, 2, false).at, first[1].at);
+    give(&slabs, &first[1], false);
+    assert_ptr_equal(take_from(&slabs, 2).at, first[1].at);
     check_invariants(&slabs);
     slabs_end(&slabs);
 }
@@ -318,11 +326,11 @@ static void a_lane_takes_over_what_another_has_beyond_one_slab(void **state)
     for (unsigned i = 0; i < MANY; i++)
         slots[i] = take(&slabs);
     for (unsigned i = 0; i < MANY; i += 4)
-        slab_give(&slabs, slots[i].slab, slots[i].at, true);
-    slab_purge_all(&slabs);
+        give(&slabs, &slots[i], true);
+    purge_all(&slabs);
     const unsigned mapped = slabs.slabs_mapped;
     for (unsigned i = 0; i < MANY / 2; i += 4) {
-        assert_int_equal(take_from(&slabs, 5, false).slab->lane, 5);
+        assert_int_equal(take_from(&slabs, 5).slab->lane, 5);
         check_invariants(&slabs);
     }
     assert_int_equal(slabs.slabs_mapped, mapped);
@@ -348,7 +356,7 @@ static void dozen_init(void)
 
 static void dozen_give(unsigned i)
 {
-    slab_give(&dozen.slabs, dozen.slots[i].slab, dozen.slots[i].at, true);
+    give(&dozen.slabs, &dozen.slots[i], true);
 }
 
 static void only_pages_of_3_to_5_are_gone(void)
@@ -371,10 +379,10 @@ static void a_purge_takes_every_page_between_free_slots(void **state)
     dozen_init();
     /* 4 first and purged alone: the pages that it shares with 3 and 5 must go when those do */
     dozen_give(4);
-    slab_purge_all(&dozen.slabs);
+    purge_all(&dozen.slabs);
     dozen_give(3);
     dozen_give(5);
-    slab_purge_all(&dozen.slabs);
+    purge_all(&dozen.slabs);
     only_pages_of_3_to_5_are_gone();
     slabs_end(&dozen.slabs);
 }
@@ -383,7 +391,7 @@ static void free_and_purge_neighbours(struct slabs *slabs)
 {
     dozen_give(3);
     dozen_give(5);
-    slab_purge_all(slabs);
+    purge_all(slabs);
 }
 
 static void two_purges_leave_no_page_between_them(void **state)
@@ -394,7 +402,7 @@ static void two_purges_leave_no_page_between_them(void **state)
     dozen_init();
     dozen_give(4);
     purge_and_meanwhile(&dozen.slabs, free_and_purge_neighbours);
-    slab_purge_all(&dozen.slabs);
+    purge_all(&dozen.slabs);
     only_pages_of_3_to_5_are_gone();
     slabs_end(&dozen.slabs);
 }
@@ -495,7 +503,7 @@ static void repair_finds_what_is_claimed(void **state)
     slabs_init(&slabs);
     struct slot slots[MANY];
     for (unsigned i = 0; i < MANY; i++)
-        slots[i] = take_from(&slabs, i % 3, i % 5 == 0);
+        slots[i] = take_from(&slabs, i % 3);
     slab_repair_begin(&slabs);
     for (unsigned i = 0; i < MANY; i += 2)
         slab_repair_claim(slots[i].slab, slots[i].at);
@@ -626,14 +634,14 @@ static void a_give_does_not_do_the_work_of_another(void **state)
     for (unsigned i = 0; i < HEAP; i++)
         slots[i] = take(&slabs);
     for (unsigned i = 1; i < HEAP; i++)
-        slab_give(&slabs, slots[i].slab, slots[i].at, true);
+        give(&slabs, &slots[i], true);
     const size_t dirty = slabs.dirty_bytes;
     atomic_store(&purges, 0);
-    slab_give(&slabs, slots[0].slab, slots[0].at, false);
+    give(&slabs, &slots[0], false);
     assert_in_range(atomic_load(&purges), 1, 2);
     assert_true(slabs.dirty_bytes >= dirty / 2);
     check_invariants(&slabs);
-    slab_purge_all(&slabs);
+    purge_all(&slabs);
     assert_int_equal(slabs.dirty_bytes, 0);
     check_invariants(&slabs);
     slabs_end(&slabs);
@@ -647,7 +655,7 @@ int main(void)
         cmocka_unit_test(slots_do_not_overlap),
         cmocka_unit_test(a_freed_slot_is_the_next_one_taken),
         cmocka_unit_test(little_stays_dirty),
-        cmocka_unit_test(as_much_stays_dirty_as_is_brief),
+        cmocka_unit_test(as_much_stays_dirty_as_is_held_beyond_the_cap),
         cmocka_unit_test(the_class_that_has_most_is_purged),
         cmocka_unit_test(lanes_take_from_slabs_of_their_own),
         cmocka_unit_test(a_lane_takes_over_what_another_has_beyond_one_slab),

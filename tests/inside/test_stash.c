@@ -7,7 +7,9 @@
 #include "support/blocks.h"
 
 #include "heap/block.h"
+#include "heap/heap.h"
 #include "heap/os.h"
+#include "heap/stash.h"
 
 #include <limits.h>
 
@@ -61,9 +63,9 @@ static void heap_init(struct heap *heap, size_t base)
     cpu = 0;
 }
 
-static struct desc *alloc(struct heap *heap, bool brief)
+static struct desc *alloc(struct heap *heap, bool beyond_cap)
 {
-    struct desc *d = test_heap_alloc(heap, brief);
+    struct desc *d = test_heap_alloc(heap, beyond_cap);
     assert_non_null(d);
     assert_int_equal(d->pub.cap, heap->base);
     assert_true(block_intact(heap, d));
@@ -234,7 +236,7 @@ static void what_is_stashed_counts_as_dirty(void **state)
         assert_int_equal(heap.slabs.aside_bytes, LANES * PLACES * (size_t)(BASE + 64));
         heap_purge(&heap);
         assert_int_equal(heap.slabs.aside_bytes, 0);
-        assert_int_equal(heap.slabs.brief_bytes, 0);
+        assert_int_equal(heap.slabs.beyond_cap_bytes, 0);
         assert_null(heap.slabs.spans);
     }
     heap_destroy(&heap);
@@ -302,7 +304,7 @@ static void repair_finds_what_was_stashed(void **state)
     heap_repair(&heap);
     pthread_mutex_unlock(&heap.slabs.lock);
     assert_int_equal(heap.slabs.aside_bytes, 0);
-    assert_int_equal(heap.slabs.brief_bytes, BASE + 64);
+    assert_int_equal(heap.slabs.beyond_cap_bytes, BASE + 64);
     assert_int_equal(heap.slabs.dirty_bytes, (PLACES + 1) * (BASE + 64));
     struct desc *d[PLACES + 1];
     alloc_all(&heap, d, PLACES + 1);
@@ -398,7 +400,7 @@ static void threads_share_lanes(void **state)
     run_threads(4, come_and_go, &load);
     heap_purge(&load.heap);
     assert_null(load.heap.slabs.spans);
-    assert_int_equal(load.heap.slabs.brief_bytes, 0);
+    assert_int_equal(load.heap.slabs.beyond_cap_bytes, 0);
     heap_destroy(&load.heap);
 }
 

@@ -10,12 +10,13 @@
 
 #include "debug/sanitizer.h"
 #include "heap/block.h"
+#include "heap/heap.h"
 #include "registry.h"
 
 /* heap_alloc, as a pool does it. */
-static inline struct desc *test_heap_alloc(struct heap *heap, bool brief)
+static inline struct desc *test_heap_alloc(struct heap *heap, bool beyond_cap)
 {
-    struct desc *d = heap_alloc(heap, brief);
+    struct desc *d = heap_alloc(heap, beyond_cap);
     if (d != NULL && sanitizer_on())
         block_show(heap, d, false);
     return d;

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * large.c - blocks that lie in no slab: a mapping of their own, or memory of the caller's hook
+ */
+#include "heap/large.h"
+
+#include "debug/sanitizer.h"
+
+#include <string.h>
+
+/* Sets the field that follows from the memory. Returns false if that is NULL. */
+static bool block_at(const struct heap *heap, unsigned char *memory, struct block *block)
+{
+    block->data = memory != NULL ? memory + heap->alignment : NULL;
+    return memory != NULL;
+}
+
+/* ---- retained mappings ---- */
+
+static size_t bytes_of(const struct os_range *mapping)
+{
+    return (size_t)(mapping->to - mapping->from);
+}
+
+static void remove_from(struct retained *retained, unsigned first, unsigned n)
+{
+    for (unsigned i = first; i < first + n; i++)
+        retained->bytes -= bytes_of(&retained->mapping[i]);
+    retained->n -= n;
+    memmove(&retained->mapping[first], &retained->mapping[first + n],
+            (retained->n - first) * sizeof(retained->mapping[0]));
+}
+
+bool large_take_retained(struct heap *heap, struct block *block)
+{
+    struct retained *retained = &heap->slabs.retained;
+    const size_t bytes = block_mapped_bytes(heap, block->cap);
+    for (unsigned i = retained->n; i-- > 0;) {
+        if (bytes_of(&retained->mapping[i]) != bytes)
+            continue;
+        (void)block_at(heap, retained->mapping[i].from, block);
+        remove_from(retained, i, 1);
+        return true;
+    }
+    return false;
+}
+
+size_t large_retain(struct heap *heap, const struct block *block, size_t room)
+{
+    struct retained *retained = &heap->slabs.retained;
+    if (heap->alloc != NULL || retained->n == RETAINED_MAX)
+        return 0;
+    size_t bytes = block_mapped_bytes(heap, block->cap);
+    /* the first block of a buffer has no smaller one that is ever asked for */
+    for (size_t cap = block->cap; bytes > room; bytes = block_mapped_bytes(heap, cap))
+        if (block->cap == heap->base || (cap = block_next_smaller(cap)) == 0)
+            return 0;
+    unsigned char *memory = block->data - heap->alignment;
+    retained->mapping[retained->n++] = (struct os_range){memory, memory + bytes};
+    retained->bytes += bytes;
+    return bytes;
+}
+
+unsigned large_evict(struct slabs *slabs, size_t bytes, struct os_range taken[RETAINED_MAX])
+{
+    unsigned n = 0;
+    for (size_t sum = 0; n < slabs->retained.n && sum < bytes; n++) {
+        taken[n] = slabs->retained.mapping[n];
+        sum += bytes_of(&taken[n]);
+    }
+    remove_from(&slabs->retained, 0, n);
+    return n;
+}
+
+/* ---- made and freed ---- */
+
+/* The block is nobody's until a caller gets it. */
+static void hide(const struct heap *heap, const struct block *block)
+{
+    if (!sanitizer_on())
+        return;
+    if (heap->alloc != NULL)
+        sanitizer_region(block->data, block->cap);
+    else
+        sanitizer_region(block->data - heap->alignment, block_mapped_bytes(heap, block->cap));
+}
+
+bool large_make(const struct heap *heap, struct block *block)
+{
+    const size_t bytes = block_bytes(heap, block->cap);
+    unsigned char *memory =
+        heap->alloc != NULL ? heap->alloc(bytes, heap->alignment, heap->ctx) : os_map(bytes, heap->slabs.huge);
+    if (!block_at(heap, memory, block))
+        return false;
+    hide(heap, block);
+    return true;
+}
+
+void large_free(const struct heap *heap, const struct block *block, size_t retained)
+{
+    unsigned char *memory = block->data - heap->alignment;
+    if (heap->alloc != NULL) {
+        if (sanitizer_on())
+            sanitizer_forget(block->data, block->cap, true);
+        heap->free(memory, block_bytes(heap, block->cap), heap->ctx);
+        return;
+    }
+    const size_t bytes = block_mapped_bytes(heap, block->cap);
+    if (retained < bytes)
+        os_unmap(memory + retained, bytes - retained);
+}
+
+unsigned char *large_grow(const struct heap *heap, const struct desc *d, size_t cap)
+{
+    const size_t old_bytes = block_mapped_bytes(heap, d->pub.cap), bytes = block_mapped_bytes(heap, cap);
+    unsigned char *memory = d->pub.data - heap->alignment;
+    /* before it moves, since another thread may map memory at the old address at once */
+    if (SANITIZER_ASAN)
+        sanitizer_forget(memory, old_bytes, false);
+    // NOLINTNEXTLINE(readability-suspicious-call-argument): from the old size to the new one
+    unsigned char *grown = os_grow(memory, old_bytes, bytes);
+    if (SANITIZER_ASAN) {
+        unsigned char *now = grown != NULL ? grown : memory;
+        sanitizer_region(now, grown != NULL ? bytes : old_bytes);
+        sanitizer_show(now + heap->alignment, grown != NULL ? cap : d->pub.cap, true);
+    }
+    return grown;
+}
