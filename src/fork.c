@@ -16,13 +16,14 @@
  *
  * Atomics are relaxed, or of the default order where there is no other: the child has one thread.
  */
+#include "fork.h"
+
 #include "background.h"
 #include "cache.h"
 #include "debug/quarantine.h"
 #include "debug/sanitizer.h"
 #include "depot.h"
 #include "heap/heap.h"
-#include "init.h"
 #include "registry.h"
 #include "steal.h"
 #include "tls_cache.h"

@@ -11,6 +11,7 @@
 #include "background.h"
 #include "debug/sanitizer.h"
 #include "debug/watch.h"
+#include "fork.h"
 #include "registry.h"
 #include "stats.h"
 #include "steal.h"

@@ -12,8 +12,4 @@
  * Returns false if there is no memory for the handlers of fork, without which no buffer may be handed out. */
 bool init_first_use(void);
 
-/* Installs the handlers of fork (fork.c), the first time. The registry's lock is held. Returns false if there is no
- * memory. */
-bool fork_handlers_install(void);
-
 #endif
