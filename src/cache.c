@@ -4,9 +4,9 @@
  *
  * The owner calls these; on pool->shared, which holds nothing, any thread may.
  *
- * Each function is inside while it works on the cache, and calls nothing there that may wait: no lock, no hook, no system
- * call. An owner that finds its gate closed does not wait for it to open but does the same with pool->shared, so with
- * the depot.
+ * Each function is inside while it works on the cache, and calls nothing there that may wait: no lock, no hook, no
+ * system call. An owner that finds its gate closed does not wait for it to open but does the same with pool->shared, so
+ * with the depot.
  *
  * Why plain loads and stores suffice: only the thread that is inside writes entries, level, base, extra, limit and
  * budget; counters and moved_past are their owner's to write, inside or not. What other threads read of these (level,
@@ -172,8 +172,8 @@ static void unreserve_idle(bufferpool_t *pool, size_t bytes)
         sub_relaxed(&pool->idle_reserved, bytes);
 }
 
-/* Reserves room for `cap` more bytes in the budget. Those of the shared cache count as the depot's at once. Returns false
- * if there is none. */
+/* Reserves room for `cap` more bytes in the budget. Those of the shared cache count as the depot's at once. Returns
+ * false if there is none. */
 static bool budget_add(bufferpool_t *pool, struct cache *c, size_t cap)
 {
     if (pool->max_idle_bytes == 0)

@@ -62,8 +62,8 @@ static inline size_t cache_size(uint32_t entries)
     return (offsetof(struct cache, bottom) + ((size_t)entries + 1) * sizeof(struct desc *) + line - 1) / line * line;
 }
 
-/* Lies beneath the coldest buffer: a descriptor whose word matches no gate, so that get need not ask whether the cache is
- * empty. It is never handed out. */
+/* Lies beneath the coldest buffer: a descriptor whose word matches no gate, so that get need not ask whether the cache
+ * is empty. It is never handed out. */
 extern struct desc cache_bottom;
 
 static inline uint32_t cache_idle(const struct cache *c)
@@ -74,8 +74,8 @@ static inline uint32_t cache_idle(const struct cache *c)
 /* The cache's figures, as they were at one moment. Any thread. */
 struct cache_counts cache_read(const struct cache *c);
 
-/* ThreadSanitizer does not know membarrier(2). For it the owner's half is a real barrier, which other builds may ask for
- * too. */
+/* ThreadSanitizer does not know membarrier(2). For it the owner's half is a real barrier, which other builds may ask
+ * for too. */
 #ifndef BUFFERPOOL_REAL_FENCES
 #define BUFFERPOOL_REAL_FENCES 0
 #if defined(__SANITIZE_THREAD__)
@@ -177,9 +177,9 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c);
  * life_hand_out, or NULL if the depot is empty. */
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c);
 
-/* Moves the colder half of a full cache to the depot, so that a thread at the edge does not thrash; the second time in a
- * row, when the thread is not at the edge, all of it. Returns false if the cache is not full, or not open, or if there is
- * a limit on idle bytes. */
+/* Moves the colder half of a full cache to the depot, so that a thread at the edge does not thrash; the second time in
+ * a row, when the thread is not at the edge, all of it. Returns false if the cache is not full, or not open, or if
+ * there is a limit on idle bytes. */
 bool cache_overflow(bufferpool_t *pool, struct cache *c);
 
 /* Puts a buffer that is in an idle state already into the cache, or otherwise into the depot. Returns false, and does

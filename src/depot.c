@@ -8,8 +8,8 @@
  *     index of the magazine beneath, its `count` the number of buffers.
  *
  *     The buffers of a magazine form a tree, the last of the array first. The head is node 0 and names nodes 1 and 2 in
- *     its `link`; node i names 4i - 1 to 4i + 2 in its `link`, `below` and `count`. So a thread that opens a magazine of
- *     eight reads three descriptors, two of them at once, and not eight one after the other, which other processors
+ *     its `link`; node i names 4i - 1 to 4i + 2 in its `link`, `below` and `count`. So a thread that opens a magazine
+ *     of eight reads three descriptors, two of them at once, and not eight one after the other, which other processors
  *     wrote last.
  *
  *     1. A pop reads head, then `below` of that descriptor, then swaps head for {tag + 1, below}. Between the two
@@ -46,7 +46,8 @@
  *
  * The verdict
  *
- *     Claim: a get goes beyond the cap, or is refused, only if there was a moment during its call at which callers had all N.
+ *     Claim: a get goes beyond the cap, or is refused, only if there was a moment during its call at which callers had
+ *     all N.
  *
  *     8. in_flight <= what callers and caches have, always: a push subtracts before it swaps, and a take adds after its
  *        pop. A call that pops in order to free, or takes one of many and restores the rest, never adds what it only

@@ -69,8 +69,8 @@ static inline bool depot_over_cap(const struct depot *depot, const _Atomic(size_
     return depot_counts_of(load_seq_cst(&depot->counts)).pooled > n; /* with the swap in depot_reserve: depot.c (6) */
 }
 
-/* Whether at this moment as many pooled buffers exist as the cap allows, callers have all of them, and the pool is under
- * pressure. */
+/* Whether at this moment as many pooled buffers exist as the cap allows, callers have all of them, and the pool is
+ * under pressure. */
 static inline bool depot_exhausted(const struct depot *depot, const _Atomic(size_t) *max_live)
 {
     size_t n = depot_cap_of(max_live);

@@ -191,7 +191,8 @@ static void print(FILE *to, const struct holder *holder, uint64_t now_ns)
                   thread);
 }
 
-/* The table, in memory that the caller frees, or NULL if there is none. *n is its number of lines without the heading. */
+/* The table, in memory that the caller frees, or NULL if there is none. *n is its number of lines without the
+ * heading. */
 static char *write_table(size_t *n, size_t *length)
 {
     struct holders holders = {NULL, 0, 0};

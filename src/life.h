@@ -19,8 +19,8 @@
 #include "heap/block.h"
 #include "heap/heap.h"
 
-/* The pool that the descriptor belongs to, by its word and its address. Returns NULL if it is no buffer of this library,
- * or an overwritten one. Any thread. */
+/* The pool that the descriptor belongs to, by its word and its address. Returns NULL if it is no buffer of this
+ * library, or an overwritten one. Any thread. */
 bufferpool_t *life_pool_of(const struct desc *d, uintptr_t word);
 
 /* Makes a buffer in that state, LIVE or BYPASS, with len 0. The caller has counted it. Returns NULL if there is no

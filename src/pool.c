@@ -4,8 +4,9 @@
  *
  * The fast paths are cache_pop_plain and cache_push_plain (cache.h): a few plain loads and stores. Where the cache is
  * empty or full, and nothing else is to be done, a magazine is exchanged with the depot: refill, make_room. Beyond the
- * cap buffers are made and freed: bypass, put_bypass. Everything else is served by get_by_the_rules and put_by_the_rules,
- * which may lock. depot.c has the argument for the cap, call.h what begins and ends each of these calls.
+ * cap buffers are made and freed: bypass, put_bypass. Everything else is served by get_by_the_rules and
+ * put_by_the_rules, which may lock. depot.c has the argument for the cap, call.h what begins and ends each of these
+ * calls.
  *
  * Where a get is served, first to last:
  *
@@ -138,8 +139,8 @@ static bool is_settled(const bufferpool_t *pool, const struct cache *c)
            (cache_is_open(c) || load_relaxed(&pool->pressure.state) == PRESSURE_ON);
 }
 
-/* After an exchange with the depot. Another call that lowered the cap meanwhile may have missed the magazine that was in
- * transit. */
+/* After an exchange with the depot. Another call that lowered the cap meanwhile may have missed the magazine that was
+ * in transit. */
 static void settle(bufferpool_t *pool, struct cache *c)
 {
     background_begin(pool);

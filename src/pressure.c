@@ -14,12 +14,12 @@
  * cap; the next get that finds nothing looks again (the gate was closed long ago, so that takes no barrier); and the
  * owner itself flushes its cache at its next call.
  *
- * Two things keep the state from fluttering: pressure ends only well below the cap, and not before DWELL buffers came out
- * of the depot. So stealing, which costs some microseconds and may touch every cache, comes at most once per DWELL such
- * gets.
+ * Two things keep the state from fluttering: pressure ends only well below the cap, and not before DWELL buffers came
+ * out of the depot. So stealing, which costs some microseconds and may touch every cache, comes at most once per DWELL
+ * such gets.
  *
- * What is relaxed: state and since move under the lock. Without it they are hints for when to look, as max_live is here,
- * and a thread that acts on one looks again under the lock.
+ * What is relaxed: state and since move under the lock. Without it they are hints for when to look, as max_live is
+ * here, and a thread that acts on one looks again under the lock.
  */
 #include "pressure.h"
 

@@ -2,9 +2,9 @@
  *
  * reclaim.c - idle memory goes back: trim, a lowered cap, by itself what was not needed, and the size of grown buffers
  *
- * Two marks tell what a period needed. Buffers that lay in the depot at its lowest point were not needed. A thread cache
- * in which nothing came or went was not needed either, and is stolen. The sum of both is `due`, and is freed in the next
- * period.
+ * Two marks tell what a period needed. Buffers that lay in the depot at its lowest point were not needed. A thread
+ * cache in which nothing came or went was not needed either, and is stolen. The sum of both is `due`, and is freed in
+ * the next period.
  *
  *     512 once, then 64 at a time       due after the first period that saw only the 64: 448
  *     512 once, then nothing            due after the first period without a call: 512
@@ -46,8 +46,8 @@ struct freed {
     const char *function; /* for the probe */
     uint32_t count;
     size_t bytes; /* the sum of their caps */
-    bool
-        restored; /* a part of the last magazine went back, which a call that lowered the cap meanwhile may have missed */
+    /* a part of the last magazine went back, which a call that lowered the cap meanwhile may have missed */
+    bool restored;
 };
 
 /* Takes a magazine out of the depot and frees at most `most` of its buffers, and those that are beyond the cap. Returns

@@ -129,7 +129,8 @@ bool registry_add(bufferpool_t *pool, const char *name)
         return false;
     pool->index = index;
     pool->tls_index = desc_tls_index(index);
-    /* an odd multiplier: generations that follow each other look nothing alike, and none repeats before all were used */
+    /* an odd multiplier: generations that follow each other look nothing alike, and none repeats before all were
+     * used */
     pool->tag = desc_tag(next_generation++ * (uint32_t)0x9e3779b1u, index);
     if (index >= end)
         end = index + 1;

@@ -33,8 +33,8 @@ static inline bufferpool_t *pool_or_default(const bufferpool_t *pool)
 void registry_lock(void);
 void registry_unlock(void);
 
-/* Gives the pool an index, a tag and a name that no other pool has: `name`, with a suffix if it is taken, or "pool-N" for
- * NULL. Returns false if there is no index left or no memory. The caller holds the lock. */
+/* Gives the pool an index, a tag and a name that no other pool has: `name`, with a suffix if it is taken, or "pool-N"
+ * for NULL. Returns false if there is no index left or no memory. The caller holds the lock. */
 bool registry_add(bufferpool_t *pool, const char *name);
 
 /* Takes the pool out of the registry. The caller holds the lock. */

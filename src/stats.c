@@ -11,8 +11,8 @@
  * The numbers are read one after the other, without a lock. A buffer that one thread gets and another puts may be seen
  * with one of the two calls only, so while calls are under way sums may be off by the calls of that time. A reader that
  * lost its processor halfway would see thousands of these: so it reads until two sums agree, if they soon do. A figure
- * that would be negative is shown as 0, and no more buffers are live than exist. Relaxed suffices: each number by itself
- * is one that was there.
+ * that would be negative is shown as 0, and no more buffers are live than exist. Relaxed suffices: each number by
+ * itself is one that was there.
  */
 #include "stats.h"
 

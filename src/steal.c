@@ -13,8 +13,8 @@
  * Owner and thief are never both inside:
  *
  *     1. The full barrier of b falls, in the owner's thread, somewhere between two instructions. If it falls after 1,
- *        the thief sees busy at c, until the owner has left (4). Then the thief sees what the owner did, since c acquires what
- *        4 released.
+ *        the thief sees busy at c, until the owner has left (4). Then the thief sees what the owner did, since c
+ *        acquires what 4 released.
  *     2. If it falls before 1, then 2 comes after it too, and reads the closed gate of a, or the open one of e. If it
  *        reads e it sees all that the thief did: e releases, 2 acquires. That is why the owner reads the gate before
  *        anything else of the cache.

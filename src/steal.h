@@ -21,8 +21,8 @@ struct stolen {
 /* Steals from the caches of all threads, the calling one's included. Under pressure (pressure.h) the gates of all of
  * them stay closed; otherwise each opens again at once. A cache whose owner is inside is skipped: with `patient` only
  * after a bounded time. Where stealing is impossible this reaches the calling thread's cache alone; under pressure it
- * closes the other gates all the same, and each owner flushes its cache at its next call. The pool's caches_lock is held,
- * and the calling thread is not inside its own cache. */
+ * closes the other gates all the same, and each owner flushes its cache at its next call. The pool's caches_lock is
+ * held, and the calling thread is not inside its own cache. */
 struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, bool patient);
 
 /* Registers the process for membarrier(2), the first time. It takes no lock, since registering takes some milliseconds
@@ -30,7 +30,8 @@ struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, bool patien
  * first cache, and not when a thread steals for the first time. */
 void steal_init(void);
 
-/* In the child after fork: registers, if the parent had not done so. Another thread may have been in the middle of it. */
+/* In the child after fork: registers, if the parent had not done so. Another thread may have been in the middle of
+ * it. */
 void steal_after_fork_in_child(void);
 
 /* Whether caches of other threads can be stolen from. Any thread, without a lock. */

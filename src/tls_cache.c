@@ -3,10 +3,10 @@
  * tls_cache.c - threads come, get caches, and go
  *
  * All changes of a thread's table happen under the registry's lock; which thread has which cache changes under that and
- * the pool's caches_lock. The owner reads its table without: other threads only ever replace the entry of a pool that is
- * being destroyed, which the owner, by contract, does not use any more. Hence the tables' entries are relaxed, and so is
- * what the locks guard: `owned`, the pressure's state. Walks of the list at the end of a pool and in the child of fork
- * are alone.
+ * the pool's caches_lock. The owner reads its table without: other threads only ever replace the entry of a pool that
+ * is being destroyed, which the owner, by contract, does not use any more. Hence the tables' entries are relaxed, and
+ * so is what the locks guard: `owned`, the pressure's state. Walks of the list at the end of a pool and in the child of
+ * fork are alone.
  */
 #include "tls_cache.h"
 

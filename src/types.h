@@ -39,7 +39,7 @@
  *     grown_extra          = sum of (cap - buffer_capacity) over pooled buffers
  * and for each cache while nobody is inside:
  *     n                   <= limit
- *     n * buffer_capacity + extra <= thread_cache_bytes                              (and <= budget with max_idle_bytes)
+ *     n * buffer_capacity + extra <= thread_cache_bytes (and <= budget with max_idle_bytes)
  *
  * Fields that several threads use without a lock are atomic. Relaxed ones are hints, or numbers that read-modify-writes
  * keep whole; a field that a reader relies on has its order, and a comment, where it is read.
@@ -81,7 +81,7 @@ enum desc_state {
     STATE_LIVE_GROWN = 6
 };
 
-/* word = tag << STATE_BITS | state        tag = generation | pool index | TLS index, from the highest bits to the lowest
+/* word = tag << STATE_BITS | state tag = generation | pool index | TLS index, from the highest bits to the lowest
  *
  * With 64 bits, state and TLS index are a byte each: many processors take a byte out of a word in one instruction. */
 #define STATE_BITS      (UINTPTR_MAX > UINT32_MAX ? 8 : 3)

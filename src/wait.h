@@ -15,9 +15,9 @@
 
 #include "depot.h"
 
-/* Puts the calling thread into the queue, for at most so many milliseconds; BUFFERPOOL_NEVER: without end. The thread is
- * not inside its cache. From here to wait_end it cannot be cancelled, since the queue points to its stack. Returns false
- * if there is no memory to wait with; then nothing was begun. */
+/* Puts the calling thread into the queue, for at most so many milliseconds; BUFFERPOOL_NEVER: without end. The thread
+ * is not inside its cache. From here to wait_end it cannot be cancelled, since the queue points to its stack. Returns
+ * false if there is no memory to wait with; then nothing was begun. */
 bool wait_begin(bufferpool_t *pool, struct waiter *w, unsigned timeout_ms);
 
 /* Waits. Returns whether to look at the pressure and call this again: the waiter was not served, and its time is not
@@ -33,8 +33,8 @@ bool wait_hand_over(bufferpool_t *pool, struct desc *d);
 /* Gives the waiting callers what the depot has and the cap allows. */
 void wait_serve_all(bufferpool_t *pool);
 
-/* The same. While nobody waits this costs one load. Each call on a pool ends with it (call.h); long ones do it in between
- * too. */
+/* The same. While nobody waits this costs one load. Each call on a pool ends with it (call.h); long ones do it in
+ * between too. */
 static inline void wait_serve(bufferpool_t *pool)
 {
     if (unlikely(depot_wanted(&pool->depot)))

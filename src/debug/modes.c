@@ -6,7 +6,6 @@
 
 #include "debug/say.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,7 +110,6 @@ void modes_init(bool memcheck)
     if (was_read)
         return;
     was_read = true;
-    const int saved_errno = errno;
     const char *at = secure_getenv(VARIABLE); /* so that the user of a setuid program cannot have its buffers shown */
     unsigned found = 0;
     while (at != NULL && *at != '\0') {
@@ -126,7 +124,6 @@ void modes_init(bool memcheck)
     }
     store_relaxed(&modes, found);
     store_release(&untold, warnings_length > 0); /* with the exchange in modes_tell */
-    errno = saved_errno;
 }
 
 uint32_t modes_quarantine(void)

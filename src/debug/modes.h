@@ -32,12 +32,12 @@ enum mode {
 /* With these no gate opens. Memcheck needs nothing else, since it keeps records of its own. */
 #define MODES_SLOW (MODES_WATCH | MODE_MEMCHECK)
 
-/* Written once, under the registry's lock, before any thread has a cache. Relaxed: a thread that has a cache or a buffer
- * got it from a thread that came after that. */
+/* Written once, under the registry's lock, before any thread has a cache. Relaxed: a thread that has a cache or a
+ * buffer got it from a thread that came after that. */
 extern _Atomic(unsigned) modes;
 
-/* BUFFERPOOL_NO_DEBUG_MODES leaves the modes out, with modes.c, watch.c and quarantine.c. MODES_BUILT and modes_have are
- * then constants, so that the compiler drops every call into those files. */
+/* BUFFERPOOL_NO_DEBUG_MODES leaves the modes out, with modes.c, watch.c and quarantine.c. MODES_BUILT and modes_have
+ * are then constants, so that the compiler drops every call into those files. */
 #if defined(BUFFERPOOL_NO_DEBUG_MODES)
 #define MODES_BUILT 0
 #else

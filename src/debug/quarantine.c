@@ -2,9 +2,9 @@
  *
  * quarantine.c - the last buffers put, held back
  *
- * No caller waits in vain for one: a waiter sets the flag `wanted` and looks here afterwards, under the lock; a put that
- * leaves a buffer here looks at the flag afterwards (wait_serve). What is relaxed is written under the lock, and read
- * for statistics.
+ * No caller waits in vain for one: a waiter sets the flag `wanted` and looks here afterwards, under the lock; a put
+ * that leaves a buffer here looks at the flag afterwards (wait_serve). What is relaxed is written under the lock, and
+ * read for statistics.
  */
 #include "debug/quarantine.h"
 
@@ -13,7 +13,6 @@
 #include "depot.h"
 #include "life.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 static void count(struct quarantine *q, const struct desc *d, bool in)
@@ -40,10 +39,8 @@ static struct desc *take_oldest(struct quarantine *q)
 static bool has_ring(struct quarantine *q)
 {
     if (q->ring == NULL) {
-        const int saved_errno = errno;
         q->size = modes_quarantine();
         q->ring = calloc(q->size, sizeof(struct desc *));
-        errno = saved_errno;
     }
     return q->ring != NULL;
 }

@@ -2,9 +2,9 @@
  *
  * quarantine.h - the last buffers put, held back, so that a stale pointer finds poison in them rather than a new owner
  *
- * A ring, first in, first out. Its buffers are idle, but stay in flight for the cap as if a caller had them: so depot.c's
- * argument does not change. At the cap a get, or a caller that waits, takes the oldest rather than go without. Trim and
- * a lowered cap empty the ring.
+ * A ring, first in, first out. Its buffers are idle, but stay in flight for the cap as if a caller had them: so
+ * depot.c's argument does not change. At the cap a get, or a caller that waits, takes the oldest rather than go
+ * without. Trim and a lowered cap empty the ring.
  */
 #ifndef BUFFERPOOL_QUARANTINE_H
 #define BUFFERPOOL_QUARANTINE_H
@@ -19,7 +19,8 @@ struct desc *quarantine_swap(bufferpool_t *pool, struct desc *d);
 /* Takes out the oldest buffer: idle, in flight and in no cache. Returns NULL if there is none. */
 struct desc *quarantine_take(bufferpool_t *pool);
 
-/* Moves the buffers that it holds now to the depot, and frees those that may not idle there. Returns the bytes freed. */
+/* Moves the buffers that it holds now to the depot, and frees those that may not idle there. Returns the bytes
+ * freed. */
 size_t quarantine_release(bufferpool_t *pool);
 
 /* In the child after fork, which finds the buffers by their words. */

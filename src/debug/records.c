@@ -11,7 +11,6 @@
 
 #include <ctype.h>
 #include <dlfcn.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,10 +36,8 @@ struct record *records_make(struct records *records, const struct desc *d)
     struct record *record = records_at(records, d);
     if (record != NULL)
         return record;
-    const int saved_errno = errno;
     const uint32_t chunk = desc_chunk_number(d->index);
     struct record *base = calloc((size_t)DESC_FIRST_CHUNK << chunk, sizeof(*base)), *found = NULL;
-    errno = saved_errno;
     if (base == NULL)
         return NULL;
     /* release: with the acquire in records_at, and with this acquire where another thread was quicker */
@@ -90,12 +87,10 @@ void records_thread(char *text, size_t size, uint32_t tid)
 {
     char path[64], name[32];
     (void)snprintf(path, sizeof(path), "/proc/self/task/%" PRIu32 "/comm", tid);
-    const int saved_errno = errno;
     const int file = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = file >= 0 ? read(file, name, sizeof(name) - 1) : -1;
     if (file >= 0)
         (void)close(file);
-    errno = saved_errno;
     if (n > 0 && name[n - 1] == '\n')
         n--;
     for (ssize_t i = 0; i < n; i++) /* so that it stays one line */

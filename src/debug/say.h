@@ -7,8 +7,8 @@
 
 #include <stddef.h>
 
-/* Writes the text to stderr. Text that cannot be written is dropped. Neither a signal nor a cancellation nor a change of
- * errno comes of it. No lock may be held: the reader of stderr may be a thread of this process that waits for it. */
+/* Writes the text to stderr. Text that cannot be written is dropped. Neither a signal nor a cancellation nor a change
+ * of errno comes of it. No lock may be held: the reader of stderr may be a thread of this process that waits for it. */
 void say(const char *text, size_t length);
 
 #endif

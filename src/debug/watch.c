@@ -2,8 +2,8 @@
  *
  * watch.c - what the debug modes do at each step of a buffer's life
  *
- * poison and redzone are bytes of one value. In a pool that wipes, poison is the zero that is there already: so the mode
- * finds a late write, and leaves nothing behind.
+ * poison and redzone are bytes of one value. In a pool that wipes, poison is the zero that is there already: so the
+ * mode finds a late write, and leaves nothing behind.
  */
 #include "debug/watch.h"
 
@@ -12,7 +12,6 @@
 #include "desc.h"
 #include "heap/block.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,15 +27,14 @@ static unsigned char poison_of(const bufferpool_t *pool)
 
 /* ---- nopool ---- */
 
-/* Blocks from malloc: so valgrind and AddressSanitizer know each by itself, with the calls that allocated and freed it. */
+/* Blocks from malloc: so valgrind and AddressSanitizer know each by itself, with the calls that allocated and freed
+ * it. */
 static void *block_alloc(size_t size, size_t align, void *ctx)
 {
     (void)ctx;
     void *block = NULL;
-    const int saved_errno = errno;
     if (posix_memalign(&block, align, size) != 0)
         block = NULL;
-    errno = saved_errno;
     return block;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_retained.c - blocks above 256 KiB have mappings of their own, which grow by moving, and of which some are retained
+ * test_retained.c - blocks above 256 KiB have mappings of their own, which grow by moving, and of which some are
+ * retained
  *
  * Calls of os.c are counted. Whether memory is mapped is asked of the kernel (mincore).
  */
@@ -379,8 +380,8 @@ static void with_huge_pages_a_megabyte_is_no_mapping(void **state)
     heap_destroy(&heap);
 }
 
-/* Whatever comes and goes, what nobody holds is within the limit: dirty slots, retained mappings, and what is set aside for
- * the stash. */
+/* Whatever comes and goes, what nobody holds is within the limit: dirty slots, retained mappings, and what is set aside
+ * for the stash. */
 static void all_that_is_dirty_is_within_the_limit(void **state)
 {
     enum { HELD = 24 };

@@ -2,10 +2,10 @@
  *
  * failures.h - requests to the system that fail as planned, and what of them was not given back
  *
- * The linker's --wrap (the list `failing` in tests/hostile/CMakeLists.txt) puts the functions below in the way of everything
- * that may fail for want of memory. Between failures_begin() and failures_end() the requests are numbered, from 1, and
- * those planned fail. All the time what is allocated and mapped is counted, and what is freed and unmapped, so that a
- * loss shows at once and without a tool.
+ * The linker's --wrap (the list `failing` in tests/hostile/CMakeLists.txt) puts the functions below in the way of
+ * everything that may fail for want of memory. Between failures_begin() and failures_end() the requests are numbered,
+ * from 1, and those planned fail. All the time what is allocated and mapped is counted, and what is freed and unmapped,
+ * so that a loss shows at once and without a tool.
  */
 #ifndef TEST_FAILURES_H
 #define TEST_FAILURES_H
