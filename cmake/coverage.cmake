@@ -1,7 +1,7 @@
 # Coverage of src/ by the unit tests: the preset `coverage` builds with --coverage, runs them, and then builds the target
 # check-coverage. That prints the table, writes the annotated sources to coverage/index.html in the build folder, and
-# fails below every line or below 95 % of the branches. Whether a line ran in the archive or in a test that includes the
-# source makes no difference: counts of the same line are added up.
+# fails below every line or below 95 % of the branches. Whether a line ran in the archive or in the sources as a test has them
+# compiled once more makes no difference: counts of the same line are added up.
 #
 # The counts are deleted once they were read, so that each check is of one run of the tests.
 set(BUFFERPOOL_COVERAGE OFF)

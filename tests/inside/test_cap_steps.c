@@ -2,18 +2,16 @@
  *
  * test_cap_steps.c - the cap is lowered while a buffer is about to be made
  *
- * depot.c is compiled into this program with a hook before every atomic load and store, to lower the cap at each.
+ * A reservation is stopped before each of its atomic operations, and the cap is lowered there.
  */
-#include "support/steps.h"
-
-#include "depot.c"
-
 #include "support/laws.h"
+
+#include "depot.h"
 
 static int steps_left = -1;
 static _Atomic(size_t) cap;
 
-static void a_step(void)
+void a_step(void)
 {
     if (steps_left >= 0 && steps_left-- == 0)
         atomic_store(&cap, 2);

@@ -5,36 +5,32 @@
  * Caches of every size around that of a magazine lose nothing and hand nothing out twice, in whatever order; errno is
  * kept; grown buffers that do not fit, or come when the gate is closed, stay in the depot, and every account of bytes
  * is right; who begins to wait in the middle of an exchange gets what that gives back; a child of fork counts what was
- * on its way. pool.c and cache.c are compiled into this program with a hook before every atomic operation, to stop a
- * call there.
+ * on its way. Calls are stopped before each of their atomic operations.
  */
-#include "support/steps.h"
-
-#include "cache.c"
-#include "pool.c"
-
 #include "support/accounts.h"
 #include "support/blocks.h"
 #include "support/hands.h"
+
+#include "pressure.h"
 
 #include <sched.h>
 
 enum { CAPACITY = 128 };
 
+static test_blocks_t blocks;
+static bufferpool_t *pool;
+
 static _Thread_local int steps_left;
 static _Thread_local void (*at_step)(void); /* at the one after so many */
 
-static void a_step(void)
+void a_step(void)
 {
-    if (at_step == NULL || steps_left-- > 0)
+    if (at_step == NULL || !pool_is_unlocked(pool) || steps_left-- > 0)
         return;
     void (*hook)(void) = at_step;
     at_step = NULL;
     hook();
 }
-
-static test_blocks_t blocks;
-static bufferpool_t *pool;
 
 static void begin(size_t cached, size_t max_live, size_t max_idle_bytes)
 {
@@ -200,31 +196,21 @@ static void *lower_to(void *cap)
     return NULL;
 }
 
-/* At the next step where nothing is locked: false, `again` is to come then. */
-static bool somebody_lowers_to(uintptr_t cap, void (*again)(void))
+static void somebody_lowers_to(uintptr_t cap)
 {
-    assert_non_null(pool);
-    if (pthread_mutex_trylock(&pool->caches_lock) != 0) {
-        steps_left = 0;
-        at_step = again;
-        return false;
-    }
-    pthread_mutex_unlock(&pool->caches_lock);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, lower_to, (void *)cap), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
-    return true;
 }
 
 static void somebody_lowers_it_more(void)
 {
-    (void)somebody_lowers_to(4, somebody_lowers_it_more);
+    somebody_lowers_to(4);
 }
 
 static void somebody_lowers_it(void)
 {
-    if (!somebody_lowers_to(7, somebody_lowers_it)) /* shuts the gate, so the get restores what it does not need */
-        return;
+    somebody_lowers_to(7); /* shuts the gate, so the get restores what it does not need */
     steps_left = second_step;
     at_step = somebody_lowers_it_more;
 }
@@ -345,7 +331,7 @@ static void one_magazine(size_t n, size_t grow)
     }
     bufferpool_thread_flush(); /* what it set aside is free again */
     if (pool->max_idle_bytes != 0)
-        assert_true(reserve_idle(pool, bytes));
+        assert_true(add_relaxed(&pool->idle_reserved, bytes) + bytes <= pool->max_idle_bytes);
     cache_moved(pool, c, -(int32_t)n);
     add_relaxed(&pool->depot.extra, extra);
     depot_push(&pool->depot, descs, (uint32_t)n, extra != 0);

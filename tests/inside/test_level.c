@@ -3,14 +3,10 @@
  * test_level.c - what others read of a cache while its owner works on it
  *
  * A cache tells how many buffers moved to its thread, how many idle, and how many gets it served, and changes them
- * together. cache.c is compiled into this program with a hook before every atomic operation: the owner is stopped at
- * each, and read; a reader is stopped at each, and the owner makes a call. Either way what is read is so before the
- * call or after it. And over calls of every kind no get is lost or counted twice.
+ * together. The owner is stopped before each of its atomic operations, and its cache is read; a reader is stopped
+ * before each of its own, and the owner makes a call. Either way what is read is so before the call or after it. And
+ * over calls of every kind no get is lost or counted twice.
  */
-#include "support/steps.h"
-
-#include "cache.c"
-
 #include "support/accounts.h"
 #include "support/blocks.h"
 #include "support/hands.h"
@@ -20,7 +16,7 @@ enum { CAPACITY = 256, CACHED = 8, NEVER = INT_MAX };
 static _Thread_local int steps_left = NEVER;
 static _Thread_local void (*at_step)(void); /* when none are left: at that one, or at each from there on */
 
-static void a_step(void)
+void a_step(void)
 {
     if (at_step == NULL || (steps_left != 0 && steps_left-- > 0))
         return;

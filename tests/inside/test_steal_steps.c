@@ -2,19 +2,15 @@
  *
  * test_steal_steps.c - a call is stopped at each of its steps, and its cache is taken over meanwhile
  *
- * The owner's side of the library, cache.c and pool.c, is compiled into this program with a hook before every atomic
- * operation. Each call is made again and again, and stopped before its first such operation, its second, and so on;
+ * Each call is made again and again, and stopped before its first atomic operation, its second, and so on;
  * while it stands there another thread trims, reclaims, lowers the cap, runs into it, or has budgets given back, which
  * takes the caller's cache over unless it is inside. Then the call goes on. Whatever the moment was, no buffer is lost
  * or had by two, and every sum is right.
  */
-#include "support/steps.h"
-
-#include "cache.c"
-#include "pool.c"
-
 #include "support/blocks.h"
 #include "support/hands.h"
+
+#include "steal.h"
 
 enum { CAPACITY = 256, CAP = 6, CACHED = 4, GROWN = 2 * CAPACITY, NEVER = INT_MAX };
 
@@ -29,7 +25,7 @@ static _Thread_local int steps_left = NEVER;
 static _Thread_local bool stopped;
 static _Thread_local void (*when_stopped)(void);
 
-static void a_step(void)
+void a_step(void)
 {
     if (steps_left == NEVER || stopped || steps_left-- > 0)
         return;
@@ -44,10 +40,8 @@ static void a_step(void)
 
 static void let_the_other_act(void)
 {
-    if (pthread_mutex_trylock(&pool->caches_lock) != 0)
-        return; /* the caller holds it, and nobody can take its cache */
-    pthread_mutex_unlock(&pool->caches_lock);
-    hand_do(&other, what_other_does);
+    if (pool_is_unlocked(pool))
+        hand_do(&other, what_other_does);
 }
 
 /* ---- what the other does ---- */

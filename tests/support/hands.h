@@ -51,6 +51,21 @@ static inline void *hand_main(void *arg)
 
 /* ---- for the test ---- */
 
+/* Whether another thread can make any call of the pool and come to its end, although the caller was stopped within one. */
+static inline bool pool_is_unlocked(bufferpool_t *pool)
+{
+    pthread_mutex_t *const locks[] = {&pool->caches_lock, &pool->waiters.lock, &pool->quarantine.lock,
+                                      &pool->heap.slabs.lock};
+    bool unlocked = true;
+    for (size_t i = 0; i < sizeof locks / sizeof locks[0]; i++) {
+        if (pthread_mutex_trylock(locks[i]) == 0)
+            pthread_mutex_unlock(locks[i]);
+        else
+            unlocked = false;
+    }
+    return unlocked;
+}
+
 static inline void hand_begin(struct hand *hand, bufferpool_t *pool, unsigned index)
 {
     *hand = (struct hand){.pool = pool, .index = index};

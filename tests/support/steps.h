@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * steps.h - a hook before every atomic operation of the sources that are included after it
+ * steps.h - a hook before every atomic operation of what is compiled after this header
  *
- * For tests with INTERNAL that stop a call at each of its steps: they include this, then the .c files of src/ that they
- * stop in, and say what a step does. Who defines BEFORE_STEP beforehand is told what kind of operation follows, and on
- * what. A step stands right before its operation: what is stored, added or swapped in has been worked out by then.
+ * For headers that the compiler includes ahead of each source of src/: stepped.h, and the seam of verify/schedules/.
+ * They define BEFORE_STEP first, which is told what kind of operation follows, and on which variable. A step stands
+ * right before its operation: the value that is stored, added or swapped in has been worked out by then.
  */
 #ifndef TEST_STEPS_H
 #define TEST_STEPS_H
@@ -14,11 +14,6 @@
 #include <stdbool.h>
 
 enum step { STEP_LOAD, STEP_STORE, STEP_CHANGE };
-
-#ifndef BEFORE_STEP
-static void a_step(void);
-#define BEFORE_STEP(kind, address) a_step()
-#endif
 
 /* The type that an atomic object holds. */
 #define STEP_TYPE(p) __typeof__((void)0, *(p))

@@ -18,14 +18,32 @@ if(BUFFERPOOL_VALGRIND AND NOT BUFFERPOOL_SANITIZE AND NOT BUFFERPOOL_COVERAGE)
         --errors-for-leak-kinds=definite,indirect --fair-sched=yes)
 endif()
 
-# bufferpool_add_test(<name> [INTERNAL] [WRAP <symbol>...] [NO_VALGRIND] [TIMEOUT <seconds>] [LABELS <label>...])
+# bufferpool_add_seam(<target> STATIC|OBJECT <header> <source>...): sources of the library once more, with the header ahead of each.
+# The library that is shipped knows nothing of it.
+function(bufferpool_add_seam target kind header)
+    list(TRANSFORM ARGN PREPEND ${PROJECT_SOURCE_DIR}/ OUTPUT_VARIABLE sources)
+    add_library(${target} ${kind} ${sources})
+    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests
+        PUBLIC ${PROJECT_SOURCE_DIR}/include)
+    target_compile_definitions(${target} PRIVATE _GNU_SOURCE PUBLIC BUFFERPOOL_STATIC)
+    target_compile_options(${target} PRIVATE -include ${header})
+    target_link_libraries(${target} PUBLIC Threads::Threads ${CMAKE_DL_LIBS})
+    # Static analysis reads the sources as the library's.
+    set_target_properties(${target} PROPERTIES
+        C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF EXPORT_COMPILE_COMMANDS OFF)
+    set_property(SOURCE ${sources} APPEND PROPERTY OBJECT_DEPENDS ${header} ${PROJECT_SOURCE_DIR}/tests/support/steps.h)
+    bufferpool_target_warnings(${target})
+endfunction()
+
+# bufferpool_add_test(<name> [INTERNAL|STEPPED] [WRAP <symbol>...] [NO_VALGRIND] [TIMEOUT <seconds>] [LABELS <label>...])
 # The program test_<name>.c of the folder is the ctest entry <name>; under it, where valgrind is there, valgrind.<name>.
 #   INTERNAL     links the archive and sees src/; without it the test is a user of the shared library
+#   STEPPED      as INTERNAL, but each atomic operation calls a function of the test first: stepped.h
 #   WRAP         functions that the test replaces by its own __wrap_<symbol>
 #   NO_VALGRIND  no second entry under valgrind: too slow there, or the test ends in abort() by design
 #   TIMEOUT      for a test of several seconds; 60 otherwise
 function(bufferpool_add_test name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "INTERNAL;NO_VALGRIND" "TIMEOUT" "WRAP;LABELS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "INTERNAL;STEPPED;NO_VALGRIND" "TIMEOUT" "WRAP;LABELS")
     if(arg_UNPARSED_ARGUMENTS)
         message(FATAL_ERROR "bufferpool_add_test(${name}): unknown ${arg_UNPARSED_ARGUMENTS}")
     endif()
@@ -47,8 +65,13 @@ function(bufferpool_add_test name)
     set_target_properties(${target} PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON)
     target_link_libraries(${target} PRIVATE test_support)
     bufferpool_target_warnings(${target})
-    if(arg_INTERNAL)
+    if(arg_STEPPED)
+        target_link_libraries(${target} PRIVATE test_stepped)
+        target_compile_options(${target} PRIVATE -include ${PROJECT_SOURCE_DIR}/tests/support/stepped.h)
+    elseif(arg_INTERNAL)
         target_link_libraries(${target} PRIVATE bufferpool::static)
+    endif()
+    if(arg_INTERNAL OR arg_STEPPED)
         target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
         target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
     else()
