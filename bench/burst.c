@@ -14,6 +14,7 @@
  */
 #include "burst.h"
 
+#include "basics.h"
 #include "workloads.h"
 
 #include <fcntl.h>
@@ -42,19 +43,6 @@ static void *taken[BUFFERS];
 static unsigned shuffled[BUFFERS];
 static struct span spans[PHASES][THREADS];
 static pthread_barrier_t barrier;
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(EXIT_FAILURE);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* ---- phases ---- */
 

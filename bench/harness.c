@@ -16,6 +16,7 @@
  * that the process may use, in turn. A figure is processor time per operation: threads / (operations in a second). If
  * there are more threads than processors, the number of processors is used for the number of threads.
  */
+#include "basics.h"
 #include "burst.h"
 #include "workloads.h"
 
@@ -36,19 +37,6 @@ static pthread_barrier_t filled, ready;
 static sem_t ended;
 static size_t processors[CPU_SETSIZE];
 static unsigned processor_count;
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(EXIT_FAILURE);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void sleep_ms(unsigned ms)
 {

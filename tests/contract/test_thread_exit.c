@@ -10,17 +10,7 @@
 
 #include <limits.h>
 
-enum { CAPACITY = 512 };
-
-static bufferpool_t *pool_on(test_blocks_t *blocks)
-{
-    bufferpool_config_t config = config_with(blocks);
-    config.buffer_capacity = CAPACITY;
-    config.thread_cache_bytes = 8 * CAPACITY;
-    bufferpool_t *pool = bufferpool_create(&config);
-    assert_non_null(pool);
-    return pool;
-}
+enum { CAPACITY = 512, CACHED = 8 };
 
 /* After all threads are gone, and this one used the pool only through put: all is idle, in the depot. */
 static void check_all_in_depot(bufferpool_t *pool, const test_blocks_t *blocks)
@@ -59,7 +49,7 @@ static void thousands_of_threads_lose_nothing(void **state)
     enum { AT_ONCE = 8 };
     (void)state;
     test_blocks_t blocks = {0};
-    struct churn churn = {.pool = pool_on(&blocks)};
+    struct churn churn = {.pool = pool_caching(&blocks, CAPACITY, CACHED)};
     const size_t rounds = test_scale(2000, 160) / AT_ONCE;
     for (size_t round = 0; round < rounds; round++) {
         run_threads(AT_ONCE, get_and_put_some, &churn);
@@ -93,7 +83,7 @@ static void buffers_outlive_the_thread_that_got_them(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
-    struct churn churn = {.pool = pool_on(&blocks)};
+    struct churn churn = {.pool = pool_caching(&blocks, CAPACITY, CACHED)};
     const size_t rounds = test_scale(20, 5);
     for (size_t round = 0; round < rounds; round++) {
         run_threads(16, get_and_leave, &churn);
@@ -177,10 +167,10 @@ static void late_destructors_may_get_and_put(void **state)
     (void)state;
     test_blocks_t blocks = {0};
     test_blocks_t other_blocks = {0};
-    late_pool = pool_on(&blocks);
+    late_pool = pool_caching(&blocks, CAPACITY, CACHED);
     bufferpool_put(bufferpool_get(late_pool)); /* the library's own key is there by now */
     make_keys(3, KEYS);
-    other_pool = pool_on(&other_blocks);
+    other_pool = pool_caching(&other_blocks, CAPACITY, CACHED);
     struct churn churn = {.pool = late_pool};
     const size_t rounds = test_scale(60, 8);
     for (size_t round = 0; round < rounds; round++)
@@ -252,8 +242,9 @@ static void a_cancelled_thread_loses_nothing(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
-    struct cancelled cancelled = {
-        .pool = pool_on(&blocks), .lock = PTHREAD_MUTEX_INITIALIZER, .never = PTHREAD_COND_INITIALIZER};
+    struct cancelled cancelled = {.pool = pool_caching(&blocks, CAPACITY, CACHED),
+                                  .lock = PTHREAD_MUTEX_INITIALIZER,
+                                  .never = PTHREAD_COND_INITIALIZER};
     assert_int_equal(pthread_barrier_init(&cancelled.ready, NULL, 3), 0);
     const size_t rounds = test_scale(100, 10);
     for (size_t round = 0; round < rounds; round++) {

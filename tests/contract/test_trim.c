@@ -11,17 +11,7 @@
 
 #include <time.h>
 
-enum { CAPACITY = 4096, BURST = 3000 };
-
-static bufferpool_t *small_pool(test_blocks_t *blocks)
-{
-    bufferpool_config_t config = config_with(blocks);
-    config.buffer_capacity = CAPACITY;
-    config.thread_cache_bytes = 8 * CAPACITY;
-    bufferpool_t *pool = bufferpool_create(&config);
-    assert_non_null(pool);
-    return pool;
-}
+enum { CAPACITY = 4096, CACHED = 8, BURST = 3000 };
 
 static void trim_frees_depot_and_own_cache(void **state)
 {
@@ -29,7 +19,7 @@ static void trim_frees_depot_and_own_cache(void **state)
     bufferpool_buf_t *bufs[N];
     (void)state;
     test_blocks_t blocks = {0};
-    bufferpool_t *pool = small_pool(&blocks);
+    bufferpool_t *pool = pool_caching(&blocks, CAPACITY, CACHED);
     assert_int_equal(bufferpool_trim(pool), 0);
     for (uint64_t round = 1; round <= 3; round++) {
         assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
@@ -53,7 +43,7 @@ static void trim_leaves_what_is_held(void **state)
     bufferpool_buf_t *bufs[N];
     (void)state;
     test_blocks_t blocks = {0};
-    bufferpool_t *pool = small_pool(&blocks);
+    bufferpool_t *pool = pool_caching(&blocks, CAPACITY, CACHED);
     assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
     for (size_t i = 0; i < N; i++)
         test_fill(bufs[i]->data, bufs[i]->cap, i);
@@ -92,7 +82,7 @@ static void caches_of_other_threads_are_taken_over(void **state)
     if (!test_can_steal())
         skip();
     test_blocks_t blocks = {0};
-    struct keeper keeper = {.pool = small_pool(&blocks)};
+    struct keeper keeper = {.pool = pool_caching(&blocks, CAPACITY, CACHED)};
     assert_int_equal(pthread_barrier_init(&keeper.barrier, NULL, 2), 0);
     test_crew_t *crew = start_threads(1, keep_in_cache, &keeper);
     pthread_barrier_wait(&keeper.barrier);
@@ -133,7 +123,7 @@ static void trims_may_run_at_once(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
-    bufferpool_t *pool = small_pool(&blocks);
+    bufferpool_t *pool = pool_caching(&blocks, CAPACITY, CACHED);
     run_threads(8, trim_and_use, pool);
     check_laws(pool, &blocks, 0);
     const bufferpool_stats_t stats = stats_of(pool);
@@ -148,7 +138,7 @@ static void a_lowered_cap_frees_idle_surplus_at_once(void **state)
     bufferpool_buf_t *bufs[N];
     (void)state;
     test_blocks_t blocks = {0};
-    bufferpool_t *pool = small_pool(&blocks);
+    bufferpool_t *pool = pool_caching(&blocks, CAPACITY, CACHED);
     bufferpool_set_max_live(pool, N);
     assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
     for (size_t i = 2; i < N; i++)

@@ -7,32 +7,14 @@
  * comes, trims or reclaims meanwhile. It ends once callers have well below the cap, which also a load that hovers
  * there does not make it do all the time; then gets come from the threads' caches again.
  */
+#include "support/barriers.h"
 #include "support/hands.h"
 
 #include "steal.h"
 
 #include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-enum { CAPACITY = 256, CAP = 16, DWELL = 256, EXPEDITED = 1 << 3 };
-
-static atomic_size_t barriers;
-
-long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...);
-long __wrap_syscall(long number, ...)
-{
-    va_list args;
-    va_start(args, number);
-    const int command = va_arg(args, int);
-    va_end(args);
-    if (number != SYS_membarrier)
-        abort(); /* who else calls it? */
-    if (command == EXPEDITED)
-        atomic_fetch_add(&barriers, 1);
-    return __real_syscall(number, command, 0, 0);
-}
+enum { CAPACITY = 256, CAP = 16, DWELL = 256 };
 
 static void (*at_trylock)(void);
 

@@ -7,7 +7,7 @@
  */
 #include "support/laws.h"
 
-#include "pool.h"
+#include "support/inside.h"
 
 #include "few_pools.h"
 

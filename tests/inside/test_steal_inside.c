@@ -37,11 +37,24 @@ static void trim_skips_an_owner_that_is_inside_and_gets_it_later(void **state)
 }
 
 static struct hand *interrupted;
+static size_t goes_on_at; /* which yield of the thread that trims */
+static void (*goes_on)(struct hand *hand);
 
-static void let_it_leave(void)
+static void let_it_go_on(void)
 {
-    if (atomic_load(&yields) == 2)
-        hand_do(interrupted, hand_unstall);
+    if (atomic_load(&yields) == goes_on_at)
+        hand_do(interrupted, goes_on);
+}
+
+/* The interrupted hand takes its step while a trim waits for it, and the trim frees all there is. */
+static void trim_frees_all_when_it_goes_on(struct scene *scene, size_t yield, void (*step)(struct hand *hand))
+{
+    goes_on_at = yield;
+    goes_on = step;
+    at_yield = let_it_go_on;
+    assert_int_equal(bufferpool_trim(scene->pool), scene->cap * CAPACITY);
+    at_yield = NULL;
+    assert_int_equal(atomic_load(&scene->blocks.count), 0);
 }
 
 static void trim_waits_for_an_owner_that_soon_gets_on(void **state)
@@ -51,11 +64,8 @@ static void trim_waits_for_an_owner_that_soon_gets_on(void **state)
     scene_begin(&scene, 64);
     interrupted = &scene.hands[0];
     hand_do(interrupted, hand_stall);
-    at_yield = let_it_leave;
-    assert_int_equal(bufferpool_trim(scene.pool), scene.cap * CAPACITY);
-    at_yield = NULL;
+    trim_frees_all_when_it_goes_on(&scene, 2, hand_unstall);
     assert_int_equal(atomic_load(&yields), 2);
-    assert_int_equal(atomic_load(&scene.blocks.count), 0);
     owners_go_on(&scene);
     scene_end(&scene);
 }
@@ -174,12 +184,6 @@ static void hand_put_second_half(struct hand *hand)
     cache_leave(hand->cache);
 }
 
-static void let_it_put(void)
-{
-    if (atomic_load(&yields) == 1)
-        hand_do(interrupted, hand_put_second_half);
-}
-
 static void a_put_on_its_way_when_the_gate_closes_is_taken_too(void **state)
 {
     static struct scene scene;
@@ -189,10 +193,7 @@ static void a_put_on_its_way_when_the_gate_closes_is_taken_too(void **state)
     interrupted->want = 1;
     hand_do(interrupted, hand_get);
     hand_do(interrupted, hand_put_first_half);
-    at_yield = let_it_put;
-    assert_int_equal(bufferpool_trim(scene.pool), scene.cap * CAPACITY);
-    at_yield = NULL;
-    assert_int_equal(atomic_load(&scene.blocks.count), 0);
+    trim_frees_all_when_it_goes_on(&scene, 1, hand_put_second_half);
     check_laws(scene.pool, &scene.blocks, 0);
     owners_go_on(&scene);
     scene_end(&scene);

@@ -129,6 +129,23 @@ static void destroy_whole(bufferpool_t *pool, test_blocks_t *blocks)
     destroy_empty(pool, blocks);
 }
 
+/* A pool of one buffer, which the test has, and a thread that waits for it. */
+struct one_waits {
+    test_blocks_t blocks;
+    bufferpool_t *pool;
+    bufferpool_buf_t *buf;
+    struct waiter_thread w;
+};
+
+static void begin_one_waits(struct one_waits *one)
+{
+    memset(one, 0, sizeof *one);
+    one->pool = pool_with_cap(&one->blocks, 1);
+    one->buf = bufferpool_get(one->pool);
+    assert_non_null(one->buf);
+    start_waiting(&one->w, one->pool, BUFFERPOOL_NEVER);
+}
+
 /* ---- time ---- */
 
 static void put_and_stay(void *arg, unsigned index)
@@ -578,24 +595,22 @@ static void those_who_do_not_wait_take_nothing_away(void **state)
 static void nor_while_the_room_is_on_its_way(void **state)
 {
     (void)state;
-    test_blocks_t blocks = {0};
-    bufferpool_t *pool = pool_with_cap(&blocks, 1);
-    bufferpool_buf_t *buf = bufferpool_get(pool);
-    struct waiter_thread w;
-    start_waiting(&w, pool, BUFFERPOOL_NEVER);
+    struct one_waits one;
+    begin_one_waits(&one);
+    bufferpool_t *pool = one.pool;
     cache_moved(pool, tls_cache_own(pool), -1); /* as a put that drops, up to this point */
-    store_relaxed(&desc_of(buf)->word, desc_word(pool->tag, STATE_IDLE));
-    life_free(pool, desc_of(buf), false);
+    store_relaxed(&desc_of(one.buf)->word, desc_word(pool->tag, STATE_IDLE));
+    life_free(pool, desc_of(one.buf), false);
     depot_unreserve(&pool->depot, 1);
     bufferpool_buf_t *taken = bufferpool_try_get(pool);
     wait_serve(pool);
     if (taken != NULL)
         bufferpool_put(taken);
-    bufferpool_put(served(&w));
+    bufferpool_put(served(&one.w));
     assert_null(taken);
     assert_int_equal(waiting(pool), 0);
     assert_int_equal(bufferpool_live(pool), 0);
-    destroy_empty(pool, &blocks);
+    destroy_empty(pool, &one.blocks);
 }
 
 static void a_magazine_serves_one_and_its_rest_stays_in_the_depot(void **state)
@@ -629,20 +644,18 @@ static void a_magazine_serves_one_and_its_rest_stays_in_the_depot(void **state)
 static void the_pressure_lasts_while_somebody_waits(void **state)
 {
     (void)state;
-    test_blocks_t blocks = {0};
-    bufferpool_t *pool = pool_with_cap(&blocks, 1);
-    bufferpool_buf_t *buf = bufferpool_get(pool);
-    struct waiter_thread w;
-    start_waiting(&w, pool, BUFFERPOOL_NEVER);
-    assert_true(depot_counts(&pool->depot).pressure);
-    assert_false(depot_end_pressure(&pool->depot));
-    assert_true(depot_counts(&pool->depot).pressure);
-    bufferpool_put(buf);
-    bufferpool_put(served(&w));
-    assert_true(depot_end_pressure(&pool->depot));
-    assert_false(depot_counts(&pool->depot).pressure);
-    depot_begin_pressure(&pool->depot); /* as it was */
-    destroy_whole(pool, &blocks);
+    struct one_waits one;
+    begin_one_waits(&one);
+    struct depot *depot = &one.pool->depot;
+    assert_true(depot_counts(depot).pressure);
+    assert_false(depot_end_pressure(depot));
+    assert_true(depot_counts(depot).pressure);
+    bufferpool_put(one.buf);
+    bufferpool_put(served(&one.w));
+    assert_true(depot_end_pressure(depot));
+    assert_false(depot_counts(depot).pressure);
+    depot_begin_pressure(depot); /* as it was */
+    destroy_whole(one.pool, &one.blocks);
 }
 
 /* ---- what a waiter gets ---- */

@@ -91,6 +91,17 @@ static inline bufferpool_config_t config_with(test_blocks_t *blocks)
     return config;
 }
 
+/* A pool on `blocks` for buffers of `capacity`, of which a thread's cache holds `cached` at most. */
+static inline bufferpool_t *pool_caching(test_blocks_t *blocks, size_t capacity, size_t cached)
+{
+    bufferpool_config_t config = config_with(blocks);
+    config.buffer_capacity = capacity;
+    config.thread_cache_bytes = cached * capacity;
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    return pool;
+}
+
 /* Destroys the pool, and all its blocks must be gone. */
 #define destroy_empty(pool, blocks)                                                                                    \
     do {                                                                                                               \

@@ -8,43 +8,17 @@
 #ifndef TEST_STEAL_SCENE_H
 #define TEST_STEAL_SCENE_H
 
+#include "barriers.h"
 #include "hands.h"
 
 #include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-enum { CAPACITY = 512, EXPEDITED = 1 << 3 };
+enum { CAPACITY = 512 };
 
 /* ---- the moments ---- */
 
-static atomic_size_t barriers;
 static atomic_size_t yields;
-static void (*at_barrier)(void);
 static void (*at_yield)(void);
-static bool barrier_refused; /* as by a filter of system calls */
-
-long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...);
-long __wrap_syscall(long number, ...)
-{
-    va_list args;
-    va_start(args, number);
-    const int command = va_arg(args, int);
-    va_end(args);
-    if (number != SYS_membarrier)
-        abort(); /* who else calls it? */
-    if (barrier_refused) {
-        errno = EPERM;
-        return -1;
-    }
-    if (command == EXPEDITED) {
-        atomic_fetch_add(&barriers, 1);
-        if (at_barrier != NULL)
-            at_barrier();
-    }
-    return __real_syscall(number, command, 0, 0);
-}
 
 int __real_sched_yield(void);
 int __wrap_sched_yield(void);

@@ -52,6 +52,44 @@ next_port() {
     fail "no port, exit status $status"
 }
 
+# ---- for servers of files ----
+
+# In $root: files that fit into a buffer, and such as do not; beside it one that must not be served.
+make_root() {
+    root=$work/root
+    mkdir "$root"
+    echo secret >"$work/outside"
+    ln -s ../outside "$root/link"
+    : >"$root/empty"
+    printf 'hello\n' >"$root/small"
+    seq 1 5000 >"$root/fits"
+    seq 1 50000 >"$root/grows"
+    seq 1 1200000 >"$root/large"
+}
+
+# status PORT PATH [OPTION...]: the status of the answer, whose content is in $work/body
+status() {
+    curl -sS -o "$work/body" -w '%{http_code}' --path-as-is "${@:3}" "http://127.0.0.1:$1$2"
+}
+
+look_at_files() {
+    local name
+    for name in empty small fits grows; do
+        [ "$(status "$1" "/$name")" = 200 ] || fail "/$name"
+        cmp "$work/body" "$root/$name"
+    done
+}
+
+# Many clients at once; every answer must be right.
+look_at_load() {
+    wrk -t2 -c64 "-d${SECONDS_OF_LOAD:-4}s" -s "$here/answers.lua" "http://127.0.0.1:$1" -- \
+        "$root" small fits grows >"$work/wrk" || fail "wrk"
+    grep '^answers' "$work/wrk"
+    grep -Eq '^answers [1-9][0-9]* wrong 0$' "$work/wrk" || fail "$(cat "$work/wrk")"
+}
+
+# ---- the end ----
+
 # Ends it, and looks at what it has to say: it must have ended well, and with every buffer.
 stop_server() {
     local status=0

@@ -20,31 +20,22 @@
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acquire, memory_order_acquire)
 #endif
 
-#include "depot.c"
+#include "single.h"
 
-static struct depot depot;
 static int had[2]; /* how many have it at the end */
 
-static void push(unsigned i)
+static int pop_and_use(void)
 {
-    struct desc *d = &scene_descs[i];
-    depot_push(&depot, &d, 1, false);
-}
-
-static int pop(void)
-{
-    const struct magazine magazine = depot_pop(&depot, &scene_table);
-    if (magazine.head == NULL)
-        return -1;
-    depot_take(&depot, 1);
-    use(magazine.head, 7);
-    return (int)number_of(magazine.head);
+    const int i = pop();
+    if (i >= 0)
+        use(&scene_descs[i], 7);
+    return i;
 }
 
 static void *staller(void *unused)
 {
     (void)unused;
-    const int i = pop();
+    const int i = pop_and_use();
     if (i >= 0)
         had[i]++;
     return NULL;
@@ -55,8 +46,8 @@ static int others[2];
 static void *other(void *unused)
 {
     (void)unused;
-    const int top = pop();
-    const int below = pop();
+    const int top = pop_and_use();
+    const int below = pop_and_use();
     if (top >= 0)
         push((unsigned)top);
     if (below >= 0)
@@ -72,7 +63,7 @@ int main(void)
     push(0);
     push(1);
     run(staller, other, NULL);
-    for (int i = pop(); i >= 0; i = pop()) {
+    for (int i = pop_and_use(); i >= 0; i = pop_and_use()) {
         assert(i < 2);
         had[i]++;
     }
