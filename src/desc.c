@@ -8,7 +8,7 @@
  */
 #include "desc.h"
 
-#include <sys/mman.h>
+#include "heap/os.h"
 
 /* A chunk does not start with its page. Blocks lie in steps of a cache line modulo a page, as descriptors do; so what
  * is written to one buffer would have the lowest twelve bits of the address of the next one's descriptor, which is as
@@ -62,10 +62,10 @@ struct desc *desc_take(struct desc_table *table)
         return NULL;
     unsigned chunk = desc_chunk_number(index);
     if (load_relaxed(&table->chunks[chunk]) == NULL) {
-        void *memory = mmap(NULL, distance(table) + chunk_bytes(chunk), PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED)
+        void *memory = os_map(distance(table) + chunk_bytes(chunk), false);
+        if (memory == NULL)
             return NULL;
+        os_lock_on_fault(memory, os_mapped(distance(table) + chunk_bytes(chunk), false));
         store_relaxed(&table->chunks[chunk], (struct desc *)((uintptr_t)memory + distance(table)));
     }
     d = desc_at(table, index);
@@ -86,6 +86,6 @@ void desc_table_destroy(struct desc_table *table)
     for (unsigned i = 0; i < DESC_CHUNKS; i++) {
         struct desc *base = load_relaxed(&table->chunks[i]);
         if (base != NULL)
-            munmap(mapping_of(base), distance(table) + chunk_bytes(i));
+            os_unmap(mapping_of(base), os_mapped(distance(table) + chunk_bytes(i), false));
     }
 }

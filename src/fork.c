@@ -63,8 +63,7 @@ static struct census take_census(bufferpool_t *pool)
 {
     struct census census = {0};
     const struct desc *d;
-    for_each_desc(&pool->heap.table, i, d, load_relaxed(&pool->heap.table.used))
-    {
+    for_each_desc (&pool->heap.table, i, d, load_relaxed(&pool->heap.table.used)) {
         switch (desc_state(load_relaxed(&d->word))) {
         case STATE_LIVE:
         case STATE_LIVE_GROWN:
@@ -101,8 +100,7 @@ static struct collection refill_depot(bufferpool_t *pool)
 {
     struct collection all = {0};
     struct desc *d;
-    for_each_desc(&pool->heap.table, i, d, load_relaxed(&pool->heap.table.used))
-    {
+    for_each_desc (&pool->heap.table, i, d, load_relaxed(&pool->heap.table.used)) {
         enum desc_state state = desc_state(load_relaxed(&d->word));
         if ((state == STATE_IDLE || state == STATE_IDLE_GROWN) && load_relaxed(&d->below) != MARK)
             collection_add(pool, &all, d);
@@ -172,8 +170,7 @@ static void before_fork(void)
     registry_lock();
     if (sanitizer_on())
         sanitizer_lock();
-    for_each_pool(pool)
-    {
+    for_each_pool (pool) {
         pthread_mutex_lock(&pool->caches_lock);
         pthread_mutex_lock(&pool->waiters.lock);
         pthread_mutex_lock(&pool->quarantine.lock);
@@ -183,8 +180,7 @@ static void before_fork(void)
 
 static void unlock_all(void)
 {
-    for_each_pool(pool)
-    {
+    for_each_pool (pool) {
         pthread_mutex_unlock(&pool->heap.slabs.lock);
         pthread_mutex_unlock(&pool->quarantine.lock);
         pthread_mutex_unlock(&pool->waiters.lock);
@@ -206,7 +202,8 @@ static void after_fork_in_child(void)
     tls_cache_forget_others();
     background_after_fork_in_child();
     steal_after_fork_in_child();
-    for_each_pool(pool) pool_repair(pool);
+    for_each_pool (pool)
+        pool_repair(pool);
     unlock_all();
 }
 

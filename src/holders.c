@@ -133,8 +133,7 @@ static bool add_each(struct holders *holders, const bufferpool_t *pool, size_t f
     const struct desc *d;
     size_t most = first + UNGROUPED_MAX;
     /* acquire: with the release in desc_take; the chunks of these descriptors are there */
-    for_each_desc(table, i, d, load_acquire(&table->used))
-    {
+    for_each_desc (table, i, d, load_acquire(&table->used)) {
         if (!is_held(d))
             continue;
         const struct holder holder = read_holder(pool, d);
@@ -171,7 +170,8 @@ static bool collect(struct holders *holders)
 {
     bool complete = true;
     registry_lock();
-    for_each_pool(pool) complete = complete && add_pool(holders, pool);
+    for_each_pool (pool)
+        complete = complete && add_pool(holders, pool);
     registry_unlock();
     if (holders->n > 0)
         qsort(holders->all, holders->n, sizeof(*holders->all), compare_ages);

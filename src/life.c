@@ -82,7 +82,7 @@ static __attribute__((noinline)) void let_go_watched(bufferpool_t *pool, struct 
     if (modes_have(MODES_WATCH)) /* first: the mode knows which bytes are the buffer's */
         watch_put(pool, d, to != STATE_FREE);
     if (pool->heap.wipe)
-        heap_wipe(d->pub.data, d->pub.cap);
+        heap_wipe_block(&pool->heap, d->pub.data, d->pub.cap);
     const bool told = sanitizer_on();
     if (told)
         sanitizer_lock();
@@ -118,7 +118,7 @@ void life_claim(bufferpool_t *pool, struct desc *d, uintptr_t word)
         return;
     }
     if (pool->heap.wipe)
-        heap_wipe(d->pub.data, d->pub.cap);
+        heap_wipe_block(&pool->heap, d->pub.data, d->pub.cap);
     let_go(pool, d, word, to);
 }
 

@@ -244,8 +244,7 @@ static struct snapshot *copy_all(size_t *n)
 {
     size_t names = 0;
     *n = 0;
-    for_each_pool(pool)
-    {
+    for_each_pool (pool) {
         names += strlen(pool->name) + 1;
         ++*n;
     }
@@ -255,8 +254,7 @@ static struct snapshot *copy_all(size_t *n)
         return NULL;
     struct snapshot *at = snapshots;
     char *name = (char *)(snapshots + *n);
-    for_each_pool(pool)
-    {
+    for_each_pool (pool) {
         *at = copy(pool);
         at->stats.gets_thread = never_less(&pool->gets_shown, at->stats.gets_thread);
         at->puts = never_less(&pool->puts_shown, at->puts);

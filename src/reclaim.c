@@ -192,7 +192,7 @@ uint64_t reclaim_in_background(bufferpool_t *pool)
         }
         end_reclaiming(pool, &pool->shared, bytes);
         if (over || bytes > 0)
-            heap_purge(&pool->heap);
+            (void)heap_purge(&pool->heap);
     }
     call_end(&call, pool);
     return load_relaxed(&pool->reclaim.period_end_ms);
@@ -249,6 +249,14 @@ void reclaim_judge(bufferpool_t *pool, struct cache *c, struct desc *d)
 
 /* ---- when called ---- */
 
+/* Purges the heap after buffers of so many bytes were freed. Returns how many bytes went: less where the system refuses
+ * to take locked memory. */
+static size_t purge_after(bufferpool_t *pool, size_t bytes)
+{
+    const size_t refused = heap_purge(&pool->heap);
+    return refused < bytes ? bytes - refused : 0;
+}
+
 size_t bufferpool_reclaim(bufferpool_t *pool)
 {
     pool = pool_or_default(pool);
@@ -259,7 +267,7 @@ size_t bufferpool_reclaim(bufferpool_t *pool)
         end_period(pool);
         bytes += free_due(pool, UINT32_MAX, true);
         end_reclaiming(pool, tls_cache_own_or_shared(pool), bytes);
-        heap_purge(&pool->heap);
+        bytes = purge_after(pool, bytes);
     }
     call_end(&call, pool);
     return bytes;
@@ -275,7 +283,7 @@ size_t bufferpool_trim(bufferpool_t *pool)
     pthread_mutex_unlock(&pool->caches_lock);
     bytes += free_buffers(pool, depot_idle(depot_counts(&pool->depot)), true);
     store_relaxed(&pool->reclaim.due, 0); /* those are among them */
-    heap_purge(&pool->heap);
+    bytes = purge_after(pool, bytes);
     cache_count(tls_cache_own_or_shared(pool), RECLAIMED_BYTES, bytes);
     call_end(&call, pool);
     return bytes;
@@ -285,8 +293,7 @@ size_t bufferpool_trim(bufferpool_t *pool)
 void bufferpool_thread_flush(void)
 {
     registry_lock();
-    for_each_pool(pool)
-    {
+    for_each_pool (pool) {
         struct cache *c = tls_cache_find(pool->index);
         if (c->pool == NULL)
             continue;
@@ -305,7 +312,7 @@ void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
     if (depot_over_cap(&pool->depot, &pool->max_live)) {
         pressure_enter(pool); /* buffers that idle in thread caches come to the depot, and puts drop the surplus */
         free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, true);
-        heap_purge(&pool->heap);
+        (void)heap_purge(&pool->heap);
     }
     pressure_relax(pool);
     wait_serve(pool);

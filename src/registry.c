@@ -96,7 +96,9 @@ static entry *free_entry(size_t *index)
 
 static bool name_taken(const char *name)
 {
-    for_each_pool(pool) if (strcmp(pool->name, name) == 0) return true;
+    for_each_pool (pool)
+        if (strcmp(pool->name, name) == 0)
+            return true;
     return false;
 }
 

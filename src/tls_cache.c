@@ -70,8 +70,7 @@ static void thread_end(void *value)
 {
     struct thread *thread = value;
     registry_lock();
-    for_each_pool(pool)
-    {
+    for_each_pool (pool) {
         struct cache *c = tls_cache_find(pool->index);
         if (c->pool == NULL)
             continue;

@@ -21,7 +21,7 @@
  *     pressure          what a pool is under at its cap: gates closed, caches empty, each put goes to the depot
  *     latch             a value kept twice and a bit that names the valid copy, so that readers never wait (Linux's
  *                       seqcount latch): a cache's level and base
- *     slab, slot        up to 4 MiB of address space for blocks of one size; one block's part of it (Bonwick)
+ *     slab, slot        address space for up to 128 blocks of one size, at most 4 MiB; one block's part of it (Bonwick)
  *     span              slabs that are mapped, and unmapped, together (tcmalloc)
  *     dirty, clean      a free slot that may have memory behind it; one that has none (jemalloc)
  *     purge             to give the memory of dirty slots back to the system (jemalloc)
@@ -240,7 +240,7 @@ struct thread {
 
 /* ---- the heap: src/heap/ ---- */
 
-#define SLAB_BYTES     ((size_t)4 << 20)
+#define SLAB_BYTES_MAX ((size_t)4 << 20)
 #define SLAB_SLOTS_MAX 128u
 
 struct slab {
@@ -248,7 +248,7 @@ struct slab {
     struct span *span;
     unsigned char *base;
     /* read-only while a slot is taken */
-    struct slab_class *cls; /* NULL: unused */
+    struct slab_class *cls; /* NULL: unused (slab_class) */
     size_t stride;          /* from one slot to the next */
     uint32_t inverse;       /* 2^32 / stride, rounded up: divides by it */
     unsigned slots;
@@ -269,14 +269,18 @@ struct slab_list {
     struct slab *first; /* NULL: none */
 };
 
-#define SPAN_SLABS_MAX 16u
-
+/* Slabs of one class, of one size. */
 struct span {
     struct span *prev, *next;
-    unsigned char *base; /* read-only, as slabs */
+    /* read-only */
+    struct slab_class *cls;
+    unsigned char *base;
+    size_t bytes;      /* of the mapping */
+    size_t slab_bytes; /* from one slab to the next */
     unsigned slabs;
-    unsigned used; /* slabs that belong to a class */
-    struct slab slab[SPAN_SLABS_MAX];
+    /* under the heap's lock */
+    unsigned used; /* slabs that are not unused */
+    struct slab slab[];
 };
 
 /* Threads on different CPUs take clean slots from different slabs. Otherwise neighbours would wait for each other in
@@ -284,9 +288,10 @@ struct span {
 #define SLAB_LANES 8u
 
 struct slab_class {
+    struct slab_list unused;            /* slabs of which no slot is taken or dirty */
     struct slab_list dirty;             /* slabs with dirty slots; the last is the first to be purged */
     size_t dirty_bytes;                 /* the sum of stride over dirty slots */
-    struct slab_list clean[SLAB_LANES]; /* slabs with free slots, none of them dirty */
+    struct slab_list clean[SLAB_LANES]; /* the other slabs with free slots */
 };
 
 /* Powers of two from 64 bytes to 256 KiB (with huge pages 1 MiB) for grown buffers, and one class for
@@ -316,8 +321,7 @@ struct slabs {
     pthread_mutex_t lock;
     bool huge; /* read-only: ask for huge pages */
     struct span *spans;
-    unsigned slabs_mapped;
-    struct slab_list unused; /* slabs without a class, all of them clean */
+    size_t mapped_bytes;     /* of all spans */
     size_t dirty_bytes;      /* of all classes */
     size_t beyond_cap_bytes; /* of blocks that were made beyond the cap: strides and mappings */
     size_t aside_bytes;      /* what the heap's stash may hold of these slots */

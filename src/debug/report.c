@@ -74,7 +74,8 @@ _Noreturn void report_misuse(const void *address, const bufferpool_t *pool, cons
 
 _Noreturn void report_foreign(const void *address)
 {
-    for_each_pool(pool) if (desc_table_covers(&pool->heap.table, address))
-        report_misuse(address, pool, "the handle was overwritten");
+    for_each_pool (pool)
+        if (desc_table_covers(&pool->heap.table, address))
+            report_misuse(address, pool, "the handle was overwritten");
     report_misuse(address, NULL, "not a buffer of this library, or its handle was overwritten");
 }

@@ -9,15 +9,6 @@
 
 #include <string.h>
 
-void sanitizer_wipe(void *memory, size_t n)
-{
-    if (sanitizer_on())
-        sanitizer_open(memory, n);
-    explicit_bzero(memory, n);
-    if (sanitizer_on())
-        sanitizer_close(memory, n);
-}
-
 #if SANITIZER_ASAN
 
 #include <sanitizer/asan_interface.h>

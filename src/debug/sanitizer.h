@@ -128,7 +128,4 @@ static inline void sanitizer_unlock(void)
 
 #endif
 
-/* Zeros that the compiler cannot leave out, in what is nobody's. */
-void sanitizer_wipe(void *memory, size_t n);
-
 #endif

@@ -17,6 +17,7 @@
 #include "heap/os.h"
 #include "heap/purge.h"
 #include "heap/stash.h"
+#include "heap/wipe.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -56,9 +57,14 @@ void heap_unlock(struct heap *heap)
     pthread_mutex_unlock(&heap->slabs.lock);
 }
 
-void heap_wipe(void *data, size_t n)
+void heap_wipe(void *memory, size_t n)
 {
-    explicit_bzero(data, n);
+    explicit_bzero(memory, n);
+}
+
+void heap_wipe_block(const struct heap *heap, void *data, size_t n)
+{
+    wipe(data, n, heap->alloc == NULL);
 }
 
 /* ---- blocks come and go, the lock held ---- */
@@ -226,7 +232,7 @@ static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc
 void heap_free(struct heap *heap, struct desc *d, bool defer)
 {
     if (unlikely(heap->wipe))
-        sanitizer_wipe(d->pub.data, d->pub.cap);
+        heap_wipe_block(heap, d->pub.data, d->pub.cap);
     struct stash_lane *lane = !defer && fits_stash(heap, d) ? stash_lane(heap) : NULL;
     if (lane == NULL || !stash_push(lane, d))
         free_locked(heap, d, lane, defer);
@@ -278,10 +284,7 @@ static void replace(struct heap *heap, struct desc *d, const struct block *block
     attach(heap, d, block);
     if (heap->wipe) { /* afterwards, or a child of fork might find a held buffer wiped */
         heap_unlock(heap);
-        if (held)
-            heap_wipe(old.data, old.cap);
-        else
-            sanitizer_wipe(old.data, old.cap);
+        heap_wipe_block(heap, old.data, old.cap);
         heap_lock(heap);
     }
     if (told) {
@@ -343,20 +346,21 @@ int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep)
 bool heap_shrink(struct heap *heap, struct desc *d, size_t cap)
 {
     if (heap->wipe)
-        sanitizer_wipe(d->pub.data + cap, d->pub.cap - cap); /* a mapping is cut off there, as it is */
+        heap_wipe_block(heap, d->pub.data + cap, d->pub.cap - cap); /* a mapping is cut off there, as it is */
     if (!resize(heap, d, cap, 0, false))
         return false;
     if (heap->wipe)
-        sanitizer_wipe(d->pub.data, cap); /* a hook's block may have any bytes */
+        heap_wipe_block(heap, d->pub.data, cap); /* a hook's block may have any bytes */
     return true;
 }
 
-void heap_purge(struct heap *heap)
+size_t heap_purge(struct heap *heap)
 {
     heap_lock(heap);
     (void)empty_stash(heap);
-    purge_all(&heap->slabs);
+    const size_t refused = purge_all(&heap->slabs);
     heap_unlock(heap);
+    return refused;
 }
 
 /* ---- fork and the end ---- */
@@ -406,7 +410,7 @@ void heap_destroy(struct heap *heap)
             continue;
         struct block block = block_of(d);
         if (heap->wipe)
-            sanitizer_wipe(block.data, block.cap);
+            heap_wipe_block(heap, block.data, block.cap);
         if (block.slab == NULL)
             large_free(heap, &block, 0);
     }

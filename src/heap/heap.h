@@ -33,15 +33,19 @@ int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep);
  * intact. */
 bool heap_shrink(struct heap *heap, struct desc *d, size_t cap);
 
-/* Gives the memory behind all free blocks back to the system. */
-void heap_purge(struct heap *heap);
+/* Gives the memory behind all free blocks back to the system, in steps of a few MiB. Returns how many bytes the system
+ * refused to take. */
+size_t heap_purge(struct heap *heap);
 
 /* The lock guards slabs, the table of descriptors, and retained mappings. */
 void heap_lock(struct heap *heap);
 void heap_unlock(struct heap *heap);
 
-/* Zeros that the compiler cannot leave out. */
-void heap_wipe(void *data, size_t n);
+/* Zeros that the compiler cannot leave out, in any memory. */
+void heap_wipe(void *memory, size_t n);
+
+/* The same in a block of the heap, of which pages that nobody has written stay without memory. */
+void heap_wipe_block(const struct heap *heap, void *data, size_t n);
 
 /* For the child after fork, which has one thread and holds the lock. Rebuilds everything from the words of the
  * descriptors, so that it does not matter what other threads of the parent were doing. */

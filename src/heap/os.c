@@ -2,7 +2,7 @@
  *
  * os.c - memory straight from the system: mmap and its relatives
  *
- * Any thread, no state, no lock.
+ * Any thread may call any of this at any time. No function waits for another thread.
  */
 #include "heap/os.h"
 
@@ -16,7 +16,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define HUGE_PAGE ((size_t)2 << 20)
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#endif
+#ifndef MLOCK_ONFAULT
+#define MLOCK_ONFAULT 1u /* Linux 4.4 */
+#endif
 
 size_t os_page_size(void)
 {
@@ -30,12 +35,91 @@ static size_t round_up(size_t n, size_t unit)
 
 size_t os_mapped(size_t n, bool huge)
 {
-    return round_up(n, huge ? HUGE_PAGE : os_page_size());
+    return round_up(n, huge ? OS_HUGE_PAGE : os_page_size());
 }
+
+bool os_discard(void *region, size_t bytes)
+{
+    /* locked pages need an advice of their own */
+    return madvise(region, bytes, MADV_DONTNEED) == 0 ||
+           (errno == EINVAL && madvise(region, bytes, MADV_DONTNEED_LOCKED) == 0);
+}
+
+/* ---- addresses that the system refuses to take ---- */
+
+/* A filter may forbid munmap, and to unmap the middle of a region that the kernel merged with others may exceed its
+ * limit on mappings. Such addresses have no memory any more, but mappings are limited as well: so they are used again.
+ * A thread that finds another one here does without. */
+#define LEFT_MAX 64u
+
+static struct {
+    atomic_flag busy;
+    _Atomic(unsigned) n; /* relaxed: a hint outside, and inside under `busy` */
+    struct os_range range[LEFT_MAX];
+} left = {.busy = ATOMIC_FLAG_INIT};
+
+static bool left_enter(void)
+{
+    return !atomic_flag_test_and_set_explicit(&left.busy, memory_order_acquire); /* with left_leave */
+}
+
+static void left_leave(void)
+{
+    atomic_flag_clear_explicit(&left.busy, memory_order_release); /* with left_enter */
+}
+
+static void left_add(unsigned char *from, size_t bytes)
+{
+    if (!left_enter())
+        return;
+    struct os_range added = {from, from + bytes};
+    unsigned n = load_relaxed(&left.n);
+    for (unsigned i = 0; i < n;) {
+        const struct os_range other = left.range[i];
+        if (other.to != added.from && other.from != added.to) {
+            i++;
+            continue;
+        }
+        added.from = other.from < added.from ? other.from : added.from;
+        added.to = other.to > added.to ? other.to : added.to;
+        left.range[i] = left.range[--n];
+        i = 0;
+    }
+    if (n < LEFT_MAX)
+        left.range[n++] = added;
+    store_relaxed(&left.n, n);
+    left_leave();
+}
+
+static void *left_take(size_t bytes)
+{
+    if (likely(load_relaxed(&left.n) == 0) || !left_enter())
+        return NULL;
+    unsigned n = load_relaxed(&left.n);
+    struct os_range *best = NULL;
+    for (struct os_range *range = left.range; range < left.range + n; range++) {
+        const size_t has = (size_t)(range->to - range->from);
+        if (has >= bytes && (best == NULL || has < (size_t)(best->to - best->from)))
+            best = range;
+    }
+    unsigned char *taken = best != NULL ? best->from : NULL;
+    if (best != NULL)
+        best->from += bytes;
+    if (best != NULL && best->from == best->to)
+        *best = left.range[--n];
+    store_relaxed(&left.n, n);
+    left_leave();
+    return taken;
+}
+
+/* ---- mapping ---- */
 
 static void *map(size_t bytes)
 {
-    void *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *region = left_take(bytes);
+    if (region != NULL)
+        return region;
+    region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     // cppcheck-suppress memleak ; it is returned
     return region == MAP_FAILED ? NULL : region;
 }
@@ -43,31 +127,49 @@ static void *map(size_t bytes)
 /* Maps too much and unmaps what lies outside of the aligned part. */
 static void *map_huge(size_t bytes)
 {
-    unsigned char *region = map(bytes + HUGE_PAGE);
+    unsigned char *region = map(bytes + OS_HUGE_PAGE);
     if (region == NULL)
         return NULL;
-    size_t before = (size_t)(-(uintptr_t)region & (HUGE_PAGE - 1));
+    size_t before = (size_t)(-(uintptr_t)region & (OS_HUGE_PAGE - 1));
     if (before > 0)
         os_unmap(region, before);
-    if (before < HUGE_PAGE)
-        os_unmap(region + before + bytes, HUGE_PAGE - before);
-    (void)madvise(region + before, bytes, MADV_HUGEPAGE); /* refused: ordinary pages */
+    if (before < OS_HUGE_PAGE)
+        os_unmap(region + before + bytes, OS_HUGE_PAGE - before);
     return region + before;
 }
 
 void *os_map(size_t n, bool huge)
 {
-    size_t bytes = os_mapped(n, huge);
-    return huge ? map_huge(bytes) : map(bytes);
+    const size_t bytes = os_mapped(n, huge);
+    void *region = huge ? map_huge(bytes) : map(bytes);
+    if (region != NULL) {
+        const int saved_errno = errno;
+        (void)madvise(region, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE); /* refused: as the system likes */
+        errno = saved_errno;
+    }
+    return region;
 }
 
 void os_unmap(void *region, size_t bytes)
 {
     if (SANITIZER_ASAN) /* who maps there next is to find it as usual */
         sanitizer_forget(region, bytes, false);
-    /* Unmapping the middle of what the kernel merged may exceed its limit on mappings: then at least the memory. */
-    if (munmap(region, bytes) != 0)
-        (void)madvise(region, bytes, MADV_DONTNEED);
+    if (munmap(region, bytes) != 0 && os_discard(region, bytes))
+        left_add(region, bytes);
+}
+
+void os_lock_on_fault(void *region, size_t bytes)
+{
+    const size_t page = os_page_size();
+    const int saved_errno = errno;
+    unsigned char resident = 0; /* the last page, which nobody has touched */
+    if (mincore((unsigned char *)region + bytes - page, page, &resident) == 0 && (resident & 1) != 0) {
+#ifdef SYS_mlock2
+        if (syscall(SYS_mlock2, region, bytes, MLOCK_ONFAULT) == 0)
+            (void)os_discard(region, bytes);
+#endif
+    }
+    errno = saved_errno;
 }
 
 void *os_grow(void *region, size_t bytes, size_t new_bytes)
@@ -76,16 +178,30 @@ void *os_grow(void *region, size_t bytes, size_t new_bytes)
     return moved == MAP_FAILED ? NULL : moved;
 }
 
+size_t os_resident_run(void *region, size_t bytes, bool *resident)
+{
+    unsigned char in_core[512];
+    const size_t page = os_page_size(), most = bytes / page < sizeof(in_core) ? bytes / page : sizeof(in_core);
+    *resident = true;
+    if (mincore(region, most * page, in_core) != 0)
+        return bytes;
+    size_t pages = 1;
+    while (pages < most && (in_core[pages] & 1) == (in_core[0] & 1))
+        pages++;
+    *resident = (in_core[0] & 1) != 0;
+    return pages * page;
+}
+
 /* ---- purging ---- */
 
-/* What stands for the calling process in place of a pidfd, from Linux 6.15 on; before it is a bad descriptor. */
+/* Stands for the calling process in place of a pidfd, from Linux 6.15 on. Before, it is a bad descriptor. */
 #define OWN_PIDFD (-10000)
 
-/* One call, and one round of telling the other CPUs, for all. False: not all was done. */
+/* One call, and one round of telling the other CPUs, for all. Returns false if not all was done. */
 static bool purge_together(const struct iovec *iov, unsigned n)
 {
-    /* by a kernel that is too old, or by a filter: not asked again; relaxed: who does not see it asks in vain once
-     * more */
+    /* By a kernel that is too old, or by a filter, which is not asked again. Relaxed: a thread that does not see it yet
+     * asks in vain. */
     static _Atomic(bool) refused;
     if (n < 2 || load_relaxed(&refused))
         return false;
@@ -94,6 +210,8 @@ static bool purge_together(const struct iovec *iov, unsigned n)
         bytes += iov[i].iov_len;
 #ifdef SYS_process_madvise
     long done = syscall(SYS_process_madvise, OWN_PIDFD, iov, (size_t)n, MADV_DONTNEED, 0);
+    if (done < 0 && errno == EINVAL) /* locked */
+        done = syscall(SYS_process_madvise, OWN_PIDFD, iov, (size_t)n, MADV_DONTNEED_LOCKED, 0);
     if (done < 0 && (errno == ENOSYS || errno == EBADF || errno == EPERM || errno == EACCES))
         store_relaxed(&refused, true);
     return done >= 0 && (size_t)done == bytes;
@@ -104,18 +222,24 @@ static bool purge_together(const struct iovec *iov, unsigned n)
 #endif
 }
 
-void os_purge(const struct os_range *ranges, unsigned n, bool huge)
+void os_purge(struct os_range *ranges, unsigned n, bool huge)
 {
-    uintptr_t unit = huge ? HUGE_PAGE : os_page_size();
+    const uintptr_t unit = huge ? OS_HUGE_PAGE : os_page_size();
     struct iovec iov[OS_RANGES_MAX];
+    unsigned of[OS_RANGES_MAX]; /* which range */
     unsigned used = 0;
     for (unsigned i = 0; i < n; i++) {
-        uintptr_t from = ((uintptr_t)ranges[i].from + unit - 1) & ~(unit - 1);
-        uintptr_t to = (uintptr_t)ranges[i].to & ~(unit - 1);
-        if (from < to)
+        const uintptr_t from = ((uintptr_t)ranges[i].from + unit - 1) & ~(unit - 1);
+        const uintptr_t to = (uintptr_t)ranges[i].to & ~(unit - 1);
+        if (from < to) {
+            of[used] = i;
             iov[used++] = (struct iovec){(void *)from, to - from};
+        } else {
+            ranges[i].to = ranges[i].from;
+        }
     }
-    if (!purge_together(iov, used))
-        for (unsigned i = 0; i < used; i++)
-            (void)madvise(iov[i].iov_base, iov[i].iov_len, MADV_DONTNEED); /* refused: the memory stays */
+    const bool all = purge_together(iov, used);
+    for (unsigned i = 0; i < used; i++)
+        if (all || os_discard(iov[i].iov_base, iov[i].iov_len))
+            ranges[of[i]].to = ranges[of[i]].from;
 }

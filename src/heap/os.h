@@ -7,24 +7,40 @@
 
 #include "types.h"
 
+#define OS_HUGE_PAGE ((size_t)2 << 20)
+
 size_t os_page_size(void);
 
-/* What os_map maps for n bytes: whole pages, or with `huge` whole huge pages. */
+/* The bytes that os_map maps for n: whole pages, or with `huge` whole huge pages. */
 size_t os_mapped(size_t n, bool huge);
 
-/* os_mapped(n, huge) bytes of zeroed memory, page-aligned; NULL: no memory. With `huge` aligned to a huge page,
- * and the kernel is asked to back it with huge pages. */
+/* Maps os_mapped(n, huge) bytes of zeroed memory. Returns NULL if there is no memory. With `huge` they are aligned to a
+ * huge page, and the kernel is asked for huge pages; without, it is asked for small ones, also where
+ * transparent_hugepage is `always`. */
 void *os_map(size_t n, bool huge);
 
+/* Unmaps a region, or a part of one. Where the system refuses, its memory goes back, and os_map uses the addresses. */
 void os_unmap(void *region, size_t bytes);
 
-/* Grows a region, which may move; NULL: no memory, and nothing changed. Both sizes are whole pages. */
+/* Grows a region, which may move. Returns NULL if there is no memory; then nothing changed. Both sizes are whole pages.
+ */
 void *os_grow(void *region, size_t bytes, size_t new_bytes);
+
+/* For a new region that is to be used bit by bit. After mlockall(MCL_FUTURE) the system made all of it resident: gives
+ * that back, so that pages become resident, and locked, when they are touched. */
+void os_lock_on_fault(void *region, size_t bytes);
+
+/* How many bytes from the beginning of a region are alike: all resident, or none. Both sizes are whole pages. Where the
+ * system does not say, all are said to be resident. */
+size_t os_resident_run(void *region, size_t bytes, bool *resident);
+
+/* Drops the memory of whole pages, which are zero from then on, in swap too. Returns false if the system refuses. */
+bool os_discard(void *region, size_t bytes);
 
 #define OS_RANGES_MAX 128u
 
-/* Gives the memory of the whole pages (with `huge`: huge pages) in each of up to that many ranges back; the addresses
- * stay usable. */
-void os_purge(const struct os_range *ranges, unsigned n, bool huge);
+/* Gives the memory of the whole pages (with `huge`: huge pages) in each of up to so many ranges back. The addresses
+ * stay usable. A range becomes empty (to = from) unless the system refused to take its memory. */
+void os_purge(struct os_range *ranges, unsigned n, bool huge);
 
 #endif

@@ -74,27 +74,30 @@ void purge_oldest(struct slabs *slabs)
  * purge. */
 void purge_excess(struct slabs *slabs)
 {
+    size_t refused = 0;
     for (int step = 0; step < 2; step++) {
         const size_t all = all_dirty(slabs), limit = dirty_limit(slabs);
         if (all <= limit)
             return;
         if (purge_retained(slabs, all - limit < SLAB_PURGE_BYTES ? all - limit : SLAB_PURGE_BYTES))
             continue;
-        if (slab_purge(slabs, (limit - slabs->aside_bytes) / 2) == 0)
+        if (slab_purge(slabs, (limit - slabs->aside_bytes) / 2, &refused) == 0)
             return;
     }
 }
 
-void purge_all(struct slabs *slabs)
+size_t purge_all(struct slabs *slabs)
 {
+    size_t refused = 0;
     (void)purge_retained(slabs, SIZE_MAX);
     /* no more than there is now: other threads may go on freeing */
     size_t left = slabs->dirty_bytes, purged = 1;
     while (left > 0 && purged > 0) {
-        purged = slab_purge(slabs, 0);
+        purged = slab_purge(slabs, 0, &refused);
         left -= purged < left ? purged : left;
     }
     purge_excess(slabs); /* what other threads freed meanwhile, and could not purge beside this call */
+    return refused;
 }
 
 void purge_end(struct slabs *slabs)

@@ -19,8 +19,9 @@ void purge_excess(struct slabs *slabs);
 /* Unmaps the retained mapping that is oldest, if there is one. Lets the lock go. */
 void purge_oldest(struct slabs *slabs);
 
-/* Gives the memory of all free slots and retained mappings back. Lets the lock go. */
-void purge_all(struct slabs *slabs);
+/* Gives the memory of all free slots and retained mappings back. Returns how many bytes the system refused to take.
+ * Lets the lock go. */
+size_t purge_all(struct slabs *slabs);
 
 /* Unmaps everything. Nobody else uses the heap any more. */
 void purge_end(struct slabs *slabs);

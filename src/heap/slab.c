@@ -3,21 +3,21 @@
  * slab.c - slabs: memory for blocks of one size, side by side
  *
  * Blocks that malloc makes, freed in random order, leave a heap full of holes. Here the blocks of one class lie in
- * slabs of 4 MiB, slot after slot. A free slot is either clean (it has no memory, except for the pages at its edges,
- * which it shares with its neighbours) or dirty. Dirty slots are used first, since their pages need no fault. How many
- * bytes may be dirty is not decided here (purge.c).
+ * slabs, slot after slot. A slab has as many pages as 128 slots need, but at most 4 MiB. A free slot is either clean
+ * (it has no memory, except for the pages at its edges, which it shares with its neighbours) or dirty. Dirty slots are
+ * used first, since their pages need no fault. How many bytes may be dirty is not decided here (purge.c).
  *
  * A step of a purge takes every run of free slots that has a dirty one among them. It takes the clean slots of the run
  * too, so that the page between two slots goes with the slot that is freed last. The system gives the pages up without
  * the lock, many runs in one call, since each call interrupts all CPUs. Then the slots are free again, and clean. The
  * first to be purged is always a slab of the class that has most dirty bytes: an empty slab, or the one that has had
- * dirty slots for longest. A slab that is empty and clean loses its class. A span is unmapped when none of its slabs
- * has a class.
+ * dirty slots for longest. A slab that is empty and clean is unused from then on. A span is unmapped when all of its
+ * slabs are unused.
  *
  * Invariants, whenever the lock is free:
  *     dirty is a subset of avail, `free` counts avail
- *     a slab is on `unused` iff it has no class; otherwise on no list while it is purged; otherwise on `dirty` iff it
- *     has dirty slots, on `clean` iff it has free slots but no dirty ones; on a list, empty slabs come last
+ *     a slab without a class is on `unused`; otherwise on no list while it is purged; otherwise on `dirty` iff it has
+ *     dirty slots, on `clean` iff it has free slots but no dirty ones; on a list, empty slabs come last
  *     a slab with a class has a slot that is dirty, or taken, if only by a purge
  *     dirty_bytes is the sum of stride over dirty slots
  *     `used` of a span is how many of its slabs have a class
@@ -29,6 +29,7 @@
 #include "debug/sanitizer.h"
 #include "heap/os.h"
 #include "heap/slots.h"
+#include "heap/wipe.h"
 
 #include <stdlib.h>
 
@@ -106,42 +107,86 @@ static void list_update(struct slab *slab)
 
 /* ---- slabs and spans ---- */
 
-/* The more slabs are mapped, the larger are new spans. To map is slow, since the kernel merges neighbouring mappings,
- * and waits for every page fault that is under way in them. */
-static unsigned span_size(const struct slabs *slabs)
+/* The pages of 128 slots, or of as many as fit into 4 MiB. With huge pages, whole ones where it has more than one: what
+ * a purge gives back is whole pages of one slab. */
+static size_t slab_bytes_of(const struct slabs *slabs, size_t stride)
 {
-    unsigned size = slabs->slabs_mapped / 2;
-    return size == 0 ? 1 : size < SPAN_SLABS_MAX ? size : SPAN_SLABS_MAX;
+    const size_t slots = SLAB_SLOTS_MAX * stride;
+    const size_t bytes = slots < SLAB_BYTES_MAX ? os_mapped(slots, false) : SLAB_BYTES_MAX;
+    return slabs->huge && bytes > OS_HUGE_PAGE ? bytes & ~(OS_HUGE_PAGE - 1) : bytes;
 }
 
-/* Maps a span, and adds its slabs to the unused ones. If there is no memory nothing changes. */
-static void span_map(struct slabs *slabs)
+#define SPAN_SLABS_MAX 16u
+
+/* How many slabs a new span has: the more is mapped, the more. To map is slow, since the kernel merges neighbouring
+ * mappings, and waits for every page fault that is under way in them. With huge pages small slabs share one, and go
+ * when that is unused. */
+static unsigned span_size(const struct slabs *slabs, size_t slab_bytes)
 {
-    struct span *span = calloc(1, sizeof(*span));
+    if (slabs->huge && slab_bytes < OS_HUGE_PAGE)
+        return (unsigned)(OS_HUGE_PAGE / slab_bytes);
+    const size_t size = slabs->mapped_bytes / 2 / slab_bytes;
+    return size == 0 ? 1 : size < SPAN_SLABS_MAX ? (unsigned)size : SPAN_SLABS_MAX;
+}
+
+static struct span *span_make(const struct slabs *slabs, const struct slab_request *request, unsigned n)
+{
+    const size_t slab_bytes = slab_bytes_of(slabs, request->stride);
+    struct span *span = calloc(1, sizeof(*span) + n * sizeof(span->slab[0]));
     if (span == NULL)
-        return;
-    span->slabs = span_size(slabs);
-    span->base = os_map(span->slabs * SLAB_BYTES, slabs->huge);
-    if (span->base == NULL && span->slabs > 1) {
-        span->slabs = 1;
-        span->base = os_map(SLAB_BYTES, slabs->huge);
-    }
+        return NULL;
+    span->cls = request->cls;
+    span->slab_bytes = slab_bytes;
+    span->slabs = n;
+    span->bytes = os_mapped(n * slab_bytes, slabs->huge);
+    span->base = os_map(n * slab_bytes, slabs->huge);
     if (span->base == NULL) {
         free(span);
-        return;
+        return NULL;
     }
+    os_lock_on_fault(span->base, span->bytes);
     if (sanitizer_on())
-        sanitizer_region(span->base, span->slabs * SLAB_BYTES);
-    for (unsigned i = 0; i < span->slabs; i++) {
-        span->slab[i].span = span;
-        span->slab[i].base = span->base + i * SLAB_BYTES;
-        list_push_last(&slabs->unused, &span->slab[i]);
-    }
-    slabs->slabs_mapped += span->slabs;
+        sanitizer_region(span->base, span->bytes);
+    return span;
+}
+
+static void span_link(struct slabs *slabs, struct span *span)
+{
+    slabs->mapped_bytes += span->bytes;
+    span->prev = NULL;
     span->next = slabs->spans;
     if (slabs->spans != NULL)
         slabs->spans->prev = span;
     slabs->spans = span;
+    for (unsigned i = 0; i < span->slabs; i++)
+        list_push_last(&span->cls->unused, &span->slab[i]);
+}
+
+static void span_unlink(struct slabs *slabs, struct span *span)
+{
+    for (unsigned i = 0; i < span->slabs; i++)
+        list_remove(&span->slab[i]);
+    slabs->mapped_bytes -= span->bytes;
+    *(span->prev != NULL ? &span->prev->next : &slabs->spans) = span->next;
+    if (span->next != NULL)
+        span->next->prev = span->prev;
+}
+
+/* Maps a span, and adds its slabs to the unused ones. If there is no memory for it, one with a single slab; if there is
+ * none for that either nothing changes. */
+static void span_map(struct slabs *slabs, const struct slab_request *request)
+{
+    const unsigned n = span_size(slabs, slab_bytes_of(slabs, request->stride));
+    struct span *span = span_make(slabs, request, n);
+    if (span == NULL && n > 1)
+        span = span_make(slabs, request, 1);
+    if (span == NULL)
+        return;
+    for (unsigned i = 0; i < span->slabs; i++) {
+        span->slab[i].span = span;
+        span->slab[i].base = span->base + i * span->slab_bytes;
+    }
+    span_link(slabs, span);
 }
 
 /* Needs no lock. */
@@ -149,7 +194,7 @@ static void unmap_chain(struct span *chain)
 {
     while (chain != NULL) {
         struct span *next = chain->next;
-        os_unmap(chain->base, chain->slabs * SLAB_BYTES);
+        os_unmap(chain->base, chain->bytes);
         free(chain);
         chain = next;
     }
@@ -158,16 +203,17 @@ static void unmap_chain(struct span *chain)
 /* Returns a slab of which all slots are free and clean, on its list; NULL if there is no memory. */
 static struct slab *slab_make(struct slabs *slabs, const struct slab_request *request)
 {
-    if (slabs->unused.first == NULL)
-        span_map(slabs);
-    struct slab *slab = slabs->unused.first;
+    struct slab_class *cls = request->cls;
+    if (cls->unused.first == NULL)
+        span_map(slabs, request);
+    struct slab *slab = cls->unused.first;
     if (slab == NULL)
         return NULL;
     list_remove(slab);
     slab->span->used++;
-    size_t slots = SLAB_BYTES / request->stride;
+    size_t slots = slab->span->slab_bytes / request->stride;
     slab->slots = slots < SLAB_SLOTS_MAX ? (unsigned)slots : SLAB_SLOTS_MAX;
-    slab->cls = request->cls;
+    slab->cls = cls;
     slab->stride = request->stride;
     slab->inverse = (uint32_t)((((uint64_t)1 << 32) + slab->stride - 1) / slab->stride);
     slab->free = slab->slots;
@@ -182,21 +228,15 @@ static struct slab *slab_make(struct slabs *slabs, const struct slab_request *re
  * and puts it on a chain, linked by `next`, for unmap_chain. */
 static void slab_retire(struct slabs *slabs, struct slab *slab, struct span **chain)
 {
+    struct span *span = slab->span;
     list_remove(slab);
-    list_push_first(&slabs->unused, slab);
+    list_push_first(&span->cls->unused, slab);
     slab->cls = NULL;
     slab->avail[0] = slab->avail[1] = 0;
     slab->free = 0;
-
-    struct span *span = slab->span;
     if (--span->used > 0)
         return;
-    for (unsigned i = 0; i < span->slabs; i++)
-        list_remove(&span->slab[i]);
-    slabs->slabs_mapped -= span->slabs;
-    *(span->prev != NULL ? &span->prev->next : &slabs->spans) = span->next;
-    if (span->next != NULL)
-        span->next->prev = span->prev;
+    span_unlink(slabs, span);
     span->next = *chain;
     *chain = span;
 }
@@ -222,6 +262,7 @@ struct purge {
     unsigned slabs, ranges;
     struct {
         struct slab *slab;
+        unsigned range; /* its first one */
         uint64_t slots[SLAB_SLOTS_MAX / 64];
     } taken[PURGE_SLABS];
     struct os_range range[OS_RANGES_MAX];
@@ -236,6 +277,7 @@ static bool purge_has_room(const struct purge *purge)
 static void purge_add(struct slabs *slabs, struct purge *purge, struct slab *slab)
 {
     uint64_t *slots = purge->taken[purge->slabs].slots;
+    purge->taken[purge->slabs].range = purge->ranges;
     purge->taken[purge->slabs++].slab = slab;
     slots[0] = slots[1] = 0;
     unsigned end;
@@ -248,7 +290,7 @@ static void purge_add(struct slabs *slabs, struct purge *purge, struct slab *sla
             slots_add(slots, slot);
         purge->range[purge->ranges++] = (struct os_range){
             .from = slab->base + first * slab->stride,
-            .to = end == slab->slots ? slab->base + SLAB_BYTES : slab->base + end * slab->stride,
+            .to = end == slab->slots ? slab->base + slab->span->slab_bytes : slab->base + end * slab->stride,
         };
     }
     uncount_dirty(slabs, slab->cls, slots_count(slab->dirty) * slab->stride);
@@ -278,6 +320,18 @@ static struct span *purge_release(struct slabs *slabs, const struct purge *purge
     return chain;
 }
 
+/* How many bytes of the step the system refused to take, except for those of spans that are unmapped now. */
+static size_t purge_refused(const struct purge *purge)
+{
+    size_t bytes = 0;
+    for (unsigned n = 0; n < purge->slabs; n++) {
+        const unsigned end = n + 1 < purge->slabs ? purge->taken[n + 1].range : purge->ranges;
+        for (unsigned i = purge->taken[n].range; i < end && purge->taken[n].slab->span->used > 0; i++)
+            bytes += (size_t)(purge->range[i].to - purge->range[i].from);
+    }
+    return bytes;
+}
+
 /* Returns the slab to purge next; NULL if no slab has dirty slots, except for those that are being purged. */
 static struct slab *find_victim(const struct slabs *slabs)
 {
@@ -288,7 +342,7 @@ static struct slab *find_victim(const struct slabs *slabs)
     return dirtiest != NULL ? list_last(&dirtiest->dirty) : NULL;
 }
 
-size_t slab_purge(struct slabs *slabs, size_t keep)
+size_t slab_purge(struct slabs *slabs, size_t keep, size_t *refused)
 {
     struct purge purge;
     purge.slabs = purge.ranges = 0;
@@ -308,6 +362,7 @@ size_t slab_purge(struct slabs *slabs, size_t keep)
     pthread_mutex_lock(&slabs->lock);
 
     struct span *chain = purge_release(slabs, &purge);
+    *refused += purge_refused(&purge);
     if (chain != NULL) {
         pthread_mutex_unlock(&slabs->lock);
         unmap_chain(chain);
@@ -409,15 +464,15 @@ bool slab_repair_claim(struct slab *slab, const unsigned char *slot)
 }
 
 /* Does what a thread of the parent had yet to do. */
-static void reset_lost(unsigned char *slot, size_t stride, bool wipe)
+static void reset_lost(unsigned char *slot, size_t stride, bool wiped)
 {
-    if (wipe)
-        sanitizer_wipe(slot, stride);
+    if (wiped)
+        wipe(slot, stride, true);
     if (SANITIZER_ASAN) /* memcheck is told under a lock that fork takes */
         sanitizer_region(slot, stride);
 }
 
-void slab_repair_end(struct slabs *slabs, bool wipe)
+void slab_repair_end(struct slabs *slabs, bool wiped)
 {
     slabs->dirty_bytes = 0;
     for (unsigned i = 0; i < SLAB_CLASSES; i++)
@@ -425,7 +480,7 @@ void slab_repair_end(struct slabs *slabs, bool wipe)
     for (struct slab *slab = NULL; (slab = slab_after(slabs, slab)) != NULL;) {
         for (unsigned slot = 0; slot < slab->slots; slot++)
             if (slots_has(slab->lost, slot))
-                reset_lost(slab->base + slot * slab->stride, slab->stride, wipe);
+                reset_lost(slab->base + slot * slab->stride, slab->stride, wiped);
         slab->lost[0] = slab->lost[1] = 0;
         slab->free = slots_count(slab->avail);
         count_dirty(slabs, slab->cls, slots_count(slab->dirty) * slab->stride);

@@ -14,7 +14,7 @@
 /* Whether slots of that stride are worth a slab. */
 static inline bool slab_fits(size_t stride)
 {
-    return stride <= SLAB_BYTES / 3;
+    return stride <= SLAB_BYTES_MAX / 3;
 }
 
 struct slab_request {
@@ -34,8 +34,9 @@ void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot
 
 /* One step of a purge: takes dirty slots until at most `keep` bytes of them are left or the step is full, and gives
  * their memory back. Returns how many bytes were dirty; 0 if there is nothing to purge, or if other threads purge all
- * of it already. Lets the lock go. */
-size_t slab_purge(struct slabs *slabs, size_t keep);
+ * of it already. Adds to *refused how many bytes stay resident because the system refuses to take them: their slots
+ * are clean nevertheless, or the next purge would ask in vain. Lets the lock go. */
+size_t slab_purge(struct slabs *slabs, size_t keep, size_t *refused);
 
 /* The slot in which the byte at that offset lies. Exact for the first byte of a slot; the offset is less than the
  * slab's size. */
@@ -48,18 +49,18 @@ static inline unsigned slab_slot_at(const struct slab *slab, size_t offset)
 static inline bool slab_has(const struct slab *slab, const unsigned char *slot)
 {
     size_t offset = (size_t)((uintptr_t)slot - (uintptr_t)slab->base);
-    if (offset >= SLAB_BYTES)
+    if (offset >= SLAB_BYTES_MAX)
         return false;
     unsigned number = slab_slot_at(slab, offset);
     return number < slab->slots && number * slab->stride == offset;
 }
 
 /* After fork, in three steps: every slot becomes free, except for those that are claimed, and the lists follow. A claim
- * returns whether there is such a slot. With `wipe` the bytes of slots that were taken and are not claimed are
+ * returns whether there is such a slot. If `wiped` the bytes of slots that were taken and are not claimed are
  * zeroed. */
 void slab_repair_begin(struct slabs *slabs);
 bool slab_repair_claim(struct slab *slab, const unsigned char *slot);
-void slab_repair_end(struct slabs *slabs, bool wipe);
+void slab_repair_end(struct slabs *slabs, bool wiped);
 
 /* Unmaps every slab, used or not. Nobody else uses the heap any more. */
 void slab_destroy_all(struct slabs *slabs);

@@ -29,6 +29,7 @@ static const struct refusal refusals[] = {
 #ifdef SYS_process_madvise
     {"process_madvise", {SYS_process_madvise}, false},
 #endif
+    {"munmap", {SYS_munmap}, false},
     {"mremap", {SYS_mremap}, false},
     {"sched_yield", {SYS_sched_yield}, false},
     {"getcpu", {SYS_getcpu}, false},
@@ -36,7 +37,7 @@ static const struct refusal refusals[] = {
     {"openat and prctl, which name a thread", {SYS_openat, SYS_prctl}, false},
     {"clone", {SYS_clone, SYS_clone3}, true},
     {"all",
-     {SYS_membarrier, SYS_madvise, SYS_mremap, SYS_sched_yield, SYS_getcpu, SYS_openat, SYS_clone, SYS_clone3},
+     {SYS_membarrier, SYS_madvise, SYS_munmap, SYS_mremap, SYS_sched_yield, SYS_getcpu, SYS_openat, SYS_clone, SYS_clone3},
      true},
 };
 

@@ -3,7 +3,8 @@
  * test_os.c - mappings, also where the system gives less than asked for or refuses
  *
  * The linker's --wrap stands in the way of mmap, munmap, madvise and syscall: for addresses that are not aligned to
- * huge pages, for a process that has as many mappings as it may, and for kernels and filters without process_madvise.
+ * huge pages, for a process that has as many mappings as it may, for locked memory, and for kernels and filters without
+ * process_madvise.
  */
 #include "support/support.h"
 
@@ -19,14 +20,21 @@
 static size_t shift; /* how far beyond a multiple of 2 MiB a mapping begins */
 static size_t asked; /* bytes of the last mapping */
 static bool too_many_mappings;
-static int advice; /* the last */
-static size_t advised, advices;
+static bool locked;     /* the advice for memory that is not locked is refused */
+static bool no_advice;  /* so is any other */
+static int huge_advice; /* the last about huge pages */
+static size_t advised;  /* how many bytes that was about */
+static size_t advices;  /* how often memory was to go */
+static size_t maps;     /* mmap was called */
+
+#define DONTNEED_LOCKED 24
 
 int __real_munmap(void *at, size_t size);
 void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
 {
+    maps++;
     asked = size;
     unsigned char *region = __real_mmap(at, size + 2 * HUGE, protection, flags, fd, offset);
     assert_true((void *)region != MAP_FAILED);
@@ -56,10 +64,18 @@ int __real_madvise(void *at, size_t size, int what);
 int __wrap_madvise(void *at, size_t size, int what);
 int __wrap_madvise(void *at, size_t size, int what)
 {
-    advice = what;
-    advised = size;
+    if (what == MADV_HUGEPAGE || what == MADV_NOHUGEPAGE) {
+        huge_advice = what;
+        advised = size;
+        return __real_madvise(at, size, what);
+    }
     advices++;
-    return __real_madvise(at, size, what);
+    if (no_advice || (locked && what == MADV_DONTNEED)) {
+        errno = EINVAL;
+        return -1;
+    }
+    assert_true(what == MADV_DONTNEED || (locked && what == DONTNEED_LOCKED));
+    return __real_madvise(at, size, MADV_DONTNEED);
 }
 
 static int refusal;       /* what process_madvise fails with; 0: it is done */
@@ -74,11 +90,12 @@ long __wrap_syscall(long number, ...)
     (void)va_arg(args, int);
     const struct iovec *iov = va_arg(args, const struct iovec *);
     const size_t n = va_arg(args, size_t);
+    const int what = va_arg(args, int);
     va_end(args);
     assert_int_equal(number, SYS_process_madvise);
     together++;
-    if (refusal != 0) {
-        errno = refusal;
+    if (refusal != 0 || no_advice || (locked && what == MADV_DONTNEED)) {
+        errno = refusal != 0 ? refusal : EINVAL;
         return -1;
     }
     long done = 0;
@@ -91,10 +108,10 @@ long __wrap_syscall(long number, ...)
 
 static void begin(void)
 {
-    shift = frees = advices = together = 0;
+    shift = frees = advices = together = maps = 0;
     refusal = 0;
     does_first = SIZE_MAX;
-    too_many_mappings = false;
+    too_many_mappings = locked = no_advice = false;
 }
 
 /* ---- huge pages ---- */
@@ -118,10 +135,22 @@ static void what_is_not_aligned_to_huge_pages_is_cut_off(void **state)
         }
         assert_int_equal(cut, HUGE);
         assert_int_equal(frees, shift == 0 ? 1 : 2);
-        assert_true(advice == MADV_HUGEPAGE && advised == 3 * HUGE);
+        assert_true(huge_advice == MADV_HUGEPAGE && advised == 3 * HUGE);
         memset(region, 1, 3 * HUGE);
         os_unmap(region, 3 * HUGE);
     }
+}
+
+/* Whatever the system's default is: what lies around a block is not to become resident with it. */
+static void others_are_for_small_pages(void **state)
+{
+    (void)state;
+    begin();
+    errno = 0;
+    unsigned char *region = os_map(3 * HUGE, false);
+    assert_true(huge_advice == MADV_NOHUGEPAGE && advised == 3 * HUGE);
+    assert_int_equal(errno, 0); /* also where the kernel knows no huge pages */
+    os_unmap(region, 3 * HUGE);
 }
 
 /* ---- unmapping ---- */
@@ -136,15 +165,67 @@ static bool is_resident(unsigned char *page)
 static void what_cannot_be_unmapped_gives_its_memory_back(void **state)
 {
     (void)state;
+    const size_t page = os_page_size();
     begin();
-    unsigned char *region = os_map(16 * os_page_size(), false);
-    memset(region, 1, 16 * os_page_size());
+    unsigned char *region = os_map(16 * page, false);
+    memset(region, 1, 16 * page);
     too_many_mappings = true;
-    os_unmap(region + 4 * os_page_size(), 4 * os_page_size());
+    os_unmap(region + 4 * page, 4 * page);
     for (size_t i = 0; i < 16; i++)
-        assert_int_equal(is_resident(region + i * os_page_size()), i < 4 || i >= 8);
+        assert_int_equal(is_resident(region + i * page), i < 4 || i >= 8);
     too_many_mappings = false;
-    os_unmap(region, 16 * os_page_size());
+    assert_ptr_equal(os_map(4 * page, false), region + 4 * page);
+    os_unmap(region, 16 * page);
+}
+
+/* Else a process that forbids munmap would have no more mappings after some 65,000. */
+static void what_cannot_be_unmapped_is_used_again(void **state)
+{
+    (void)state;
+    const size_t page = os_page_size();
+    begin();
+    too_many_mappings = true;
+    for (size_t turn = 0; turn < 1000; turn++) {
+        unsigned char *small = os_map(2 * page, false), *region = os_map(16 * page, false);
+        for (size_t i = 0; i < 16 * page; i++)
+            assert_int_equal(region[i], 0);
+        memset(region, 1, 16 * page);
+        for (size_t part = 0; part < 16; part += 4) /* in any order; they are one again */
+            os_unmap(region + (part * 5 % 16) * page, 4 * page);
+        os_unmap(small, 2 * page);
+    }
+    assert_int_equal(maps, 2);
+    no_advice = true; /* what keeps its memory must not come back: it is not zero */
+    unsigned char *dirty = os_map(16 * page, false);
+    memset(dirty, 1, 16 * page);
+    os_unmap(dirty, 16 * page);
+    assert_ptr_not_equal(os_map(16 * page, false), dirty);
+    assert_int_equal(maps, 3);
+}
+
+/* More than can be noted are lost, and no more than that. */
+static void many_that_cannot_be_unmapped_do_no_harm(void **state)
+{
+    enum { MANY = 200 };
+    (void)state;
+    const size_t page = os_page_size();
+    begin();
+    while (maps == 0) /* what other tests left */
+        (void)os_map(page, false);
+    unsigned char *region = os_map(2 * MANY * page, false);
+    too_many_mappings = true;
+    for (size_t i = 0; i < MANY; i++)
+        os_unmap(region + 2 * i * page, page);
+    maps = 0;
+    size_t again = 0;
+    for (size_t i = 0; i < MANY; i++) {
+        unsigned char *at = os_map(page, false);
+        const size_t offset = (size_t)(at - region);
+        again += maps == 0;
+        assert_true(maps > 0 || (offset < 2 * MANY * page && offset % (2 * page) == 0 && *at == 0));
+        *at = 1;
+    }
+    assert_in_range(again, 60, MANY - 1);
 }
 
 /* ---- purging ---- */
@@ -157,13 +238,15 @@ static void purge_some(unsigned n)
     const size_t page = os_page_size();
     unsigned char *region = os_map(PAGES * page, false);
     memset(region, 1, PAGES * page);
-    const struct os_range ranges[] = {
+    struct os_range ranges[] = {
         {region + 1, region + 2 * page + 1},
         {region + 4 * page, region + 6 * page},
         {region + 7 * page + 1, region + 8 * page - 1}, /* no whole page */
         {region + 9 * page, region + 11 * page - 1},
     };
     os_purge(ranges, n, false);
+    for (unsigned i = 0; i < n; i++)
+        assert_ptr_equal(ranges[i].from, ranges[i].to); /* all of it went */
     for (size_t i = 0; i < PAGES; i++) {
         const bool gone = i == 1 || (n > 1 && (i == 4 || i == 5)) || (n > 3 && i == 9);
         assert_int_equal(is_resident(region + i * page), !gone);
@@ -203,6 +286,38 @@ static void what_is_left_goes_one_by_one(void **state)
     assert_int_equal(advices, 6);
 }
 
+/* Locked memory takes another advice, alone or many together. */
+static void locked_memory_goes_as_well(void **state)
+{
+    (void)state;
+    begin();
+    locked = true;
+    purge_some(4);
+    assert_int_equal(together, 2);
+    assert_int_equal(advices, 0);
+    purge_some(1);
+    assert_int_equal(together, 2);
+    assert_int_equal(advices, 2);
+}
+
+/* Of an older kernel it does not, and that is told. */
+static void what_stays_is_told(void **state)
+{
+    (void)state;
+    const size_t page = os_page_size();
+    begin();
+    unsigned char *region = os_map(PAGES * page, false);
+    memset(region, 1, PAGES * page);
+    struct os_range ranges[] = {{region + 1, region + 3 * page}, {region + 4 * page, region + 4 * page + 100}};
+    no_advice = true;
+    os_purge(ranges, 2, false);
+    assert_ptr_equal(ranges[0].from, region + 1);
+    assert_ptr_equal(ranges[0].to, region + 3 * page);
+    assert_ptr_equal(ranges[1].from, ranges[1].to); /* no whole page */
+    assert_true(is_resident(region + page));
+    os_unmap(region, PAGES * page);
+}
+
 static int purge_refused(void *arg)
 {
     begin();
@@ -230,10 +345,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_aligned_to_huge_pages_is_cut_off),
+        cmocka_unit_test(others_are_for_small_pages),
         cmocka_unit_test(what_cannot_be_unmapped_gives_its_memory_back),
+        cmocka_unit_test(what_cannot_be_unmapped_is_used_again),
+        cmocka_unit_test(many_that_cannot_be_unmapped_do_no_harm),
         cmocka_unit_test(many_ranges_go_in_one_call),
         cmocka_unit_test(what_is_left_goes_one_by_one),
         cmocka_unit_test(what_is_refused_is_not_asked_for_again),
+        cmocka_unit_test(locked_memory_goes_as_well),
+        cmocka_unit_test(what_stays_is_told),
     };
-    return cmocka_run_group_tests_name("region", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("os", tests, NULL, NULL);
 }
