@@ -155,9 +155,9 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsign
  *
  * A grown buffer shrinks if it is little used. A turn is the time from a get to the put that follows. The use of a turn
  * is the larger of two sizes: len at the put, and the largest total size that reserve, append or printf needed. When
- * five turns in a row used less than cap / 4, the fifth put replaces the block. The new block has buffer_capacity
- * bytes, or the next power of two if the last turn used more than that. A buffer that is used more keeps its size. A
- * buffer that stays idle has no turns, and keeps its size too.
+ * five turns in a row each used less than cap / 4, or at most buffer_capacity, the fifth put replaces the block. The
+ * new block has buffer_capacity bytes, or the next power of two if the last turn used more than that. A buffer that is
+ * used more keeps its size. A buffer that stays idle has no turns, and keeps its size too.
  *
  * Returns nothing. errno is preserved. */
 BUFFERPOOL_API void bufferpool_put(bufferpool_buf_t *buf) BUFFERPOOL_NOPLT;

@@ -19,9 +19,10 @@
  * thread that reclaims moves them; an old value frees a little too much, or a little late. max_live is read for its
  * number alone.
  *
- * Grown buffers: a strike is a put after a turn that used less than a quarter of the buffer. STRIKES of them in a row
- * shrink it. One well-used turn clears them, so that a buffer that is needed now and then is not shrunk and grown again
- * and again.
+ * Grown buffers: a strike is a put after a turn that used less than a quarter of the buffer, or no more than
+ * buffer_capacity. STRIKES of them in a row shrink it. One well-used turn clears them, so that a buffer that is needed
+ * now and then is not shrunk and grown again and again. Strikes do not bound memory: a pool whose callers use what they
+ * grow has up to max_live x max_capacity bytes, unless max_idle_bytes bounds the idle ones.
  */
 #include "reclaim.h"
 
@@ -216,7 +217,7 @@ static size_t judged_cap(const bufferpool_t *pool, struct desc *d)
     size_t cap = d->pub.cap;
     size_t len = d->pub.len < cap ? d->pub.len : cap;
     size_t used = len > d->asked ? len : d->asked;
-    if (used >= cap / 4) {
+    if (used >= cap / 4 && used > pool->heap.base) {
         d->strikes = 0;
         return cap;
     }

@@ -2,9 +2,9 @@
  *
  * test_strikes.c - a grown buffer that is little used does not keep its size
  *
- * The fifth put in a row after use below cap / 4 replaces the block by a smaller one; use is the larger of len at put
- * and of what reserve, append and printf asked for. Counted with the pool's own allocator, whose blocks, and their
- * bytes, are what really exists; and with the system's, whose resident memory is.
+ * The fifth put in a row after use below cap / 4, or within buffer_capacity, replaces the block by a smaller one; use
+ * is the larger of len at put and of what reserve, append and printf asked for. Counted with the pool's own allocator,
+ * whose blocks, and their bytes, are what really exists; and with the system's, whose resident memory is.
  */
 #include "support/laws.h"
 
@@ -216,6 +216,50 @@ static void the_boundary_is_a_quarter_of_cap(void **state)
             assert_int_equal(bufferpool_destroy(pool), 0);
         }
     }
+}
+
+/* However little the buffer has grown: a turn for which buffer_capacity is enough is little use of it. */
+static void use_that_fits_the_base_size_is_little(void **state)
+{
+    (void)state;
+    for (size_t kind = 0; kind < USES; kind++)
+        for (size_t times = 2; times <= 8; times *= 2)
+            for (size_t more = 0; more < 2; more++) {
+                bufferpool_t *pool = pool_of_capacity(NULL, 32 * KIB);
+                const bufferpool_buf_t *buf = grown_to(pool, times * 32 * KIB);
+                for (int i = 1; i <= STRIKES; i++) {
+                    assert_int_equal(buf->cap, times * 32 * KIB);
+                    assert_ptr_equal(turn(pool, uses[kind], 32 * KIB + more), buf);
+                }
+                if (more == 0) /* plain again */
+                    assert_int_equal(buf->cap, 32 * KIB);
+                else /* a strike only below a quarter */
+                    assert_int_equal(buf->cap, times == 8 ? 64 * KIB : times * 32 * KIB);
+                assert_int_equal(stats_of(pool).shrinks, more == 0 || times == 8);
+                check_laws(pool, NULL, 0);
+                assert_int_equal(bufferpool_destroy(pool), 0);
+            }
+}
+
+/* So turns of exactly buffer_capacity do not leave a pool with four times that for ever. */
+static void turns_of_the_base_size_bring_all_buffers_back(void **state)
+{
+    enum { N = 100 };
+    bufferpool_buf_t *bufs[N];
+    (void)state;
+    bufferpool_t *pool = pool_of_capacity(NULL, 32 * KIB);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
+    for (size_t i = 0; i < N; i++)
+        by_append(bufs[i], 4 * 32 * KIB);
+    bufferpool_put_bulk(bufs, N);
+    for (int i = 0; i < STRIKES; i++) {
+        assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
+        for (size_t k = 0; k < N; k++)
+            by_len(bufs[k], 32 * KIB);
+        bufferpool_put_bulk(bufs, N);
+    }
+    assert_int_equal(stats_of(pool).idle_bytes, N * 32 * KIB);
+    assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
 static void the_turn_that_grows_is_no_strike_and_clears_them(void **state)
@@ -606,6 +650,8 @@ int main(void)
         cmocka_unit_test(the_memory_goes_back_to_the_system),
         cmocka_unit_test(every_kind_of_use_keeps_the_size),
         cmocka_unit_test(the_boundary_is_a_quarter_of_cap),
+        cmocka_unit_test(use_that_fits_the_base_size_is_little),
+        cmocka_unit_test(turns_of_the_base_size_bring_all_buffers_back),
         cmocka_unit_test(the_turn_that_grows_is_no_strike_and_clears_them),
         cmocka_unit_test(a_new_buffer_starts_afresh),
         cmocka_unit_test(strikes_are_the_buffers_wherever_it_goes),
