@@ -35,7 +35,7 @@
 #define BUFFERPOOL_CACHE_H
 
 #include "debug/sanitizer.h"
-#include "desc.h"
+#include "heap/desc.h"
 
 /* Both have the bits of a pool index that no pool has (registry.c). */
 #define GATE_CLOSED (~(uintptr_t)0)

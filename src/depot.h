@@ -17,7 +17,7 @@
 #ifndef BUFFERPOOL_DEPOT_H
 #define BUFFERPOOL_DEPOT_H
 
-#include "desc.h"
+#include "heap/desc.h"
 
 /* ---- the counts ---- */
 

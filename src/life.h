@@ -15,8 +15,8 @@
 #include "debug/modes.h"
 #include "debug/report.h"
 #include "debug/sanitizer.h"
-#include "desc.h"
 #include "heap/block.h"
+#include "heap/desc.h"
 #include "heap/heap.h"
 
 /* The pool that the descriptor belongs to, by its word and its address. Returns NULL if it is no buffer of this

@@ -5,7 +5,7 @@
 #ifndef BUFFERPOOL_REGISTRY_H
 #define BUFFERPOOL_REGISTRY_H
 
-#include "desc.h"
+#include "heap/desc.h"
 
 /* The default pool's index and tag: it stands in the registry from the start. */
 #define REGISTRY_DEFAULT_INDEX 0u

@@ -64,7 +64,7 @@
 #define TLS_MODEL
 #endif
 
-/* ---- descriptors: desc.h, desc.c ---- */
+/* ---- descriptors: src/heap/desc.h ---- */
 
 /* A buffer's state, in the lowest bits of its word. A put subtracts one from the word and a get adds one.
  *

@@ -7,7 +7,7 @@
 #include "debug/records.h"
 
 #include "clock.h"
-#include "desc.h"
+#include "heap/desc.h"
 
 #include <ctype.h>
 #include <dlfcn.h>

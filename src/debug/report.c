@@ -10,7 +10,7 @@
 #include "debug/modes.h"
 #include "debug/records.h"
 #include "debug/say.h"
-#include "desc.h"
+#include "heap/desc.h"
 #include "registry.h"
 
 #include <ctype.h>

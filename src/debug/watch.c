@@ -9,8 +9,8 @@
 
 #include "debug/records.h"
 #include "debug/report.h"
-#include "desc.h"
 #include "heap/block.h"
+#include "heap/desc.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #ifndef BUFFERPOOL_HEAP_H
 #define BUFFERPOOL_HEAP_H
 
-#include "desc.h"
+#include "heap/desc.h"
 #include "types.h"
 
 #define HEAP_ALIGNMENT_MIN ((size_t)16)

@@ -17,7 +17,7 @@
 #ifndef BUFFERPOOL_STASH_H
 #define BUFFERPOOL_STASH_H
 
-#include "desc.h"
+#include "heap/desc.h"
 
 #define STASH_CLOSED ((uintptr_t)0)
 #define STASH_EMPTY  ((uintptr_t)1)

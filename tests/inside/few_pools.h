@@ -6,7 +6,7 @@
 #ifndef TEST_FEW_POOLS_H
 #define TEST_FEW_POOLS_H
 
-#include "desc.h"
+#include "heap/desc.h"
 
 #define FEW_POOLS 511
 

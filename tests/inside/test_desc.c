@@ -4,7 +4,7 @@
  */
 #include "support/support.h"
 
-#include "desc.h"
+#include "heap/desc.h"
 
 #define MANY 5000u /* reaches into the seventh chunk */
 

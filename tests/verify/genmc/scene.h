@@ -24,7 +24,7 @@
 #define union struct
 #undef _Static_assert
 #define _Static_assert(condition, text) struct scene_nothing
-#include "desc.h"
+#include "heap/desc.h"
 #undef union
 #undef _Static_assert
 

@@ -26,8 +26,8 @@
  *     swap              depot.c depot_swap (2)          "return cas_acquire(&depot->head, &head, next);"
  *     pop               depot.c depot_pop               "} while (!depot_swap(depot, head, below));"
  *                       depot.c depot_pop               "const uint32_t count = load_relaxed(&first->count);"
- *     free_buffer       desc.c desc_give                "d->chain = table->free_list;"
- *     make_buffer       desc.c desc_take                "table->free_list = d->chain;"
+ *     free_buffer       heap/desc.c desc_give           "d->chain = table->free_list;"
+ *     make_buffer       heap/desc.c desc_take           "table->free_list = d->chain;"
  *     check             depot.c depot_pop (2)           "first = depot_peek(depot, table, &head, &below);"
  *     thread            reclaim.c free_magazine         "depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);"
  *

@@ -6,7 +6,7 @@
  * only ever added, and numbers travel behind a release (depot push) or the lock. So chunks are read and written
  * relaxed, and `used` by whoever holds the lock.
  */
-#include "desc.h"
+#include "heap/desc.h"
 
 #include "heap/os.h"
 
