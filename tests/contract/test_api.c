@@ -177,7 +177,7 @@ static void try_get_refuses_at_the_cap_only(void **state)
     destroy_empty(pool, &blocks);
 }
 
-static void get_timed_is_a_get_below_the_cap_and_gives_up_at_it(void **state)
+static void get_timed_gets_below_the_cap_and_gives_up_at_the_cap(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -368,7 +368,7 @@ int main(void)
         cmocka_unit_test(put_of_null_has_no_effect),
         cmocka_unit_test(version_is_that_of_the_header),
         cmocka_unit_test(try_get_refuses_at_the_cap_only),
-        cmocka_unit_test(get_timed_is_a_get_below_the_cap_and_gives_up_at_it),
+        cmocka_unit_test(get_timed_gets_below_the_cap_and_gives_up_at_the_cap),
         cmocka_unit_test(errno_is_untouched_on_success),
         cmocka_unit_test(put_preserves_errno_of_a_hook),
         cmocka_unit_test(bulk_gives_all_and_takes_all),

@@ -161,7 +161,7 @@ static void idle_memory_goes_back_although_no_call_comes(void **state)
 }
 
 /* Every pool by its own interval: one that is far off does not keep the others waiting, nor is it early itself. */
-static void pools_are_seen_to_at_their_own_time(void **state)
+static void every_pool_is_reclaimed_at_its_own_interval(void **state)
 {
     (void)state;
     test_blocks_t blocks[3] = {{0}, {0}, {0}};
@@ -225,7 +225,7 @@ static void no_thread_where_none_is_asked_for(void **state)
 }
 
 /* A pool that was made and never used begins nothing, and its end ends nothing. */
-static void an_unused_pool_is_no_pool_of_the_thread(void **state)
+static void an_unused_pool_neither_starts_nor_stops_the_background_thread(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -240,7 +240,7 @@ static void an_unused_pool_is_no_pool_of_the_thread(void **state)
     destroy_empty(other, &blocks);
 }
 
-static void all_signals_are_blocked_in_it(void **state)
+static void the_background_thread_blocks_all_signals(void **state)
 {
     (void)state;
     if (test_under_valgrind()) /* which has masks of its own */
@@ -286,7 +286,7 @@ static void use_another_pool(test_blocks_t *blocks, const unsigned char *block, 
     bufferpool_put(buf);
 }
 
-static void the_hook_runs_on_it_and_may_use_another_pool(void **state)
+static void a_hook_on_the_background_thread_may_use_another_pool(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -335,7 +335,7 @@ static void destroy_one(void *arg, unsigned index)
 }
 
 /* While the thread is in the hook of the first, both are destroyed at once: by none may that be missed. */
-static void destroy_waits_for_what_it_is_doing(void **state)
+static void destroy_waits_while_the_background_thread_frees(void **state)
 {
     (void)state;
     for (unsigned pools = 1; pools <= 2; pools++) {
@@ -484,7 +484,7 @@ static void come_and_go(void *arg, unsigned index)
     }
 }
 
-static void hundreds_of_pools_come_and_go_while_it_works(void **state)
+static void hundreds_of_pools_come_and_go_while_the_background_thread_works(void **state)
 {
     (void)state;
     struct coming_and_going load = {.turns = test_scale(200, 20)};
@@ -534,7 +534,7 @@ static int be_child(void *arg)
     end_child(comes(workers() == 0) ? 0 : 65);
 }
 
-static void a_child_starts_its_own(void **state)
+static void a_child_starts_its_own_background_thread(void **state)
 {
     (void)state;
     if (TEST_TSAN) /* it takes threads of the child for ones of the parent */
@@ -566,7 +566,7 @@ static int end_at_once(void *arg)
     exit(0); /* with the thread there: the library's end sees to it */
 }
 
-static void the_process_may_end_while_it_runs(void **state)
+static void the_process_may_end_while_the_background_thread_runs(void **state)
 {
     (void)state;
     if (TEST_TSAN)
@@ -584,18 +584,18 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(idle_memory_goes_back_although_no_call_comes),
-        cmocka_unit_test(pools_are_seen_to_at_their_own_time),
+        cmocka_unit_test(every_pool_is_reclaimed_at_its_own_interval),
         cmocka_unit_test(one_thread_serves_all_pools_from_first_use_to_last_end),
         cmocka_unit_test(no_thread_where_none_is_asked_for),
-        cmocka_unit_test(an_unused_pool_is_no_pool_of_the_thread),
-        cmocka_unit_test(all_signals_are_blocked_in_it),
-        cmocka_unit_test(the_hook_runs_on_it_and_may_use_another_pool),
-        cmocka_unit_test(destroy_waits_for_what_it_is_doing),
+        cmocka_unit_test(an_unused_pool_neither_starts_nor_stops_the_background_thread),
+        cmocka_unit_test(the_background_thread_blocks_all_signals),
+        cmocka_unit_test(a_hook_on_the_background_thread_may_use_another_pool),
+        cmocka_unit_test(destroy_waits_while_the_background_thread_frees),
         cmocka_unit_test(a_hook_may_destroy_another_pool),
         cmocka_unit_test(destroy_is_no_cancellation_point),
-        cmocka_unit_test(hundreds_of_pools_come_and_go_while_it_works),
-        cmocka_unit_test(a_child_starts_its_own),
-        cmocka_unit_test(the_process_may_end_while_it_runs),
+        cmocka_unit_test(hundreds_of_pools_come_and_go_while_the_background_thread_works),
+        cmocka_unit_test(a_child_starts_its_own_background_thread),
+        cmocka_unit_test(the_process_may_end_while_the_background_thread_runs),
     };
     return cmocka_run_group_tests_name("background", tests, NULL, NULL);
 }

@@ -63,7 +63,7 @@ static void growth_is_geometric_and_keeps_bytes_and_handle(void **state)
 }
 
 /* The smallest blocks there are lie beside each other. */
-static void tiny_buffers_grow_too(void **state)
+static void tiny_buffers_grow(void **state)
 {
     (void)state;
     enum { TINY = 100 };
@@ -314,7 +314,7 @@ static void printf_fills_to_the_last_byte(void **state)
     }
 }
 
-static void what_just_fits_does_not_grow(void **state)
+static void an_append_that_just_fits_does_not_grow(void **state)
 {
     (void)state;
     bufferpool_buf_t *buf = bufferpool_get(pool);
@@ -347,7 +347,7 @@ static void texts_append_one_after_the_other(void **state)
 
 /* ---- beyond the cap, and back from data ---- */
 
-static void bypass_buffers_grow_too(void **state)
+static void buffers_beyond_the_cap_grow(void **state)
 {
     (void)state;
     bufferpool_set_max_live(pool, 1);
@@ -437,7 +437,7 @@ int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, make_pool, drop_pool)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiny_buffers_grow_too),
+        cmocka_unit_test(tiny_buffers_grow),
         test(growth_is_geometric_and_keeps_bytes_and_handle),
         test(reserve_never_shrinks_and_may_exceed_max_capacity),
         test(append_may_take_its_own_bytes),
@@ -448,9 +448,9 @@ int main(void)
         test(wrong_arguments_are_EINVAL),
         test(growth_without_memory_changes_nothing),
         test(printf_fills_to_the_last_byte),
-        test(what_just_fits_does_not_grow),
+        test(an_append_that_just_fits_does_not_grow),
         test(texts_append_one_after_the_other),
-        test(bypass_buffers_grow_too),
+        test(buffers_beyond_the_cap_grow),
         test(a_block_that_cannot_be_moved_grows_by_copying),
         test(from_data_finds_buffers_and_nothing_else),
         test(from_data_refuses_the_block_that_growth_replaced),

@@ -146,7 +146,7 @@ static void hammer_get(void *arg, unsigned index)
     atomic_fetch_add(&load->done, 1);
 }
 
-static void bypassing_leaves_no_drift(void **state)
+static void a_buffer_beyond_the_cap_leaves_live_without_drift(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -171,7 +171,7 @@ static void bypassing_leaves_no_drift(void **state)
     destroy_empty(pool, &blocks);
 }
 
-static void a_pool_with_only_bypass_buffers_out_is_busy(void **state)
+static void a_pool_with_only_buffers_beyond_the_cap_out_is_busy(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -208,7 +208,7 @@ static void a_million_gets_beyond_the_cap_leave_no_drift(void **state)
 }
 
 /* Threads that together never want more than the cap never meet it, wherever the idle buffers are. */
-static void no_bypass_while_threads_want_no_more_than_the_cap(void **state)
+static void no_get_goes_beyond_the_cap_while_threads_want_no_more(void **state)
 {
     enum { N = 6, CACHED = 8 };
     (void)state;
@@ -266,7 +266,7 @@ static void the_cap_may_change_while_threads_run(void **state)
     }
 }
 
-static void lowering_takes_nothing_and_frees_the_surplus_as_it_comes(void **state)
+static void a_lowered_cap_takes_no_held_buffer_and_frees_the_surplus_on_put(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -406,12 +406,12 @@ int main(void)
         cmocka_unit_test(pooled_buffers_in_existence_never_exceed_the_cap),
         cmocka_unit_test(the_cap_holds_while_buffers_are_freed_and_made),
         cmocka_unit_test(the_cap_holds_while_buffers_grow),
-        cmocka_unit_test(bypassing_leaves_no_drift),
-        cmocka_unit_test(a_pool_with_only_bypass_buffers_out_is_busy),
+        cmocka_unit_test(a_buffer_beyond_the_cap_leaves_live_without_drift),
+        cmocka_unit_test(a_pool_with_only_buffers_beyond_the_cap_out_is_busy),
         cmocka_unit_test(a_million_gets_beyond_the_cap_leave_no_drift),
-        cmocka_unit_test(no_bypass_while_threads_want_no_more_than_the_cap),
+        cmocka_unit_test(no_get_goes_beyond_the_cap_while_threads_want_no_more),
         cmocka_unit_test(the_cap_may_change_while_threads_run),
-        cmocka_unit_test(lowering_takes_nothing_and_frees_the_surplus_as_it_comes),
+        cmocka_unit_test(a_lowered_cap_takes_no_held_buffer_and_frees_the_surplus_on_put),
         cmocka_unit_test(failed_gets_use_up_nothing_of_the_cap),
         cmocka_unit_test(a_buffer_counts_until_its_block_is_freed),
         cmocka_unit_test(live_is_close_while_threads_run_and_exact_after),

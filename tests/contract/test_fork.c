@@ -273,7 +273,7 @@ static int heir(void *arg)
     end_child(bufferpool_trim(sleeper->pool) > 0 && bufferpool_destroy(sleeper->pool) == 0 ? 0 : 42);
 }
 
-static void the_child_has_what_idled_in_caches_of_threads_it_has_not(void **state)
+static void a_child_reuses_buffers_idle_in_dead_threads(void **state)
 {
     (void)state;
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
@@ -328,7 +328,7 @@ static void forking_free(void *block, size_t size, void *ctx)
     free(block);
 }
 
-static void a_get_that_was_not_counted_yet_is_in_the_child(void **state)
+static void a_get_that_was_not_counted_yet_counts_in_the_child(void **state)
 {
     (void)state;
     struct forking_hook hook = {.status = -1};
@@ -348,8 +348,8 @@ static void a_get_that_was_not_counted_yet_is_in_the_child(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_get_that_was_not_counted_yet_is_in_the_child),
-        cmocka_unit_test(the_child_has_what_idled_in_caches_of_threads_it_has_not),
+        cmocka_unit_test(a_get_that_was_not_counted_yet_counts_in_the_child),
+        cmocka_unit_test(a_child_reuses_buffers_idle_in_dead_threads),
         cmocka_unit_test(parent_and_child_go_separate_ways),
         cmocka_unit_test(a_child_of_busy_threads_can_use_every_pool),
     };

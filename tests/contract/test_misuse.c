@@ -210,7 +210,7 @@ static void put_twice_where_the_name_is_strange(void *name)
     put_twice(NULL);
 }
 
-static void a_strange_name_stays_on_the_line(void **state)
+static void a_report_shows_a_strange_pool_name_on_one_line(void **state)
 {
     (void)state;
     char name[201], shown[80] = "(pool ";
@@ -232,7 +232,7 @@ static int put_twice_unheard(void *arg)
     return 0;
 }
 
-static void it_ends_also_where_nobody_can_be_told(void **state)
+static void misuse_aborts_with_stderr_closed(void **state)
 {
     (void)state;
     assert_int_equal(run_in_child(put_twice_unheard, NULL, 60), 128 + SIGABRT);
@@ -494,8 +494,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_double_put_is_caught),
         cmocka_unit_test(a_double_put_at_the_same_time_is_caught_later),
-        cmocka_unit_test(a_strange_name_stays_on_the_line),
-        cmocka_unit_test(it_ends_also_where_nobody_can_be_told),
+        cmocka_unit_test(a_report_shows_a_strange_pool_name_on_one_line),
+        cmocka_unit_test(misuse_aborts_with_stderr_closed),
         cmocka_unit_test(a_put_of_a_destroyed_pool_is_caught),
         cmocka_unit_test(foreign_pointers_are_caught),
         cmocka_unit_test(a_smashed_handle_is_caught),

@@ -136,13 +136,13 @@ static void burst_ebbs(size_t cap, bool grow, unsigned flags)
     pthread_barrier_destroy(&burst.asleep);
 }
 
-static void all_goes_with_trim(void **state)
+static void all_idle_memory_goes_with_trim(void **state)
 {
     (void)state;
     burst_ebbs(0, false, 0);
 }
 
-static void bypass_buffers_go_with_the_last_put(void **state)
+static void buffers_beyond_the_cap_go_with_the_last_put(void **state)
 {
     (void)state;
     burst_ebbs(CAP, false, 0);
@@ -154,7 +154,7 @@ static void grown_buffers_go_with_trim(void **state)
     burst_ebbs(0, true, 0);
 }
 
-static void grown_bypass_buffers_go_with_the_last_put(void **state)
+static void grown_buffers_beyond_the_cap_go_with_the_last_put(void **state)
 {
     (void)state;
     burst_ebbs(CAP, true, 0);
@@ -234,13 +234,13 @@ static void steady_state(bool grow)
     assert_int_equal(bufferpool_destroy(steady.pool), 0);
 }
 
-static void bypass_buffers_come_and_go_without_page_faults(void **state)
+static void buffers_beyond_the_cap_come_and_go_without_page_faults(void **state)
 {
     (void)state;
     steady_state(false);
 }
 
-static void grown_ones_too(void **state)
+static void grown_buffers_beyond_the_cap_come_and_go_without_page_faults(void **state)
 {
     (void)state;
     steady_state(true);
@@ -249,13 +249,13 @@ static void grown_ones_too(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_goes_with_trim),
-        cmocka_unit_test(bypass_buffers_go_with_the_last_put),
+        cmocka_unit_test(all_idle_memory_goes_with_trim),
+        cmocka_unit_test(buffers_beyond_the_cap_go_with_the_last_put),
         cmocka_unit_test(grown_buffers_go_with_trim),
-        cmocka_unit_test(grown_bypass_buffers_go_with_the_last_put),
+        cmocka_unit_test(grown_buffers_beyond_the_cap_go_with_the_last_put),
         cmocka_unit_test(huge_pages_go_with_trim),
-        cmocka_unit_test(bypass_buffers_come_and_go_without_page_faults),
-        cmocka_unit_test(grown_ones_too),
+        cmocka_unit_test(buffers_beyond_the_cap_come_and_go_without_page_faults),
+        cmocka_unit_test(grown_buffers_beyond_the_cap_come_and_go_without_page_faults),
     };
     return cmocka_run_group_tests_name("resident", tests, NULL, NULL);
 }

@@ -75,7 +75,7 @@ static void a_new_pool_is_all_zeros(void **state)
     assert_memory_equal(&capped, &zeros, sizeof capped);
 }
 
-static void gets_tell_where_the_buffer_came_from(void **state)
+static void each_get_counts_by_the_source_of_its_buffer(void **state)
 {
     (void)state;
     bufferpool_stats_t then = stats_of(pool);
@@ -160,7 +160,7 @@ static void put_three_and_meet(void *barrier, unsigned index)
 }
 
 /* By trim, by reclaim and by a get at the cap; one's own are not stolen. */
-static void stolen_counts_what_others_had(void **state)
+static void stolen_counts_buffers_from_caches_of_other_threads(void **state)
 {
     (void)state;
     if (!test_can_steal())
@@ -208,7 +208,7 @@ static void bulk_counts_each_buffer(void **state)
     counters_are(4, 0, 5, 1, 0, 9, 0, 1, 0, 0, 0);
 }
 
-static void drops_tell_why(void **state)
+static void each_drop_counts_by_its_reason(void **state)
 {
     (void)state;
     bufferpool_buf_t *bufs[4];
@@ -399,12 +399,12 @@ int main(void)
 #define test(name) cmocka_unit_test_setup_teardown(name, make_pool, drop_pool)
     const struct CMUnitTest tests[] = {
         test(a_new_pool_is_all_zeros),
-        test(gets_tell_where_the_buffer_came_from),
+        test(each_get_counts_by_the_source_of_its_buffer),
         test(a_wait_in_vain_is_a_refusal),
         test(shrinks_count_blocks_that_became_smaller),
-        test(stolen_counts_what_others_had),
+        test(stolen_counts_buffers_from_caches_of_other_threads),
         test(bulk_counts_each_buffer),
-        test(drops_tell_why),
+        test(each_drop_counts_by_its_reason),
         test(bytes_are_exact_with_grown_buffers),
         test(idle_moves_from_thread_to_depot),
         test(peak_in_flight_stays_at_the_most),

@@ -221,14 +221,14 @@ static void no_buffer_is_lost_or_had_by_two(void **state)
     race_with(config, false, true);
 }
 
-static void nor_are_grown_ones(void **state)
+static void no_grown_buffer_is_lost_or_had_by_two(void **state)
 {
     const bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
     (void)state;
     race_with(config, true, true);
 }
 
-static void nor_with_max_idle_bytes(void **state)
+static void no_buffer_is_lost_with_max_idle_bytes(void **state)
 {
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
     (void)state;
@@ -236,7 +236,7 @@ static void nor_with_max_idle_bytes(void **state)
     race_with(config, true, true);
 }
 
-static void nor_where_they_are_wiped(void **state)
+static void no_buffer_is_lost_in_a_wiped_pool(void **state)
 {
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
     (void)state;
@@ -244,7 +244,7 @@ static void nor_where_they_are_wiped(void **state)
     race_with(config, true, false);
 }
 
-static void nor_when_a_thread_reclaims_in_the_background(void **state)
+static void no_buffer_is_lost_with_a_background_thread(void **state)
 {
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
     (void)state;
@@ -298,10 +298,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_buffer_is_lost_or_had_by_two),
-        cmocka_unit_test(nor_are_grown_ones),
-        cmocka_unit_test(nor_with_max_idle_bytes),
-        cmocka_unit_test(nor_where_they_are_wiped),
-        cmocka_unit_test(nor_when_a_thread_reclaims_in_the_background),
+        cmocka_unit_test(no_grown_buffer_is_lost_or_had_by_two),
+        cmocka_unit_test(no_buffer_is_lost_with_max_idle_bytes),
+        cmocka_unit_test(no_buffer_is_lost_in_a_wiped_pool),
+        cmocka_unit_test(no_buffer_is_lost_with_a_background_thread),
         cmocka_unit_test(a_fork_amid_stealing_leaves_the_child_a_pool),
     };
     return cmocka_run_group_tests_name("steal_races", tests, NULL, NULL);

@@ -147,7 +147,7 @@ static void many_buffers_of_a_megabyte_come_back_to_the_base_size(void **state)
     }
 }
 
-static void the_memory_goes_back_to_the_system(void **state)
+static void the_memory_of_shrunk_buffers_goes_back_to_the_system(void **state)
 {
     enum { N = 64 };
     bufferpool_buf_t *bufs[N];
@@ -300,7 +300,7 @@ static void a_new_buffer_starts_afresh(void **state)
 }
 
 /* Not by what the bytes of the thread that put them, or the place where they idle, might suggest. */
-static void strikes_are_the_buffers_wherever_it_goes(void **state)
+static void a_buffer_keeps_its_strikes_wherever_it_idles(void **state)
 {
     (void)state;
     bufferpool_t *pool = pool_of_capacity(NULL, KIB);
@@ -338,7 +338,7 @@ static void a_failed_get_bulk_is_no_use(void **state)
 
 /* ---- to which size ---- */
 
-static void the_last_use_decides_and_fits(void **state)
+static void the_last_use_decides_the_new_size(void **state)
 {
     static const size_t last[] = {0, 1, 1023, 1024, 1025, 2000, 2048, 2049, 5000, 16384, 16385, 100000, 200000, 262143};
     (void)state;
@@ -379,7 +379,7 @@ static void the_last_use_decides_and_fits(void **state)
     }
 }
 
-static void any_buffer_capacity_is_come_back_to(void **state)
+static void a_grown_buffer_returns_to_any_buffer_capacity(void **state)
 {
     static const size_t capacities[] = {
         1, 3, 10, 63, 64, 65, 1000, 3000, 4096, 70 * KIB, 200 * KIB, 2 * MIB, 2 * MIB + 100, 3 * MIB + 1};
@@ -419,7 +419,7 @@ static void any_buffer_capacity_is_come_back_to(void **state)
 /* ---- nothing thrashes ---- */
 
 /* The smallest power of two that a block is given is 64. */
-static void where_that_is_no_smaller_the_block_stays(void **state)
+static void a_block_that_would_not_become_smaller_stays(void **state)
 {
     (void)state;
     for (int hooked = 0; hooked < 2; hooked++) {
@@ -458,7 +458,7 @@ static void alternating_sizes_do_not_thrash(void **state)
 
 /* ---- limits, caches, and memory that is wanting ---- */
 
-static void the_limits_go_by_the_new_size(void **state)
+static void limits_count_a_shrunk_buffer_by_its_new_size(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -482,7 +482,7 @@ static void the_limits_go_by_the_new_size(void **state)
     destroy_empty(pool, &blocks);
 }
 
-static void without_memory_nothing_changes_and_it_is_tried_again(void **state)
+static void a_shrink_without_memory_changes_nothing_and_is_tried_again(void **state)
 {
     (void)state;
     for (int zero = 0; zero < 2; zero++) {
@@ -514,7 +514,7 @@ static void without_memory_nothing_changes_and_it_is_tried_again(void **state)
     }
 }
 
-static void bypass_buffers_and_oversize_ones_are_freed_as_ever(void **state)
+static void buffers_beyond_the_cap_and_oversize_ones_are_freed_without_strikes(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -546,7 +546,7 @@ static void look_for_secrets(test_blocks_t *blocks, const unsigned char *block, 
         atomic_fetch_add(&dirty_frees, 1);
 }
 
-static void the_old_block_is_wiped_whole_and_so_is_the_new(void **state)
+static void a_shrink_wipes_the_old_block_whole_and_the_new_one(void **state)
 {
     static const size_t last[] = {0, 100, 5000};
     (void)state;
@@ -647,23 +647,23 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_buffers_of_a_megabyte_come_back_to_the_base_size),
-        cmocka_unit_test(the_memory_goes_back_to_the_system),
+        cmocka_unit_test(the_memory_of_shrunk_buffers_goes_back_to_the_system),
         cmocka_unit_test(every_kind_of_use_keeps_the_size),
         cmocka_unit_test(the_boundary_is_a_quarter_of_cap),
         cmocka_unit_test(use_that_fits_the_base_size_is_little),
         cmocka_unit_test(turns_of_the_base_size_bring_all_buffers_back),
         cmocka_unit_test(the_turn_that_grows_is_no_strike_and_clears_them),
         cmocka_unit_test(a_new_buffer_starts_afresh),
-        cmocka_unit_test(strikes_are_the_buffers_wherever_it_goes),
+        cmocka_unit_test(a_buffer_keeps_its_strikes_wherever_it_idles),
         cmocka_unit_test(a_failed_get_bulk_is_no_use),
-        cmocka_unit_test(the_last_use_decides_and_fits),
-        cmocka_unit_test(any_buffer_capacity_is_come_back_to),
-        cmocka_unit_test(where_that_is_no_smaller_the_block_stays),
+        cmocka_unit_test(the_last_use_decides_the_new_size),
+        cmocka_unit_test(a_grown_buffer_returns_to_any_buffer_capacity),
+        cmocka_unit_test(a_block_that_would_not_become_smaller_stays),
         cmocka_unit_test(alternating_sizes_do_not_thrash),
-        cmocka_unit_test(the_limits_go_by_the_new_size),
-        cmocka_unit_test(without_memory_nothing_changes_and_it_is_tried_again),
-        cmocka_unit_test(bypass_buffers_and_oversize_ones_are_freed_as_ever),
-        cmocka_unit_test(the_old_block_is_wiped_whole_and_so_is_the_new),
+        cmocka_unit_test(limits_count_a_shrunk_buffer_by_its_new_size),
+        cmocka_unit_test(a_shrink_without_memory_changes_nothing_and_is_tried_again),
+        cmocka_unit_test(buffers_beyond_the_cap_and_oversize_ones_are_freed_without_strikes),
+        cmocka_unit_test(a_shrink_wipes_the_old_block_whole_and_the_new_one),
         cmocka_unit_test(many_threads_grow_and_shrink),
     };
     return cmocka_run_group_tests_name("strikes", tests, NULL, NULL);

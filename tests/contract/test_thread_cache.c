@@ -199,7 +199,7 @@ static void at_the_belt(void *arg, unsigned index)
     }
 }
 
-static void one_that_gets_and_one_that_puts_need_no_new_memory(void **state)
+static void a_thread_that_gets_and_one_that_puts_need_no_new_memory(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -384,7 +384,7 @@ int main(void)
         cmocka_unit_test(a_thread_that_swings_settles_down),
         cmocka_unit_test(grown_buffers_count_with_their_bytes),
         cmocka_unit_test(flush_moves_all_to_the_depot),
-        cmocka_unit_test(one_that_gets_and_one_that_puts_need_no_new_memory),
+        cmocka_unit_test(a_thread_that_gets_and_one_that_puts_need_no_new_memory),
         cmocka_unit_test(a_thread_may_use_hundreds_of_pools),
         cmocka_unit_test(pools_come_and_go_beside_threads_that_use_others),
         cmocka_unit_test(a_flush_may_run_beside_the_end_of_a_pool),

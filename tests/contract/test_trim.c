@@ -76,7 +76,7 @@ static void keep_in_cache(void *arg, unsigned index)
     keeper->own = bufferpool_trim(keeper->pool);
 }
 
-static void caches_of_other_threads_are_taken_over(void **state)
+static void trim_frees_caches_of_other_threads(void **state)
 {
     (void)state;
     if (!test_can_steal())
@@ -210,7 +210,7 @@ static void a_burst_is_given_back(void **state)
     resident_memory_falls_back(0, false);
 }
 
-static void a_burst_with_bypass_buffers_is_given_back(void **state)
+static void a_burst_with_buffers_beyond_the_cap_is_given_back(void **state)
 {
     (void)state;
     resident_memory_falls_back(BURST / 2, false);
@@ -277,11 +277,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_burst_is_given_back),
-        cmocka_unit_test(a_burst_with_bypass_buffers_is_given_back),
+        cmocka_unit_test(a_burst_with_buffers_beyond_the_cap_is_given_back),
         cmocka_unit_test(a_burst_of_grown_buffers_is_given_back),
         cmocka_unit_test(trim_frees_depot_and_own_cache),
         cmocka_unit_test(trim_leaves_what_is_held),
-        cmocka_unit_test(caches_of_other_threads_are_taken_over),
+        cmocka_unit_test(trim_frees_caches_of_other_threads),
         cmocka_unit_test(trims_may_run_at_once),
         cmocka_unit_test(a_lowered_cap_frees_idle_surplus_at_once),
         cmocka_unit_test(reclaim_frees_what_the_depot_did_not_need),

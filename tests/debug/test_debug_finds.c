@@ -116,7 +116,7 @@ static void put_twice(void *arg)
     bufferpool_put(buf);
 }
 
-static void the_places_are_those_of_the_callers(void **state)
+static void reports_name_the_callers_that_got_and_put(void **state)
 {
     (void)state;
     static const char *const modes[] = {"holders", "poison", "quarantine=4", "chaos", "nopool", "redzone"};
@@ -166,7 +166,7 @@ static void put_a_bypass_buffer_twice(void *arg)
     bufferpool_put(buf);
 }
 
-static void threads_and_bypass_buffers_are_told_too(void **state)
+static void reports_name_threads_and_buffers_beyond_the_cap(void **state)
 {
     (void)state;
     run_with_modes("holders", put_in_a_thread_with_a_name, NULL);
@@ -268,7 +268,7 @@ static void write_for_the_background(void *arg)
     poll(NULL, 0, 60000);
 }
 
-static void the_background_thread_finds_it(void **state)
+static void the_background_thread_finds_a_write_after_put(void **state)
 {
     (void)state;
     if (TEST_TSAN) /* which reports the race before */
@@ -369,7 +369,7 @@ static void smash(void *arg)
         bufferpool_trim(pool);
 }
 
-static void overwritten_members_are_told_and_not_used(void **state)
+static void overwritten_members_are_reported_and_not_used(void **state)
 {
     (void)state;
     static const char *const modes[] = {"redzone,poison", "poison", "holders", "nopool,redzone"};
@@ -533,7 +533,7 @@ static void fork_with_some(void *arg)
     modes_check(laws_hold(pool, NULL, 0) && bufferpool_destroy(pool) == 0);
 }
 
-static void the_quarantine_holds_back_and_forgets_nobody(void **state)
+static void the_quarantine_holds_buffers_back_and_serves_those_who_wait(void **state)
 {
     (void)state;
     static const char *const more[] = {"", ",poison,redzone", ",holders,stats", ",quarantine=3"};
@@ -555,14 +555,14 @@ static void the_quarantine_holds_back_and_forgets_nobody(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_places_are_those_of_the_callers),
-        cmocka_unit_test(threads_and_bypass_buffers_are_told_too),
+        cmocka_unit_test(reports_name_the_callers_that_got_and_put),
+        cmocka_unit_test(reports_name_threads_and_buffers_beyond_the_cap),
         cmocka_unit_test(a_write_after_put_is_found_on_every_way_out),
-        cmocka_unit_test(the_background_thread_finds_it),
+        cmocka_unit_test(the_background_thread_finds_a_write_after_put),
         cmocka_unit_test(a_write_beyond_the_end_is_found),
-        cmocka_unit_test(overwritten_members_are_told_and_not_used),
+        cmocka_unit_test(overwritten_members_are_reported_and_not_used),
         cmocka_unit_test(a_write_in_front_of_data_is_found_on_put),
-        cmocka_unit_test(the_quarantine_holds_back_and_forgets_nobody),
+        cmocka_unit_test(the_quarantine_holds_buffers_back_and_serves_those_who_wait),
     };
     return cmocka_run_group_tests_name("debug_finds", tests, NULL, NULL);
 }

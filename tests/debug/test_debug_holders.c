@@ -190,7 +190,7 @@ static void groups_in_order(void *arg)
     modes_check(bufferpool_holders(out) == 0 && memcmp(out->data, "abc   buffers", 12) == 0);
 }
 
-static void it_groups_by_place_the_oldest_first(void **state)
+static void holders_are_grouped_by_caller_the_oldest_first(void **state)
 {
     (void)state;
     static const char *const modes[] = {"holders", "poison", "redzone,poison,quarantine=2",
@@ -219,7 +219,7 @@ static void a_line_a_pool(void *arg)
     modes_check(bufferpool_buf_reserve(out, 100000) == 0 && strstr(table(out), "         1         131072 ") != NULL);
 }
 
-static void without_a_mode_there_is_a_line_for_each_pool(void **state)
+static void without_a_mode_each_pool_has_a_line(void **state)
 {
     (void)state;
     assert_int_equal(run_with_modes(NULL, a_line_a_pool, NULL)->n, 0);
@@ -252,7 +252,7 @@ static void errors(void *arg)
     modes_check(n >= 4 && errno == 77); /* room for the table, the stream, its end; and growth may ask */
 }
 
-static void errors_change_nothing(void **state)
+static void a_failed_holders_call_changes_nothing(void **state)
 {
     (void)state;
     run_with_modes("poison,redzone", errors, NULL);
@@ -291,7 +291,7 @@ static void without_records(void *arg)
     modes_check(bufferpool_destroy(pool) == 0);
 }
 
-static void where_there_is_no_memory_for_records_all_goes_on(void **state)
+static void without_memory_for_records_all_calls_work(void **state)
 {
     (void)state;
     run_with_modes("poison,redzone", without_records, NULL);
@@ -300,7 +300,7 @@ static void where_there_is_no_memory_for_records_all_goes_on(void **state)
     expect_outcome(0, NULL);
 }
 
-static void of_two_that_ask_for_a_record_at_once_both_have_it(void **state)
+static void two_threads_that_make_the_same_record_get_the_same(void **state)
 {
     (void)state;
     static struct records records;
@@ -330,7 +330,7 @@ static void write_without_a_record(void *arg)
     bufferpool_trim(pool);
 }
 
-static void and_finds_what_it_can(void **state)
+static void without_records_a_report_has_the_pool_and_the_bytes(void **state)
 {
     (void)state;
     run_with_modes("poison,redzone", write_without_a_record, NULL);
@@ -360,7 +360,7 @@ static void hold_many(void *arg)
     bufferpool_put(out);
 }
 
-static void thousands_are_counted_and_none_is_no_table_at_exit(void **state)
+static void thousands_of_holders_are_counted_and_none_prints_no_table_at_exit(void **state)
 {
     (void)state;
     assert_int_equal(run_with_modes("holders", hold_many, NULL)->n, 0);
@@ -397,7 +397,7 @@ static void look_while_busy(void *arg)
     modes_check(laws_hold(busy_pool, NULL, 0) && bufferpool_destroy(busy_pool) == 0);
 }
 
-static void it_may_be_asked_beside_anything(void **state)
+static void holders_may_be_called_beside_any_call(void **state)
 {
     (void)state;
     static const char *const modes[] = {NULL, "holders", "poison,redzone,quarantine=2,holders,chaos", "nopool"};
@@ -426,7 +426,7 @@ static void while_cancelled(void *arg)
     free(done);
 }
 
-static void it_is_no_cancellation_point(void **state)
+static void holders_is_no_cancellation_point(void **state)
 {
     (void)state;
     run_with_modes("holders", while_cancelled, NULL);
@@ -439,7 +439,7 @@ static void hold_at_the_end(void *arg)
     end_as(*(const enum way_to_end *)arg);
 }
 
-static void at_exit_what_is_held_is_told_whoever_exits(void **state)
+static void held_buffers_are_listed_at_every_kind_of_exit(void **state)
 {
     (void)state;
     for (enum way_to_end ending = END_RETURNS; ending < ENDINGS; ending++) {
@@ -459,7 +459,7 @@ static void without_memory_at_the_end(void *arg)
     atomic_store(&requests_left, *(const long *)arg);
 }
 
-static void without_memory_nothing_is_told(void **state)
+static void without_memory_nothing_is_listed_at_exit(void **state)
 {
     (void)state;
     for (long n = 0; n < 3; n++) {
@@ -468,7 +468,7 @@ static void without_memory_nothing_is_told(void **state)
     }
 }
 
-static void an_address_in_no_file_is_shown_as_it_is(void **state)
+static void an_address_in_no_file_is_shown_as_a_number(void **state)
 {
     char text[32];
     (void)state;
@@ -481,18 +481,18 @@ static void an_address_in_no_file_is_shown_as_it_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_groups_by_place_the_oldest_first),
-        cmocka_unit_test(without_a_mode_there_is_a_line_for_each_pool),
-        cmocka_unit_test(errors_change_nothing),
-        cmocka_unit_test(where_there_is_no_memory_for_records_all_goes_on),
-        cmocka_unit_test(of_two_that_ask_for_a_record_at_once_both_have_it),
-        cmocka_unit_test(and_finds_what_it_can),
-        cmocka_unit_test(thousands_are_counted_and_none_is_no_table_at_exit),
-        cmocka_unit_test(it_may_be_asked_beside_anything),
-        cmocka_unit_test(it_is_no_cancellation_point),
-        cmocka_unit_test(at_exit_what_is_held_is_told_whoever_exits),
-        cmocka_unit_test(without_memory_nothing_is_told),
-        cmocka_unit_test(an_address_in_no_file_is_shown_as_it_is),
+        cmocka_unit_test(holders_are_grouped_by_caller_the_oldest_first),
+        cmocka_unit_test(without_a_mode_each_pool_has_a_line),
+        cmocka_unit_test(a_failed_holders_call_changes_nothing),
+        cmocka_unit_test(without_memory_for_records_all_calls_work),
+        cmocka_unit_test(two_threads_that_make_the_same_record_get_the_same),
+        cmocka_unit_test(without_records_a_report_has_the_pool_and_the_bytes),
+        cmocka_unit_test(thousands_of_holders_are_counted_and_none_prints_no_table_at_exit),
+        cmocka_unit_test(holders_may_be_called_beside_any_call),
+        cmocka_unit_test(holders_is_no_cancellation_point),
+        cmocka_unit_test(held_buffers_are_listed_at_every_kind_of_exit),
+        cmocka_unit_test(without_memory_nothing_is_listed_at_exit),
+        cmocka_unit_test(an_address_in_no_file_is_shown_as_a_number),
     };
     return cmocka_run_group_tests_name("debug_holders", tests, NULL, NULL);
 }

@@ -212,7 +212,7 @@ static void the_laws_hold_under_each_mode(void **state)
         expect_quiet(words[i], false);
 }
 
-static void and_in_pairs_with_forks(void **state)
+static void the_laws_hold_under_pairs_of_modes_with_forks(void **state)
 {
     (void)state;
     char modes[64];
@@ -237,13 +237,13 @@ static void expect_quiet_with_many(bool with_forks)
         expect_quiet(many[i], with_forks);
 }
 
-static void and_all_at_once(void **state)
+static void the_laws_hold_under_all_modes_at_once(void **state)
 {
     (void)state;
     expect_quiet_with_many(false);
 }
 
-static void and_all_at_once_with_forks(void **state)
+static void the_laws_hold_under_all_modes_at_once_with_forks(void **state)
 {
     (void)state;
     expect_quiet_with_many(true);
@@ -259,9 +259,9 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_laws_hold_under_each_mode),
-        cmocka_unit_test(and_in_pairs_with_forks),
-        cmocka_unit_test(and_all_at_once),
-        cmocka_unit_test(and_all_at_once_with_forks),
+        cmocka_unit_test(the_laws_hold_under_pairs_of_modes_with_forks),
+        cmocka_unit_test(the_laws_hold_under_all_modes_at_once),
+        cmocka_unit_test(the_laws_hold_under_all_modes_at_once_with_forks),
     };
     return cmocka_run_group_tests_name("debug_load", tests, NULL, NULL);
 }

@@ -41,7 +41,7 @@ static void use(void *arg)
     modes_check(errno == 77);
 }
 
-static void each_word_alone_says_nothing(void **state)
+static void each_word_alone_prints_nothing(void **state)
 {
     (void)state;
     static const char *const silent[] = {
@@ -69,7 +69,7 @@ static void each_word_alone_says_nothing(void **state)
     }
 }
 
-static void what_is_wrong_is_told_and_the_rest_holds(void **state)
+static void wrong_words_are_reported_and_the_others_hold(void **state)
 {
     (void)state;
     static const struct {
@@ -146,7 +146,7 @@ static void read_late(void *arg)
     expect_held_back(&none);
 }
 
-static void it_is_read_once(void **state)
+static void the_variable_is_read_once(void **state)
 {
     (void)state;
     modes_check(run_with_modes(NULL, read_late, NULL)->n == 0);
@@ -196,7 +196,7 @@ static void run_copy(void *arg)
     _exit(WIFEXITED(status) && WEXITSTATUS(status) != 127 ? WEXITSTATUS(status) : WIFEXITED(status) ? NOT_SECURE : 1);
 }
 
-static void it_is_ignored_in_a_setuid_program(void **state)
+static void the_variable_is_ignored_in_a_setuid_program(void **state)
 {
     (void)state;
     if (geteuid() != 0 || test_instrumented()) {
@@ -414,7 +414,7 @@ static void some_use(void *arg)
     end_as(*(const enum way_to_end *)arg);
 }
 
-static void stats_are_told_at_exit_and_when_a_pool_goes(void **state)
+static void stats_are_printed_at_exit_and_when_a_pool_is_destroyed(void **state)
 {
     (void)state;
     static const char destroyed[] = "libbufferpool: pool ledger, destroyed\n"
@@ -471,7 +471,7 @@ static void told_by_a_cancelled_thread(void *arg)
     modes_check(bufferpool_destroy(pool) == 0);
 }
 
-static void what_is_told_is_no_cancellation_point(void **state)
+static void a_report_is_no_cancellation_point(void **state)
 {
     (void)state;
     run_with_modes("stats,holders,unknown", told_by_a_cancelled_thread, NULL);
@@ -508,7 +508,7 @@ static void told_to_nobody(void *arg)
     exit(bufferpool_get(NULL) != NULL ? 0 : 4);
 }
 
-static void nor_does_a_pipe_that_nobody_reads_end_the_process(void **state)
+static void a_report_into_a_broken_pipe_does_not_end_the_process(void **state)
 {
     (void)state;
     run_with_modes("stats,holders,unknown", told_to_nobody, NULL);
@@ -520,17 +520,17 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--setuid") == 0)
         return as_setuid();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_word_alone_says_nothing),
-        cmocka_unit_test(what_is_wrong_is_told_and_the_rest_holds),
+        cmocka_unit_test(each_word_alone_prints_nothing),
+        cmocka_unit_test(wrong_words_are_reported_and_the_others_hold),
         cmocka_unit_test(the_last_of_two_numbers_counts_and_a_wrong_one_changes_nothing),
-        cmocka_unit_test(it_is_read_once),
-        cmocka_unit_test(what_is_told_is_no_cancellation_point),
-        cmocka_unit_test(nor_does_a_pipe_that_nobody_reads_end_the_process),
-        cmocka_unit_test(it_is_ignored_in_a_setuid_program),
+        cmocka_unit_test(the_variable_is_read_once),
+        cmocka_unit_test(a_report_is_no_cancellation_point),
+        cmocka_unit_test(a_report_into_a_broken_pipe_does_not_end_the_process),
+        cmocka_unit_test(the_variable_is_ignored_in_a_setuid_program),
         cmocka_unit_test(every_nth_allocation_fails),
         cmocka_unit_test(chaos_shuffles_and_frees_a_quarter_the_same_in_every_run),
         cmocka_unit_test(nopool_makes_and_frees_each),
-        cmocka_unit_test(stats_are_told_at_exit_and_when_a_pool_goes),
+        cmocka_unit_test(stats_are_printed_at_exit_and_when_a_pool_is_destroyed),
     };
     return cmocka_run_group_tests_name("debug_modes", tests, NULL, NULL);
 }

@@ -173,7 +173,7 @@ static void each_mistake_is_found(void **state)
 
 /* ---- none ---- */
 
-static void nothing_is_found_where_nothing_is(void **state)
+static void no_tool_reports_a_program_without_mistakes(void **state)
 {
     static const char *const debug[] = {
         NULL,   "poison,redzone,quarantine=3,holders,chaos", "nopool", "poison", "redzone", "quarantine=5", "holders",
@@ -190,7 +190,7 @@ static void nothing_is_found_where_nothing_is(void **state)
     }
 }
 
-static void in_a_child_the_poison_is_what_the_words_say(void **state)
+static void a_child_poisons_what_its_states_call_idle(void **state)
 {
     (void)state;
     if (!TEST_ASAN)
@@ -203,7 +203,7 @@ static void in_a_child_the_poison_is_what_the_words_say(void **state)
     expect_in_report("use-after-poison");
 }
 
-static void memcheck_sees_held_buffers_once_and_idle_ones_not(void **state)
+static void memcheck_lists_held_buffers_once_and_idle_ones_not_at_all(void **state)
 {
     (void)state;
 #ifdef TEST_COVERAGE /* whose own blocks count too */
@@ -219,7 +219,7 @@ static void memcheck_sees_held_buffers_once_and_idle_ones_not(void **state)
     expect_in_report("definitely lost: 0 bytes in 0 blocks");
 }
 
-static void without_a_pool_memcheck_knows_by_itself(void **state)
+static void under_nopool_memcheck_needs_no_hooks(void **state)
 {
     (void)state;
     if (!HAS_MEMCHECK)
@@ -258,10 +258,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_mistake_is_found),
-        cmocka_unit_test(nothing_is_found_where_nothing_is),
-        cmocka_unit_test(in_a_child_the_poison_is_what_the_words_say),
-        cmocka_unit_test(memcheck_sees_held_buffers_once_and_idle_ones_not),
-        cmocka_unit_test(without_a_pool_memcheck_knows_by_itself),
+        cmocka_unit_test(no_tool_reports_a_program_without_mistakes),
+        cmocka_unit_test(a_child_poisons_what_its_states_call_idle),
+        cmocka_unit_test(memcheck_lists_held_buffers_once_and_idle_ones_not_at_all),
+        cmocka_unit_test(under_nopool_memcheck_needs_no_hooks),
         cmocka_unit_test(callgrind_counts_the_fast_path),
     };
     return cmocka_run_group_tests_name("shadow", tests, NULL, NULL);

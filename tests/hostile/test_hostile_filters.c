@@ -37,7 +37,8 @@ static const struct refusal refusals[] = {
     {"openat and prctl, which name a thread", {SYS_openat, SYS_prctl}, false},
     {"clone", {SYS_clone, SYS_clone3}, true},
     {"all",
-     {SYS_membarrier, SYS_madvise, SYS_munmap, SYS_mremap, SYS_sched_yield, SYS_getcpu, SYS_openat, SYS_clone, SYS_clone3},
+     {SYS_membarrier, SYS_madvise, SYS_munmap, SYS_mremap, SYS_sched_yield, SYS_getcpu, SYS_openat, SYS_clone,
+      SYS_clone3},
      true},
 };
 
@@ -125,7 +126,7 @@ static int child(void *arg)
     end_child(test_recorded_failure() ? 1 : 0);
 }
 
-static void everything_works_without(void **state)
+static void everything_works_without_a_system_call(void **state)
 {
     refusal = *state;
     if (TEST_SANITIZED || test_under_valgrind())
@@ -146,7 +147,7 @@ int main(void)
     enum { N = sizeof refusals / sizeof refusals[0] };
     static struct CMUnitTest tests[N];
     for (size_t i = 0; i < N; i++)
-        tests[i] = (struct CMUnitTest){refusals[i].name, everything_works_without, NULL, NULL,
+        tests[i] = (struct CMUnitTest){refusals[i].name, everything_works_without_a_system_call, NULL, NULL,
                                        (void *)(uintptr_t)&refusals[i]};
     return _cmocka_run_group_tests("hostile_filters", tests, N, NULL, NULL);
 }

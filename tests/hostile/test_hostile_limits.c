@@ -119,7 +119,7 @@ static int child_without_memory(void *arg)
     end_child(test_recorded_failure() ? 1 : 0);
 }
 
-static void where_memory_ends_nothing_is_lost(void **state)
+static void nothing_is_lost_when_memory_ends(void **state)
 {
     (void)state;
     if (TEST_SANITIZED || test_under_valgrind())
@@ -169,7 +169,7 @@ static int child_without_threads(void *arg)
     end_child(test_recorded_failure() ? 1 : 0);
 }
 
-static void without_its_thread_a_pool_reclaims_in_its_calls(void **state)
+static void a_pool_without_its_thread_reclaims_in_its_calls(void **state)
 {
     (void)state;
     if (TEST_SANITIZED || test_under_valgrind())
@@ -183,8 +183,8 @@ static void without_its_thread_a_pool_reclaims_in_its_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(where_memory_ends_nothing_is_lost),
-        cmocka_unit_test(without_its_thread_a_pool_reclaims_in_its_calls),
+        cmocka_unit_test(nothing_is_lost_when_memory_ends),
+        cmocka_unit_test(a_pool_without_its_thread_reclaims_in_its_calls),
     };
     return cmocka_run_group_tests_name("hostile_limits", tests, NULL, NULL);
 }

@@ -106,7 +106,7 @@ static size_t threads_named_bufferpool(void)
     return n;
 }
 
-static void the_name_of_the_thread_is_not_the_pools(void **state)
+static void the_background_thread_is_not_named_after_the_pool(void **state)
 {
     (void)state;
     make_pool_with("\n\"name\" of\tthe pool", BUFFERPOOL_BACKGROUND);
@@ -155,7 +155,7 @@ static int with_a_pipe_that_nobody_reads(void *arg)
     return 3;
 }
 
-static void it_aborts_where_there_is_no_stderr(void **state)
+static void misuse_aborts_without_stderr(void **state)
 {
     (void)state;
     make_pool("deaf");
@@ -198,7 +198,7 @@ static void put_twice_when_cancelled(void *arg)
     put_twice(arg);
 }
 
-static void a_pending_cancellation_comes_too_late(void **state)
+static void misuse_aborts_before_a_pending_cancellation(void **state)
 {
     (void)state;
     make_pool("cancelled");
@@ -295,10 +295,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_name_is_copied_whatever_it_is),
         cmocka_unit_test(the_report_is_one_line_of_plain_text),
-        cmocka_unit_test(the_name_of_the_thread_is_not_the_pools),
-        cmocka_unit_test(it_aborts_where_there_is_no_stderr),
+        cmocka_unit_test(the_background_thread_is_not_named_after_the_pool),
+        cmocka_unit_test(misuse_aborts_without_stderr),
         cmocka_unit_test(the_line_goes_to_what_descriptor_2_is_now),
-        cmocka_unit_test(a_pending_cancellation_comes_too_late),
+        cmocka_unit_test(misuse_aborts_before_a_pending_cancellation),
         cmocka_unit_test(signals_do_not_cut_the_report_off),
     };
     return cmocka_run_group_tests_name("hostile_reports", tests, NULL, NULL);

@@ -204,7 +204,7 @@ static void check_never_less(const bufferpool_stats_t *before, const bufferpool_
 #undef NEVER_LESS
 }
 
-static void what_statistics_say_holds_at_every_moment(void **state)
+static void statistics_hold_at_every_moment(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -287,7 +287,7 @@ int main(void)
         cmocka_unit_test(everything_works_without_a_key), /* the first, while the library has none */
         cmocka_unit_test(a_thousand_threads_have_the_smallest_stack),
         cmocka_unit_test(signals_do_not_end_a_wait),
-        cmocka_unit_test(what_statistics_say_holds_at_every_moment),
+        cmocka_unit_test(statistics_hold_at_every_moment),
     };
     return cmocka_run_group_tests_name("hostile_threads", tests, NULL, NULL);
 }

@@ -103,7 +103,7 @@ static void hand_fill_all(struct hand *hand)
 }
 
 /* Each call counts one, is seen by the hooks at once, and leaves nothing behind. */
-static void bypass_buffers_are_counted_one_by_one(void **state)
+static void buffers_beyond_the_cap_are_counted_one_by_one(void **state)
 {
     static const unsigned flags[] = {0, BUFFERPOOL_ZERO};
     static bufferpool_buf_t *passed[HANDS][BEYOND];
@@ -174,7 +174,7 @@ static void hands_get_and_put_beyond(void *arg, unsigned index)
     }
 }
 
-static void none_of_many_at_once_is_missed(void **state)
+static void no_buffer_beyond_the_cap_is_missed_with_many_threads(void **state)
 {
     atomic_size_t gets = 0;
     needs_stealing();
@@ -199,7 +199,7 @@ static void put_it(void *arg, unsigned index)
 }
 
 /* By a thread without a cache, and with one whose gate is open. */
-static void any_thread_may_put_a_bypass_buffer(void **state)
+static void any_thread_may_put_a_buffer_beyond_the_cap(void **state)
 {
     needs_stealing();
     begin(0);
@@ -244,7 +244,7 @@ static void put_a_copy_of_a_bypass_buffer(void *arg)
     bufferpool_put((bufferpool_buf_t *)(void *)copy);
 }
 
-static void misuse_of_a_bypass_buffer_is_caught(void **state)
+static void misuse_of_a_buffer_beyond_the_cap_is_caught(void **state)
 {
     needs_stealing();
     begin(0);
@@ -302,7 +302,7 @@ static int use_it_in_the_child(void *arg)
     end_child(0);
 }
 
-static void live_is_exact_whoever_moved_what_past_closed_gates(void **state)
+static void live_is_exact_after_moves_past_closed_gates(void **state)
 {
     size_t held = CAP - 2;
     needs_stealing();
@@ -371,7 +371,7 @@ static void a_get_opens_the_gate_once_pressure_has_ended(void **state)
 /* ---- from the depot ---- */
 
 /* Of the shut caches none is asked, none is opened, and nobody takes anything over. */
-static void a_get_takes_from_the_depot(void **state)
+static void past_a_closed_gate_a_get_takes_from_the_depot(void **state)
 {
     needs_stealing();
     begin(0);
@@ -404,13 +404,13 @@ static void a_get_takes_from_the_depot(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bypass_buffers_are_counted_one_by_one),
-        cmocka_unit_test(none_of_many_at_once_is_missed),
-        cmocka_unit_test(any_thread_may_put_a_bypass_buffer),
-        cmocka_unit_test(misuse_of_a_bypass_buffer_is_caught),
-        cmocka_unit_test(live_is_exact_whoever_moved_what_past_closed_gates),
+        cmocka_unit_test(buffers_beyond_the_cap_are_counted_one_by_one),
+        cmocka_unit_test(no_buffer_beyond_the_cap_is_missed_with_many_threads),
+        cmocka_unit_test(any_thread_may_put_a_buffer_beyond_the_cap),
+        cmocka_unit_test(misuse_of_a_buffer_beyond_the_cap_is_caught),
+        cmocka_unit_test(live_is_exact_after_moves_past_closed_gates),
         cmocka_unit_test(a_get_opens_the_gate_once_pressure_has_ended),
-        cmocka_unit_test(a_get_takes_from_the_depot),
+        cmocka_unit_test(past_a_closed_gate_a_get_takes_from_the_depot),
     };
     return cmocka_run_group_tests_name("closed_gates", tests, NULL, NULL);
 }

@@ -109,7 +109,7 @@ static void magazines_come_back_whole_last_in_first_out(void **state)
     desc_table_destroy(&table);
 }
 
-static void a_magazine_says_whether_some_are_grown(void **state)
+static void a_magazine_says_whether_it_has_grown_buffers(void **state)
 {
     (void)state;
     struct depot depot;
@@ -402,7 +402,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(magazines_come_back_whole_last_in_first_out),
-        cmocka_unit_test(a_magazine_says_whether_some_are_grown),
+        cmocka_unit_test(a_magazine_says_whether_it_has_grown_buffers),
         cmocka_unit_test(a_stalled_pop_is_not_fooled_by_the_same_top),
         cmocka_unit_test(a_stalled_pop_may_read_what_was_freed),
         cmocka_unit_test(the_tag_wraps_without_touching_the_index),

@@ -30,7 +30,7 @@ static void every_number_has_an_address_of_its_own(void **state)
     desc_table_destroy(&table);
 }
 
-static void what_was_given_back_is_taken_first(void **state)
+static void the_descriptor_given_back_last_is_taken_first(void **state)
 {
     (void)state;
     struct desc_table table;
@@ -45,7 +45,7 @@ static void what_was_given_back_is_taken_first(void **state)
     desc_table_destroy(&table);
 }
 
-static void the_numbers_end(void **state)
+static void descriptors_end_at_the_last_number(void **state)
 {
     (void)state;
     struct desc_table table;
@@ -60,7 +60,7 @@ static void the_numbers_end(void **state)
     desc_table_destroy(&table);
 }
 
-static void strangers_are_told_apart(void **state)
+static void a_foreign_pointer_is_no_descriptor(void **state)
 {
     (void)state;
     struct desc_table table;
@@ -79,7 +79,7 @@ static void strangers_are_told_apart(void **state)
     desc_table_destroy(&table);
 }
 
-static void a_word_keeps_slot_and_state(void **state)
+static void a_word_keeps_pool_index_and_state(void **state)
 {
     (void)state;
     const size_t slots[] = {0, 1, TLS_INDEX_NONE - 1, TLS_INDEX_NONE, TLS_INDEXES, 2 * TLS_INDEXES + 5, 0xabcd};
@@ -100,10 +100,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_number_has_an_address_of_its_own),
-        cmocka_unit_test(what_was_given_back_is_taken_first),
-        cmocka_unit_test(the_numbers_end),
-        cmocka_unit_test(strangers_are_told_apart),
-        cmocka_unit_test(a_word_keeps_slot_and_state),
+        cmocka_unit_test(the_descriptor_given_back_last_is_taken_first),
+        cmocka_unit_test(descriptors_end_at_the_last_number),
+        cmocka_unit_test(a_foreign_pointer_is_no_descriptor),
+        cmocka_unit_test(a_word_keeps_pool_index_and_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

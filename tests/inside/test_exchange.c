@@ -92,7 +92,7 @@ static void put_all(size_t n, bool from_the_first)
     check_accounts(pool);
 }
 
-static void nothing_is_lost_or_had_twice(void **state)
+static void no_buffer_is_lost_or_handed_out_twice(void **state)
 {
     (void)state;
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
@@ -113,7 +113,7 @@ static void nothing_is_lost_or_had_twice(void **state)
 }
 
 /* The warmest is the first to come again, also out of the depot. */
-static void what_was_put_last_comes_first(void **state)
+static void the_buffer_put_last_comes_first(void **state)
 {
     (void)state;
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
@@ -269,7 +269,7 @@ static void free_with_errno(void *block, size_t size, void *ctx)
 }
 
 /* Reclaiming and a thread in the background come about in exchanges; hooks do as they like. */
-static void errno_is_kept_whatever_happens_in_between(void **state)
+static void errno_is_kept_over_reclaims_and_hooks(void **state)
 {
     (void)state;
     enum { CACHED = 4, N = 4 * CACHED, CAP = 12 };
@@ -338,7 +338,7 @@ static void one_magazine(size_t n, size_t grow)
     check_accounts(pool);
 }
 
-static void what_does_not_fit_stays_in_the_depot(void **state)
+static void grown_buffers_that_do_not_fit_stay_in_the_depot(void **state)
 {
     (void)state;
     enum { CACHED = 8 };
@@ -394,7 +394,7 @@ static void after_a_refill_an_overflow_keeps_a_half(void **state)
 }
 
 /* Under pressure the cache gets none, and the rest of a magazine is where the next get finds it. */
-static void behind_a_closed_gate_the_rest_stays_in_the_depot(void **state)
+static void behind_a_closed_gate_the_rest_of_a_magazine_stays_in_the_depot(void **state)
 {
     (void)state;
     enum { N = 7 };
@@ -456,7 +456,7 @@ static void somebody_comes_to_wait(void)
 }
 
 /* The get has a magazine in its hands when somebody finds the depot empty; then it puts back what it does not need. */
-static void an_exchange_serves_who_came_to_wait_meanwhile(void **state)
+static void an_exchange_serves_a_thread_that_came_to_wait_meanwhile(void **state)
 {
     (void)state;
     enum { N = 4 };
@@ -568,7 +568,7 @@ static void fork_at_each_step(bool puts, bool beyond)
     assert_true(step > 5);
 }
 
-static void a_child_counts_what_another_thread_was_about_to(void **state)
+static void a_child_counts_a_call_that_another_thread_was_in(void **state)
 {
     (void)state;
     if (!test_can_steal())
@@ -616,7 +616,7 @@ static void put_it_within_a_put(void *step)
 }
 
 /* Whichever of the two is first, the other one is caught. */
-static void two_puts_of_a_bypass_buffer_at_once_are_caught(void **state)
+static void two_puts_at_once_of_a_buffer_beyond_the_cap_are_caught(void **state)
 {
     (void)state;
     if (!test_can_steal())
@@ -652,7 +652,7 @@ static void put_garbage(void *word)
 }
 
 /* Words that gates have, and what a put makes of them. */
-static void a_word_that_is_a_gates_is_no_buffers(void **state)
+static void the_word_of_a_gate_is_caught_as_no_buffer(void **state)
 {
     (void)state;
     static const uintptr_t words[] = {GATE_CLOSED, GATE_SLOW, GATE_CLOSED - 1, GATE_SLOW - 1};
@@ -672,19 +672,19 @@ int main(void)
 {
     test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_is_lost_or_had_twice),
-        cmocka_unit_test(what_was_put_last_comes_first),
+        cmocka_unit_test(no_buffer_is_lost_or_handed_out_twice),
+        cmocka_unit_test(the_buffer_put_last_comes_first),
         cmocka_unit_test(a_cache_leaves_in_magazines),
         cmocka_unit_test(an_exchange_is_good_for_many_calls),
-        cmocka_unit_test(errno_is_kept_whatever_happens_in_between),
-        cmocka_unit_test(what_does_not_fit_stays_in_the_depot),
-        cmocka_unit_test(behind_a_closed_gate_the_rest_stays_in_the_depot),
-        cmocka_unit_test(an_exchange_serves_who_came_to_wait_meanwhile),
+        cmocka_unit_test(errno_is_kept_over_reclaims_and_hooks),
+        cmocka_unit_test(grown_buffers_that_do_not_fit_stay_in_the_depot),
+        cmocka_unit_test(behind_a_closed_gate_the_rest_of_a_magazine_stays_in_the_depot),
+        cmocka_unit_test(an_exchange_serves_a_thread_that_came_to_wait_meanwhile),
         cmocka_unit_test(after_a_refill_an_overflow_keeps_a_half),
         cmocka_unit_test(an_exchange_leaves_nothing_beyond_a_cap_that_was_lowered_meanwhile),
-        cmocka_unit_test(a_child_counts_what_another_thread_was_about_to),
-        cmocka_unit_test(two_puts_of_a_bypass_buffer_at_once_are_caught),
-        cmocka_unit_test(a_word_that_is_a_gates_is_no_buffers),
+        cmocka_unit_test(a_child_counts_a_call_that_another_thread_was_in),
+        cmocka_unit_test(two_puts_at_once_of_a_buffer_beyond_the_cap_are_caught),
+        cmocka_unit_test(the_word_of_a_gate_is_caught_as_no_buffer),
     };
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);
 }

@@ -56,7 +56,7 @@ static void *get_first(void *arg)
     return NULL;
 }
 
-static void the_child_can_use_the_library(void **state)
+static void a_child_forked_during_the_first_use_can_use_the_library(void **state)
 {
     (void)state;
     pthread_t thread;
@@ -81,6 +81,6 @@ static void the_child_can_use_the_library(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_child_can_use_the_library)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_child_forked_during_the_first_use_can_use_the_library)};
     return cmocka_run_group_tests_name("fork_first", tests, NULL, NULL);
 }

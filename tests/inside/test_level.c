@@ -284,7 +284,7 @@ static void own_or_read(void *arg, unsigned index)
     }
 }
 
-static void readers_of_a_busy_owner_see_what_was_so(void **state)
+static void readers_of_a_busy_owner_see_a_state_that_was(void **state)
 {
     (void)state;
     struct race race = {.turns = test_scale(300000, 5000)};
@@ -505,7 +505,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_owner_is_seen_before_or_after_its_call),
         cmocka_unit_test(a_reader_that_a_call_meets_sees_before_or_after_it),
-        cmocka_unit_test(readers_of_a_busy_owner_see_what_was_so),
+        cmocka_unit_test(readers_of_a_busy_owner_see_a_state_that_was),
         cmocka_unit_test(gets_never_fall_for_a_reader_that_lost_its_processor),
         cmocka_unit_test(a_thread_that_only_puts_uses_its_cache),
         cmocka_unit_test(no_get_is_lost_or_counted_twice),

@@ -64,7 +64,7 @@ static uint64_t value_of(const char *text, const char *format, ...)
     return *end == '\n' ? value : UINT64_MAX;
 }
 
-static void it_says_what_the_statistics_say(void **state)
+static void metrics_say_what_the_statistics_say(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -121,7 +121,7 @@ static void it_says_what_the_statistics_say(void **state)
 }
 
 /* One HELP and one TYPE before the first sample of each family, the samples of a family together, EOF at the end. */
-static void it_has_the_form_of_the_format(void **state)
+static void metrics_have_the_form_of_the_text_format(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -197,7 +197,7 @@ static void names_are_escaped(void **state)
     }
 }
 
-static void a_pool_is_there_from_create_to_destroy(void **state)
+static void a_pool_is_listed_from_create_to_destroy(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -213,7 +213,7 @@ static void a_pool_is_there_from_create_to_destroy(void **state)
     free(text);
 }
 
-static void the_default_pools_name_is_taken(void **state)
+static void a_pool_named_default_gets_a_suffix(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -225,7 +225,7 @@ static void the_default_pools_name_is_taken(void **state)
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
-static void it_is_appended(void **state)
+static void metrics_are_appended(void **state)
 {
     (void)state;
     bufferpool_buf_t *out = bufferpool_get(NULL);
@@ -238,7 +238,7 @@ static void it_is_appended(void **state)
     bufferpool_put(out);
 }
 
-static void errors_change_nothing(void **state)
+static void a_failed_metrics_call_changes_nothing(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -332,13 +332,13 @@ static void pools_come_and_go_meanwhile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_says_what_the_statistics_say),
-        cmocka_unit_test(it_has_the_form_of_the_format),
+        cmocka_unit_test(metrics_say_what_the_statistics_say),
+        cmocka_unit_test(metrics_have_the_form_of_the_text_format),
         cmocka_unit_test(names_are_escaped),
-        cmocka_unit_test(a_pool_is_there_from_create_to_destroy),
-        cmocka_unit_test(the_default_pools_name_is_taken),
-        cmocka_unit_test(it_is_appended),
-        cmocka_unit_test(errors_change_nothing),
+        cmocka_unit_test(a_pool_is_listed_from_create_to_destroy),
+        cmocka_unit_test(a_pool_named_default_gets_a_suffix),
+        cmocka_unit_test(metrics_are_appended),
+        cmocka_unit_test(a_failed_metrics_call_changes_nothing),
         cmocka_unit_test(pools_come_and_go_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

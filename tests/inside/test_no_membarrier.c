@@ -180,7 +180,7 @@ static int lowered_cap_child(void *arg)
     scene_end();
 }
 
-static void a_lowered_cap_frees_what_an_owner_has_at_its_next_call(void **state)
+static void the_next_call_of_an_owner_frees_what_a_lowered_cap_forbids(void **state)
 {
     (void)state;
     each_way(lowered_cap_child);
@@ -215,7 +215,7 @@ static int early_bypass_child(void *arg)
     scene_end();
 }
 
-static void a_get_bypasses_early_by_what_idles_elsewhere_and_owners_give_it_up(void **state)
+static void a_get_goes_beyond_the_cap_by_what_idles_elsewhere_until_owners_give_it_up(void **state)
 {
     (void)state;
     each_way(early_bypass_child);
@@ -246,7 +246,7 @@ static int own_first_child(void *arg)
     scene_end();
 }
 
-static void an_owner_gets_what_it_has_itself(void **state)
+static void an_owner_gets_from_its_own_cache(void **state)
 {
     (void)state;
     each_way(own_first_child);
@@ -276,7 +276,7 @@ static int waiting_child(void *arg)
     scene_end();
 }
 
-static void who_comes_to_wait_brings_what_it_has(void **state)
+static void a_thread_that_comes_to_wait_gives_up_its_own_cache(void **state)
 {
     (void)state;
     each_way(waiting_child);
@@ -298,7 +298,7 @@ static int idle_limit_child(void *arg)
     scene_end();
 }
 
-static void bytes_set_aside_come_back_with_a_flush(void **state)
+static void bytes_set_aside_return_with_a_flush(void **state)
 {
     (void)state;
     each_way(idle_limit_child);
@@ -338,7 +338,7 @@ static int one_thread_child(void *arg)
     scene_end();
 }
 
-static void a_refusal_of_one_thread_is_one_for_all(void **state)
+static void a_refusal_in_one_thread_holds_for_all_threads(void **state)
 {
     struct refusal way = {SYS_membarrier, EPERM, true};
     (void)state;
@@ -396,7 +396,7 @@ static int churn_child(void *arg)
     end_child(test_recorded_failure() ? 1 : 0);
 }
 
-static void everything_else_works(void **state)
+static void the_other_promises_hold_without_membarrier(void **state)
 {
     (void)state;
     each_way(churn_child);
@@ -441,7 +441,7 @@ static int madvise_child(void *arg)
     end_child(test_recorded_failure() ? 1 : 0);
 }
 
-static void nothing_breaks_where_memory_cannot_be_given_back(void **state)
+static void everything_works_without_madvise(void **state)
 {
     struct refusal ways[] = {{SYS_madvise, ENOSYS, false}, {SYS_madvise, EPERM, false}};
     (void)state;
@@ -459,14 +459,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trim_and_reclaim_leave_the_caches_of_others_alone),
-        cmocka_unit_test(a_lowered_cap_frees_what_an_owner_has_at_its_next_call),
-        cmocka_unit_test(a_get_bypasses_early_by_what_idles_elsewhere_and_owners_give_it_up),
-        cmocka_unit_test(an_owner_gets_what_it_has_itself),
-        cmocka_unit_test(who_comes_to_wait_brings_what_it_has),
-        cmocka_unit_test(bytes_set_aside_come_back_with_a_flush),
-        cmocka_unit_test(a_refusal_of_one_thread_is_one_for_all),
-        cmocka_unit_test(everything_else_works),
-        cmocka_unit_test(nothing_breaks_where_memory_cannot_be_given_back),
+        cmocka_unit_test(the_next_call_of_an_owner_frees_what_a_lowered_cap_forbids),
+        cmocka_unit_test(a_get_goes_beyond_the_cap_by_what_idles_elsewhere_until_owners_give_it_up),
+        cmocka_unit_test(an_owner_gets_from_its_own_cache),
+        cmocka_unit_test(a_thread_that_comes_to_wait_gives_up_its_own_cache),
+        cmocka_unit_test(bytes_set_aside_return_with_a_flush),
+        cmocka_unit_test(a_refusal_in_one_thread_holds_for_all_threads),
+        cmocka_unit_test(the_other_promises_hold_without_membarrier),
+        cmocka_unit_test(everything_works_without_madvise),
     };
     return cmocka_run_group_tests_name("no_membarrier", tests, NULL, NULL);
 }

@@ -117,7 +117,7 @@ static void begin(void)
 /* ---- huge pages ---- */
 
 /* Whatever the kernel gives, the part that stays begins and ends with a huge page, and the rest goes back. */
-static void what_is_not_aligned_to_huge_pages_is_cut_off(void **state)
+static void a_mapping_is_cut_to_the_alignment_of_huge_pages(void **state)
 {
     (void)state;
     static const size_t shifts[] = {0, 4096, HUGE - 4096};
@@ -162,7 +162,7 @@ static bool is_resident(unsigned char *page)
     return (in_core & 1) != 0;
 }
 
-static void what_cannot_be_unmapped_gives_its_memory_back(void **state)
+static void a_range_that_cannot_be_unmapped_gives_its_memory_back(void **state)
 {
     (void)state;
     const size_t page = os_page_size();
@@ -255,7 +255,7 @@ static void purge_some(unsigned n)
     os_unmap(region, PAGES * page);
 }
 
-static void many_ranges_go_in_one_call(void **state)
+static void many_ranges_are_purged_in_one_call(void **state)
 {
     (void)state;
     begin();
@@ -268,7 +268,7 @@ static void many_ranges_go_in_one_call(void **state)
 }
 
 /* Part of it done, or none for a reason that passes: then one by one, and the next time together again. */
-static void what_is_left_goes_one_by_one(void **state)
+static void ranges_that_a_call_left_are_purged_one_by_one(void **state)
 {
     (void)state;
     for (size_t done = 0; done < 3; done++) {
@@ -331,7 +331,7 @@ static int purge_refused(void *arg)
 }
 
 /* A kernel without it, or a filter, is not asked again. */
-static void what_is_refused_is_not_asked_for_again(void **state)
+static void a_call_that_the_kernel_refused_is_not_made_again(void **state)
 {
     (void)state;
     static const int refusals[] = {ENOSYS, EBADF, EPERM, EACCES};
@@ -344,14 +344,14 @@ static void what_is_refused_is_not_asked_for_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_not_aligned_to_huge_pages_is_cut_off),
+        cmocka_unit_test(a_mapping_is_cut_to_the_alignment_of_huge_pages),
         cmocka_unit_test(others_are_for_small_pages),
-        cmocka_unit_test(what_cannot_be_unmapped_gives_its_memory_back),
+        cmocka_unit_test(a_range_that_cannot_be_unmapped_gives_its_memory_back),
         cmocka_unit_test(what_cannot_be_unmapped_is_used_again),
         cmocka_unit_test(many_that_cannot_be_unmapped_do_no_harm),
-        cmocka_unit_test(many_ranges_go_in_one_call),
-        cmocka_unit_test(what_is_left_goes_one_by_one),
-        cmocka_unit_test(what_is_refused_is_not_asked_for_again),
+        cmocka_unit_test(many_ranges_are_purged_in_one_call),
+        cmocka_unit_test(ranges_that_a_call_left_are_purged_one_by_one),
+        cmocka_unit_test(a_call_that_the_kernel_refused_is_not_made_again),
         cmocka_unit_test(locked_memory_goes_as_well),
         cmocka_unit_test(what_stays_is_told),
     };

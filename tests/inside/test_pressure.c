@@ -131,7 +131,7 @@ static void get_far_too_many(void *arg, unsigned index)
     }
 }
 
-static void while_callers_have_the_cap_there_is_one_steal_and_every_get_bypasses(void **state)
+static void while_callers_have_the_cap_there_is_one_steal_and_every_get_goes_beyond(void **state)
 {
     static struct hand hands[HANDS];
     needs_stealing();
@@ -152,7 +152,7 @@ static void while_callers_have_the_cap_there_is_one_steal_and_every_get_bypasses
     pool_end();
 }
 
-static void ten_times_the_cap_for_long_takes_over_once_in_many_gets(void **state)
+static void a_long_overload_of_ten_times_the_cap_steals_once_in_many_gets(void **state)
 {
     needs_stealing();
     struct overload load = {.turns = test_scale(2000, 50), .together = true};
@@ -191,7 +191,7 @@ static void put_is_found(struct hand *hand)
     assert_int_equal(state_now(), PRESSURE_ON);
 }
 
-static void no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called(void **state)
+static void no_buffer_idles_in_a_cache_under_pressure(void **state)
 {
     struct hand old, fresh, gone;
     needs_stealing();
@@ -243,7 +243,7 @@ static void no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called(void
 
 /* ---- how it ends ---- */
 
-static void it_ends_when_the_load_has_fallen(void **state)
+static void pressure_ends_when_the_load_has_fallen(void **state)
 {
     static const size_t caps[] = {1, 2, 3, 4, 5, CAP};
     needs_stealing();
@@ -257,7 +257,7 @@ static void it_ends_when_the_load_has_fallen(void **state)
     }
 }
 
-static void it_lasts_while_callers_have_more_than_three_quarters(void **state)
+static void pressure_lasts_while_callers_have_more_than_three_quarters(void **state)
 {
     needs_stealing();
     pool_begin(CAP, 0);
@@ -274,7 +274,7 @@ static void it_lasts_while_callers_have_more_than_three_quarters(void **state)
 }
 
 /* Turns of a load that goes from 3/4 of the cap, where pressure may end, to beyond the cap, where it begins. */
-static void a_load_that_hovers_does_not_make_it_flutter(void **state)
+static void a_load_that_hovers_does_not_make_pressure_flutter(void **state)
 {
     enum { TURNS = 3000 };
     struct hand other;
@@ -303,7 +303,7 @@ static void a_load_that_hovers_does_not_make_it_flutter(void **state)
     pool_end();
 }
 
-static void it_ends_after_an_overload_of_billions_of_gets_as_well(void **state)
+static void pressure_ends_after_an_overload_of_billions_of_gets(void **state)
 {
     static const uint64_t turns[] = {UINT64_C(1) << 31, (UINT64_C(1) << 31) + 1000, (UINT64_C(1) << 32) - 100};
     needs_stealing();
@@ -317,7 +317,7 @@ static void it_ends_after_an_overload_of_billions_of_gets_as_well(void **state)
     }
 }
 
-static void a_cap_that_is_no_more_ends_it(void **state)
+static void a_removed_cap_ends_pressure(void **state)
 {
     needs_stealing();
     pool_begin(CAP, 0);
@@ -329,7 +329,7 @@ static void a_cap_that_is_no_more_ends_it(void **state)
     pool_end();
 }
 
-static void a_lowered_cap_with_few_in_use_leaves_none(void **state)
+static void a_lowered_cap_well_above_the_use_leaves_no_pressure(void **state)
 {
     needs_stealing();
     pool_begin(CAP, 0);
@@ -354,7 +354,7 @@ static void hand_wait_for_one(struct hand *hand)
     thread_check(hand->bufs[0] != NULL);
 }
 
-static void it_does_not_end_while_somebody_waits(void **state)
+static void pressure_does_not_end_while_a_thread_waits(void **state)
 {
     struct hand waiting;
     needs_stealing();
@@ -392,7 +392,7 @@ static void be_quick(void)
 }
 
 /* Who saw that it may end is overtaken by one that ends it, uses up the cap, and is under pressure again. */
-static void it_does_not_end_for_what_was_so_a_moment_ago(void **state)
+static void pressure_does_not_end_by_a_stale_observation(void **state)
 {
     needs_stealing();
     pool_begin(CAP, 0);
@@ -416,17 +416,17 @@ static void it_does_not_end_for_what_was_so_a_moment_ago(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(while_callers_have_the_cap_there_is_one_steal_and_every_get_bypasses),
-        cmocka_unit_test(ten_times_the_cap_for_long_takes_over_once_in_many_gets),
-        cmocka_unit_test(no_buffer_idles_in_a_cache_whoever_comes_and_whatever_is_called),
-        cmocka_unit_test(it_ends_when_the_load_has_fallen),
-        cmocka_unit_test(it_lasts_while_callers_have_more_than_three_quarters),
-        cmocka_unit_test(a_load_that_hovers_does_not_make_it_flutter),
-        cmocka_unit_test(it_ends_after_an_overload_of_billions_of_gets_as_well),
-        cmocka_unit_test(a_cap_that_is_no_more_ends_it),
-        cmocka_unit_test(a_lowered_cap_with_few_in_use_leaves_none),
-        cmocka_unit_test(it_does_not_end_while_somebody_waits),
-        cmocka_unit_test(it_does_not_end_for_what_was_so_a_moment_ago),
+        cmocka_unit_test(while_callers_have_the_cap_there_is_one_steal_and_every_get_goes_beyond),
+        cmocka_unit_test(a_long_overload_of_ten_times_the_cap_steals_once_in_many_gets),
+        cmocka_unit_test(no_buffer_idles_in_a_cache_under_pressure),
+        cmocka_unit_test(pressure_ends_when_the_load_has_fallen),
+        cmocka_unit_test(pressure_lasts_while_callers_have_more_than_three_quarters),
+        cmocka_unit_test(a_load_that_hovers_does_not_make_pressure_flutter),
+        cmocka_unit_test(pressure_ends_after_an_overload_of_billions_of_gets),
+        cmocka_unit_test(a_removed_cap_ends_pressure),
+        cmocka_unit_test(a_lowered_cap_well_above_the_use_leaves_no_pressure),
+        cmocka_unit_test(pressure_does_not_end_while_a_thread_waits),
+        cmocka_unit_test(pressure_does_not_end_by_a_stale_observation),
     };
     return cmocka_run_group_tests_name("pressure", tests, NULL, NULL);
 }

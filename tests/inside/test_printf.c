@@ -34,7 +34,7 @@ static int print_text(bufferpool_buf_t *buf, int call, int to)
     return error;
 }
 
-static void whichever_time_it_fails_nothing_changes(void **state)
+static void a_failed_vsnprintf_changes_nothing(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -63,6 +63,6 @@ static void whichever_time_it_fails_nothing_changes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(whichever_time_it_fails_nothing_changes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_failed_vsnprintf_changes_nothing)};
     return cmocka_run_group_tests_name("printf", tests, NULL, NULL);
 }

@@ -85,14 +85,14 @@ static void a_burst_is_freed_by_ticks(unsigned flags)
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
-static void what_lay_untouched_for_a_period_is_freed_in_the_next(void **state)
+static void buffers_untouched_for_a_period_are_freed_in_the_next(void **state)
 {
     (void)state;
     a_burst_is_freed_by_ticks(0);
 }
 
 /* Asked for the thread in vain, the pool does not ask at every call, and does without. */
-static void where_no_thread_can_be_had_calls_do_it(void **state)
+static void calls_reclaim_without_a_background_thread(void **state)
 {
     (void)state;
     no_threads = true;
@@ -103,7 +103,7 @@ static void where_no_thread_can_be_had_calls_do_it(void **state)
 }
 
 /* The thread that is had for a later pool sees to those that did without. */
-static void a_thread_that_is_had_later_is_for_all(void **state)
+static void a_background_thread_started_later_serves_all_pools(void **state)
 {
     (void)state;
     test_blocks_t blocks[2] = {{0}, {0}};
@@ -139,7 +139,7 @@ static size_t threads_of_the_library(void)
 }
 
 /* Where much thread-local storage leaves too little of a small stack, it has one of the usual size. */
-static void a_thread_that_cannot_have_a_small_stack_has_another(void **state)
+static void a_background_thread_without_a_small_stack_has_the_default(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -154,7 +154,7 @@ static void a_thread_that_cannot_have_a_small_stack_has_another(void **state)
     assert_int_equal(threads_of_the_library(), 0);
 }
 
-static void what_is_needed_stays(void **state)
+static void buffers_in_use_in_every_period_stay(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -169,7 +169,7 @@ static void what_is_needed_stays(void **state)
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
-static void never_means_never(void **state)
+static void an_interval_of_never_frees_nothing(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -238,7 +238,7 @@ static void after_a_burst_the_working_set_is_left(void **state)
     }
 }
 
-static void so_it_is_when_periods_end_by_themselves(void **state)
+static void the_working_set_is_left_when_periods_end_by_time(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -274,7 +274,7 @@ static void fill_cache_and_sleep(void *arg, unsigned index)
     pthread_barrier_wait(&sleepers->step);
 }
 
-static void nothing_is_left_of_a_pool_that_is_not_used(void **state)
+static void three_reclaims_leave_nothing_of_an_unused_pool(void **state)
 {
     enum { SLEEPERS = 5 };
     (void)state;
@@ -363,7 +363,7 @@ static void take_back(void *arg, unsigned index)
     thread_check(stats_of(sleepers->pool).gets_thread == before + 5);
 }
 
-static void a_cache_that_was_taken_over_works_again(void **state)
+static void a_cache_that_was_emptied_works_again(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -381,7 +381,7 @@ static void a_cache_that_was_taken_over_works_again(void **state)
 
 /* ---- called ---- */
 
-static void it_counts_grown_buffers_with_their_bytes(void **state)
+static void reclaim_counts_grown_buffers_with_their_bytes(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -440,7 +440,7 @@ static void reclaim_twice(void *arg, unsigned index)
     }
 }
 
-static void one_at_a_time_reclaims(void **state)
+static void only_one_thread_reclaims_at_a_time(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -464,7 +464,7 @@ static void one_at_a_time_reclaims(void **state)
 }
 
 /* Also that of blocks freed before, of which no buffer is left to release. */
-static void the_memory_of_free_blocks_goes_back_too(void **state)
+static void reclaim_gives_the_memory_of_free_blocks_back(void **state)
 {
     enum { N = 600, KIB = 1024 };
     static bufferpool_buf_t *bufs[N];
@@ -541,7 +541,7 @@ static bufferpool_t *pool_with_magazines(test_blocks_t *blocks)
 }
 
 /* Also where what is due meets a cap that somebody has just lowered by far. */
-static void what_is_due_is_freed_in_bounded_steps(void **state)
+static void surplus_buffers_are_freed_in_bounded_steps(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -568,7 +568,7 @@ static void lower_the_cap(test_blocks_t *blocks, const unsigned char *block, siz
     store_seq_cst(&lowered->max_live, 1);
 }
 
-static void what_is_in_transit_when_the_cap_is_lowered_does_not_go_back(void **state)
+static void buffers_in_transit_when_the_cap_is_lowered_are_freed(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -593,23 +593,23 @@ static void what_is_in_transit_when_the_cap_is_lowered_does_not_go_back(void **s
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_lay_untouched_for_a_period_is_freed_in_the_next),
-        cmocka_unit_test(what_is_needed_stays),
-        cmocka_unit_test(never_means_never),
-        cmocka_unit_test(where_no_thread_can_be_had_calls_do_it),
-        cmocka_unit_test(a_thread_that_is_had_later_is_for_all),
-        cmocka_unit_test(a_thread_that_cannot_have_a_small_stack_has_another),
+        cmocka_unit_test(buffers_untouched_for_a_period_are_freed_in_the_next),
+        cmocka_unit_test(buffers_in_use_in_every_period_stay),
+        cmocka_unit_test(an_interval_of_never_frees_nothing),
+        cmocka_unit_test(calls_reclaim_without_a_background_thread),
+        cmocka_unit_test(a_background_thread_started_later_serves_all_pools),
+        cmocka_unit_test(a_background_thread_without_a_small_stack_has_the_default),
         cmocka_unit_test(after_a_burst_the_working_set_is_left),
-        cmocka_unit_test(so_it_is_when_periods_end_by_themselves),
-        cmocka_unit_test(nothing_is_left_of_a_pool_that_is_not_used),
+        cmocka_unit_test(the_working_set_is_left_when_periods_end_by_time),
+        cmocka_unit_test(three_reclaims_leave_nothing_of_an_unused_pool),
         cmocka_unit_test(caches_in_use_are_left_alone),
-        cmocka_unit_test(a_cache_that_was_taken_over_works_again),
-        cmocka_unit_test(it_counts_grown_buffers_with_their_bytes),
-        cmocka_unit_test(one_at_a_time_reclaims),
-        cmocka_unit_test(the_memory_of_free_blocks_goes_back_too),
+        cmocka_unit_test(a_cache_that_was_emptied_works_again),
+        cmocka_unit_test(reclaim_counts_grown_buffers_with_their_bytes),
+        cmocka_unit_test(only_one_thread_reclaims_at_a_time),
+        cmocka_unit_test(reclaim_gives_the_memory_of_free_blocks_back),
         cmocka_unit_test(a_get_frees_no_more_than_its_part_of_a_surplus),
-        cmocka_unit_test(what_is_due_is_freed_in_bounded_steps),
-        cmocka_unit_test(what_is_in_transit_when_the_cap_is_lowered_does_not_go_back),
+        cmocka_unit_test(surplus_buffers_are_freed_in_bounded_steps),
+        cmocka_unit_test(buffers_in_transit_when_the_cap_is_lowered_are_freed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

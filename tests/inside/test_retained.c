@@ -120,7 +120,7 @@ static void the_newest_of_the_right_size_is_taken(void **state)
     heap_destroy(&heap);
 }
 
-static void the_oldest_go_first(void **state)
+static void the_oldest_mappings_are_unmapped_first(void **state)
 {
     (void)state;
     struct heap heap;
@@ -240,7 +240,7 @@ static void a_full_list_makes_room_for_the_newest(void **state)
     heap_destroy(&heap);
 }
 
-static void a_deferred_one_leaves_nothing(void **state)
+static void a_block_whose_purge_is_deferred_leaves_nothing(void **state)
 {
     (void)state;
     struct heap heap;
@@ -251,7 +251,7 @@ static void a_deferred_one_leaves_nothing(void **state)
     heap_destroy(&heap);
 }
 
-static void a_retained_mapping_is_better_than_to_move(void **state)
+static void growth_copies_into_a_retained_mapping_rather_than_moving(void **state)
 {
     (void)state;
     struct heap heap;
@@ -279,7 +279,7 @@ static void a_retained_mapping_is_better_than_to_move(void **state)
 }
 
 /* Also where the buffer has it from the start. */
-static void bypass_buffers_that_are_mapped_come_and_go(void **state)
+static void mappings_of_buffers_beyond_the_cap_come_and_go(void **state)
 {
     enum { HELD = 6 };
     (void)state;
@@ -352,7 +352,7 @@ static void a_mapping_shrinks_in_its_place(void **state)
     heap_destroy(&heap);
 }
 
-static void repair_counts_mappings_of_bypass_buffers(void **state)
+static void repair_counts_mappings_of_buffers_beyond_the_cap(void **state)
 {
     (void)state;
     struct heap heap;
@@ -383,7 +383,7 @@ static void with_huge_pages_a_megabyte_is_no_mapping(void **state)
 
 /* Whatever comes and goes, what nobody holds is within the limit: dirty slots, retained mappings, and what is set aside
  * for the stash. */
-static void all_that_is_dirty_is_within_the_limit(void **state)
+static void all_dirty_memory_is_within_the_limit(void **state)
 {
     enum { HELD = 24 };
     (void)state;
@@ -432,19 +432,19 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_newest_of_the_right_size_is_taken),
-        cmocka_unit_test(the_oldest_go_first),
+        cmocka_unit_test(the_oldest_mappings_are_unmapped_first),
         cmocka_unit_test(as_much_is_retained_as_there_is_room_for),
         cmocka_unit_test(a_full_list_makes_room_for_the_newest),
         cmocka_unit_test(large_blocks_grow_without_copying),
         cmocka_unit_test(a_dropped_block_leaves_what_may_be_dirty),
-        cmocka_unit_test(a_deferred_one_leaves_nothing),
-        cmocka_unit_test(a_retained_mapping_is_better_than_to_move),
-        cmocka_unit_test(bypass_buffers_that_are_mapped_come_and_go),
+        cmocka_unit_test(a_block_whose_purge_is_deferred_leaves_nothing),
+        cmocka_unit_test(growth_copies_into_a_retained_mapping_rather_than_moving),
+        cmocka_unit_test(mappings_of_buffers_beyond_the_cap_come_and_go),
         cmocka_unit_test(a_retained_mapping_is_wiped),
         cmocka_unit_test(a_mapping_shrinks_in_its_place),
-        cmocka_unit_test(repair_counts_mappings_of_bypass_buffers),
+        cmocka_unit_test(repair_counts_mappings_of_buffers_beyond_the_cap),
         cmocka_unit_test(with_huge_pages_a_megabyte_is_no_mapping),
-        cmocka_unit_test(all_that_is_dirty_is_within_the_limit),
+        cmocka_unit_test(all_dirty_memory_is_within_the_limit),
     };
     return cmocka_run_group_tests_name("retained", tests, NULL, NULL);
 }

@@ -173,7 +173,7 @@ static void no_slots_overlap(uint32_t colour)
 enum { SET_SLOTS = 128 };
 
 /* Against the plain way to say it, at and around the words' boundaries. */
-static void sets_of_slots_are_sets(void **state)
+static void a_set_of_slots_has_each_slot_once(void **state)
 {
     (void)state;
     test_random_t random = {4711};
@@ -261,7 +261,7 @@ static void dirty_memory_ebbs(bool beyond_cap)
     slabs_end(&slabs);
 }
 
-static void little_stays_dirty(void **state)
+static void little_memory_stays_dirty(void **state)
 {
     (void)state;
     dirty_memory_ebbs(false);
@@ -317,7 +317,7 @@ static void lanes_take_from_slabs_of_their_own(void **state)
     slabs_end(&slabs);
 }
 
-static void a_lane_takes_over_what_another_has_beyond_one_slab(void **state)
+static void a_lane_takes_what_another_has_beyond_one_slab(void **state)
 {
     (void)state;
     struct slabs slabs;
@@ -426,7 +426,7 @@ static void give_more_than_may_be_dirty(struct slabs *slabs)
     slabs->aside_bytes = 0;
 }
 
-static void a_give_leaves_a_slab_to_whoever_purges_it(void **state)
+static void a_give_leaves_a_slab_to_the_thread_that_purges_it(void **state)
 {
     (void)state;
     dozen_init();
@@ -439,7 +439,7 @@ static void a_give_leaves_a_slab_to_whoever_purges_it(void **state)
     slabs_end(&dozen.slabs);
 }
 
-static void what_is_being_purged_is_not_handed_out(void **state)
+static void a_slot_that_is_being_purged_is_not_handed_out(void **state)
 {
     (void)state;
     dozen_init();
@@ -475,7 +475,7 @@ static void a_purge_of_the_parent_is_undone_in_the_child(void **state)
 }
 
 /* What a handle says that was overwritten is no slot. */
-static void repair_believes_no_nonsense(void **state)
+static void repair_ignores_claims_that_are_no_slots(void **state)
 {
     (void)state;
     struct slabs slabs;
@@ -496,7 +496,7 @@ static void repair_believes_no_nonsense(void **state)
     slabs_end(&slabs);
 }
 
-static void repair_finds_what_is_claimed(void **state)
+static void repair_finds_the_slots_that_are_claimed(void **state)
 {
     (void)state;
     struct slabs slabs;
@@ -558,7 +558,7 @@ static void blocks_grow_through_classes_and_mappings(void **state)
     heap_destroy(&heap);
 }
 
-static void huge_pages_are_asked_for_in_whole(void **state)
+static void huge_pages_are_asked_for_whole(void **state)
 {
     (void)state;
     struct heap heap;
@@ -624,7 +624,7 @@ static void threads_share_slabs(void **state)
 }
 
 /* What a trim has given and not purged yet is not for others to purge. */
-static void a_give_does_not_do_the_work_of_another(void **state)
+static void a_give_purges_no_more_than_its_share(void **state)
 {
     enum { HEAP = 2000 };
     static struct slot slots[HEAP];
@@ -650,26 +650,26 @@ static void a_give_does_not_do_the_work_of_another(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sets_of_slots_are_sets),
+        cmocka_unit_test(a_set_of_slots_has_each_slot_once),
 
         cmocka_unit_test(slots_do_not_overlap),
         cmocka_unit_test(a_freed_slot_is_the_next_one_taken),
-        cmocka_unit_test(little_stays_dirty),
+        cmocka_unit_test(little_memory_stays_dirty),
         cmocka_unit_test(as_much_stays_dirty_as_is_held_beyond_the_cap),
         cmocka_unit_test(the_class_that_has_most_is_purged),
         cmocka_unit_test(lanes_take_from_slabs_of_their_own),
-        cmocka_unit_test(a_lane_takes_over_what_another_has_beyond_one_slab),
+        cmocka_unit_test(a_lane_takes_what_another_has_beyond_one_slab),
         cmocka_unit_test(a_purge_takes_every_page_between_free_slots),
         cmocka_unit_test(two_purges_leave_no_page_between_them),
-        cmocka_unit_test(a_give_leaves_a_slab_to_whoever_purges_it),
-        cmocka_unit_test(what_is_being_purged_is_not_handed_out),
+        cmocka_unit_test(a_give_leaves_a_slab_to_the_thread_that_purges_it),
+        cmocka_unit_test(a_slot_that_is_being_purged_is_not_handed_out),
         cmocka_unit_test(a_purge_of_the_parent_is_undone_in_the_child),
-        cmocka_unit_test(repair_finds_what_is_claimed),
-        cmocka_unit_test(repair_believes_no_nonsense),
+        cmocka_unit_test(repair_finds_the_slots_that_are_claimed),
+        cmocka_unit_test(repair_ignores_claims_that_are_no_slots),
         cmocka_unit_test(blocks_grow_through_classes_and_mappings),
-        cmocka_unit_test(huge_pages_are_asked_for_in_whole),
+        cmocka_unit_test(huge_pages_are_asked_for_whole),
         cmocka_unit_test(threads_share_slabs),
-        cmocka_unit_test(a_give_does_not_do_the_work_of_another),
+        cmocka_unit_test(a_give_purges_no_more_than_its_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

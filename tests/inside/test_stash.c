@@ -104,7 +104,7 @@ static unsigned stashed(struct heap *heap)
     }
 }
 
-static void a_bypass_buffer_comes_back_without_a_lock(void **state)
+static void a_buffer_beyond_the_cap_comes_back_without_a_lock(void **state)
 {
     (void)state;
     struct heap heap;
@@ -123,7 +123,7 @@ static void a_bypass_buffer_comes_back_without_a_lock(void **state)
     heap_destroy(&heap);
 }
 
-static void others_are_not_stashed(void **state)
+static void pooled_grown_and_deferred_buffers_are_not_stashed(void **state)
 {
     (void)state;
     struct heap heap;
@@ -140,7 +140,7 @@ static void others_are_not_stashed(void **state)
     heap_destroy(&heap);
 }
 
-static void a_block_from_a_hook_goes_back_to_it(void **state)
+static void a_block_from_a_hook_goes_back_to_the_hook(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -168,7 +168,7 @@ static void a_large_block_is_not_stashed(void **state)
     heap_destroy(&heap);
 }
 
-static void a_lane_has_few_places(void **state)
+static void a_lane_has_few_cells(void **state)
 {
     (void)state;
     struct heap heap;
@@ -216,7 +216,7 @@ static void within_limit(const struct heap *heap, size_t held)
     assert_in_range(heap->slabs.dirty_bytes + stashed_bytes, 0, held > LIMIT ? held : LIMIT);
 }
 
-static void what_is_stashed_counts_as_dirty(void **state)
+static void stashed_memory_counts_as_dirty(void **state)
 {
     enum { MANY = 400 };
     (void)state;
@@ -243,7 +243,7 @@ static void what_is_stashed_counts_as_dirty(void **state)
     heap_destroy(&heap);
 }
 
-static void memory_that_is_stashed_is_for_all_when_there_is_no_other(void **state)
+static void stashed_memory_serves_everybody_when_there_is_no_other(void **state)
 {
     (void)state;
     struct heap heap;
@@ -291,7 +291,7 @@ static void a_smaller_block_comes_out_of_the_stash(void **state)
     heap_destroy(&heap);
 }
 
-static void repair_finds_what_was_stashed(void **state)
+static void repair_finds_stashed_blocks(void **state)
 {
     (void)state;
     struct heap heap;
@@ -321,7 +321,7 @@ static void repair_finds_what_was_stashed(void **state)
     heap_destroy(&heap);
 }
 
-static void what_is_stashed_is_wiped(void **state)
+static void stashed_blocks_are_wiped(void **state)
 {
     (void)state;
     struct heap heap;
@@ -408,17 +408,17 @@ static void threads_share_lanes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_bypass_buffer_comes_back_without_a_lock),
-        cmocka_unit_test(others_are_not_stashed),
-        cmocka_unit_test(a_block_from_a_hook_goes_back_to_it),
+        cmocka_unit_test(a_buffer_beyond_the_cap_comes_back_without_a_lock),
+        cmocka_unit_test(pooled_grown_and_deferred_buffers_are_not_stashed),
+        cmocka_unit_test(a_block_from_a_hook_goes_back_to_the_hook),
         cmocka_unit_test(a_large_block_is_not_stashed),
-        cmocka_unit_test(a_lane_has_few_places),
+        cmocka_unit_test(a_lane_has_few_cells),
         cmocka_unit_test(a_lane_serves_its_cpus),
-        cmocka_unit_test(what_is_stashed_counts_as_dirty),
-        cmocka_unit_test(memory_that_is_stashed_is_for_all_when_there_is_no_other),
+        cmocka_unit_test(stashed_memory_counts_as_dirty),
+        cmocka_unit_test(stashed_memory_serves_everybody_when_there_is_no_other),
         cmocka_unit_test(a_smaller_block_comes_out_of_the_stash),
-        cmocka_unit_test(repair_finds_what_was_stashed),
-        cmocka_unit_test(what_is_stashed_is_wiped),
+        cmocka_unit_test(repair_finds_stashed_blocks),
+        cmocka_unit_test(stashed_blocks_are_wiped),
         cmocka_unit_test(a_lock_that_is_taken_is_tried_again_and_then_waited_for),
         cmocka_unit_test(threads_share_lanes),
     };

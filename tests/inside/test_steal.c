@@ -86,7 +86,7 @@ static void one_thread_gets_all_that_idles_with_sixteen_that_sleep(void **state)
     }
 }
 
-static void the_same_with_grown_buffers(void **state)
+static void one_thread_gets_all_grown_buffers_that_idle_with_sixteen_that_sleep(void **state)
 {
     needs_stealing();
     for (size_t cached = 3; cached <= 100; cached += 17) { /* at first they do not fit into a cache at all */
@@ -97,7 +97,7 @@ static void the_same_with_grown_buffers(void **state)
     }
 }
 
-static void the_same_where_buffers_are_wiped(void **state)
+static void one_thread_gets_all_wiped_buffers_that_idle_with_sixteen_that_sleep(void **state)
 {
     needs_stealing();
     for (enum way way = GET; way < WAYS; way++) {
@@ -109,7 +109,7 @@ static void the_same_where_buffers_are_wiped(void **state)
     }
 }
 
-static void the_same_with_max_idle_bytes(void **state)
+static void one_thread_gets_all_that_idles_under_max_idle_bytes(void **state)
 {
     needs_stealing();
     for (enum way way = GET; way < WAYS; way++) {
@@ -166,7 +166,7 @@ static void reclaim_frees_what_idles_with_threads_that_sleep(void **state)
     scene_end(&scene);
 }
 
-static void reclaim_leaves_the_caches_that_are_used(void **state)
+static void reclaim_leaves_caches_in_use(void **state)
 {
     enum { USED = 5 };
     static struct scene scene;
@@ -284,12 +284,12 @@ int main(void)
     test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_thread_gets_all_that_idles_with_sixteen_that_sleep),
-        cmocka_unit_test(the_same_with_grown_buffers),
-        cmocka_unit_test(the_same_where_buffers_are_wiped),
-        cmocka_unit_test(the_same_with_max_idle_bytes),
+        cmocka_unit_test(one_thread_gets_all_grown_buffers_that_idle_with_sixteen_that_sleep),
+        cmocka_unit_test(one_thread_gets_all_wiped_buffers_that_idle_with_sixteen_that_sleep),
+        cmocka_unit_test(one_thread_gets_all_that_idles_under_max_idle_bytes),
         cmocka_unit_test(trim_frees_what_idles_with_threads_that_sleep),
         cmocka_unit_test(reclaim_frees_what_idles_with_threads_that_sleep),
-        cmocka_unit_test(reclaim_leaves_the_caches_that_are_used),
+        cmocka_unit_test(reclaim_leaves_caches_in_use),
         cmocka_unit_test(a_lowered_cap_frees_what_idles_with_threads_that_sleep),
         cmocka_unit_test(bytes_set_aside_and_not_used_do_not_make_a_put_drop),
         cmocka_unit_test(idle_bytes_are_used_to_the_byte),

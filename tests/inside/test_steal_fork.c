@@ -85,7 +85,7 @@ static void a_child_can_use_what_idles_with_the_parents_threads(void **state)
     scene_end(&forked);
 }
 
-static void a_child_of_a_pool_under_pressure_can_use_it(void **state)
+static void a_child_can_use_a_pool_under_pressure(void **state)
 {
     bufferpool_buf_t *bufs[64];
     size_t held = 60;
@@ -127,7 +127,7 @@ static int check_the_limit_in_the_child(void *arg)
     end_child(accounts_agree(arg) ? 0 : 5);
 }
 
-static void what_the_parents_threads_set_aside_is_free_in_the_child(void **state)
+static void bytes_set_aside_by_the_parents_threads_are_free_in_the_child(void **state)
 {
     static struct hand hands[HANDS];
     needs_stealing();
@@ -175,7 +175,7 @@ static int find_that_it_cannot(void *arg)
 
 /* What was refused to the parent, the child asks for itself: the filter may be another. Before all else: it is found
  * out once. */
-static void a_child_finds_out_for_itself_whether_it_can(void **state)
+static void a_child_asks_for_itself_whether_it_can_steal(void **state)
 {
     needs_stealing();
     if (TEST_TSAN)
@@ -186,10 +186,10 @@ static void a_child_finds_out_for_itself_whether_it_can(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_child_finds_out_for_itself_whether_it_can),
+        cmocka_unit_test(a_child_asks_for_itself_whether_it_can_steal),
         cmocka_unit_test(a_child_can_use_what_idles_with_the_parents_threads),
-        cmocka_unit_test(a_child_of_a_pool_under_pressure_can_use_it),
-        cmocka_unit_test(what_the_parents_threads_set_aside_is_free_in_the_child),
+        cmocka_unit_test(a_child_can_use_a_pool_under_pressure),
+        cmocka_unit_test(bytes_set_aside_by_the_parents_threads_are_free_in_the_child),
     };
     return cmocka_run_group_tests_name("steal_fork", tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@
 
 /* ---- owners that were stopped inside ---- */
 
-static void trim_skips_an_owner_that_is_inside_and_gets_it_later(void **state)
+static void trim_skips_an_owner_that_is_inside_and_frees_its_cache_later(void **state)
 {
     static struct scene scene;
     needs_stealing();
@@ -70,7 +70,7 @@ static void trim_waits_for_an_owner_that_soon_gets_on(void **state)
     scene_end(&scene);
 }
 
-static void reclaim_skips_an_owner_that_is_inside_and_gets_it_later(void **state)
+static void reclaim_skips_an_owner_that_is_inside_and_frees_its_cache_later(void **state)
 {
     static struct scene scene;
     needs_stealing();
@@ -89,7 +89,7 @@ static void reclaim_skips_an_owner_that_is_inside_and_gets_it_later(void **state
     scene_end(&scene);
 }
 
-static void a_get_bypasses_while_an_owner_is_inside_and_the_next_after_that_does_not(void **state)
+static void only_gets_while_an_owner_is_inside_go_beyond_the_cap(void **state)
 {
     static struct scene scene;
     bufferpool_buf_t *bufs[64];
@@ -147,7 +147,7 @@ static void hand_wait_for_one(struct hand *hand)
     thread_check(hand->bufs[0] != NULL);
 }
 
-static void who_waits_gets_what_an_owner_inside_had(void **state)
+static void a_waiting_thread_gets_what_an_owner_inside_had(void **state)
 {
     static struct scene scene;
     bufferpool_buf_t *bufs[64];
@@ -184,7 +184,7 @@ static void hand_put_second_half(struct hand *hand)
     cache_leave(hand->cache);
 }
 
-static void a_put_on_its_way_when_the_gate_closes_is_taken_too(void **state)
+static void trim_frees_a_put_that_was_on_its_way_when_the_gate_closed(void **state)
 {
     static struct scene scene;
     needs_stealing();
@@ -247,7 +247,7 @@ static void let_it_come(void)
     hand_do(interrupted, come_and_find_the_gate_closed);
 }
 
-static void who_comes_after_the_gate_has_closed_works_on_the_depot(void **state)
+static void an_owner_that_comes_after_the_gate_has_closed_works_on_the_depot(void **state)
 {
     static struct scene scene;
     needs_stealing();
@@ -304,16 +304,16 @@ int main(void)
 {
     test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trim_skips_an_owner_that_is_inside_and_gets_it_later),
+        cmocka_unit_test(trim_skips_an_owner_that_is_inside_and_frees_its_cache_later),
         cmocka_unit_test(trim_waits_for_an_owner_that_soon_gets_on),
-        cmocka_unit_test(reclaim_skips_an_owner_that_is_inside_and_gets_it_later),
-        cmocka_unit_test(a_get_bypasses_while_an_owner_is_inside_and_the_next_after_that_does_not),
+        cmocka_unit_test(reclaim_skips_an_owner_that_is_inside_and_frees_its_cache_later),
+        cmocka_unit_test(only_gets_while_an_owner_is_inside_go_beyond_the_cap),
         cmocka_unit_test(an_owner_that_finds_its_gate_closed_moves_its_cache_to_the_depot),
         cmocka_unit_test(an_owner_that_ends_under_pressure_leaves_its_buffers_to_the_others),
-        cmocka_unit_test(who_waits_gets_what_an_owner_inside_had),
-        cmocka_unit_test(a_put_on_its_way_when_the_gate_closes_is_taken_too),
+        cmocka_unit_test(a_waiting_thread_gets_what_an_owner_inside_had),
+        cmocka_unit_test(trim_frees_a_put_that_was_on_its_way_when_the_gate_closed),
         cmocka_unit_test(a_put_on_its_way_for_long_is_not_disturbed),
-        cmocka_unit_test(who_comes_after_the_gate_has_closed_works_on_the_depot),
+        cmocka_unit_test(an_owner_that_comes_after_the_gate_has_closed_works_on_the_depot),
         cmocka_unit_test(a_flush_that_finds_the_gate_closed_flushes_all_the_same),
     };
     return cmocka_run_group_tests_name("steal_inside", tests, NULL, NULL);

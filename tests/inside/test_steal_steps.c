@@ -275,19 +275,19 @@ static int end_the_other(void **state)
     return 0;
 }
 
-static void whenever_its_cache_is_taken_a_call_does_what_it_says(void **state)
+static void a_call_whose_cache_is_stolen_at_any_step_does_what_it_says(void **state)
 {
     (void)state;
     stop_every_call(0, (int)test_scale(5, 0)); /* two stops as well */
 }
 
-static void no_byte_of_max_idle_bytes_is_lost(void **state)
+static void no_byte_of_max_idle_bytes_is_lost_when_a_cache_is_stolen_at_any_step(void **state)
 {
     (void)state;
     stop_every_call((size_t)CAP * 2 * GROWN, (int)test_scale(1, 0));
 }
 
-static void the_same_where_much_is_dropped(void **state)
+static void a_call_that_drops_does_what_it_says_when_its_cache_is_stolen_at_any_step(void **state)
 {
     (void)state;
     stop_every_call((size_t)3 * CAPACITY, 0);
@@ -374,7 +374,7 @@ static bool stop_both_at(bool put, int taker_stops_at, int owner_stop, bool *own
     return reached;
 }
 
-static void what_an_owner_saw_before_the_gate_opened_it_does_not_use_after_that(void **state)
+static void an_owner_does_not_use_what_it_saw_before_the_gate_opened(void **state)
 {
     (void)state;
     if (!test_can_steal())
@@ -399,10 +399,10 @@ int main(void)
 {
     test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whenever_its_cache_is_taken_a_call_does_what_it_says),
-        cmocka_unit_test(no_byte_of_max_idle_bytes_is_lost),
-        cmocka_unit_test(the_same_where_much_is_dropped),
-        cmocka_unit_test(what_an_owner_saw_before_the_gate_opened_it_does_not_use_after_that),
+        cmocka_unit_test(a_call_whose_cache_is_stolen_at_any_step_does_what_it_says),
+        cmocka_unit_test(no_byte_of_max_idle_bytes_is_lost_when_a_cache_is_stolen_at_any_step),
+        cmocka_unit_test(a_call_that_drops_does_what_it_says_when_its_cache_is_stolen_at_any_step),
+        cmocka_unit_test(an_owner_does_not_use_what_it_saw_before_the_gate_opened),
     };
     return cmocka_run_group_tests_name("steal_steps", tests, begin_the_other, end_the_other);
 }

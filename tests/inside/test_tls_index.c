@@ -87,7 +87,7 @@ static void use_all(void *arg, unsigned index)
     pthread_barrier_wait(&all_have_caches);
 }
 
-static void gets_of_pools_beyond_the_places_come_from_the_cache(void **state)
+static void gets_of_pools_beyond_the_tls_table_come_from_the_cache(void **state)
 {
     (void)state;
     assert_int_equal(pthread_barrier_init(&all_have_caches, NULL, THREADS), 0);
@@ -106,7 +106,7 @@ static void gets_of_pools_beyond_the_places_come_from_the_cache(void **state)
 }
 
 /* One cache each, however the table of the others grows. */
-static void a_thread_has_one_cache_of_each(void **state)
+static void a_thread_has_one_cache_of_each_pool(void **state)
 {
     (void)state;
     static const size_t slots[] = {PLACES - 1, PLACES + 44, 2 * PLACES - 2, 2 * PLACES - 1, 2 * PLACES, POOLS};
@@ -125,7 +125,7 @@ static void a_thread_has_one_cache_of_each(void **state)
 
 /* ---- they do not get mixed ---- */
 
-static void pools_in_slots_a_table_apart_do_not_mix(void **state)
+static void pools_with_the_same_tls_index_do_not_mix(void **state)
 {
     (void)state;
     static const size_t lowest[] = {0, 1, 2, POOLS % PLACES - 1, POOLS % PLACES, PLACES - 2, PLACES - 1};
@@ -224,7 +224,7 @@ static void put_a_copy(void *pool)
     bufferpool_put((bufferpool_buf_t *)(void *)foreign);
 }
 
-static void misuse_is_caught_without_a_place(void **state)
+static void misuse_is_caught_beyond_the_tls_table(void **state)
 {
     (void)state;
     static const size_t slots[] = {PLACES - 1, PLACES, 2 * PLACES - 1, POOLS};
@@ -254,7 +254,7 @@ static void hand_uses_it(struct hand *hand)
     thread_check(tls_cache_find(shown->index)->pool == shown);
 }
 
-static void slots_are_used_again(void **state)
+static void pool_indexes_are_used_again(void **state)
 {
     (void)state;
     static const size_t slots[] = {1, PLACES - 2, PLACES - 1, PLACES, PLACES + 1, 2 * PLACES - 1, 2 * PLACES, POOLS};
@@ -303,7 +303,7 @@ static void put_all(void *arg, unsigned index)
     thread_check(errno == 4711);
 }
 
-static void a_thread_may_only_put(void **state)
+static void a_thread_that_only_puts_needs_no_tls_index(void **state)
 {
     (void)state;
     static const size_t slots[] = {PLACES - 1, PLACES + 44, 2 * PLACES - 1, POOLS};
@@ -343,7 +343,7 @@ static int use_them_in_the_child(void *arg)
     end_child(0);
 }
 
-static void a_child_has_them_too(void **state)
+static void a_child_has_the_caches_beyond_the_tls_table(void **state)
 {
     (void)state;
     if (TEST_TSAN)
@@ -357,13 +357,13 @@ int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, make_pools, drop_pools)
     const struct CMUnitTest tests[] = {
-        test(gets_of_pools_beyond_the_places_come_from_the_cache),
-        test(a_thread_has_one_cache_of_each),
-        test(pools_in_slots_a_table_apart_do_not_mix),
-        test(misuse_is_caught_without_a_place),
-        test(slots_are_used_again),
-        test(a_thread_may_only_put),
-        test(a_child_has_them_too),
+        test(gets_of_pools_beyond_the_tls_table_come_from_the_cache),
+        test(a_thread_has_one_cache_of_each_pool),
+        test(pools_with_the_same_tls_index_do_not_mix),
+        test(misuse_is_caught_beyond_the_tls_table),
+        test(pool_indexes_are_used_again),
+        test(a_thread_that_only_puts_needs_no_tls_index),
+        test(a_child_has_the_caches_beyond_the_tls_table),
     };
     return cmocka_run_group_tests_name("places", tests, NULL, NULL);
 }

@@ -157,7 +157,7 @@ static void put_and_stay(void *arg, unsigned index)
     pthread_barrier_wait(barrier);
 }
 
-static void below_the_cap_it_does_not_wait(void **state)
+static void get_timed_does_not_wait_below_the_cap(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -195,7 +195,7 @@ static void below_the_cap_it_does_not_wait(void **state)
     pthread_barrier_destroy(&barrier);
 }
 
-static void it_gives_up_after_the_time_and_not_before(void **state)
+static void get_timed_gives_up_after_the_time_and_not_before(void **state)
 {
     static const unsigned times[] = {0, 1, 2, 3, 20, 60};
     (void)state;
@@ -217,7 +217,7 @@ static void it_gives_up_after_the_time_and_not_before(void **state)
 }
 
 /* Behind others too, whose wait has no end. */
-static void it_gives_up_in_the_middle_of_a_queue(void **state)
+static void get_timed_gives_up_in_the_middle_of_the_queue(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -239,7 +239,7 @@ static void it_gives_up_in_the_middle_of_a_queue(void **state)
 }
 
 /* While a thread is inside of its cache the pool cannot tell that callers have all; it looks again and again then. */
-static void it_waits_also_while_a_cache_cannot_be_looked_into(void **state)
+static void get_timed_waits_while_a_cache_cannot_be_looked_into(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -478,7 +478,7 @@ static const struct way ways[] = {
     {"thread exit", by_thread_exit, true},
 };
 
-static void every_way_serves_who_waits(void **state)
+static void every_way_of_giving_back_serves_a_waiting_thread(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
@@ -516,7 +516,7 @@ static void check_still_waiting(struct waiter_thread *w, size_t first, size_t n)
         assert_false(atomic_load(&w[i].served));
 }
 
-static void they_are_served_in_the_order_in_which_they_came(void **state)
+static void waiting_threads_are_served_in_the_order_of_arrival(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -538,7 +538,7 @@ static void they_are_served_in_the_order_in_which_they_came(void **state)
     destroy_whole(pool, &blocks);
 }
 
-static void several_at_once_go_to_as_many(void **state)
+static void several_buffers_put_at_once_serve_as_many_threads(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -565,7 +565,7 @@ static void several_at_once_go_to_as_many(void **state)
     destroy_whole(pool, &blocks);
 }
 
-static void those_who_do_not_wait_take_nothing_away(void **state)
+static void calls_that_do_not_wait_take_nothing_from_those_that_wait(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -592,7 +592,7 @@ static void those_who_do_not_wait_take_nothing_away(void **state)
 
 /* Between the moment at which room comes about and that at which the call that made it looks for who waits, others
  * run. */
-static void nor_while_the_room_is_on_its_way(void **state)
+static void room_on_its_way_to_a_waiting_thread_is_not_taken(void **state)
 {
     (void)state;
     struct one_waits one;
@@ -641,7 +641,7 @@ static void a_magazine_serves_one_and_its_rest_stays_in_the_depot(void **state)
 }
 
 /* Nor does the pressure end while somebody waits, though who wants to end it did not see that yet. */
-static void the_pressure_lasts_while_somebody_waits(void **state)
+static void pressure_lasts_while_a_thread_waits(void **state)
 {
     (void)state;
     struct one_waits one;
@@ -660,7 +660,7 @@ static void the_pressure_lasts_while_somebody_waits(void **state)
 
 /* ---- what a waiter gets ---- */
 
-static void a_reservation_that_comes_to_nothing_is_the_next_ones(void **state)
+static void a_reservation_without_memory_passes_to_the_next_thread(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -781,7 +781,7 @@ static void a_handed_buffer_needs_no_room_to_idle(void **state)
     destroy_whole(pool, &blocks);
 }
 
-static void pools_do_not_mix(void **state)
+static void waiting_threads_of_several_pools_do_not_mix(void **state)
 {
     (void)state;
     test_blocks_t blocks[3] = {{0}, {0}, {0}};
@@ -907,7 +907,7 @@ static int use_and_wait(void *arg)
     end_child(bufferpool_destroy(pool) == 0 ? 0 : 55);
 }
 
-static void a_child_is_rid_of_those_who_wait(void **state)
+static void a_child_has_no_waiting_threads(void **state)
 {
     (void)state;
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
@@ -1021,7 +1021,7 @@ static void take_any_turns(void *arg, unsigned index)
     }
 }
 
-static void nor_among_calls_of_every_kind(void **state)
+static void no_wake_up_is_lost_among_calls_of_every_kind(void **state)
 {
     (void)state;
     for (int flavour = 0; flavour < 3; flavour++) {
@@ -1046,28 +1046,28 @@ int main(void)
 {
     test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_child_is_rid_of_those_who_wait),
-        cmocka_unit_test(below_the_cap_it_does_not_wait),
-        cmocka_unit_test(it_gives_up_after_the_time_and_not_before),
-        cmocka_unit_test(it_gives_up_in_the_middle_of_a_queue),
-        cmocka_unit_test(it_waits_also_while_a_cache_cannot_be_looked_into),
-        cmocka_unit_test(every_way_serves_who_waits),
-        cmocka_unit_test(they_are_served_in_the_order_in_which_they_came),
-        cmocka_unit_test(several_at_once_go_to_as_many),
-        cmocka_unit_test(those_who_do_not_wait_take_nothing_away),
-        cmocka_unit_test(nor_while_the_room_is_on_its_way),
+        cmocka_unit_test(a_child_has_no_waiting_threads),
+        cmocka_unit_test(get_timed_does_not_wait_below_the_cap),
+        cmocka_unit_test(get_timed_gives_up_after_the_time_and_not_before),
+        cmocka_unit_test(get_timed_gives_up_in_the_middle_of_the_queue),
+        cmocka_unit_test(get_timed_waits_while_a_cache_cannot_be_looked_into),
+        cmocka_unit_test(every_way_of_giving_back_serves_a_waiting_thread),
+        cmocka_unit_test(waiting_threads_are_served_in_the_order_of_arrival),
+        cmocka_unit_test(several_buffers_put_at_once_serve_as_many_threads),
+        cmocka_unit_test(calls_that_do_not_wait_take_nothing_from_those_that_wait),
+        cmocka_unit_test(room_on_its_way_to_a_waiting_thread_is_not_taken),
         cmocka_unit_test(a_magazine_serves_one_and_its_rest_stays_in_the_depot),
-        cmocka_unit_test(the_pressure_lasts_while_somebody_waits),
-        cmocka_unit_test(a_reservation_that_comes_to_nothing_is_the_next_ones),
+        cmocka_unit_test(pressure_lasts_while_a_thread_waits),
+        cmocka_unit_test(a_reservation_without_memory_passes_to_the_next_thread),
         cmocka_unit_test(a_get_that_fails_does_not_keep_the_room),
         cmocka_unit_test(a_handed_buffer_is_wiped),
         cmocka_unit_test(a_handed_buffer_keeps_its_bytes),
         cmocka_unit_test(a_handed_buffer_needs_no_room_to_idle),
-        cmocka_unit_test(pools_do_not_mix),
+        cmocka_unit_test(waiting_threads_of_several_pools_do_not_mix),
         cmocka_unit_test(a_signal_handler_does_not_end_the_wait),
         cmocka_unit_test(waiting_is_no_cancellation_point),
         cmocka_unit_test(no_wake_up_is_lost_in_a_million_contended_turns),
-        cmocka_unit_test(nor_among_calls_of_every_kind),
+        cmocka_unit_test(no_wake_up_is_lost_among_calls_of_every_kind),
     };
     return cmocka_run_group_tests_name("wait", tests, NULL, NULL);
 }

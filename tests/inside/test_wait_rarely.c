@@ -101,7 +101,7 @@ static void wait_one_time(void *arg, unsigned index)
 
 /* The time is over, and before the waiter can say so it is handed a buffer, or room for one: that is what it returns
  * with. */
-static void what_is_handed_over_at_the_last_moment_is_not_lost(void **state)
+static void a_buffer_handed_over_at_the_last_moment_is_not_lost(void **state)
 {
     (void)state;
     assert_int_equal(pthread_barrier_init(&time_is_over, NULL, 2), 0);
@@ -132,7 +132,7 @@ static void what_is_handed_over_at_the_last_moment_is_not_lost(void **state)
     pthread_barrier_destroy(&time_is_over);
 }
 
-static void waking_for_no_reason_ends_no_wait(void **state)
+static void a_spurious_wake_up_ends_no_wait(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -206,7 +206,7 @@ static void wait_and_put(void *arg, unsigned index)
     bufferpool_put(((struct waiter_thread *)arg)->buf);
 }
 
-static void the_next_call_of_a_thread_serves_who_waits(void **state)
+static void the_next_call_of_an_owner_serves_a_waiting_thread(void **state)
 {
     (void)state;
     if (TEST_TSAN) /* for it the library can always take over */
@@ -266,7 +266,7 @@ static void take_turns(void *arg, unsigned index)
     }
 }
 
-static void nobody_waits_for_ever(void **state)
+static void no_thread_waits_for_ever_without_membarrier(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
@@ -280,10 +280,10 @@ static void nobody_waits_for_ever(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_handed_over_at_the_last_moment_is_not_lost),
-        cmocka_unit_test(waking_for_no_reason_ends_no_wait),
-        cmocka_unit_test(the_next_call_of_a_thread_serves_who_waits),
-        cmocka_unit_test(nobody_waits_for_ever),
+        cmocka_unit_test(a_buffer_handed_over_at_the_last_moment_is_not_lost),
+        cmocka_unit_test(a_spurious_wake_up_ends_no_wait),
+        cmocka_unit_test(the_next_call_of_an_owner_serves_a_waiting_thread),
+        cmocka_unit_test(no_thread_waits_for_ever_without_membarrier),
     };
     return cmocka_run_group_tests_name("wait_rarely", tests, NULL, NULL);
 }
