@@ -153,9 +153,6 @@ static void bytes_set_aside_by_the_parents_threads_are_free_in_the_child(void **
 static int find_that_it_can(void *arg)
 {
     (void)arg;
-    if (steal_possible())
-        return 20; /* nothing was called yet */
-    barrier_refused = false;
     scene_begin(&forked, 64);
     if (!steal_possible() || use_all_of_the_cap(0, 0) != 0 || stats_of(forked.pool).stolen == 0)
         return 21;
@@ -165,22 +162,25 @@ static int find_that_it_can(void *arg)
 
 static int find_that_it_cannot(void *arg)
 {
-    barrier_refused = true;
     bufferpool_put(bufferpool_get(NULL));
     bufferpool_t *pool = bufferpool_create(NULL);
     if (steal_possible() || bufferpool_destroy(pool) != 0)
         return 23;
+    barrier_refused = false;
     return run_in_child(find_that_it_can, arg, 60);
 }
 
-/* What was refused to the parent, the child asks for itself: the filter may be another. Before all else: it is found
- * out once. */
+/* The system refused the barrier to the parent; the child asks for itself, since its filter may be another, and may do
+ * so as early as in fork(). This case is the first of all, since a process asks once. */
 static void a_child_asks_for_itself_whether_it_can_steal(void **state)
 {
     needs_stealing();
     if (TEST_TSAN)
         skip(); /* real fences there */
-    assert_int_equal(run_in_child(find_that_it_cannot, NULL, 60), 0);
+    barrier_refused = true;
+    const int status = run_in_child(find_that_it_cannot, NULL, 60);
+    barrier_refused = false;
+    assert_int_equal(status, 0);
 }
 
 int main(void)
