@@ -2,11 +2,11 @@
  *
  * cap.pml - the counts that enforce the cap: gets and puts, while it is lowered and raised
  *
- * CALLERS threads get, put, reclaim, and push two at once as who empties a cache does; one more sets the cap to 1 and to MOST in
- * turn; all for ever. One step is what one atomic operation does, or what is done where nobody else looks. The depot is a
- * bag of magazines of one and of two buffers (depot.pml has the stack). It is as under pressure: the caches are empty
- * (pressure.pml has that). Nobody waits (waiters.pml). Numbers in brackets: depot.c. Only watches: bound fewer begin_call
- * end_call.
+ * CALLERS threads get, put, reclaim, and push two buffers at once, as a thread that empties a cache does. One more
+ * thread sets the cap to 1 and to MOST in turn. All of this goes on for ever. One step is what one atomic operation
+ * does, or work on memory that no other thread looks at. The depot is a bag of magazines of one and of two buffers
+ * (depot.pml has the stack). The caches are empty, as under pressure (pressure.pml). No caller waits (waiters.pml).
+ * Numbers in brackets: depot.c. Only watches: bound fewer begin_call end_call.
  *
  *     step              in src/                                  there
  *     ----              -------                                  -----
@@ -15,49 +15,53 @@
  *     push              depot.c depot_push (8)                   "sub_release(&depot->counts, IN_FLIGHT(n));"
  *                       depot.c depot_push                       "depot_restore(depot, bufs, n, grown);"
  *     restore           cache.c cache_refill                     "depot_restore(&pool->depot, bufs, others - fit, magazine.grown);"
- *     reserve           depot.c depot_reserve                    "if (counts_of(counts).pooled >= cap_of(max_live))"
+ *     reserve           depot.c depot_reserve                    "if (depot_counts_of(counts).pooled >= depot_cap_of(max_live))"
  *                       depot.c depot_reserve (5)                "} while (!cas_seq_cst(&depot->counts, &counts, after));"
- *                       depot.c depot_reserve (6)                "if (counts_of(after).pooled > cap_of(max_live)) {"
+ *                       depot.c depot_reserve (6)                "if (depot_counts_of(after).pooled > depot_cap_of(max_live)) {"
  *                       depot.c depot_reserve                    "depot_unreserve(depot, 1);"
  *     unreserve         depot.c depot_unreserve (5)              "sub_release(&depot->counts, POOLED(n) + IN_FLIGHT(n));"
- *     exhausted         depot.c depot_exhausted                  "size_t n = cap_of(max_live);"
- *                       depot.c depot_exhausted (8)              "return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;"
- *     make              pool.c make_reserved                     "struct desc *d = make_buffer(pool, STATE_LIVE);"
- *                       pool.c make_reserved                     "depot_unreserve(&pool->depot, 1);"
- *     drop              pool.c drop                              "pool_free_buffer(pool, d, false, caller);"
+ *     exhausted         depot.h depot_exhausted                  "size_t n = depot_cap_of(max_live);"
+ *                       depot.h depot_exhausted (8)              "return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;"
+ *     make              pool.c make_reserved                     "struct desc *d = life_make(get->pool, STATE_LIVE);"
+ *                       pool.c make_reserved                     "depot_unreserve(&get->pool->depot, 1);"
+ *     drop              pool.c drop                              "life_free(pool, d, false);"
  *                       pool.c drop (5)                          "depot_unreserve(&pool->depot, 1);"
- *     free_magazine     reclaim.c free_magazine                  "pool_free_buffer(pool, bufs[freed], defer, caller);"
+ *     free_magazine     reclaim.c free_magazine                  "life_free(pool, bufs[freed], defer);"
  *                       depot.c depot_discard (5)                "uint64_t before = sub_release(&depot->counts, POOLED(n));"
  *                       reclaim.c free_magazine                  "depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);"
  *     free_surplus      reclaim.c free_surplus                   "while ((freed.count < most || freed.restored) && depot_over_cap(&pool->depot, &pool->max_live) &&"
  *     refill            cache.c cache_refill                     "struct cache *in = enter(pool, c);"
  *                       cache.c cache_refill                     "depot_take(&pool->depot, fit + 1);"
- *     get               pool.c refill                            "struct desc *d = cache_refill(pool, c, caller);"
+ *     get               pool.c refill                            "struct desc *d = cache_refill(pool, c);"
  *                       pool.c take_beyond_cache (10)            "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));"
- *                       pool.c settle                            "reclaim_surplus(pool, c, caller);"
+ *                       pool.c settle                            "reclaim_surplus(pool, c);"
  *                       reclaim.c free_buffers                   "while ((freed.count < most || (freed.restored && depot_over_cap(&pool->depot, &pool->max_live))) &&"
  *     put               pool.c give_back                         "if (depot_over_cap(&pool->depot, &pool->max_live))"
  *                       cache.c cache_keep                       "push(pool, &d, 1, cap - pool->heap.base);"
- *     reclaim           reclaim.c free_due                       "size_t bytes = free_buffers(pool, most, defer, caller);"
- *     caller            cache.c flush_coldest                    "push(pool, slots, count, extra);"
+ *     reclaim           reclaim.c free_due                       "size_t bytes = free_buffers(pool, most, defer);"
+ *     caller            cache.c flush_coldest                    "push(pool, entries, count, extra);"
  *     setter            reclaim.c bufferpool_set_max_live (6)    "store_seq_cst(&pool->max_live, depot_cap(n));"
  *                       reclaim.c bufferpool_set_max_live        "if (depot_over_cap(&pool->depot, &pool->max_live)) {"
- *                       reclaim.c bufferpool_set_max_live        "free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, true, "bufferpool_set_max_live");"
+ *                       reclaim.c bufferpool_set_max_live        "free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, true);"
  *
  * Claims:
  *
- *     - Pooled buffers, with those about to be made, are never more than `allowed`: the cap, or, after it was lowered, what
- *       there was when bufferpool_set_max_live looked; and that goes down with each that is freed, never up again.
- *     - A get that bypasses saw a moment when nothing was in the depot or in transit, and callers had as many as the cap allowed
- *       when it read that. What a call under way still counts they have: what it is freeing, and a reservation that it has yet
- *       to give back because the cap was lowered or there is no memory.
- *     - When no call is under way, the counts are exact, and nothing idles in the depot while there is more than the cap allows.
+ *     - Pooled buffers, with those about to be made, are never more than `allowed`. That is the cap or, after the cap
+ *       was lowered, the number of buffers that existed when bufferpool_set_max_live looked. The latter goes down
+ *       with each buffer that is freed, and never up again.
+ *     - A get that goes beyond the cap saw a moment when no buffer was in the depot or in transit, and callers had as
+ *       many as the cap allowed when the get read it. Buffers that a call under way still counts are taken as
+ *       callers' here: those that the call is freeing, and a reservation that it has yet to give back because the cap
+ *       was lowered or there is no memory.
+ *     - When no call is under way, the counts are exact, and no buffer idles in the depot while more exist than the
+ *       cap allows.
  *
- * Not here: a get tries for ever, not ATTEMPTS times.
+ * Not here: a get tries for ever, not ATTEMPTS times. bufferpool_set_max_live frees the surplus twice, for the case
+ * that callers wait.
  *
- * Who restores a part of a magazine looks afterwards whether there is more than the cap allows, since a
- * bufferpool_set_max_live that ran meanwhile found the depot empty: without (NO_LOOK, RECLAIM_NO_LOOK) the last claim does
- * not hold.
+ * A call that restores a part of a magazine looks afterwards whether more buffers exist than the cap allows, since a
+ * bufferpool_set_max_live that ran meanwhile found the depot empty. Without that look (NO_LOOK, RECLAIM_NO_LOOK) the
+ * last claim does not hold.
  */
 #ifndef CALLERS
 #define CALLERS 2
@@ -65,16 +69,16 @@
 #ifndef MOST
 #define MOST 2
 #endif
-#define HOLDS 2 /* a caller at most */
+#define HOLDS 2 /* buffers that a caller holds, at most */
 
 byte cap = MOST;         /* max_live */
 byte pooled, in_flight;  /* counts: one word */
 byte singles, pairs;     /* the depot: magazines of one buffer, and of two */
 byte held[CALLERS];
 
-/* what is true */
+/* the truth */
 byte exist;              /* buffers */
-byte reserved, trying;   /* reservations: that hold; of which this is not sure, or which are being given up */
+byte reserved, trying;   /* reservations: that hold; that may not hold, or are being given up */
 byte transit, dropping;  /* buffers: popped, or about to be pushed; freed, and still counted */
 byte allowed = MOST;
 bool setting;            /* the cap was stored, and the counts not yet read */
@@ -83,7 +87,7 @@ byte calls;              /* under way */
 #define OVER_CAP  (pooled > cap)
 #define MAX(a, b) ((a) > (b) -> (a) : (b))
 
-/* In one step with what may break it. */
+/* In one step with each change that may break it. */
 inline bound()
 {
     assert(exist + reserved <= allowed && in_flight <= pooled)
@@ -119,7 +123,7 @@ inline end_call()
 
 /* ---- depot.c ---- */
 
-/* m: 0, it is empty */
+/* m: 0 if the depot is empty */
 inline pop()
 {
     atomic {
@@ -206,7 +210,7 @@ inline unreserve()
     d_step { trying--; pooled--; in_flight--; fewer() }
 }
 
-/* ok: callers have all */
+/* ok: callers have all buffers */
 inline exhausted()
 {
     was = cap;
@@ -224,7 +228,7 @@ inline exhausted()
     }
 }
 
-/* ---- who uses it ---- */
+/* ---- its users ---- */
 
 /* On a reservation; there may be no memory. */
 inline make()
@@ -246,7 +250,7 @@ inline drop()
 #endif
 }
 
-/* At least so many, if there are. m: 0, there was nothing to free. f of m were freed: where f < m the rest went back */
+/* Frees at least so many, if the depot has them. m: 0 if there was none. f of m were freed, and the rest went back. */
 inline free_magazine(least)
 {
     pop();
@@ -284,7 +288,7 @@ inline free_surplus()
     d_step { f = 0; m = 0 }
 }
 
-/* ok: one is held */
+/* ok: the caller holds one */
 inline refill()
 {
 #ifdef MUTANT_TAKE_FIRST
@@ -345,7 +349,7 @@ inline get()
         fi;
         exhausted();
         if
-        :: ok -> break /* it bypasses */
+        :: ok -> break /* it goes beyond the cap */
         :: else
         fi
     od

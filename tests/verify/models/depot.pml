@@ -2,16 +2,16 @@
  *
  * depot.pml - the stack of magazines: pops against pushes, of descriptors that are freed and used again in between
  *
- * THREADS threads pop, push, split magazines, free buffers and make them, for ever. Each step is one access to what others
- * may write at that moment; what orders of memory the steps need is no matter of this model.
+ * THREADS threads pop, push, split magazines, free buffers and make them, for ever. Each step is one access to memory
+ * that other threads may write at that moment. The model does not say which memory orders the steps need.
  *
- * The tag is not a number here. What counts is whether it is what it was when the thread read the head, so each thread
- * has a bit, `moved`, which is set by every pop of others: the head is the same word as before if the index is the same and
- * `moved` is not set. (With a number of 32 bits it may seem the same after 2^32 pops.) So there is a finite number of
- * states, and no bound on the number of calls. Numbers in brackets: depot.c.
+ * The tag is not a number here. The only question is whether the tag has changed since the thread read the head. So
+ * each thread has a bit, `moved`, which every pop of another thread sets: the head is the same word as before if the
+ * index is the same and `moved` is not set. (A tag of 32 bits may seem the same after 2^32 pops.) So the number of
+ * states is finite, and the number of calls has no bound. Numbers in brackets: depot.c.
  *
- * A magazine has one or two buffers. Nodes other than the head use `below` and `count` for links where there are more; here
- * they are written all the same, with what is wrong for a head.
+ * A magazine has one or two buffers. In larger ones the nodes other than the head use `below` and `count` for links.
+ * Here these nodes get values that would be wrong for a head.
  *
  *     step              in src/                         there
  *     ----              -------                         -----
@@ -31,9 +31,10 @@
  *     check             depot.c depot_pop (2)           "first = depot_peek(depot, table, &head, &below);"
  *     thread            reclaim.c free_magazine         "depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);"
  *
- * Claims: from the head down, the links lead through all buffers that were pushed and not popped, each once, and no other;
- * a pop yields a magazine as it was pushed. So no buffer has two owners and none is lost. And (run.sh --progress) some call
- * comes to its end again and again, whoever sleeps wherever: nobody is waited for.
+ * Claims: from the head down, the links lead through all buffers that were pushed and not popped, each once, and
+ * through no other buffer. A pop yields a magazine as it was pushed. So no buffer has two owners and none is lost.
+ * And (run.sh, PROGRESS) some call always comes to its end, wherever other threads sleep: no call waits for another
+ * thread.
  */
 #ifndef THREADS
 #define THREADS 3
@@ -54,7 +55,7 @@ bool locked;         /* as if the head had a lock in it */
 #endif
 bool moved[THREADS]; /* the tag, since this thread read the head */
 
-byte owner[BUFFERS + 1]; /* what is true: thread, DEPOT, FREE */
+byte owner[BUFFERS + 1]; /* the truth: thread, DEPOT, FREE */
 byte size[BUFFERS + 1];  /* of the magazine when it was pushed */
 byte at, seen;    /* of check */
 
@@ -221,7 +222,7 @@ inline open_magazine()
         :: else
         fi;
         assert(owner[bufs[0]] == me);
-        /* nobody else reads these */
+        /* no other thread reads these */
         count[top] = 0;
         link[top] = NONE;
         size[top] = 0
@@ -249,7 +250,7 @@ inline pop()
     atomic { top = 0; next = 0; swapped = false; moved[me] = true }
 }
 
-/* Both under the heap's lock. What the descriptor says stays there, but for `link`, which only its owner reads. */
+/* Both under the heap's lock. The descriptor keeps its fields, except `link`, which only its owner reads. */
 inline free_buffer()
 {
     d_step {
@@ -259,7 +260,7 @@ inline free_buffer()
     }
 }
 
-/* Any that is free: so also the one that was freed last. */
+/* Any free one, so also the one that was freed last. */
 inline make_buffer()
 {
     atomic {

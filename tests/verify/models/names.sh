@@ -1,14 +1,15 @@
 #!/bin/sh
-# names.sh SRC MODEL.pml...: what the tables at the head of the models name is there
+# names.sh SRC MODEL.pml...: checks that src/ has everything that the tables at the head of the models name
 #
-# A row of a table says: step of the model, file and function of src/, perhaps the number of a step of that file's comment, and
-# a line, or a part of one:
+# A row of a table names a step of the model, a file and a function of src/, perhaps the number of a step of that file's
+# comment, and a line or a part of a line:
 #
 #     push    depot.c depot_push (8)    "sub_release(&depot->counts, IN_FLIGHT(n));"
 #
-# The step is an inline or a proctype of the model, or that of the row above if none is given; and each inline and proctype has
-# a row, but for those of "Only watches: NAME NAME". The function is defined in that file, and the text stands in exactly one
-# of its lines. The number begins an item of the comment at the head of the file of "Numbers in brackets: FILE".
+# The step is an inline or a proctype of the model. A row without a step belongs to the step of the row above. Each inline
+# and proctype has a row, except those of "Only watches: NAME NAME". The function is defined in that file, and the text
+# stands in exactly one of its lines. The number begins an item of the comment at the head of the file of "Numbers in
+# brackets: FILE".
 set -eu
 src=$1
 shift
@@ -20,7 +21,7 @@ complain()
     failed=1
 }
 
-# body FILE NAME: from the line that begins the function's definition to its end, of each that there is
+# body FILE NAME: prints each definition of the function
 body()
 {
     awk -v name="$2" '

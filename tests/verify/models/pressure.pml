@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * pressure.pml - what idles in thread caches, and the verdict that callers have all: gets and puts while the pressure
- * begins and ends
+ * pressure.pml - buffers that idle in thread caches, and the verdict that callers have all buffers: gets and puts
+ * while the pressure begins and ends
  *
- * CALLERS threads get, put and flush, each with a cache of its own, for ever; the cap is MOST. One step is what one atomic
- * operation does, or what is done where nobody else looks: inside a cache, or under its lock. The depot is a bag of
- * magazines of one and of two buffers (depot.pml has the stack); a reservation is one step, and room is never given back
- * (cap.pml has that); that owner and taker are never both inside is taken for granted (steal.pml has that); nobody waits
- * (waiters.pml). Numbers in brackets: depot.c. Only watches: count_idle.
+ * CALLERS threads get, put and flush, each with a cache of its own, for ever; the cap is MOST. One step is what one
+ * atomic operation does, or work on memory that no other thread looks at: inside a cache, or under its lock. The
+ * depot is a bag of magazines of one and of two buffers (depot.pml has the stack). A reservation is one step, and
+ * room is never given back (cap.pml). The model takes for granted that owner and thief are never both inside
+ * (steal.pml). No caller waits (waiters.pml). Numbers in brackets: depot.c. Only watches: count_idle.
  *
  *     step            in src/                         there
  *     ----            -------                         -----
@@ -15,8 +15,8 @@
  *     take            depot.c depot_take (8)          "uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));"
  *     push            depot.c depot_push (8)          "sub_release(&depot->counts, IN_FLIGHT(n));"
  *     restore         depot.c depot_restore           "} while (!cas_seq_cst(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
- *     exhausted       depot.c depot_exhausted (9)     "return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;"
- *     flush           cache.c flush_coldest           "push(pool, slots, count, extra);"
+ *     exhausted       depot.h depot_exhausted (9)     "return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;"
+ *     flush           cache.c flush_coldest           "push(pool, entries, count, extra);"
  *                     cache.c push                    "const uint32_t most = load_relaxed(&pool->pressure.state) == PRESSURE_OFF ? MAGAZINE_MAX : 1;"
  *     go_in           cache.c enter                   "if (likely(gate_load(&c->gate) != GATE_CLOSED))"
  *     go_out          cache.c leave                   "cache_leave(c);"
@@ -28,26 +28,27 @@
  *     flush_and_open  pressure.c flush_and_open       "(void)cache_flush_inside(pool, c);"
  *                     pressure.c flush_and_open       "cache_open(pool, c);"
  *     serve_gate      pressure.c pressure_serve_gate  "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
- *     take_over       steal.c close_gates          "cache_close(c);"
- *                     steal.c take_pending         "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
+ *     steal           steal.c close_gates             "cache_close(c);"
+ *                     steal.c take_pending            "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
- *                     pressure.c enter                "if (taken.complete || !steal_possible()) {"
+ *                     pressure.c enter                "if (stolen.complete || !steal_possible()) {"
  *                     pressure.c enter (9)            "depot_begin_pressure(&pool->depot);"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot))"
  *                     pressure.c may_end              "return counts.in_flight <= cap - margin && counts.pooled <= cap &&"
  *     get             cache.h cache_pop_plain         "store_relaxed(&c->level, level + LEVEL_GET - 1);"
- *                     pool.c refill                   "struct desc *d = cache_refill(pool, c, caller);"
+ *                     pool.c refill                   "struct desc *d = cache_refill(pool, c);"
  *                     pool.c take_beyond_cache (10)   "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));"
  *     put_plain       cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
  *     put             pool.c make_room                "!cache_overflow(pool, c))"
  *                     cache.c cache_keep              "push(pool, &d, 1, cap - pool->heap.base);"
- *                     pool.c put_slow                 "pressure_relax(pool);"
+ *                     pool.c put_by_the_rules         "pressure_relax(pool);"
  *     caller          pressure.c pressure_flush       "flush_and_open(pool, c);"
  *
- * Claims: at the moment of the verdict nothing is in depot, caches or transit, and callers have all that the cap allows. When
- * no call is under way, the counts are exact.
+ * Claims: at the moment of the verdict no buffer is in the depot, in a cache or in transit, and callers have as many
+ * as the cap allows. When no call is under way, the counts are exact.
  *
- * Not here: DWELL pops, which pressure lasts at least, may have gone by at any time; a get tries for ever, not ATTEMPTS times.
+ * Not here: the DWELL pops that pressure lasts at least may have gone by at any time, and a get tries for ever, not
+ * ATTEMPTS times.
  */
 #ifndef CALLERS
 #define CALLERS 2
@@ -69,7 +70,7 @@ bool caches_lock;
 bool gate[CALLERS] = true;    /* open */
 bool inside[CALLERS];
 byte cache[CALLERS], held[CALLERS];
-byte transit;                 /* what is true: popped, or about to be pushed */
+byte transit;                 /* the truth: popped, or about to be pushed */
 byte calls;                   /* under way */
 byte at, idle;                /* of count_idle */
 
@@ -85,7 +86,7 @@ inline count_idle()
 
 /* ---- depot.c ---- */
 
-/* m: 0, it is empty */
+/* m: 0 if the depot is empty */
 inline pop()
 {
     atomic {
@@ -98,7 +99,7 @@ inline pop()
     }
 }
 
-/* One is held then, the others are for the cache. */
+/* The caller holds one then, the others are for the cache. */
 inline take(n)
 {
     d_step {
@@ -120,7 +121,7 @@ inline restore(n)
     }
 }
 
-/* n buffers from there, as one magazine */
+/* n buffers of that account, as one magazine */
 inline push(n, from)
 {
 #ifdef MUTANT_SUBTRACT_LATE
@@ -133,7 +134,7 @@ inline push(n, from)
 #endif
 }
 
-/* ok: callers have all */
+/* ok: callers have all buffers */
 inline exhausted()
 {
     d_step {
@@ -151,7 +152,7 @@ inline exhausted()
 
 /* ---- cache.c ---- */
 
-/* By who is inside or has the lock. */
+/* By a thread that is inside or holds the lock. */
 inline flush(whose)
 {
     do
@@ -161,7 +162,7 @@ inline flush(whose)
     od
 }
 
-/* inside[me]: the gate is open; else it is the shared cache, which holds nothing */
+/* inside[me]: the gate is open; otherwise it is the shared cache, which holds nothing */
 inline go_in()
 {
     inside[me] = gate[me]
@@ -172,7 +173,7 @@ inline go_out()
     inside[me] = false
 }
 
-/* ok: one is held */
+/* ok: the caller holds one */
 inline refill()
 {
 #ifdef MUTANT_OUTSIDE
@@ -234,8 +235,8 @@ inline serve_gate()
     fi
 }
 
-/* complete: none was left */
-inline take_over()
+/* complete: no cache was skipped */
+inline steal()
 {
     d_step {
         for (at : 0 .. CALLERS - 1) {
@@ -252,7 +253,7 @@ inline take_over()
         :: flush(k)
 #else
         :: !inside[k] -> flush(k)
-        :: inside[k] -> complete = false /* for too long */
+        :: inside[k] -> complete = false /* for too long: skipped */
 #endif
         fi;
         k++
@@ -272,7 +273,7 @@ inline enter()
 #ifdef MUTANT_FLAG_EARLY
         pressure = true;
 #endif
-        take_over();
+        steal();
         if
 #ifdef MUTANT_INCOMPLETE
         :: state = ON; pressure = true
@@ -344,7 +345,7 @@ inline get()
         fi;
         exhausted();
         if
-        :: ok -> break /* it bypasses */
+        :: ok -> break /* it goes beyond the cap */
         :: else
         fi;
         if
@@ -354,7 +355,7 @@ inline get()
     od
 }
 
-/* ok: it was put */
+/* ok: the buffer was put */
 inline put_plain()
 {
     go_in();

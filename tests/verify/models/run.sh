@@ -1,23 +1,25 @@
 #!/bin/sh
-# run.sh MODEL.pml SIZES PROGRESS [MUTANT...]: Spin searches all states of the model, in each of the sizes, and finds nothing
-# wrong; and with each of the mutants it does. In the current folder; needs spin and a C compiler (CC).
+# run.sh MODEL.pml SIZES PROGRESS [MUTANT...]: Spin searches all states of the model, in each of the sizes, and must find
+# no error. With each of the mutants it must find one. Runs in the current folder; needs spin and a C compiler (CC).
 #
 #     SIZES       one or more of NAME=VALUE,NAME=VALUE; separated by blanks
-#     PROGRESS    none; all: in no run whatever may there be a cycle without progress (each loop of the model but those that
-#                 are labelled progress is one); fair: in no run in which who can go on does so, sooner or later
-#     MUTANT      the name of a macro MUTANT_<name>, in the first size, or name:SIZE in another one. A name that begins with
-#                 SPIN must be refuted by a cycle without progress.
+#     PROGRESS    none
+#                 all: no run may have a cycle without progress. Each loop of the model is such a cycle unless it is
+#                 labelled progress.
+#                 fair: the same, but only for runs in which every thread that can go on does so, sooner or later
+#     MUTANT      the name of a macro MUTANT_<name>, in the first size, or name:SIZE in another one. A name that begins
+#                 with SPIN must be refuted by a cycle without progress.
 set -eu
 model=$1 sizes=$2 progress=$3
 shift 3
 name=$(basename "$model" .pml)
 
-# search HOW SIZE [OPTION]: what Spin found wrong, in `wrong`, and how many states there are, in `states`. No part of them may
-# be left out for want of depth or memory, unless something was wrong before.
+# search HOW SIZE [OPTION]: sets `wrong` to the error that Spin found, and `states` to the number of states. Without an
+# error, no part of the states may be left out for want of depth or memory.
 search()
 {
     how=$1
-    optimize=${3:+-O0} optimize=${optimize:--O1} # a mutant is found soon: compiling takes longer
+    optimize=${3:+-O0} optimize=${optimize:--O1} # a mutant is refuted soon, so compiling takes longer
     options=$(echo ",$2" | sed 's/,/ -D/g')
     case $how in
     safety) defines=-DSAFETY flags= ;;

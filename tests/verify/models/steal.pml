@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * steal.pml - an owner at its cache, against a thread that takes the cache over
+ * steal.pml - an owner at its cache, against a thread that steals from the cache
  *
- * For ever, the owner gets and puts, takes one from the depot, and sometimes flushes its cache under the lock; and the other
- * takes the cache over. The owner's plain stores go through a buffer that empties at any time, in order (x86); a load finds
- * the owner's newest value there first. Its loads of gate and level are separate steps. The taker is sequentially
- * consistent: its lock and seq_cst store see to that. Numbers in brackets: steal.c.
+ * For ever, the owner gets and puts, takes a buffer from the depot, and sometimes flushes its cache under the lock,
+ * and the thief steals from the cache. The owner's plain stores go through a store buffer that empties at any time,
+ * in order (x86). A load by the owner finds its newest value there first. Its loads of gate and level are separate
+ * steps. The thief is sequentially consistent, because of its lock and its seq_cst store.
+ * Numbers in brackets: steal.c.
  *
  *     step        in src/                                   there
  *     ----        -------                                   -----
@@ -20,17 +21,17 @@
  *     refill      cache.c cache_refill                      "const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);"
  *     flush       pressure.c flush_and_open                 "(void)cache_flush_inside(pool, c);"
  *     buffer      cache.h cache_leave                       "store_release(&c->busy, false);"
- *     owner       pool.c bufferpool_get                     "return get(pool, BYPASS, "bufferpool_get");"
- *     barrier     steal.c barrier_in_all_threads         "if (membarrier(PRIVATE_EXPEDITED))"
- *     taker       steal.c close_gates (a)                "cache_close(c);"
- *                 steal.c steal_caches (b)            "possible_here = barrier_in_all_threads();"
- *                 steal.c take_pending (c)               "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
- *                 steal.c take_pending (d)               "uint32_t n = take_inside(pool, c, kind);"
- *                 steal.c take_pending (e)               "cache_open(pool, c);"
- *                 steal.c give_up_pending                "cache_open(pool, c);"
+ *     owner       pool.c bufferpool_get                     "return get(pool, GO_BEYOND, "bufferpool_get");"
+ *     barrier     steal.c barrier_in_all_threads            "if (membarrier(PRIVATE_EXPEDITED))"
+ *     thief       steal.c close_gates (a)                   "cache_close(c);"
+ *                 steal.c steal_caches (b)                  "possible_here = barrier_in_all_threads();"
+ *                 steal.c take_pending (c)                  "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
+ *                 steal.c take_pending (d)                  "uint32_t n = take_inside(pool, c, kind);"
+ *                 steal.c take_pending (e)                  "cache_open(pool, c);"
+ *                 steal.c give_up_pending                   "cache_open(pool, c);"
  *
- * Claims: the two are never inside together; whoever is inside finds every buffer held, in the cache or in the depot, so
- * none is lost and none had twice.
+ * Claims: owner and thief are never both inside. The one that is inside finds every buffer held, in the cache or in
+ * the depot, so no buffer is lost and none has two owners.
  */
 #ifndef BUFFERS
 #define BUFFERS 3
@@ -42,9 +43,9 @@ bool gate = true, busy; /* open */
 byte level;             /* its n */
 byte depot = BUFFERS, held;
 bool caches_lock;
-bool owner_inside, taker_inside;
+bool owner_inside, thief_inside;
 
-/* The owner's stores on their way; how many of level there are, and the newest. */
+/* The owner's stores on their way; how many of them are of level, and the newest of these. */
 chan pending = [4] of { mtype, byte };
 byte levels, newest;
 
@@ -93,7 +94,7 @@ inline go_in()
 #endif
 #endif
     if
-    :: open -> d_step { assert(!taker_inside); owner_inside = true }
+    :: open -> d_step { assert(!thief_inside); owner_inside = true }
     :: else
     fi
 }
@@ -131,7 +132,7 @@ inline put()
     fi
 }
 
-/* One, for the caller. A read-modify-write: what is on its way has arrived. */
+/* One, for the caller. A read-modify-write: all stores before it have arrived. */
 inline refill()
 {
     atomic { empty(pending) && depot > 0 -> depot--; held++ }
@@ -145,7 +146,7 @@ inline flush()
 #else
     atomic { empty(pending) && !caches_lock -> caches_lock = true };
 #endif
-    assert(!taker_inside);
+    assert(!thief_inside);
     owner_inside = true;
     d_step { depot = depot + level; level = 0 };
     owner_inside = false;
@@ -165,15 +166,15 @@ active proctype owner()
     od
 }
 
-/* ---- taker ---- */
+/* ---- thief ---- */
 
-/* There is a moment between the taker's steps at which nothing of the owner's is on its way. */
+/* There is a moment between the thief's steps at which no store of the owner is on its way. */
 inline barrier()
 {
     empty(pending)
 }
 
-active proctype taker()
+active proctype thief()
 {
     do
     ::
@@ -194,10 +195,10 @@ active proctype taker()
 #ifdef MUTANT_OPEN_FIRST
             gate = true;
 #endif
-            d_step { assert(!owner_inside); taker_inside = true };
+            d_step { assert(!owner_inside); thief_inside = true };
             assert(held + level + depot == BUFFERS);
             d_step { depot = depot + level; level = 0 }; /* d */
-            taker_inside = false
+            thief_inside = false
 #ifndef MUTANT_NO_LOOK
         :: busy /* the owner was preempted inside: not this time */
 #endif

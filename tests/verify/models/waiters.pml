@@ -1,58 +1,66 @@
 /* SPDX-License-Identifier: MIT
  *
- * waiters.pml - who waits at the cap, against puts, drops, the end of pressure, and gates that open again
+ * waiters.pml - callers that wait at the cap, against puts, drops, the end of pressure, and gates that open again
  *
- * PUTTERS threads hold one buffer each, which are all that the cap allows, and put it, or drop it for its size, or flush their
- * cache and then put it; WAITERS threads
- * want one each, with a time limit or without, and put what they got. (PLAIN: no drops, no time limits.) What the code does in one atomic operation, or under
- * a lock that all others take for it, is one step. The depot has single buffers only: under pressure it mostly has, and
- * what is popped with others is restored before anybody looks. Numbers in brackets: depot.c.
+ * PUTTERS threads hold one buffer each, and the cap allows no more. Each of them may flush its cache, and then puts
+ * its buffer, or has it dropped for its size. WAITERS threads want one buffer each, with a time limit or without, and
+ * put the buffers that they got. (PLAIN: no drops and no time limits, but a put may be followed by another flush.)
+ * One step is what the code does in one atomic operation, or under a lock that every other thread takes for it. The
+ * depot has single buffers only: under pressure it mostly does, and a call that pops a magazine for one buffer
+ * restores the others before any other thread looks. Numbers in brackets: depot.c.
  *
  *     step            in src/                         there
  *     ----            -------                         -----
- *     lock            wait.c wait_check               "pthread_mutex_lock(&pool->waiters.lock);"
- *     unlock          wait.c wait_check               "pthread_mutex_unlock(&pool->waiters.lock);"
+ *     lock            wait.c wait_serve_all           "pthread_mutex_lock(&pool->waiters.lock);"
+ *     unlock          wait.c wait_serve_all           "pthread_mutex_unlock(&pool->waiters.lock);"
  *     drop_waiter     wait.c drop                     "depot_want(&pool->depot, false);"
- *     serve_first     wait.c serve_first              "w->result = result;"
+ *     serve_first     wait.c serve_first              "w->buffer = d;"
+ *                     wait.c serve_first              "w->reserved = d == NULL;"
  *                     wait.c serve_first              "pthread_cond_signal(&w->woken);"
- *     serve_all       wait.c serve_all                "struct wait_result result = {take_from_depot(pool), false};"
+ *     serve_all       wait.c serve_all                "struct desc *d = take_from_depot(pool);"
  *                     wait.c take_from_depot          "depot_take(&pool->depot, 1);"
- *                     wait.c serve_all                "result.reserved = depot_reserve(&pool->depot, &pool->max_live);"
- *     wait_check      wait.c wait_check (11)          "if (likely(!depot_wanted(&pool->depot)))"
+ *                     wait.c serve_all                "if (d == NULL && !depot_reserve(&pool->depot, &pool->max_live))"
+ *     serve           wait.h wait_serve (11)          "if (unlikely(depot_wanted(&pool->depot)))"
+ *     call_end        call.h call_end                 "wait_serve(pool);"
  *     hand_over       wait.c wait_hand_over           "if (likely(!depot_wanted(&pool->depot)))"
- *                     wait.c wait_hand_over           "serve_first(pool, (struct wait_result){d, false});"
+ *                     wait.c wait_hand_over           "serve_first(pool, d);"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
  *                     pressure.c enter                "depot_begin_pressure(&pool->depot);"
- *                     pressure.c enter                "wait_check(pool);"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot))"
- *                     depot.c depot_end_pressure      "if (counts_of(counts).wanted)"
+ *                     depot.c depot_end_pressure      "if (depot_counts_of(counts).wanted)"
  *     serve_gate      pressure.c pressure_serve_gate  "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
  *     flush_and_open  pressure.c flush_and_open       "(void)cache_flush_inside(pool, c);"
  *                     pressure.c flush_and_open       "cache_open(pool, c);"
- *     thread_flush    pressure.c pressure_flush       "flush_and_open(pool, c);"
- *                     pressure.c pressure_flush       "wait_check(pool);"
+ *     flush           pressure.c pressure_flush       "flush_and_open(pool, c);"
+ *     thread_flush    reclaim.c bufferpool_thread_flush  "pressure_flush(pool, c);"
+ *                     reclaim.c bufferpool_thread_flush  "call_end(&call, pool);"
  *     put             cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
  *                     pool.c give_back                "if (!modes_have(MODE_NOPOOL) && wait_hand_over(pool, d)) {"
- *                     pool.c give_back                "return drop(pool, c, d, DROPS_OVERSIZE, caller);"
- *                     pool.c put_slow                 "wait_check(pool);"
- *     wait_until      wait.c wait_until               "if (!depot_counts(&pool->depot).pressure) {"
- *                     wait.c wait_until               "pressure_enter(pool);"
- *                     wait.c wait_until               "bool sure = depot_counts(&pool->depot).pressure;"
- *                     wait.c wait_until               "pthread_cond_wait(&w->woken, &pool->waiters.lock);"
- *                     wait.c wait_until               "else if (pthread_cond_timedwait(&w->woken, &pool->waiters.lock, last ? deadline : &retry) != 0)"
- *     wait            wait.c wait_for_buffer (11)     "depot_want(&pool->depot, true);"
- *                     wait.c wait_for_buffer          "serve_all(pool);"
- *                     wait.c wait_for_buffer          "if (!is_served(&w))"
- *     get_timed       pool.c bufferpool_get_timed     "bufferpool_buf_t *buf = get_slow(pool, c, WAIT, caller, SITE);"
- *                     pool.c bufferpool_get_timed     "pressure_flush(pool, c);"
- *                     pool.c bufferpool_get_timed     "d = make_reserved(pool, c);"
- *                     pool.c bufferpool_get_timed     "wait_check(pool);"
+ *                     pool.c give_back                "return drop(pool, c, d, DROPS_OVERSIZE);"
+ *                     pool.c put_by_the_rules         "pressure_relax(pool);"
+ *                     pool.c put_slow                 "call_end(&call, pool);"
+ *     begin           wait.c wait_begin               "append(&pool->waiters, w);"
+ *                     wait.c wait_begin (11)          "depot_want(&pool->depot, true);"
+ *                     wait.c wait_begin               "serve_all(pool);"
+ *     once            wait.c wait_once                "const bool sure = depot_counts(&pool->depot).pressure;"
+ *                     wait.c wait_once                "pthread_cond_wait(&w->woken, &pool->waiters.lock);"
+ *                     wait.c wait_once                "else if (pthread_cond_timedwait(&w->woken, &pool->waiters.lock, last ? &w->deadline : &retry) != 0)"
+ *                     wait.c wait_once                "const bool again = !is_served(w) && !over;"
+ *     end             wait.c wait_end                 "if (!is_served(w))"
+ *     wait_in_queue   pool.c wait_in_queue            "if (!depot_counts(&pool->depot).pressure) {"
+ *                     pool.c wait_in_queue            "pressure_enter(pool);"
+ *                     pool.c wait_in_queue            "wait_serve(pool);"
+ *                     pool.c wait_in_queue            "} while (wait_once(pool, &w));"
+ *                     pool.c wait_in_queue            "return make_reserved(get);"
+ *     get_timed       pool.c bufferpool_get_timed     "bufferpool_buf_t *buf = get_slow(pool, c, WAIT, "bufferpool_get_timed", CALLER);"
+ *                     pool.c get_waiting              "struct desc *d = wait_in_queue(&get, timeout_ms);"
+ *                     pool.c get_waiting              "call_end(&call, pool);"
  *     putter          pool.c bufferpool_put           "put(buf, "bufferpool_put");"
  *     waiter          pool.c bufferpool_put           "put(buf, "bufferpool_put");"
  *
- * Claims: nobody waits for ever: where a waiter is left, Spin reports an invalid end state, and (run.sh --progress), where
- * one is busy for ever although all others go on, a cycle. When all is over the counts are exact, so nobody who gave up
- * waiting was given something all the same, and nobody is wanted.
+ * Claims: no thread waits for ever. Where a waiter is left, Spin reports an invalid end state, and (run.sh, PROGRESS)
+ * where a thread is busy for ever although all others go on, a cycle. When all threads have ended the counts are
+ * exact and no thread is wanted, so a waiter that gave up was given nothing.
  */
 #ifndef PUTTERS
 #define PUTTERS 1
@@ -138,7 +146,7 @@ inline serve_all()
     od
 }
 
-inline wait_check()
+inline serve()
 {
     if
     :: wanted -> lock(queue_lock); serve_all(); unlock(queue_lock)
@@ -146,7 +154,17 @@ inline wait_check()
     fi
 }
 
-/* handed: to whom waits longest */
+/* call.h: the end of each call that is not served by the cache alone */
+inline call_end()
+{
+#ifndef MUTANT_NO_CHECK
+    serve()
+#else
+    skip
+#endif
+}
+
+/* handed: the buffer went to the longest waiting caller */
 inline hand_over()
 {
     handed = false;
@@ -192,10 +210,7 @@ inline enter()
     :: state == ON
     fi;
     unlock(caches_lock);
-    atomic { k = 0; complete = false };
-#ifndef MUTANT_ENTER_NO_CHECK
-    wait_check()
-#endif
+    atomic { k = 0; complete = false }
 }
 
 #define MAY_END (state != OFF && !wanted && in_flight < N && pooled <= N)
@@ -250,15 +265,20 @@ inline serve_gate()
     fi
 }
 
-inline thread_flush()
+inline flush()
 {
     lock(caches_lock);
     flush_and_open();
-    unlock(caches_lock);
-    wait_check()
+    unlock(caches_lock)
 }
 
-/* ---- pool.c ---- */
+/* ---- reclaim.c, pool.c ---- */
+
+inline thread_flush()
+{
+    flush();
+    call_end()
+}
 
 inline put()
 {
@@ -286,46 +306,18 @@ inline put()
             fi
         fi;
         relax();
-#ifndef MUTANT_NO_CHECK
-        wait_check()
-#endif
+        call_end()
     fi
-}
-
-/* queue_lock is held */
-inline wait_until()
-{
-    do
-    :: result[me] != 0 || ended -> break
-    :: result[me] == 0 && !ended ->
-        if
-        :: !pressure ->
-            unlock(queue_lock);
-            enter();
-            lock(queue_lock)
-        :: pressure
-        fi;
-        if
-        :: result[me] != 0 -> break
-        :: result[me] == 0
-        fi;
-#ifdef MUTANT_ALWAYS_SURE
-        sure = true;
-#else
-        sure = pressure;
+#ifdef PLAIN
+    ;
+    if
+    :: thread_flush()
+    :: true
+    fi
 #endif
-        unlock(queue_lock);
-        if
-        :: woken[me]
-        :: !sure                 /* RETRY_MS */
-        :: timed -> ended = true /* the deadline */
-        fi;
-        lock(queue_lock)
-    od;
-    sure = false
 }
 
-inline wait()
+inline begin()
 {
     lock(queue_lock);
     queue ! me;
@@ -339,7 +331,36 @@ inline wait()
     wanted = true;
     serve_all();
 #endif
-    wait_until();
+    unlock(queue_lock)
+}
+
+/* again: it was not served, and its time is not over */
+inline once()
+{
+    lock(queue_lock);
+    if
+    :: result[me] != 0
+    :: result[me] == 0 ->
+#ifdef MUTANT_ALWAYS_SURE
+        sure = true;
+#else
+        sure = pressure;
+#endif
+        unlock(queue_lock);
+        if
+        :: woken[me]
+        :: !sure                 /* RETRY_MS */
+        :: timed -> ended = true /* the deadline */
+        fi;
+        lock(queue_lock)
+    fi;
+    d_step { sure = false; again = (result[me] == 0 && !ended) };
+    unlock(queue_lock)
+}
+
+inline end()
+{
+    lock(queue_lock);
     if
 #ifdef MUTANT_ENDED_BLINDLY
     :: ended && queue ?? [eval(me)] -> drop_waiter(me)
@@ -354,11 +375,26 @@ inline wait()
 }
 
 /* held: it has one */
-inline get_timed()
+inline wait_in_queue()
 {
-    enter(); /* the get that found nothing */
-    thread_flush();
-    wait();
+    begin();
+    do
+    ::
+        if
+        :: !pressure ->
+            enter();
+#ifndef MUTANT_LOOP_NO_CHECK
+            serve()
+#endif
+        :: pressure
+        fi;
+        once();
+        if
+        :: again
+        :: !again -> break
+        fi
+    od;
+    end();
     if
     :: result[me] == BUFFER -> held = true
     :: result[me] == RESERVED -> held = true
@@ -366,9 +402,17 @@ inline get_timed()
     :: result[me] == RESERVED -> d_step { pooled--; in_flight-- } /* no memory */
 #endif
     :: result[me] == 0
-    fi;
+    fi
+}
+
+inline get_timed()
+{
+    enter(); /* the get that found nothing */
+    call_end();
+    flush();
+    wait_in_queue();
 #ifndef MUTANT_ROOM_NO_CHECK
-    wait_check()
+    call_end()
 #endif
 }
 
@@ -383,7 +427,7 @@ proctype putter(byte me)
 proctype waiter(byte me; bool timed)
 {
     byte k, first;
-    bool handed, complete, sure, ended, held;
+    bool handed, complete, sure, again, ended, held;
     get_timed();
     if
     :: held -> put()
