@@ -2,7 +2,8 @@
  *
  * test_slab.c - slabs: slots do not overlap, the invariants of slab.c hold after every step, and memory goes back
  *
- * Whether a page is resident is asked of the kernel (mincore).
+ * Whether a page is resident is asked of the kernel (mincore). The linker's --wrap lets something else happen while a
+ * purge has let the lock go, looks at each of its system calls, and lets memory end.
  */
 #include "support/blocks.h"
 
@@ -26,19 +27,72 @@ struct slot {
 static struct slabs *purged;
 static void (*meanwhile)(struct slabs *slabs);
 
+/* The same while it unmaps. */
+static void (*while_unmapping)(struct slabs *slabs);
+
+static void happen(void (**what)(struct slabs *slabs))
+{
+    void (*step)(struct slabs *) = *what;
+    if (step == NULL)
+        return;
+    *what = NULL;
+    pthread_mutex_lock(&purged->lock);
+    step(purged);
+    pthread_mutex_unlock(&purged->lock);
+}
+
+/* The lock that no system call may be made under, if it is set; and the most bytes of a call. */
+static pthread_mutex_t *watched;
+static size_t most_bytes;
+static bool locked;
+
+static void watch_call(size_t bytes)
+{
+    if (watched == NULL)
+        return;
+    if (pthread_mutex_trylock(watched) == 0)
+        pthread_mutex_unlock(watched);
+    else
+        locked = true;
+    most_bytes = bytes > most_bytes ? bytes : most_bytes;
+}
+
+static size_t largest = SIZE_MAX; /* there is no memory for larger mappings */
+
+void *__real_os_map(size_t n, bool huge);
+void *__wrap_os_map(size_t n, bool huge);
+void *__wrap_os_map(size_t n, bool huge)
+{
+    return n > largest ? NULL : __real_os_map(n, huge);
+}
+
+void *__real_os_grow(void *region, size_t bytes, size_t new_bytes);
+void *__wrap_os_grow(void *region, size_t bytes, size_t new_bytes);
+void *__wrap_os_grow(void *region, size_t bytes, size_t new_bytes)
+{
+    return new_bytes > largest ? NULL : __real_os_grow(region, bytes, new_bytes);
+}
+
+void __real_os_unmap(void *region, size_t bytes);
+void __wrap_os_unmap(void *region, size_t bytes);
+void __wrap_os_unmap(void *region, size_t bytes)
+{
+    happen(&while_unmapping);
+    watch_call(0); /* what was purged has no pages, however many bytes it has */
+    __real_os_unmap(region, bytes);
+}
+
 void __real_os_purge(struct os_range *ranges, unsigned n, bool huge);
 static atomic_uint purges; /* how often */
 
 void __wrap_os_purge(struct os_range *ranges, unsigned n, bool huge);
 void __wrap_os_purge(struct os_range *ranges, unsigned n, bool huge)
 {
-    void (*step)(struct slabs *) = meanwhile;
-    if (step != NULL) {
-        meanwhile = NULL;
-        pthread_mutex_lock(&purged->lock);
-        step(purged);
-        pthread_mutex_unlock(&purged->lock);
-    }
+    happen(&meanwhile);
+    size_t bytes = 0;
+    for (unsigned i = 0; i < n; i++)
+        bytes += (size_t)(ranges[i].to - ranges[i].from);
+    watch_call(bytes);
     atomic_fetch_add_explicit(&purges, 1, memory_order_relaxed);
     __real_os_purge(ranges, n, huge);
 }
@@ -53,7 +107,9 @@ static void purge_and_meanwhile(struct slabs *slabs, void (*step)(struct slabs *
 
 static void slabs_init(struct slabs *slabs)
 {
-    meanwhile = NULL;
+    meanwhile = while_unmapping = NULL;
+    watched = NULL;
+    largest = SIZE_MAX;
     memset(slabs, 0, sizeof(*slabs));
     pthread_mutex_init(&slabs->lock, NULL);
     pthread_mutex_lock(&slabs->lock);
@@ -452,6 +508,203 @@ static void a_slot_that_is_being_purged_is_not_handed_out(void **state)
     slabs_end(&dozen.slabs);
 }
 
+enum { BULK = 100 }; /* of STRIDE bytes: more than three times what may be dirty, and less than a slab */
+
+static struct slot bulk[2 * BULK];
+
+static void give_second_half(struct slabs *slabs)
+{
+    for (unsigned i = BULK; i < BULK + 60; i++)
+        give(slabs, &bulk[i], false);
+    assert_true(slabs->dirty_bytes > DIRTY_MAX); /* the slab is being purged, so nothing was done about it */
+}
+
+/* What another thread gives to a slab that is being purged, that thread cannot purge: so the purge does, as soon as it
+ * is too much. What is left is found by the next. */
+static void a_purge_leaves_no_more_dirty_than_may_be(void **state)
+{
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    for (unsigned i = 0; i < 2 * BULK; i++)
+        bulk[i] = take(&slabs);
+    assert_ptr_equal(bulk[0].slab, bulk[BULK + 20].slab);
+    for (unsigned i = 0; i < 20; i++)
+        give(&slabs, &bulk[i], true);
+    for (unsigned i = 2 * BULK - 20; i < 2 * BULK; i++)
+        give(&slabs, &bulk[i], true);
+    purge_and_meanwhile(&slabs, give_second_half);
+    check_invariants(&slabs);
+    assert_in_range(slabs.dirty_bytes, 0, DIRTY_MAX);
+    (void)purge_all(&slabs);
+    assert_int_equal(slabs.dirty_bytes, 0);
+    check_invariants(&slabs);
+    slabs_end(&slabs);
+}
+
+static void give_first_half(struct slabs *slabs)
+{
+    for (unsigned i = 50; i < BULK; i++)
+        give(slabs, &bulk[i], false);
+    assert_true(slabs->dirty_bytes > DIRTY_MAX);
+}
+
+/* The same where a give is what purges. */
+static void a_give_purges_what_came_meanwhile(void **state)
+{
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    for (unsigned i = 0; i < 2 * BULK; i++)
+        bulk[i] = take(&slabs);
+    for (unsigned i = 0; i < 40; i++)
+        give(&slabs, &bulk[i], true);
+    purged = &slabs;
+    meanwhile = give_first_half;
+    give(&slabs, &bulk[40], false);
+    assert_null(meanwhile);
+    check_invariants(&slabs);
+    assert_in_range(slabs.dirty_bytes, 0, DIRTY_MAX);
+    slabs_end(&slabs);
+}
+
+static void give_the_others(struct slabs *slabs)
+{
+    (void)slabs;
+    for (unsigned i = 0; i < 12; i++)
+        if (i < 3 || i > 5)
+            dozen_give(i);
+}
+
+/* A slab that becomes empty while it is purged has dirty slots still: it keeps its class, and the next purge finds it. */
+static void a_slab_that_empties_during_a_purge_is_purged_again(void **state)
+{
+    (void)state;
+    dozen_init();
+    for (unsigned i = 3; i < 6; i++)
+        dozen_give(i);
+    purge_and_meanwhile(&dozen.slabs, give_the_others);
+    check_invariants(&dozen.slabs);
+    assert_int_equal(dozen.slabs.dirty_bytes, 9 * STRIDE);
+    (void)purge_all(&dozen.slabs);
+    assert_int_equal(dozen.slabs.dirty_bytes, 0);
+    assert_null(dozen.slabs.spans);
+    slabs_end(&dozen.slabs);
+}
+
+static struct slot taken_meanwhile;
+
+static void take_and_fill(struct slabs *slabs)
+{
+    taken_meanwhile = take(slabs);
+    test_fill(taken_meanwhile.at, STRIDE, 77);
+}
+
+static void what_is_being_unmapped_is_not_handed_out(void **state)
+{
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    for (unsigned i = 0; i < 2 * BULK; i++)
+        bulk[i] = take(&slabs);
+    for (unsigned i = 0; i < 2 * BULK; i++)
+        give(&slabs, &bulk[i], true);
+    purged = &slabs;
+    while_unmapping = take_and_fill;
+    (void)purge_all(&slabs);
+    assert_null(while_unmapping);
+    check_invariants(&slabs);
+    assert_true(test_filled(taken_meanwhile.at, STRIDE, 77));
+    give(&slabs, &taken_meanwhile, true);
+    (void)purge_all(&slabs);
+    assert_null(slabs.spans);
+    slabs_end(&slabs);
+}
+
+/* Of any stride: a purge of everything waits for the system without the lock, and for few bytes at a time. */
+static void a_purge_holds_the_lock_for_no_system_call(void **state)
+{
+    enum { SLOTS = 3000 };
+    static const size_t strides[] = {80, 320, 4160, STRIDE};
+    static struct slot slots[SLOTS];
+    (void)state;
+    for (size_t s = 0; s < sizeof strides / sizeof strides[0]; s++) {
+        struct slabs slabs;
+        slabs_init(&slabs);
+        const struct slab_request request = {&slabs.classes[s], strides[s], 0};
+        for (unsigned i = 0; i < SLOTS; i++)
+            assert_non_null(slots[i].at = slab_take(&slabs, &request, &slots[i].slab));
+        for (unsigned i = 0; i < SLOTS; i++)
+            give(&slabs, &slots[i], true);
+        watched = &slabs.lock;
+        most_bytes = 0;
+        locked = false;
+        (void)purge_all(&slabs);
+        watched = NULL;
+        assert_false(locked);
+        assert_in_range(most_bytes, 1, SLAB_PURGE_BYTES + SLAB_BYTES_MAX);
+        assert_null(slabs.spans);
+        slabs_end(&slabs);
+    }
+}
+
+/* ---- when memory ends ---- */
+
+/* There is memory for one slab more, but not for a span of several: it has the slots of one slab, and no more. */
+static void where_there_is_little_memory_a_span_has_one_slab(void **state)
+{
+    (void)state;
+    static const size_t strides[] = {320, 4160, STRIDE};
+    static struct slot slots[4000];
+    for (size_t s = 0; s < sizeof strides / sizeof strides[0]; s++) {
+        struct slabs slabs;
+        slabs_init(&slabs);
+        const struct slab_request request = {&slabs.classes[s], strides[s], 0};
+        unsigned n = 0;
+        do { /* until spans are of several slabs */
+            slots[n].at = slab_take(&slabs, &request, &slots[n].slab);
+            assert_non_null(slots[n].at);
+            n++;
+        } while (slabs.spans->slabs < 4);
+        for (;; n++) { /* to the end of what is mapped */
+            largest = 0;
+            slots[n].at = slab_take(&slabs, &request, &slots[n].slab);
+            if (slots[n].at == NULL)
+                break;
+        }
+        size_t room = 0;
+        for (const struct span *span = slabs.spans; span != NULL; span = span->next)
+            room += span->slabs * slots[0].slab->slots;
+        assert_int_equal(n, room);
+        const struct span *last = slabs.spans;
+        for (unsigned more = 1; more <= 3; more++) {
+            largest = slots[0].slab->span->slab_bytes;
+            slots[n].at = slab_take(&slabs, &request, &slots[n].slab);
+            assert_non_null(slots[n].at);
+            assert_ptr_not_equal(slabs.spans, last);
+            last = slabs.spans;
+            assert_int_equal(last->slabs, 1);
+            assert_int_equal(last->bytes, last->slab_bytes);
+            largest = 0;
+            for (n++; (slots[n].at = slab_take(&slabs, &request, &slots[n].slab)) != NULL; n++)
+                ;
+            assert_int_equal(n, room + more * slots[0].slab->slots);
+        }
+        for (unsigned i = 0; i < n; i++) {
+            if (sanitizer_on())
+                sanitizer_open(slots[i].at, strides[s]);
+            test_fill(slots[i].at, 64, i);
+            slots[i].at[strides[s] - 1] = (unsigned char)i;
+        }
+        for (unsigned i = 0; i < n; i++) {
+            assert_true(test_filled(slots[i].at, 64, i));
+            assert_int_equal(slots[i].at[strides[s] - 1], (unsigned char)i);
+        }
+        check_invariants(&slabs);
+        slabs_end(&slabs);
+    }
+}
+
 /* What heap_repair does in the child of a fork that happens now. */
 static void repair(struct slabs *slabs)
 {
@@ -558,6 +811,68 @@ static void blocks_grow_through_classes_and_mappings(void **state)
     heap_destroy(&heap);
 }
 
+static size_t largest_hooked; /* the hook has no memory for larger blocks */
+
+static void *hook_alloc(size_t size, size_t align, void *ctx)
+{
+    (void)ctx;
+    return size > largest_hooked ? NULL : aligned_alloc(align, (size + align - 1) & ~(align - 1));
+}
+
+static void hook_free(void *block, size_t size, void *ctx)
+{
+    (void)size, (void)ctx;
+    free(block);
+}
+
+/* Growth asks for twice as much, and is content with what is needed. */
+static void growth_falls_back_to_what_is_needed(void **state)
+{
+    enum { KIB = 1024 };
+    static const struct {
+        size_t from, need, limit; /* there is no memory for blocks of more than `limit` bytes */
+        bool hook, enough;
+    } cases[] = {
+        {1000, 1001, 1500, true, true},
+        {1000, 1501, 1500, true, false},
+        {300 * KIB, 301 * KIB, 400 * KIB, false, true},
+        {3000 * KIB, 3001 * KIB, 4000 * KIB, false, true},
+        {200 * KIB, 201 * KIB, 300 * KIB, false, true}, /* from a slot to a slot */
+        {200 * KIB, 300 * KIB, 350 * KIB, false, true}, /* from a slot to a mapping */
+        {300 * KIB, 450 * KIB, 400 * KIB, false, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct heap heap;
+        heap_init(&heap, 1000);
+        largest = largest_hooked = SIZE_MAX;
+        if (cases[i].hook) {
+            heap.alloc = hook_alloc;
+            heap.free = hook_free;
+        }
+        struct desc *d = test_heap_alloc(&heap, false);
+        assert_non_null(d);
+        if (cases[i].from > 1000) {
+            assert_int_equal(heap_grow(&heap, d, cases[i].from, 0), 0);
+            assert_int_equal(d->pub.cap, cases[i].from);
+        }
+        test_fill(d->pub.data, d->pub.cap, i);
+        const bufferpool_buf_t before = d->pub;
+        const size_t bytes = test_random_below(&(test_random_t){i}, before.cap), dirty = heap.slabs.dirty_bytes;
+        largest = largest_hooked = cases[i].limit;
+        const int error = heap_grow(&heap, d, cases[i].need, bytes);
+        assert_int_equal(error, cases[i].enough ? 0 : ENOMEM);
+        assert_int_equal(d->pub.cap, cases[i].enough ? block_grown_cap(&heap, cases[i].need) : before.cap);
+        assert_true(cases[i].enough || (d->pub.data == before.data && heap.slabs.dirty_bytes == dirty));
+        assert_true(block_intact(&heap, d));
+        assert_true(test_filled(d->pub.data, bytes, i));
+        d->pub.data[d->pub.cap - 1] = 1;
+        test_heap_free(&heap, d, false);
+        heap_destroy(&heap);
+    }
+    largest = SIZE_MAX;
+}
+
 static void huge_pages_are_asked_for_whole(void **state)
 {
     (void)state;
@@ -661,13 +976,20 @@ int main(void)
         cmocka_unit_test(a_lane_takes_what_another_has_beyond_one_slab),
         cmocka_unit_test(a_purge_takes_every_page_between_free_slots),
         cmocka_unit_test(two_purges_leave_no_page_between_them),
-        cmocka_unit_test(a_give_leaves_a_slab_to_the_thread_that_purges_it),
-        cmocka_unit_test(a_slot_that_is_being_purged_is_not_handed_out),
+        cmocka_unit_test(a_give_leaves_a_slab_to_whoever_purges_it),
+        cmocka_unit_test(what_is_being_purged_is_not_handed_out),
+        cmocka_unit_test(a_purge_leaves_no_more_dirty_than_may_be),
+        cmocka_unit_test(a_give_purges_what_came_meanwhile),
+        cmocka_unit_test(a_slab_that_empties_during_a_purge_is_purged_again),
+        cmocka_unit_test(what_is_being_unmapped_is_not_handed_out),
+        cmocka_unit_test(a_purge_holds_the_lock_for_no_system_call),
+        cmocka_unit_test(where_there_is_little_memory_a_span_has_one_slab),
         cmocka_unit_test(a_purge_of_the_parent_is_undone_in_the_child),
         cmocka_unit_test(repair_finds_the_slots_that_are_claimed),
         cmocka_unit_test(repair_ignores_claims_that_are_no_slots),
         cmocka_unit_test(blocks_grow_through_classes_and_mappings),
-        cmocka_unit_test(huge_pages_are_asked_for_whole),
+        cmocka_unit_test(growth_falls_back_to_what_is_needed),
+        cmocka_unit_test(huge_pages_are_asked_for_in_whole),
         cmocka_unit_test(threads_share_slabs),
         cmocka_unit_test(a_give_purges_no_more_than_its_share),
     };
