@@ -576,7 +576,8 @@ static void give_the_others(struct slabs *slabs)
             dozen_give(i);
 }
 
-/* A slab that becomes empty while it is purged has dirty slots still: it keeps its class, and the next purge finds it. */
+/* A slab that becomes empty while it is purged has dirty slots still: it keeps its class, and the next purge finds it.
+ * */
 static void a_slab_that_empties_during_a_purge_is_purged_again(void **state)
 {
     (void)state;
@@ -644,6 +645,66 @@ static void a_purge_holds_the_lock_for_no_system_call(void **state)
         assert_false(locked);
         assert_in_range(most_bytes, 1, SLAB_PURGE_BYTES + SLAB_BYTES_MAX);
         assert_null(slabs.spans);
+        slabs_end(&slabs);
+    }
+}
+
+/* A purge gives whole pages of one slab back. So with huge pages a slab has some of these, or small slabs share one,
+ * which goes when nothing in it is used. */
+static void with_huge_pages_slabs_have_whole_ones_or_share_one(void **state)
+{
+    enum { SLOTS = 8000 };
+    static const struct {
+        size_t stride, slab_bytes;
+    } cases[] = {{80, 12288}, {320, 40960}, {20032, 2 << 20}, {STRIDE, 4 << 20}, {1 << 20, 4 << 20}};
+    static struct slot slots[SLOTS];
+    (void)state;
+    if (os_page_size() != 4096)
+        skip();
+    for (size_t s = 0; s < sizeof cases / sizeof cases[0]; s++) {
+        struct slabs slabs;
+        slabs_init(&slabs);
+        slabs.huge = true;
+        const struct slab_request request = {&slabs.classes[s], cases[s].stride, 0};
+        const unsigned n = cases[s].stride < 4096 ? SLOTS : 12;
+        for (unsigned i = 0; i < n; i++) {
+            assert_non_null(slots[i].at = slab_take(&slabs, &request, &slots[i].slab));
+            const struct span *span = slots[i].slab->span;
+            assert_int_equal(span->slab_bytes, cases[s].slab_bytes);
+            assert_int_equal(span->bytes % OS_HUGE_PAGE, 0);
+            assert_int_equal((uintptr_t)span->base % OS_HUGE_PAGE, 0);
+            assert_true(span->slab_bytes % OS_HUGE_PAGE == 0 || span->bytes == OS_HUGE_PAGE);
+            assert_true(slots[i].at + cases[s].stride <= slots[i].slab->base + span->slab_bytes);
+            assert_true(slots[i].slab->base + span->slab_bytes <= span->base + span->bytes);
+        }
+        check_invariants(&slabs);
+        for (unsigned i = 0; i < n; i++)
+            give(&slabs, &slots[i], i % 2 == 0);
+        (void)purge_all(&slabs);
+        assert_null(slabs.spans);
+        slabs_end(&slabs);
+    }
+}
+
+/* Each has the pages of 128 slots, or as many slots as fit into 4 MiB. */
+static void a_slab_is_as_large_as_its_slots(void **state)
+{
+    static const size_t strides[] = {80, 320, 4160, 32768, 32832, 300000, 1 << 20};
+    (void)state;
+    for (size_t s = 0; s < sizeof strides / sizeof strides[0]; s++) {
+        struct slabs slabs;
+        slabs_init(&slabs);
+        const struct slab_request request = {&slabs.classes[s], strides[s], 0};
+        struct slot slot;
+        assert_non_null(slot.at = slab_take(&slabs, &request, &slot.slab));
+        const size_t bytes = slot.slab->span->slab_bytes;
+        assert_int_equal(bytes % os_page_size(), 0);
+        assert_in_range(bytes, slot.slab->slots * strides[s], SLAB_BYTES_MAX);
+        if (slot.slab->slots == SLAB_SLOTS_MAX)
+            assert_in_range(bytes, 0, SLAB_SLOTS_MAX * strides[s] + os_page_size() - 1);
+        else
+            assert_int_equal(slot.slab->slots, SLAB_BYTES_MAX / strides[s]);
+        assert_int_equal(slabs.mapped_bytes, bytes);
         slabs_end(&slabs);
     }
 }
@@ -983,6 +1044,8 @@ int main(void)
         cmocka_unit_test(a_slab_that_empties_during_a_purge_is_purged_again),
         cmocka_unit_test(what_is_being_unmapped_is_not_handed_out),
         cmocka_unit_test(a_purge_holds_the_lock_for_no_system_call),
+        cmocka_unit_test(with_huge_pages_slabs_have_whole_ones_or_share_one),
+        cmocka_unit_test(a_slab_is_as_large_as_its_slots),
         cmocka_unit_test(where_there_is_little_memory_a_span_has_one_slab),
         cmocka_unit_test(a_purge_of_the_parent_is_undone_in_the_child),
         cmocka_unit_test(repair_finds_the_slots_that_are_claimed),
