@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * atomic.h - the only way to the C11 atomics, with the memory order in each operation's name
+ * atomic.h - the C11 atomics, with the memory order in each operation's name
  *
- * Every use that is not relaxed names its partner in a comment; why relaxed will do stands at the head of the file, or
- * with the variable (desc.h, pool.h). There are no stand-alone fences: orders sit on
- * operations, which ThreadSanitizer and the reader both understand. The one exception costs no instruction:
- * compiler_barrier, the owner's half of a barrier whose other half is membarrier(2) (steal.c).
+ * Operations that are rare (flags, a strong compare-and-swap) are not here, and spell their order out where they are
+ * used. Every use that is not relaxed names its partner in a comment. Why relaxed suffices elsewhere stands at the head
+ * of the file, or with the variable (desc.h, types.h). There are no stand-alone fences: orders sit on operations, which
+ * ThreadSanitizer and the reader both understand. The one exception costs no instruction: compiler_barrier, the owner's
+ * half of a barrier whose other half is membarrier(2) (steal.c).
  */
 #ifndef BUFFERPOOL_ATOMIC_H
 #define BUFFERPOOL_ATOMIC_H
@@ -28,7 +29,8 @@
 
 #define exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
 
-/* Weak: may fail for no reason, so they stand in loops. Failure is always relaxed but for acquire. */
+/* Weak: they may fail for no reason, so they stand in loops. The order of a failure is acquire for cas_acquire, and
+ * relaxed for the others. */
 #define cas_relaxed(p, expected, v)                                                                                    \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed, memory_order_relaxed)
 #define cas_acquire(p, expected, v)                                                                                    \
@@ -38,7 +40,7 @@
 #define cas_seq_cst(p, expected, v)                                                                                    \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_seq_cst, memory_order_relaxed)
 
-/* For a variable that one thread writes and others only read. */
+/* Adds to a variable that one thread writes and others only read. */
 #define bump_relaxed(p, v) store_relaxed((p), load_relaxed(p) + (v))
 
 #define compiler_barrier() atomic_signal_fence(memory_order_seq_cst)

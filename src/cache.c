@@ -66,7 +66,7 @@ static inline void level_set(struct cache *c, uint32_t moved, uint32_t n)
 {
     const uint64_t level = load_relaxed(&c->level);
     const unsigned side = side_of(level);
-    /* releases: a thread that reads either of them then reads a level that is no older than the side's before */
+    /* releases: a thread that reads one of the two new values then reads a level that is no older than `level` */
     store_release(&c->base[!side].gets, load_relaxed(&c->base[side].gets) + level / LEVEL_GET);
     store_release(&c->base[!side].moved, moved);
     store_release(&c->level, (side ? 0 : LEVEL_SIDE) | n); /* with the acquires in cache_read */
@@ -102,17 +102,19 @@ void cache_reset(struct cache *c, uint32_t moved, uint32_t n)
         level_set(c, moved, n);
 }
 
-/* The level may be one that a fast call stored relaxed: being of the same thread it continues the release sequence of
- * the store in level_set (C11, 5.1.2.4; in C++20 it would not), and it names the same side. */
+/* The level may be one that a fast call stored relaxed. It names the same side as the store in level_set before it. If
+ * the owner made both, the later store continues the release sequence of the earlier one (C11, 5.1.2.4; not so in
+ * C++20). If a stealing thread called level_set, the gate orders the two: processors then show a reader of the later
+ * store the base too, though C11 does not promise it. */
 struct cache_counts cache_read(const struct cache *c)
 {
     for (;;) {
         const uint64_t before = load_acquire(&c->level); /* with the release in level_set */
         const struct cache_base *base = &c->base[side_of(before)];
-        const uint64_t gets = load_acquire(&base->gets);   /* so that these come before */
+        const uint64_t gets = load_acquire(&base->gets);   /* acquires: these two come before */
         const uint32_t moved = load_acquire(&base->moved); /* the second reading */
         const uint64_t level = load_acquire(&c->level);    /* with the release in level_set: what follows is no older */
-        /* the side is the same after two changes as well: then the base was written anew, and mostly says so */
+        /* after two changes the side is the same again; then the base was written anew, and mostly differs */
         if (side_of(level) == side_of(before) && load_relaxed(&base->gets) == gets &&
             load_relaxed(&base->moved) == moved)
             return (struct cache_counts){gets + level / LEVEL_GET, moved + load_relaxed(&c->moved_past),
@@ -137,8 +139,8 @@ static size_t held_bytes(const bufferpool_t *pool, const struct cache *c)
     return cache_idle(c) * pool->heap.base + load_relaxed(&c->extra);
 }
 
-/* Whether neither budget nor grown buffers matter, so that plain ones come and go by number alone and limit is the
- * number of entries. */
+/* Whether neither a budget nor grown buffers matter. Then buffers come and go by number alone, and limit is the number
+ * of entries. */
 static bool is_plain(const bufferpool_t *pool, const struct cache *c)
 {
     return pool->max_idle_bytes == 0 && load_relaxed(&c->extra) == 0;
@@ -172,8 +174,8 @@ static void unreserve_idle(bufferpool_t *pool, size_t bytes)
         sub_relaxed(&pool->idle_reserved, bytes);
 }
 
-/* Reserves room for `cap` more bytes in the budget. Those of the shared cache count as the depot's at once. Returns
- * false if there is none. */
+/* Reserves room for `cap` more bytes in the budget. Bytes that the shared cache reserves count as the depot's at once.
+ * Returns false if there is no room. */
 static bool budget_add(bufferpool_t *pool, struct cache *c, size_t cap)
 {
     if (pool->max_idle_bytes == 0)
@@ -194,7 +196,7 @@ static void budget_to_depot(const bufferpool_t *pool, struct cache *c, size_t by
         c->budget -= bytes;
 }
 
-/* Moves budget from the depot to the cache, and returns what the cache does not need to all. */
+/* Moves budget from the depot to the cache, and gives the part that the cache does not need back to the pool. */
 static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
 {
     if (pool->max_idle_bytes == 0)
@@ -213,7 +215,7 @@ static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
         c->budget = budget;
 }
 
-/* The depot's account of bytes beyond buffer_capacity. */
+/* Takes n buffers, of `bytes` bytes in all, off the depot's account of bytes beyond buffer_capacity. */
 static void leave_account(bufferpool_t *pool, uint32_t n, size_t bytes)
 {
     size_t extra = bytes - n * pool->heap.base;
@@ -270,7 +272,7 @@ static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
     }
     level_add(c, -(int32_t)count, -(int32_t)count);
     push(pool, entries, count, extra);
-    if (count < n) /* no more than were flushed, so they do not overlap */
+    if (count < n) /* the rest has no more entries than were flushed, so the two do not overlap */
         memcpy(entries, entries + count, (n - count) * sizeof(struct desc *));
     if (!plain)
         limit_update(pool, c);
@@ -300,7 +302,8 @@ static void store_warmest(const bufferpool_t *pool, struct cache *c, struct desc
     limit_update(pool, c);
 }
 
-/* From inside: the buffer that goes out next. With chaos it is any, and the last one takes its entry. */
+/* From inside: takes out the buffer that goes out next. With chaos that is any buffer, and the last one moves into its
+ * entry. */
 static struct desc *warmest(struct cache *c, uint32_t n)
 {
     struct desc **entries = cache_entries(c);
@@ -341,7 +344,8 @@ static uint32_t fitting(const bufferpool_t *pool, struct desc *const *bufs, uint
 
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
 {
-    /* inside before the pop: a thread that steals this cache would otherwise miss what is in transit here */
+    /* inside before the pop: otherwise a thread that steals from this cache would miss the buffers that are in transit
+     * here */
     struct cache *in = enter(pool, c);
     const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
     if (magazine.head == NULL) {
@@ -387,7 +391,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
 
 bool cache_overflow(bufferpool_t *pool, struct cache *c)
 {
-    if (pool->max_idle_bytes != 0) /* the limit may be lower because of others */
+    if (pool->max_idle_bytes != 0) /* the limit may follow from the budget, which cache_keep can raise */
         return false;
     struct cache *in = enter(pool, c);
     const uint32_t n = cache_idle(in);

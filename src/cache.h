@@ -156,7 +156,7 @@ static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t w
     return true;
 }
 
-/* ---- the slow path: for the owner, who is not inside; c may be pool->shared ---- */
+/* ---- the slow path: for the owner, which is not inside; c may be pool->shared ---- */
 
 /* Counts for statistics. */
 static inline void cache_count(struct cache *c, enum counter counter, uint64_t n)
@@ -167,7 +167,7 @@ static inline void cache_count(struct cache *c, enum counter counter, uint64_t n
         bump_relaxed(&c->counters[counter], n);
 }
 
-/* Counts n pooled buffers that callers hold with this cache; a negative n: no longer. */
+/* Adds n, which may be negative, to the pooled buffers that came to the cache's thread. */
 void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n);
 
 /* Takes the warmest idle buffer, plain or grown, for life_hand_out. Returns NULL if the cache is empty. */
@@ -177,8 +177,8 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c);
  * life_hand_out, or NULL if the depot is empty. */
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c);
 
-/* Moves the colder half of a full cache to the depot, so that a thread at the edge does not thrash; the second time in
- * a row, when the thread is not at the edge, all of it. Returns false if the cache is not full, or not open, or if
+/* Moves the colder half of a full cache to the depot, so that a thread at the edge does not thrash. The second time in
+ * a row the thread is not at the edge, and all buffers move. Returns false if the cache is not full, or not open, or if
  * there is a limit on idle bytes. */
 bool cache_overflow(bufferpool_t *pool, struct cache *c);
 

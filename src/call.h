@@ -31,7 +31,7 @@ static inline struct call call_begin(const char *function, uintptr_t caller)
     return call;
 }
 
-/* pool: the one that was worked on, or NULL */
+/* Ends the call. `pool` is the pool that it worked on, or NULL. */
 static inline void call_end(const struct call *call, bufferpool_t *pool)
 {
     if (pool != NULL)
@@ -40,7 +40,8 @@ static inline void call_end(const struct call *call, bufferpool_t *pool)
     errno = call->saved_errno;
 }
 
-/* The address to which the function returns from whose body this is used: a public one's, so the program's. */
+/* The address to which the current function returns. In the body of a public function that is an address in the
+ * program: the caller. */
 #define CALLER call_address(__builtin_return_address(0))
 
 static inline uintptr_t call_address(const void *code)

@@ -8,7 +8,8 @@
 #include <stdint.h>
 #include <time.h>
 
-/* Milliseconds of the coarse monotonic clock, which is a few behind the exact one and costs no system call; never 0. */
+/* The time in milliseconds on the coarse monotonic clock, which is a few milliseconds behind the exact one and costs no
+ * system call. It is never 0. */
 static inline uint64_t clock_coarse_ms(void)
 {
     struct timespec now;
@@ -16,7 +17,7 @@ static inline uint64_t clock_coarse_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + 1;
 }
 
-/* So many milliseconds from now, on the monotonic clock. */
+/* The time `ms` milliseconds from now, on the monotonic clock. */
 static inline struct timespec clock_after_ms(uint64_t ms)
 {
     struct timespec at;

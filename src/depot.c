@@ -87,7 +87,7 @@ uint32_t depot_pops(const struct depot *depot)
     return (uint32_t)(load_relaxed(&depot->head) >> 32);
 }
 
-/* Keep the low-water mark of the depot, and the peak. Both move seldom, so mostly these are loads. */
+/* These two keep the depot's low-water mark, and the peak. Both move seldom, so mostly this takes loads alone. */
 static void note_low(struct depot *depot, struct depot_counts counts)
 {
     uint32_t low = load_relaxed(&depot->low);
@@ -105,8 +105,7 @@ static void note_in_flight(struct depot *depot, struct depot_counts counts)
 
 /* ---- the stack ---- */
 
-/* Both go through the nodes from the last of the array to the first: `at` is the last of those that have a parent
- * yet. */
+/* Both go through the nodes from the last of the array to the first: `at` is the last node that has a parent so far. */
 
 static void magazine_close(struct desc *const *bufs, uint32_t n, bool grown)
 {
@@ -245,7 +244,7 @@ bool depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live)
 
 void depot_unreserve(struct depot *depot, uint32_t n)
 {
-    /* release: with the swap in depot_reserve; the block was freed before its place is taken (5) */
+    /* release: with the swap in depot_reserve; the block was freed before its room is taken (5) */
     sub_release(&depot->counts, POOLED(n) + IN_FLIGHT(n));
 }
 
@@ -271,7 +270,7 @@ bool depot_end_pressure(struct depot *depot)
         if (depot_counts_of(counts).wanted)
             return false;
     } while (!cas_seq_cst(&depot->counts, &counts,
-                          counts & ~DEPOT_PRESSURE)); /* before depot_want, or after it and refused */
+                          counts & ~DEPOT_PRESSURE)); /* this comes before depot_want, or sees its flag and refuses */
     return true;
 }
 

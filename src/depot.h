@@ -5,7 +5,7 @@
  * A magazine is one or more idle buffers. It is pushed and popped whole, with one compare-and-swap.
  *
  * A pooled buffer is in flight (a caller or a thread cache has it), in the depot, or in transit: popped by a call that
- * will free it, push it back, or only then count it in flight.
+ * has yet to free it, push it back, or count it in flight.
  *
  *     fresh     reserve                              ->  in flight        push     in flight  ->  depot
  *     freed     in flight  ->  unreserve                                  pop      depot      ->  in transit
@@ -58,7 +58,7 @@ static inline bool depot_is_calm(const struct depot *depot, const _Atomic(size_t
 {
     size_t n = depot_cap_of(max_live);
     struct depot_counts counts =
-        depot_counts_of(load_seq_cst(&depot->counts)); /* as in the next, and in depot_wanted */
+        depot_counts_of(load_seq_cst(&depot->counts)); /* as in depot_over_cap and depot_wanted */
     return !counts.wanted && counts.pooled <= n;
 }
 
@@ -85,7 +85,7 @@ static inline bool depot_wanted(const struct depot *depot)
     return (load_seq_cst(&depot->counts) & DEPOT_WANTED) != 0; /* with depot_want: depot.c (11) */
 }
 
-/* Says that a caller waits, or that none does any longer. */
+/* Sets the flag that says that a caller waits, or clears it. */
 void depot_want(struct depot *depot, bool wanted);
 
 /* Sets the pressure flag. The caller has emptied all thread caches first. */
@@ -111,8 +111,8 @@ uint32_t depot_pops(const struct depot *depot);
 void depot_push(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown);
 void depot_restore(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown);
 
-/* Takes the top magazine. Its buffers belong to the calling thread now, in transit until that calls take, restore or
- * discard for each. */
+/* Takes the top magazine. Its buffers belong to the calling thread now. Each is in transit until the thread calls take,
+ * restore or discard for it. The head is NULL if the depot is empty. */
 struct magazine depot_pop(struct depot *depot, const struct desc_table *table);
 
 /* Fills bufs with the magazine's buffers, in the order in which they were pushed. */
@@ -124,8 +124,8 @@ void depot_take(struct depot *depot, uint32_t n);
 /* Ends n buffers in transit, after their blocks were freed. */
 void depot_discard(struct depot *depot, uint32_t n);
 
-/* The two halves of a pop, apart so that a test can stall between them: what the head was, and the swap. The swap fails
- * if the head has moved since, even if it came back to the same descriptor. */
+/* The two halves of a pop: peek reads the head, swap replaces it. They are apart so that a test can stall between them.
+ * The swap fails if the head has moved since, even if it came back to the same descriptor. */
 struct desc *depot_peek(struct depot *depot, const struct desc_table *table, uint64_t *head, uint64_t *below);
 bool depot_swap(struct depot *depot, uint64_t head, uint64_t below);
 

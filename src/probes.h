@@ -2,11 +2,12 @@
  *
  * probes.h - static probes (USDT), for bpftrace, perf, SystemTap and gdb; docs/tracing.md says what each tells
  *
- * A probe is a nop, and a note in the file that says where it is and where its arguments are. Nobody needs to know here
- * whether somebody looks. So a probe stands on slow paths only, and passes what is in a register or in memory anyhow:
- * nothing is computed for it. A bool goes as an int: gdb does not know the names of all 8-bit registers.
+ * A probe is a nop, and a note in the file that says where the nop is and where its arguments are. The library does not
+ * know whether a tracer looks at it. So a probe stands on slow paths only, and passes values that are in a register or
+ * in memory anyway: nothing is computed for it. A bool goes as an int, since gdb does not know the names of all 8-bit
+ * registers.
  *
- * They are there where <sys/sdt.h> is (Debian: systemtap-sdt-dev), unless BUFFERPOOL_NO_SDT is defined.
+ * Probes are built in if <sys/sdt.h> is there (Debian: systemtap-sdt-dev) and BUFFERPOOL_NO_SDT is not defined.
  */
 #ifndef BUFFERPOOL_PROBES_H
 #define BUFFERPOOL_PROBES_H
@@ -14,7 +15,7 @@
 #if !defined(BUFFERPOOL_NO_SDT) && defined(__has_include)
 #if __has_include(<sys/sdt.h>)
 #include <sys/sdt.h>
-#ifdef __clang__ /* reports where a macro is expanded what is the header's own: a macro called without its `...` */
+#ifdef __clang__ /* blames each use of a macro for what the header does: it calls a macro without its `...` */
 #pragma clang diagnostic ignored "-Wgnu-zero-variadic-macro-arguments"
 #endif
 #endif

@@ -2,11 +2,11 @@
  *
  * tls_cache.c - threads come, get caches, and go
  *
- * All changes of a thread's table happen under the registry's lock; which thread has which cache changes under that and
- * the pool's caches_lock. The owner reads its table without: other threads only ever replace the entry of a pool that
- * is being destroyed, which the owner, by contract, does not use any more. Hence the tables' entries are relaxed, and
- * so is what the locks guard: `owned`, the pressure's state. Walks of the list at the end of a pool and in the child of
- * fork are alone.
+ * A thread's table changes only under the registry's lock. Which thread has which cache changes only under that lock
+ * and the pool's caches_lock. A thread reads its own table without a lock: other threads replace only the entry of a
+ * pool that is being destroyed, and by contract the thread does not use that pool any more. So the tables' entries are
+ * relaxed, and so are fields that the locks guard: `owned`, the pressure's state. Where a pool ends, and in the child
+ * of fork, no other thread walks the list.
  */
 #include "tls_cache.h"
 
@@ -36,7 +36,7 @@ static struct thread gone_thread = {.table = {EMPTY_TABLE(&gone_thread.none)}, .
 _Thread_local struct thread *tls_self TLS_MODEL = &no_thread;
 
 static struct thread *threads; /* linked by next; under the registry's lock */
-static pthread_key_t key;      /* its value is tls_self; there once key_made; under the registry's lock */
+static pthread_key_t key;      /* its value is tls_self; made if key_made; under the registry's lock */
 static bool key_made;
 
 /* ---- the end of a thread ---- */

@@ -42,10 +42,11 @@ static inline struct cache *tls_cache_find(size_t index)
     return entry != NULL ? load_relaxed(entry) : &tls_self->none;
 }
 
-/* The calling thread's cache of the pool, made if there is none yet; pool->shared where that is impossible. */
+/* Returns the calling thread's cache of the pool. Makes one if there is none yet, and returns pool->shared where that
+ * is impossible. */
 struct cache *tls_cache_own(bufferpool_t *pool);
 
-/* The same, but makes none. */
+/* The same, but makes none: returns pool->shared instead. */
 struct cache *tls_cache_own_or_shared(bufferpool_t *pool);
 
 /* Forgets the pool in every thread's table. The caller holds the registry's lock and destroys the pool. */
@@ -54,14 +55,14 @@ void tls_cache_forget(const bufferpool_t *pool);
 /* Frees the caches of a pool that all threads forgot. */
 void tls_cache_free_all(bufferpool_t *pool);
 
-/* At the end of the library: threads that end later do not call it. */
+/* At the end of the library: threads that end later do not call into it. */
 void tls_cache_end(void);
 
 /* In the child after fork, with the registry's lock held: forgets the other threads. */
 void tls_cache_forget_others(void);
 
 /* Then, for each pool: empties the caches of the other threads, which have no owner any longer. Returns the calling
- * thread's, or NULL. */
+ * thread's cache, or NULL if it has none. */
 struct cache *tls_cache_adopt(bufferpool_t *pool);
 
 #endif

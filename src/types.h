@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * types.h - every struct of the library, on one floor below all code; what each field means, and who writes it
+ * types.h - every struct of the library, on one floor below all code; what each field means, and which thread writes it
  *
  * Words
  *
@@ -9,14 +9,14 @@
  *     descriptor        the handle and the library's own fields behind it: one cache line, never moved
  *     block             the bytes behind a buffer; growth replaces the block, the handle stays
  *     pooled            a buffer that counts against the cap; the others are made beyond the cap, and freed when put
- *     live, idle        a pooled buffer that a caller holds; one that nobody holds
+ *     live, idle        a pooled buffer that a caller holds; one that no caller holds
  *     thread cache      the idle buffers that one thread owns for one pool (tcmalloc, HAProxy: the same)
  *     magazine, depot   a batch of idle buffers that moves as one; the shared lock-free stack of them (Bonwick)
  *     in flight         pooled buffers that callers hold or thread caches have
  *     in transit        popped from the depot by a call that has yet to free it, push it back or count it in flight
- *     biased lock       what guards a thread cache: free for its owner, who enters by two plain stores, and dear for
- *                       everybody else, who closes the `gate` and waits until the owner is not `busy` (steal.c;
- *                       Java's biased locking, with membarrier(2) for the revocation)
+ *     biased lock       the lock of a thread cache: nearly free for its owner, which enters and leaves by a plain store
+ *                       each, and dear for any other thread, which closes the `gate` and waits until the owner is not
+ *                       `busy` (steal.c; Java's biased locking, with membarrier(2) for the revocation)
  *     steal             to move what idles in another thread's cache to the depot
  *     pressure          what a pool is under at its cap: gates closed, caches empty, each put goes to the depot
  *     latch             a value kept twice and a bit that names the valid copy, so that readers never wait (Linux's
@@ -27,7 +27,7 @@
  *     purge             to give the memory of dirty slots back to the system (jemalloc)
  *     retained          a freed mapping whose memory stays for the next block of its size (jemalloc)
  *     strike            a put of a grown buffer after little use; the fifth in a row shrinks it
- *     generation        tells pools apart that had the same index one after the other
+ *     generation        tells apart the pools that had the same index one after the other
  *     caller            the address in the program to which the public function returns
  *
  * Invariants, as equations, whenever no call is under way
@@ -37,9 +37,9 @@
  *     live                 = sum of (moved - n) over the same
  *     idle_reserved        = sum of budget + bytes in the depot <= max_idle_bytes    (with max_idle_bytes)
  *     grown_extra          = sum of (cap - buffer_capacity) over pooled buffers
- * and for each cache while nobody is inside:
+ * and for each cache while no thread is inside:
  *     n                   <= limit
- *     n * buffer_capacity + extra <= thread_cache_bytes (and <= budget with max_idle_bytes)
+ *     n * buffer_capacity + extra <= thread_cache_bytes                     (and <= budget with max_idle_bytes)
  *
  * Fields that several threads use without a lock are atomic. Relaxed ones are hints, or numbers that read-modify-writes
  * keep whole; a field that a reader relies on has its order, and a comment, where it is read.
@@ -56,8 +56,9 @@
 #include <stdint.h>
 #include <time.h>
 
-/* How a thread finds its variables: by one instruction, where in a shared library the default costs a call. glibc keeps
- * room for that when a library is opened with dlopen; other C libraries, such as musl, refuse to open it. */
+/* With initial-exec a thread finds its variables by one instruction; the default of a shared library costs a call.
+ * glibc keeps room for such variables of libraries that are opened with dlopen. Other C libraries, such as musl, refuse
+ * to open a library that has them. */
 #if defined(__GLIBC__)
 #define TLS_MODEL __attribute__((tls_model("initial-exec")))
 #else
@@ -81,7 +82,7 @@ enum desc_state {
     STATE_LIVE_GROWN = 6
 };
 
-/* word = tag << STATE_BITS | state tag = generation | pool index | TLS index, from the highest bits to the lowest
+/* word = tag << STATE_BITS | state      tag = generation | pool index | TLS index, from the highest bits to the lowest
  *
  * With 64 bits, state and TLS index are a byte each: many processors take a byte out of a word in one instruction. */
 #define STATE_BITS      (UINTPTR_MAX > UINT32_MAX ? 8 : 3)
@@ -95,7 +96,7 @@ struct desc {
     /* the caller's, while it holds the buffer */
     _Alignas(CACHE_LINE) bufferpool_buf_t pub;
     /* the thread that has the buffer writes the rest, under whatever lock or order hands the buffer on */
-    _Atomic(uintptr_t) word; /* whose the descriptor is, and its state */
+    _Atomic(uintptr_t) word; /* the descriptor's pool and state */
     union {
         uint32_t link[2];   /* in the depot: indexes of two more buffers of the magazine (depot.c) */
         struct desc *chain; /* free: the next of the free list, NULL at the end */
@@ -109,7 +110,7 @@ struct desc {
      * link. */
     _Atomic(uint32_t) count;
     uint32_t index;  /* its own number, from 1; written once */
-    uint8_t strikes; /* grown: puts in a row after little use (strikes.c) */
+    uint8_t strikes; /* grown: puts in a row after little use (reclaim.c) */
     bool beyond_cap; /* the block was made beyond the cap */
 };
 
@@ -144,7 +145,7 @@ struct depot {
 /* `counts`, taken apart. */
 struct depot_counts {
     uint32_t pooled;    /* pooled buffers that exist */
-    uint32_t in_flight; /* those in flight; never more than that, and less by calls under way */
+    uint32_t in_flight; /* at most the buffers in flight; fewer while calls are under way */
     bool pressure;      /* no thread cache holds any (pressure.h) */
     bool wanted;        /* a caller waits for one (wait.h) */
 };
@@ -213,7 +214,7 @@ struct cache {
     /* the owner, in every call; the first entries share the line */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) level; /* gets << 17 | side << 16 | n */
     _Atomic(uintptr_t) gate;                      /* under caches_lock; read by the owner, inside */
-    size_t limit;                                 /* n may grow to */
+    size_t limit;                                 /* n may grow to this */
     _Atomic(bool) busy;                           /* the owner is inside */
     bool overflowed;                              /* its last exchange with the depot was an overflow */
     struct desc *bottom;                          /* &cache_bottom; the entries follow, beyond the end of the struct */
@@ -227,14 +228,16 @@ struct cache {
 
 typedef _Atomic(struct cache *) tls_entry; /* the thread's `none` where the thread has no cache */
 
-/* Written by the thread itself under the registry's lock, but for the entries of a pool that is destroyed. */
+/* The thread itself writes this, under the registry's lock. Only the call that destroys a pool writes entries of other
+ * threads, those of the pool. */
 struct thread {
     tls_entry table[TLS_INDEXES]; /* by TLS index */
     tls_entry *more;              /* by pool index, from TLS_INDEX_NONE on */
     size_t more_size;             /* entries of `more` */
     struct thread *next;
     struct thread **link; /* the pointer to this struct in the list of threads */
-    /* Empty, with a closed gate. A fast call writes its `busy`, in vain, so each thread has one of its own. */
+    /* Stands in for a cache that is not there: empty, with a closed gate. Fast calls write its `busy`, to no effect, so
+     * each thread has one of its own. */
     struct cache none;
 };
 
@@ -255,12 +258,12 @@ struct slab {
     /* under the heap's lock */
     unsigned free;          /* how many slots are in `avail` */
     unsigned lane;          /* the lane that takes from it while it is clean */
-    bool purging;           /* a purge has slots of it, and no other shall */
+    bool purging;           /* a purge has taken slots of it; a second purge must not */
     struct slab_list *list; /* the list it is on, or NULL */
     struct slab *prev, *next;
     uint64_t avail[SLAB_SLOTS_MAX / 64]; /* free slots */
     uint64_t dirty[SLAB_SLOTS_MAX / 64]; /* those of them that may have memory behind them */
-    uint64_t lost[SLAB_SLOTS_MAX / 64];  /* during a repair: slots that were taken and that nobody has claimed */
+    uint64_t lost[SLAB_SLOTS_MAX / 64];  /* during a repair: slots that were taken and that no buffer has claimed */
 };
 
 /* A ring: the slab before the first is the last. A pool has so many lists that a second pointer in each would be a
@@ -363,9 +366,9 @@ struct heap {
 /* On the stack of a caller that waits; under the queue's lock. */
 struct waiter {
     struct waiter *next;
-    struct desc *buffer; /* what it was given: an idle buffer, counted in flight */
+    struct desc *buffer; /* the buffer that it was given: idle, counted in flight */
     bool reserved;       /* or the right to make one, as from depot_reserve */
-    bool endless;        /* the caller's: there is no deadline */
+    bool endless;        /* there is no deadline */
     struct timespec deadline;
     pthread_cond_t woken;
     int cancelable; /* the thread's state before */
@@ -378,8 +381,8 @@ struct wait_queue {
 
 /* ---- debug modes: src/debug/ ---- */
 
-/* The thread that gets, holds or puts the buffer writes its record. Others may read it meanwhile, and see a part of two
- * turns. */
+/* The thread that gets, holds or puts the buffer writes its record. Other threads may read it meanwhile, and may find
+ * fields of two different turns. */
 struct record {
     _Atomic(uintptr_t) got_by, put_by; /* callers of get and put; 0: not recorded */
     _Atomic(uint64_t) got_ns, put_ns;  /* on the monotonic clock */
@@ -399,8 +402,8 @@ struct quarantine {
     pthread_mutex_t lock;
     struct desc **ring; /* made on first use */
     uint32_t size, oldest, n;
-    _Atomic(uint32_t) count; /* n, for statistics */
-    _Atomic(size_t) bytes;   /* the sum of their caps, for the same */
+    _Atomic(uint32_t) count; /* n, read by statistics */
+    _Atomic(size_t) bytes;   /* the sum of the buffers' caps, likewise */
 };
 
 /* ---- the pool ---- */
@@ -410,8 +413,8 @@ enum pressure_state { PRESSURE_OFF, PRESSURE_ENTERING, PRESSURE_ON };
 /* Under caches_lock; read without it for hints. */
 struct pressure {
     _Atomic(int) state; /* enum pressure_state */
-    /* Pressure ends only after so many more pops than this: depot_pops, modulo 2^32. After billions of pops they may
-     * have to go by again. */
+    /* Pressure ends only a number of pops after this one (depot_pops, modulo 2^32). If it lasts for billions of pops,
+     * the count wraps, and that number has to go by again. */
     _Atomic(uint32_t) since;
 };
 
@@ -451,12 +454,12 @@ struct bufferpool {
     struct wait_queue waiters;
     struct background background;
     uint64_t gets_shown, puts_shown; /* the most that metrics ever showed; under the registry's lock */
-    struct records records;          /* used with debug modes alone, as the next */
+    struct records records;          /* used by debug modes only, as is the next */
     struct quarantine quarantine;
     /* written by calls that use the depot */
     struct depot depot;
     _Atomic(size_t) idle_reserved; /* bytes of max_idle_bytes in use or reserved by caches */
-    _Atomic(bool) idle_tight;      /* a put of this period found no room, although caches had reserved some in vain */
+    _Atomic(bool) idle_tight;      /* a put found no room in this period, although caches had unused reservations */
     _Atomic(size_t) grown_extra;   /* bytes of cap beyond buffer_capacity in all pooled buffers */
     struct reclaim reclaim;
     /* written by calls that make or free buffers */

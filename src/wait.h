@@ -6,7 +6,7 @@
  *     if (!wait_begin(pool, &w, timeout_ms))
  *         ...                                   no memory
  *     do
- *         ...                                   see that the pool is under pressure
+ *         ...                                   if the pool is not under pressure, pressure_enter
  *     while (wait_once(pool, &w));
  *     wait_end(pool, &w);                       w.buffer, w.reserved or neither
  */
@@ -15,25 +15,25 @@
 
 #include "depot.h"
 
-/* Puts the calling thread into the queue, for at most so many milliseconds; BUFFERPOOL_NEVER: without end. The thread
- * is not inside its cache. From here to wait_end it cannot be cancelled, since the queue points to its stack. Returns
- * false if there is no memory to wait with; then nothing was begun. */
+/* Puts the calling thread into the queue, for at most timeout_ms milliseconds, or with BUFFERPOOL_NEVER without end.
+ * The thread is not inside its cache. From here to wait_end it cannot be cancelled, since the queue points to its
+ * stack. Returns false if there is no memory to wait with; then nothing was begun. */
 bool wait_begin(bufferpool_t *pool, struct waiter *w, unsigned timeout_ms);
 
-/* Waits. Returns whether to look at the pressure and call this again: the waiter was not served, and its time is not
- * over. */
+/* Waits. Returns true if the waiter was not served and its time is not over. The caller then looks at the pressure, and
+ * calls this again. */
 bool wait_once(bufferpool_t *pool, struct waiter *w);
 
 /* Takes the thread out of the queue. */
 void wait_end(bufferpool_t *pool, struct waiter *w);
 
-/* Hands an idle buffer, counted in flight, to the longest waiting caller. Returns false if nobody waits. */
+/* Hands an idle buffer, counted in flight, to the longest waiting caller. Returns false if no caller waits. */
 bool wait_hand_over(bufferpool_t *pool, struct desc *d);
 
-/* Gives the waiting callers what the depot has and the cap allows. */
+/* Serves the waiting callers: with buffers from the depot, and with the right to make as many as the cap allows. */
 void wait_serve_all(bufferpool_t *pool);
 
-/* The same. While nobody waits this costs one load. Each call on a pool ends with it (call.h); long ones do it in
+/* The same. While no caller waits, this costs one load. Each call on a pool ends with it (call.h). Long calls use it in
  * between too. */
 static inline void wait_serve(bufferpool_t *pool)
 {

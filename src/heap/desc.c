@@ -2,25 +2,26 @@
  *
  * desc.c - the table of descriptors
  *
- * Handing out and taking back happens under the heap's lock (slab.h). Looking up by number takes no lock: chunks are
- * only ever added, and numbers travel behind a release (depot push) or the lock. So chunks are read and written
- * relaxed, and `used` by whoever holds the lock.
+ * Descriptors are taken and given back under the heap's lock (heap.h). To look one up by index takes no lock: chunks
+ * are only ever added, and an index travels behind a release (depot_push) or the lock. So chunks are read and written
+ * relaxed, and so is `used` by a thread that holds the lock.
  */
 #include "heap/desc.h"
 
 #include "heap/os.h"
 
-/* A chunk does not start with its page. Blocks lie in steps of a cache line modulo a page, as descriptors do; so what
- * is written to one buffer would have the lowest twelve bits of the address of the next one's descriptor, which is as
- * far as processors compare before they let a load pass a store. And the first descriptors of many pools would share
- * the few places that a cache has for one such address. So the distance is about half a page, and another for each of
- * 32 pools. */
+/* How far behind the start of its mapping a chunk begins. Modulo a page, neighbouring blocks lie a cache line apart, as
+ * descriptors do. With a distance of 0, the address of a buffer and that of the next buffer's descriptor could thus
+ * agree in their lowest twelve bits. Processors compare these bits before they let a load pass a store, so a load from
+ * the descriptor would wait for a store to the buffer. And the first descriptors of many pools would compete for the
+ * few lines that a processor's cache has for one such address. So the distance is about half a page, and differs
+ * between 32 pools. */
 static size_t distance(const struct desc_table *table)
 {
     return (size_t)((16 + table->colour % 32) * CACHE_LINE);
 }
 
-/* What was mapped for that. */
+/* The mapping of a chunk. */
 static void *mapping_of(const struct desc *base)
 {
     return (void *)((uintptr_t)base & ~(uintptr_t)4095);
@@ -34,7 +35,7 @@ static size_t chunk_bytes(unsigned chunk)
 bool desc_table_has(const struct desc_table *table, const struct desc *d)
 {
     uint32_t index = d->index;
-    /* acquire: with the release in desc_take; the chunk of every number up to `used` is there */
+    /* acquire: with the release in desc_take; the chunk of every index up to `used` is there */
     return index != 0 && index <= load_acquire(&table->used) && desc_at(table, index) == d;
 }
 

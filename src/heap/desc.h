@@ -3,14 +3,14 @@
  * desc.h - descriptors: their words, and the table that they lie in
  *
  * A descriptor is never moved, and its memory is not unmapped before the pool is destroyed. So a stale depot_pop may
- * read `below` and `count` of a descriptor that was popped, reused or freed long ago: it reads an old value, never
- * unmapped memory, and its compare-and-swap then fails (depot.c).
+ * read `below` of a descriptor that was popped, reused or freed long ago. The value is of no use, but the memory is
+ * there, and the compare-and-swap that follows fails (depot.c).
  *
- * The word (types.h) says which pool the descriptor belongs to, and in which state it is. One load of it thus leads put
- * to the cache and to the pool, and tells a held buffer from any other. Every access to a word is relaxed. The thread
- * that has the buffer owns its word, and the word travels with the buffer through what orders the rest: a cache, the
- * depot, the stash or the heap's lock. Other threads read it only behind a closed gate, where the value does not matter
- * (cache_pop_plain), or by misuse, which the word is there to detect.
+ * The word (types.h) says which pool the descriptor belongs to, and in which state it is. One load of the word thus
+ * leads put to the cache and to the pool, and tells a held buffer from any other. Every access to a word is relaxed.
+ * The thread that has the buffer owns its word, and the word travels with the buffer through what orders the rest: a
+ * cache, the depot, the stash or the heap's lock. Other threads read it only behind a closed gate, where the value does
+ * not matter (cache_pop_plain), or by misuse, which the word is there to detect.
  */
 #ifndef BUFFERPOOL_DESC_H
 #define BUFFERPOOL_DESC_H
@@ -97,11 +97,11 @@ static inline struct desc *desc_near(const struct desc_table *table, struct desc
 /* Whether d is one of the table's descriptors. d may be garbage, if it can be read. Any thread. */
 bool desc_table_has(const struct desc_table *table, const struct desc *d);
 
-/* Whether the address lies in the table's memory: for messages. Any thread. */
+/* Whether the address lies in the table's memory, for messages. Any thread. */
 bool desc_table_covers(const struct desc_table *table, const void *address);
 
-/* Takes a free descriptor. Returns NULL if there is no memory. The caller holds the heap's lock. Of a descriptor that
- * is used for the first time, all fields but its index are zero. */
+/* Takes a free descriptor. Returns NULL if there is no memory. The caller holds the heap's lock. When a descriptor is
+ * used for the first time, all fields but its index are zero. */
 struct desc *desc_take(struct desc_table *table);
 
 /* Gives a descriptor in state FREE back. The caller holds the heap's lock. */
@@ -110,8 +110,8 @@ void desc_give(struct desc_table *table, struct desc *d);
 /* Unmaps the table. */
 void desc_table_destroy(struct desc_table *table);
 
-/* For each descriptor d that was ever handed out, from the newest on: `i` is its index, and `used` what the caller read
- * of the table's `used`. */
+/* For each descriptor d that was ever handed out, from the newest on: `i` is its index, and `used` the value that the
+ * caller read from the table's `used`. */
 #define for_each_desc(table, i, d, used) for (uint32_t i = (used); i > 0 && ((d) = desc_at((table), i), true); i--)
 
 #endif
