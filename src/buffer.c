@@ -2,8 +2,8 @@
  *
  * buffer.c - reserve, append, printf, from_data
  *
- * Every change of a buffer's size goes through grow(), and every size is checked against HEAP_CAP_MAX or by subtraction
- * before anything is added.
+ * The block of a held buffer is replaced in grow() alone. Every size is checked, against HEAP_CAP_MAX or by
+ * subtraction, before anything is added to it.
  */
 #include "buffer.h"
 
@@ -39,8 +39,8 @@ static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf)
     }
 }
 
-/* Notes that `need` bytes of the buffer, which it has already, are used, for reclaim_judge. Plain buffers are not
- * judged. */
+/* Notes for reclaim_judge that the caller uses `need` bytes of the buffer, which has so many. Plain buffers are not
+ * judged, so for these nothing is noted. */
 static void note_use(const bufferpool_t *pool, bufferpool_buf_t *buf, size_t need)
 {
     struct desc *d = desc_of(buf);
@@ -52,7 +52,7 @@ static void note_use(const bufferpool_t *pool, bufferpool_buf_t *buf, size_t nee
 static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t keep)
 {
     struct desc *d = desc_of(buf);
-    if (modes_have(MODES_WATCH)) /* first: the mode knows where data was */
+    if (modes_have(MODES_WATCH)) /* first: the mode checks data and cap */
         watch_resize(pool, d);
     if (!block_intact(&pool->heap, d))
         report_misuse(buf, pool, REPORT_OVERWRITTEN);
@@ -98,7 +98,7 @@ int buffer_append(bufferpool_buf_t *buf, const void *src, size_t n)
     if (n > buf->cap - buf->len) {
         if (n > HEAP_CAP_MAX - buf->len)
             return EOVERFLOW;
-        /* bytes of the buffer's own move with the block, also those beyond len if src reaches there */
+        /* if src points into this buffer, its bytes move with the block, also those beyond len */
         size_t offset = (size_t)((uintptr_t)src - (uintptr_t)buf->data);
         bool own = offset < buf->cap;
         size_t keep = own && n <= buf->cap - offset && offset + n > buf->len ? offset + n : buf->len;
@@ -135,8 +135,8 @@ int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n)
     return error;
 }
 
-/* Grows the buffer for a text of that length and appends it. It is formatted before, since the arguments may point into
- * the block that growth frees. */
+/* Grows the buffer for a text of that length and appends it. The text is formatted before the growth, since the
+ * arguments may point into the block that growth frees. */
 static int print_grown(bufferpool_t *pool, bufferpool_buf_t *buf, size_t length, const char *format, va_list args)
 {
     char few[256];
@@ -148,7 +148,7 @@ static int print_grown(bufferpool_t *pool, bufferpool_buf_t *buf, size_t length,
     int error = 0;
     if (formatted < 0) /* because there is no memory, for example */
         error = errno;
-    else if ((size_t)formatted != length) /* an argument points to what the first try wrote */
+    else if ((size_t)formatted != length) /* an argument points into the bytes that the first try wrote */
         error = EINVAL;
     else
         error = grow(pool, buf, buf->len + size, buf->len);

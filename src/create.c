@@ -37,7 +37,8 @@ static bool is_valid(const bufferpool_config_t *c)
            c->max_capacity <= HEAP_CAP_MAX && (c->flags & ~FLAGS_KNOWN) == 0;
 }
 
-/* Copies *from (NULL: all defaults) to *to with every field set. Returns 0 or EINVAL. */
+/* Copies *from to *to, and sets each field that is 0 to its default. NULL stands for all defaults. Returns 0 or
+ * EINVAL. */
 static int config_resolve(const bufferpool_config_t *from, bufferpool_config_t *to)
 {
     memset(to, 0, sizeof(*to));
@@ -131,7 +132,7 @@ bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
 static bool is_busy(const bufferpool_t *pool)
 {
     bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
-    registry_lock(); /* a thread that exits is moving its cache under it */
+    registry_lock(); /* a thread that exits moves its caches under this lock */
     bufferpool_stats(pool, &stats);
     registry_unlock();
     return stats.live > 0 || stats.bypass_live > 0;

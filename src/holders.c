@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * holders.c - which callers hold what, grouped by the call that got it
+ * holders.c - which callers hold which buffers, grouped by the call that got them
  *
  * The held buffers are found by the words of their descriptors, and copied under the registry's lock, since otherwise a
- * pool may end at any time. Names of functions are looked up after that: looking up takes a lock of the loader's, which
- * the loader also holds while it runs the end of this library.
+ * pool may end at any time. Names of functions are looked up after that. Looking up takes a lock of the loader's, and
+ * the loader holds that lock while it runs the end of this library, which takes the registry's.
  */
 #include "buffer.h"
 #include "call.h"
@@ -26,7 +26,7 @@ struct holder {
     uint64_t since_ns; /* of the oldest */
     uint32_t tid;      /* that got the oldest */
     size_t buffers, bytes;
-    size_t number; /* by pools, in the order of their indexes */
+    size_t number; /* the order in which the lines were made: by pool index */
 };
 
 struct holders {
@@ -124,7 +124,8 @@ static bool add_sum(struct holders *holders, const bufferpool_t *pool)
     return sum.buffers == 0 || add(holders, &sum);
 }
 
-/* They are merged now and then, so that memory grows with the number of callers, not of buffers. */
+/* After this many new lines, those of one caller are merged, so that memory grows with the number of callers, not of
+ * buffers. */
 #define UNGROUPED_MAX 1024u
 
 static bool add_each(struct holders *holders, const bufferpool_t *pool, size_t first)
@@ -191,8 +192,8 @@ static void print(FILE *to, const struct holder *holder, uint64_t now_ns)
                   thread);
 }
 
-/* The table, in memory that the caller frees, or NULL if there is none. *n is its number of lines without the
- * heading. */
+/* Returns the table in memory that the caller frees, or NULL if there is no memory. *n is its number of lines without
+ * the heading. */
 static char *write_table(size_t *n, size_t *length)
 {
     struct holders holders = {NULL, 0, 0};
@@ -217,7 +218,8 @@ static char *write_table(size_t *n, size_t *length)
     return text;
 }
 
-/* As write_table, and not cancelled: the names of threads are read from files. */
+/* write_table with cancellation disabled: it reads the names of threads from files, and each read is a cancellation
+ * point. */
 static char *write_uncancelled(size_t *n, size_t *length)
 {
     int cancelable;

@@ -2,9 +2,9 @@
  *
  * init.c - the library's first use, and its end
  *
- * Both touch every module that has something to begin or to end, so they stand above all of these. The debug modes are
- * read before any thread has a cache, and so before there is a buffer: a gate never opens under one set of modes and is
- * used under another.
+ * Both call every module that has something to begin or to end, so this module stands above all of those. The debug
+ * modes are read before any thread has a cache, and so before there is a buffer. So a gate that was opened under one
+ * set of modes is never used under another.
  */
 #include "init.h"
 
@@ -40,8 +40,8 @@ bool init_first_use(void)
 }
 
 /* The handlers of fork are installed when the library is loaded. The first use would install them under the registry's
- * lock, and a fork at that moment would leave the child a lock that nobody opens. A constructor that is older, and uses
- * the library, installs them itself. */
+ * lock, and a fork at that moment would leave the child a lock that no thread opens. If a constructor that ran earlier
+ * has used the library, they are installed already. */
 __attribute__((constructor)) static void at_load(void)
 {
     registry_lock();
@@ -51,8 +51,8 @@ __attribute__((constructor)) static void at_load(void)
 
 /* ---- the end ---- */
 
-/* The shared library is never unmapped. A plug-in that contains the static one may be, and the pthread key must go with
- * it. */
+/* The shared library is never unmapped. A plug-in that contains the static library may be unmapped, and the pthread key
+ * must go with it. */
 __attribute__((destructor)) static void at_end(void)
 {
     background_stop();

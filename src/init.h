@@ -7,9 +7,9 @@
 
 #include <stdbool.h>
 
-/* Makes what must be there before the first pool is made or the first buffer is handed out: the debug modes, the
- * handlers of fork, and, if the system grants it, stealing. Any thread, without a lock; one load after the first time.
- * Returns false if there is no memory for the handlers of fork, without which no buffer may be handed out. */
+/* Prepares what must be there before the first pool is made or the first buffer is handed out: the debug modes, the
+ * handlers of fork, and stealing, if the system allows it. Any thread, without a lock. After the first time it costs
+ * one load. Returns false if there is no memory for the handlers of fork, without which no buffer may be handed out. */
 bool init_first_use(void);
 
 #endif

@@ -79,7 +79,7 @@ static void let_go(const bufferpool_t *pool, struct desc *d, uintptr_t word, enu
 static __attribute__((noinline)) void let_go_watched(bufferpool_t *pool, struct desc *d, uintptr_t word,
                                                      enum desc_state to)
 {
-    if (modes_have(MODES_WATCH)) /* first: the mode knows which bytes are the buffer's */
+    if (modes_have(MODES_WATCH)) /* first: the mode checks data and cap, which the next steps believe */
         watch_put(pool, d, to != STATE_FREE);
     if (pool->heap.wipe)
         heap_wipe_block(&pool->heap, d->pub.data, d->pub.cap);

@@ -6,8 +6,8 @@
  *                                                 |
  *                                                 +---------- life_free --------> FREE
  *
- * Every step that changes whose a buffer is stands here, with what debug modes, AddressSanitizer and memcheck do at it.
- * Each function is called by the thread that has the buffer at that moment.
+ * Every step at which a buffer changes hands is here, with what debug modes, AddressSanitizer and memcheck do at that
+ * step. Each function is called by the thread that has the buffer at that moment.
  */
 #ifndef BUFFERPOOL_LIFE_H
 #define BUFFERPOOL_LIFE_H
@@ -19,27 +19,29 @@
 #include "heap/desc.h"
 #include "heap/heap.h"
 
-/* The pool that the descriptor belongs to, by its word and its address. Returns NULL if it is no buffer of this
- * library, or an overwritten one. Any thread. */
+/* Finds the pool of a descriptor, by the word and the address. Returns NULL if this is not a buffer of the library, or
+ * if its handle was overwritten. Any thread. */
 bufferpool_t *life_pool_of(const struct desc *d, uintptr_t word);
 
 /* Makes a buffer in that state, LIVE or BYPASS, with len 0. The caller has counted it. Returns NULL if there is no
  * memory. */
 static inline struct desc *life_make(bufferpool_t *pool, enum desc_state state);
 
-/* Hands an idle buffer to the caller of get: it is LIVE from now on, with len 0. It is in no cache, and in flight. */
+/* Hands an idle buffer to the caller of get: it is LIVE from now on, with len 0. It must be in no cache, and counted in
+ * flight. */
 struct desc *life_hand_out(bufferpool_t *pool, struct desc *d);
 
 /* Notes for debug modes that the buffer goes to the caller of get. */
 bufferpool_buf_t *life_got(bufferpool_t *pool, struct desc *d);
 
-/* Takes a held buffer from the caller of put: it is IDLE, or FREE if it was beyond the cap, from now on. `word` is what
- * put read. If several threads put the buffer at once, one gets through; the others report misuse. Blocks of a pool
- * that wipes are wiped first, since a child of fork may hand out what is not held. */
+/* Takes a held buffer from the caller of put: it is IDLE, or FREE if it was beyond the cap, from now on. `word` is the
+ * word that put read. If several threads put the buffer at once, one of them gets through, and the others report
+ * misuse. In a pool that wipes, the block is wiped first, since a child of fork may hand out any buffer that is not
+ * held. */
 void life_claim(bufferpool_t *pool, struct desc *d, uintptr_t word);
 
-/* Frees an idle pooled buffer: state, block, descriptor. No cache counts it; the caller gives up its room in the counts
- * afterwards. With `defer` its memory may stay resident until heap_purge. */
+/* Frees an idle pooled buffer: state, block, descriptor. No cache counts the buffer. The caller of this function
+ * subtracts it from the counts afterwards. With `defer` its memory may stay resident until heap_purge. */
 void life_free(bufferpool_t *pool, struct desc *d, bool defer);
 
 /* Frees a claimed buffer that was made beyond the cap. */

@@ -3,7 +3,8 @@
  * metrics.c - the statistics of pools as text that Prometheus scrapes; on stderr, with the debug mode `stats`
  *
  * The figures are copied under the registry's lock, since otherwise a pool may end at any time. The text is written
- * twice, first to nowhere for its length: so one reserve is all that can fail, and then nothing was changed.
+ * twice, the first time to nowhere, to find its length. So all memory is there before anything is written, and a call
+ * that fails changes nothing.
  */
 #include "buffer.h"
 #include "call.h"
@@ -32,7 +33,7 @@ struct series {
 struct family {
     const char *name, *type, *help;
     struct series series[6];
-    bool only_if_set; /* 0 is no value */
+    bool only_if_set; /* a sample of 0 is left out */
 };
 
 #define STAT(field) offsetof(struct snapshot, stats.field)
@@ -139,14 +140,15 @@ static size_t utf8_length(const unsigned char *s)
     for (size_t i = 1; i < n; i++)
         if ((s[i] & 0xc0) != 0x80)
             return 0;
-    /* too long for what it says, a surrogate, or beyond the last character */
+    /* an overlong form, a surrogate, or beyond the last character */
     if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
         (s[0] == 0xf4 && s[1] > 0x8f))
         return 0;
     return n;
 }
 
-/* As the format asks for. Bytes that are no UTF-8, which would make the whole scrape fail, appear as \xNN. */
+/* Writes the value of a label, escaped as the format demands. Bytes that are not UTF-8 would make the whole scrape
+ * fail, so each of them appears as \xNN. */
 static void write_label_value(struct text *text, const char *value)
 {
     for (const unsigned char *s = (const unsigned char *)value; *s != '\0';) {
@@ -219,8 +221,8 @@ static size_t write_all(unsigned char *to, const struct snapshot *snapshots, siz
 
 /* ---- what the pools hold ---- */
 
-/* While calls are under way these two counters may fall a little (bufferpool.h), which Prometheus would take for a new
- * process. */
+/* While calls are under way, the counters of gets_thread and of puts may fall a little (bufferpool.h). Prometheus would
+ * take that for a new process, so a smaller value than the one shown before is not shown. */
 static uint64_t never_less(uint64_t *shown, uint64_t value)
 {
     if (value > *shown)
@@ -228,7 +230,7 @@ static uint64_t never_less(uint64_t *shown, uint64_t value)
     return *shown;
 }
 
-/* The figures of a pool. The name is the pool's own, so the pool must be kept from ending while it is used. */
+/* Takes the figures of a pool. The name points into the pool, which must not end while the name is used. */
 static struct snapshot copy(const bufferpool_t *pool)
 {
     struct snapshot snapshot = {.name = pool->name, .stats = BUFFERPOOL_STATS_INIT};
@@ -239,7 +241,8 @@ static struct snapshot copy(const bufferpool_t *pool)
     return snapshot;
 }
 
-/* The figures of all pools, in memory that the caller frees, or NULL if there is none. The registry's lock is held. */
+/* Takes the figures of all pools. Returns them in memory that the caller frees, or NULL if there is no memory. The
+ * registry's lock is held. */
 static struct snapshot *copy_all(size_t *n)
 {
     size_t names = 0;
@@ -309,7 +312,7 @@ static size_t write_brief(unsigned char *to, const struct snapshot *snapshot, co
     return text.len;
 }
 
-/* The text for a pool, in memory that the caller frees, or NULL if there is nothing to say, or no memory. */
+/* Returns the text for a pool, in memory that the caller frees, or NULL if there is nothing to say, or no memory. */
 static unsigned char *brief_of(const bufferpool_t *pool, const char *when, size_t *length)
 {
     const struct snapshot snapshot = copy(pool);
@@ -329,7 +332,7 @@ void metrics_say(const bufferpool_t *pool, const char *when)
     free(text);
 }
 
-/* The lock is not held while the reader of stderr lets this thread wait. */
+/* The lock is not held while this thread writes, since the reader of stderr may let it wait. */
 void metrics_say_all(void)
 {
     bufferpool_t *pool;

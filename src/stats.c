@@ -8,11 +8,11 @@
  *     puts_kept   = gets of pooled buffers - live - drops of pooled buffers
  *     bypass_live = gets_bypass - drops_bypass
  *
- * The numbers are read one after the other, without a lock. A buffer that one thread gets and another puts may be seen
- * with one of the two calls only, so while calls are under way sums may be off by the calls of that time. A reader that
- * lost its processor halfway would see thousands of these: so it reads until two sums agree, if they soon do. A figure
- * that would be negative is shown as 0, and no more buffers are live than exist. Relaxed suffices: each number by
- * itself is one that was there.
+ * The numbers are read one after the other, without a lock. When one thread gets a buffer and another puts it, the
+ * reader may see only one of the two calls. So a sum may be off by the calls that are made while it is added up. A
+ * reader that loses its processor halfway would be off by thousands of calls. Therefore it adds up again until two sums
+ * in a row agree, but at most READINGS times. A figure that would be negative is shown as 0, and no more buffers are
+ * shown as live than exist. Relaxed loads suffice: each number by itself is one that was there.
  */
 #include "stats.h"
 
