@@ -32,15 +32,15 @@ _Atomic(unsigned) modes;
 static bool was_read; /* under the registry's lock */
 static uint32_t quarantine_size, fail_every;
 static _Atomic(uint32_t) allocations; /* so far, modulo 2^32 */
-static _Atomic(uint64_t) drawn;       /* random numbers */
+static _Atomic(uint64_t) drawn;       /* random numbers drawn so far */
 
-/* Said when the lock is free, since stderr may be a pipe that is full. */
+/* Warnings, which modes_tell writes when the lock is free, since stderr may be a pipe that is full. */
 static char warnings[1024];
 static size_t warnings_length;
 static bool warnings_cut;
 static _Atomic(bool) untold;
 
-/* Notes that `what` is wrong with the n bytes at `word`. */
+/* Notes a warning that says `what` about the n bytes at `word`. */
 static void warn(const char *word, size_t n, const char *what)
 {
     char line[256];
@@ -110,7 +110,8 @@ void modes_init(bool memcheck)
     if (was_read)
         return;
     was_read = true;
-    const char *at = secure_getenv(VARIABLE); /* so that the user of a setuid program cannot have its buffers shown */
+    const int saved_errno = errno;
+    const char *at = secure_getenv(VARIABLE); /* not for setuid programs: their users must not see the buffers */
     unsigned found = 0;
     while (at != NULL && *at != '\0') {
         const size_t n = strcspn(at, ", ");
@@ -120,7 +121,7 @@ void modes_init(bool memcheck)
     }
     if ((found & MODE_NOPOOL) == 0 && memcheck) { /* memcheck knows malloc's blocks by itself */
         found |= MODE_MEMCHECK;
-        found &= ~(unsigned)MODE_POISON; /* memcheck finds the same, and reads of blocks that it guards are slow */
+        found &= ~(unsigned)MODE_POISON; /* memcheck finds the same, and reading blocks that it guards is slow */
     }
     store_relaxed(&modes, found);
     store_release(&untold, warnings_length > 0); /* with the exchange in modes_tell */
@@ -138,7 +139,7 @@ bool modes_fail_now(void)
 
 uint32_t modes_random(uint32_t n)
 {
-    /* a counter, mixed as SplitMix64 does it: no state to be torn by threads that draw at once */
+    /* a counter, mixed as SplitMix64 does it, so threads that draw at once share no other state */
     uint64_t z = (add_relaxed(&drawn, 1) + 1) * UINT64_C(0x9e3779b97f4a7c15);
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);

@@ -20,7 +20,7 @@ enum mode {
     MODE_REDZONE = 1u << 1,    /* guard bytes behind cap */
     MODE_QUARANTINE = 1u << 2, /* the last buffers put are held back */
     MODE_NOPOOL = 1u << 3,     /* every get allocates, every put frees */
-    MODE_HOLDERS = 1u << 4,    /* at exit, who holds what */
+    MODE_HOLDERS = 1u << 4,    /* at exit, which callers hold which buffers */
     MODE_STATS = 1u << 5,      /* at exit, the statistics */
     MODE_FAIL = 1u << 6,       /* every nth allocation fails */
     MODE_CHAOS = 1u << 7,      /* reuse in no order, and not always */

@@ -2,7 +2,7 @@
  *
  * records.c - which calls got and put each buffer last
  *
- * All but the chunks is relaxed: each field is a number by itself (types.h).
+ * All accesses but those to chunks are relaxed: each field is a number by itself (types.h).
  */
 #include "debug/records.h"
 
@@ -40,7 +40,8 @@ struct record *records_make(struct records *records, const struct desc *d)
     struct record *base = calloc((size_t)DESC_FIRST_CHUNK << chunk, sizeof(*base)), *found = NULL;
     if (base == NULL)
         return NULL;
-    /* release: with the acquire in records_at, and with this acquire where another thread was quicker */
+    /* release: with the acquire in records_at, and with the acquire of a failed swap here, if another thread was
+     * quicker */
     if (!atomic_compare_exchange_strong_explicit(&records->chunks[chunk], &found, base, memory_order_acq_rel,
                                                  memory_order_acquire)) {
         free(base);

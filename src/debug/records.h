@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * records.h - which calls got and put each buffer last: kept while a debug mode watches
+ * records.h - which calls got and put each buffer last; noted while a debug mode watches
  *
- * A table beside that of the descriptors, with the same indexes and chunks of the same sizes, which are made when they
- * are needed. Where there is no memory for a chunk, its buffers have no record.
+ * The records are a table beside that of the descriptors, with the same indexes and with chunks of the same sizes. A
+ * chunk is made when it is needed. If there is no memory for it, its buffers have no record.
  */
 #ifndef BUFFERPOOL_RECORDS_H
 #define BUFFERPOOL_RECORDS_H
 
 #include "types.h"
 
-/* The record of the descriptor. Returns NULL if it has none. Any thread. */
+/* Returns the record of the descriptor, or NULL if there is none. Any thread. */
 struct record *records_at(const struct records *records, const struct desc *d);
 
 /* The same; makes the record if there is none. Returns NULL if there is no memory. */
@@ -18,7 +18,7 @@ struct record *records_make(struct records *records, const struct desc *d);
 
 void records_destroy(struct records *records);
 
-/* The clock of the records. */
+/* The time now, in nanoseconds on the clock of the records. */
 uint64_t records_now(void);
 
 /* Writes the call that returns to the address as "function+0x1f (program+0x2a1f)", or as much of that as the dynamic

@@ -2,8 +2,8 @@
  *
  * sanitizer.c - what AddressSanitizer and valgrind's memcheck know of blocks
  *
- * Memcheck is told of blocks by the requests for those of an allocator: so its reports name who got and who put a
- * buffer, and its search for leaks finds a held one once, and no idle one.
+ * Memcheck is told of blocks by its requests for allocators. So its reports name the calls that got and put a buffer,
+ * and its search for leaks finds each held buffer once, and no idle one.
  */
 #include "debug/sanitizer.h"
 
@@ -50,7 +50,8 @@ void sanitizer_forget(void *memory, size_t bytes, bool hook)
     __asan_unpoison_memory_region(memory, bytes);
 }
 
-/* memcpy is AddressSanitizer's, which looks; so is what a compiler makes of a plain loop. */
+/* Not by memcpy, which AddressSanitizer replaces by one that checks. A compiler turns a plain loop into memcpy; hence
+ * volatile. */
 __attribute__((noinline, no_sanitize("address"))) void sanitizer_copy(void *to, const void *from, size_t n,
                                                                       bool reading)
 {
@@ -102,7 +103,7 @@ void sanitizer_hide(void *data, size_t cap)
 void sanitizer_open(void *from, size_t bytes)
 {
     (void)from, (void)bytes;
-    VALGRIND_DISABLE_ERROR_REPORTING; /* of this thread: what is inaccessible stays so, for all */
+    VALGRIND_DISABLE_ERROR_REPORTING; /* for this thread; for all threads the memory stays inaccessible */
 }
 
 void sanitizer_close(void *from, size_t bytes)
@@ -113,7 +114,7 @@ void sanitizer_close(void *from, size_t bytes)
 
 void sanitizer_forget(void *memory, size_t bytes, bool hook)
 {
-    if (hook) /* memcheck sees what munmap does by itself */
+    if (hook) /* memcheck notices munmap by itself */
         (void)VALGRIND_MAKE_MEM_DEFINED(memory, bytes);
 }
 
@@ -122,7 +123,7 @@ void sanitizer_copy(void *to, const void *from, size_t n, bool reading)
     VALGRIND_DISABLE_ERROR_REPORTING;
     memcpy(to, from, n);
     VALGRIND_ENABLE_ERROR_REPORTING;
-    if (reading) /* whatever it was */
+    if (reading) /* the copy is defined, whatever the original was */
         (void)VALGRIND_MAKE_MEM_DEFINED(to, n);
 }
 

@@ -2,18 +2,21 @@
  *
  * sanitizer.h - what AddressSanitizer and valgrind's memcheck know of blocks
  *
- *                                                    AddressSanitizer    memcheck
- *     sanitizer_region    nobody's: slabs and mappings  poisoned            inaccessible
- *                      whole, of a hook's block the
- *                      bytes for the caller
- *     sanitizer_show      a caller's: exactly cap bytes addressable         a new block, undefined, from here
- *     sanitizer_hide      nobody's again                poisoned            a freed block, by whom is noted
- *     sanitizer_open, sanitizer_close    in between the library itself may touch what is nobody's
- *     sanitizer_forget    unmapped next, or a hook's    addressable         defined, if a hook's
+ *                                                             AddressSanitizer    memcheck
+ *     sanitizer_region   memory that is new: a span or a      poisoned            inaccessible
+ *                        mapping whole, of a hook's block
+ *                        the bytes for the caller
+ *     sanitizer_show     a caller gets exactly cap bytes      addressable         a new block, undefined, from here
+ *     sanitizer_hide     no caller has the block any more     poisoned            a freed block; the put is noted
+ *     sanitizer_open     from here to sanitizer_close the     addressable         inaccessible, but not reported
+ *                        library may touch such memory
+ *     sanitizer_close                                         poisoned            reported again
+ *     sanitizer_forget   the memory goes back to the system   addressable         defined, if a hook's
+ *                        or to a hook
  *
- * AddressSanitizer is told where the library is built with it, also on the fast path. Memcheck is told where its header
- * was there at build time (-DBUFFERPOOL_NO_VALGRIND leaves it out) and the program runs under it: then no gate opens
- * (modes.h). Elsewhere all of this is nothing, or a look at the modes.
+ * AddressSanitizer is told if the library is built with it, also on the fast path. Memcheck is told if its header was
+ * there at build time (-DBUFFERPOOL_NO_VALGRIND leaves it out) and the program runs under memcheck: then no gate opens
+ * (modes.h). Otherwise all of this costs nothing, or a look at the modes.
  */
 #ifndef BUFFERPOOL_SANITIZER_H
 #define BUFFERPOOL_SANITIZER_H
@@ -41,7 +44,7 @@
 #endif
 #endif
 
-/* Whether anybody wants to know. */
+/* Whether AddressSanitizer or memcheck is to be told. */
 #if SANITIZER_ASAN
 #define sanitizer_on() true
 #elif SANITIZER_MEMCHECK
@@ -50,16 +53,17 @@
 #define sanitizer_on() false
 #endif
 
-/* Whether the steps of a buffer are seen to, by a debug mode or for either of these: apart from the code that does
- * without. */
+/* Whether a debug mode, AddressSanitizer or memcheck watches the steps of a buffer's life. Code for watched steps is
+ * kept apart from the plain code. */
 #define steps_are_watched() (SANITIZER_ASAN || modes_have(MODES_SLOW))
 
 #if SANITIZER_ASAN || SANITIZER_MEMCHECK
 
-/* Whether this is memcheck; callgrind and the others, whose figures are to stay what they are, say no. */
+/* Whether the process runs under memcheck. Under callgrind and valgrind's other tools this is false, so that their
+ * figures do not change. */
 bool sanitizer_under_memcheck(void);
 
-/* These are to be called if sanitizer_on(). */
+/* Call these only if sanitizer_on(). The table above says what they mean. `defined`: the bytes of the block are. */
 void sanitizer_region(void *region, size_t bytes);
 void sanitizer_show(void *data, size_t cap, bool defined);
 void sanitizer_hide(void *data, size_t cap);
@@ -67,12 +71,12 @@ void sanitizer_open(void *from, size_t bytes);
 void sanitizer_close(void *from, size_t bytes);
 void sanitizer_forget(void *memory, size_t bytes, bool hook);
 
-/* Copies what is in front of a block to where the library may read it, or back. When reading, no block need be
- * there. */
+/* Copies the bytes in front of a block to memory that the library may read (`reading`), or from there to the front of a
+ * block. With `reading` there need not be a block. */
 void sanitizer_copy(void *to, const void *from, size_t n, bool reading);
 
-/* Under memcheck a buffer is a block of memcheck's if and only if its word says that it is held: both change under a
- * lock that fork takes, before those of the heaps. */
+/* Memcheck knows a buffer as a block if and only if the buffer's word says that it is held. Both change under this
+ * lock, which fork takes before the pools' locks. */
 void sanitizer_lock(void);
 void sanitizer_unlock(void);
 
@@ -127,5 +131,8 @@ static inline void sanitizer_unlock(void)
 }
 
 #endif
+
+/* Writes zeros, which the compiler cannot leave out, to memory that no caller has. */
+void sanitizer_wipe(void *memory, size_t n);
 
 #endif

@@ -2,8 +2,8 @@
  *
  * watch.c - what the debug modes do at each step of a buffer's life
  *
- * poison and redzone are bytes of one value. In a pool that wipes, poison is the zero that is there already: so the
- * mode finds a late write, and leaves nothing behind.
+ * poison and redzone are bytes of one value each. In a pool that wipes, the poison is 0, the value of the wiped bytes.
+ * So the mode finds late writes there too, and still hands out zeros.
  */
 #include "debug/watch.h"
 
@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define POISON  0xd5 /* eight of them are no address that could be read */
+#define POISON  0xd5 /* eight of them are an address that no program can read */
 #define REDZONE 0xb6
 
 static unsigned char poison_of(const bufferpool_t *pool)
@@ -27,8 +27,8 @@ static unsigned char poison_of(const bufferpool_t *pool)
 
 /* ---- nopool ---- */
 
-/* Blocks from malloc: so valgrind and AddressSanitizer know each by itself, with the calls that allocated and freed
- * it. */
+/* With nopool, blocks come from malloc. So valgrind and AddressSanitizer know each block by itself, with the calls that
+ * allocated and freed it. */
 static void *block_alloc(size_t size, size_t align, void *ctx)
 {
     (void)ctx;
@@ -53,7 +53,7 @@ void watch_configure(struct heap *heap)
     heap->free = block_free;
 }
 
-/* ---- bytes that nobody may write ---- */
+/* ---- bytes that no caller may write ---- */
 
 static bool all_are(const unsigned char *bytes, size_t n, unsigned char byte)
 {
@@ -62,14 +62,14 @@ static bool all_are(const unsigned char *bytes, size_t n, unsigned char byte)
 
 #define BYTES_SHOWN 16u
 
-/* Reports `what`, and which bytes, unless the n bytes of the block from `offset` on are all `byte`. */
+/* Reports `what`, with the bytes that differ, unless the n bytes of the block from `offset` on are all `byte`. */
 static void check_bytes(bufferpool_t *pool, const struct desc *d, size_t offset, size_t n, unsigned char byte,
                         const char *what)
 {
     const unsigned char *bytes = d->pub.data + offset;
     if (likely(all_are(bytes, n, byte)))
         return;
-    /* the thread that writes there may still be at it, and may have written back what was there */
+    /* the thread that writes there may still do so, and may have restored the bytes by now */
     size_t first = 0, last = n - 1;
     while (first < last && bytes[first] == byte)
         first++;
@@ -95,9 +95,9 @@ static void fill_redzone(const bufferpool_t *pool, struct desc *d, bool held)
     block_close(&pool->heap, d, held);
 }
 
-/* Reports misuse unless data, cap and the bytes behind cap are what the library made them; data and cap come first,
- * before anything is read by way of them. Returns false if that cannot be told: a child of fork has the block from the
- * middle of a change. */
+/* Reports misuse unless data, cap and the bytes behind cap are what the library made them. data and cap are checked
+ * first, before anything is read through them. Returns false if the record does not know the block. That happens in a
+ * child of fork, if the fork came while the block was being made or replaced. */
 static bool check_block(bufferpool_t *pool, const struct desc *d, bool held)
 {
     const struct record *record = records_at(&pool->records, d);
@@ -120,7 +120,7 @@ static bool check_block(bufferpool_t *pool, const struct desc *d, bool held)
     return true;
 }
 
-/* The record knows the block from now on, and the bytes behind the block are guard bytes. */
+/* Notes the block in the record. If the record did not know the block, guard bytes are written behind it first. */
 static void note_block(const bufferpool_t *pool, struct record *record, struct desc *d, bool held)
 {
     if (load_relaxed(&record->cap) == 0)
@@ -158,7 +158,7 @@ void watch_made(bufferpool_t *pool, struct desc *d)
 {
     fill_redzone(pool, d, false);
     fill_poison(pool, d, false);
-    struct record *record = records_at(&pool->records, d); /* of the descriptor's last life */
+    struct record *record = records_at(&pool->records, d); /* from the descriptor's previous buffer */
     if (record != NULL) {
         store_relaxed(&record->got_by, 0);
         store_relaxed(&record->put_by, 0);

@@ -17,7 +17,7 @@
 /* For a pool that is being made: sets its block allocator, if a mode has one. */
 void watch_configure(struct heap *heap);
 
-/* The buffer has a new block, whose bytes nobody has written. */
+/* The buffer has a new block, which no caller has written to yet. */
 void watch_made(bufferpool_t *pool, struct desc *d);
 
 /* The buffer goes to the caller of get. */
