@@ -110,7 +110,6 @@ void modes_init(bool memcheck)
     if (was_read)
         return;
     was_read = true;
-    const int saved_errno = errno;
     const char *at = secure_getenv(VARIABLE); /* not for setuid programs: their users must not see the buffers */
     unsigned found = 0;
     while (at != NULL && *at != '\0') {

@@ -132,7 +132,5 @@ static inline void sanitizer_unlock(void)
 
 #endif
 
-/* Writes zeros, which the compiler cannot leave out, to memory that no caller has. */
-void sanitizer_wipe(void *memory, size_t n);
 
 #endif
