@@ -9,10 +9,11 @@
  */
 #include "registry.h"
 
+#include "names.h"
+#include "numbers.h"
+
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct bufferpool pool_default = {
     .index = REGISTRY_DEFAULT_INDEX,
@@ -41,8 +42,10 @@ typedef _Atomic(bufferpool_t *) entry;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static entry first_chunk[CHUNK_SIZE] = {[REGISTRY_DEFAULT_INDEX] = &pool_default};
 static _Atomic(entry *) chunks[CHUNKS] = {first_chunk};
-static size_t end = 1;         /* indexes beyond it were never used */
-static unsigned next_name = 1; /* of "pool-N" */
+static size_t end = 1; /* indexes beyond it were never used */
+/* Indexes of pools: bit n for index n + 1, since that of the default pool, 0, is never free. */
+static uint64_t taken_words[(POOL_INDEX_MASK + 1) / 64];
+static struct numbers taken = {taken_words, sizeof(taken_words) / sizeof(taken_words[0]), 0};
 static uint32_t next_generation = 1;
 
 void registry_lock(void)
@@ -77,47 +80,21 @@ bufferpool_t *registry_from(size_t index)
     return NULL;
 }
 
+/* The free entry of the lowest index. Returns NULL if there is none, or no memory. */
 static entry *free_entry(size_t *index)
 {
-    /* the last index is left out: no word has it, so a closed gate matches none */
-    for (*index = 0; *index < POOL_INDEX_MASK; ++*index) {
-        entry *e = entry_of(*index);
-        if (e == NULL) {
-            e = calloc(CHUNK_SIZE, sizeof(*e));
-            if (e != NULL)
-                store_release(&chunks[*index >> CHUNK_BITS], e); /* with the acquire in entry_of */
-            return e;
-        }
-        if (load_relaxed(e) == NULL)
-            return e;
-    }
-    return NULL;
-}
-
-static bool name_taken(const char *name)
-{
-    for_each_pool (pool)
-        if (strcmp(pool->name, name) == 0)
-            return true;
-    return false;
-}
-
-/* A copy of the name, or of "pool-N", with the first free suffix "-2", "-3" ... where it is taken; NULL: no memory. */
-static char *unique_name(const char *name)
-{
-    char numbered[32];
-    if (name == NULL) {
-        (void)snprintf(numbered, sizeof(numbered), "pool-%u", next_name++);
-        name = numbered;
-    }
-    size_t size = strlen(name) + sizeof("-4294967295");
-    char *unique = malloc(size);
-    if (unique == NULL)
+    *index = numbers_lowest_free(&taken) + 1;
+    if (*index >= POOL_INDEX_MASK) /* the last index is left out: no word has it, so a closed gate matches none */
         return NULL;
-    (void)snprintf(unique, size, "%s", name);
-    for (unsigned suffix = 2; name_taken(unique); suffix++)
-        (void)snprintf(unique, size, "%s-%u", name, suffix);
-    return unique;
+    entry *e = entry_of(*index);
+    if (e == NULL) {
+        entry *chunk = calloc(CHUNK_SIZE, sizeof(*chunk));
+        if (chunk == NULL)
+            return NULL;
+        store_release(&chunks[*index >> CHUNK_BITS], chunk); /* with the acquire in entry_of */
+        e = entry_of(*index);
+    }
+    return e;
 }
 
 bool registry_add(bufferpool_t *pool, const char *name)
@@ -126,9 +103,9 @@ bool registry_add(bufferpool_t *pool, const char *name)
     entry *e = free_entry(&index);
     if (e == NULL)
         return false;
-    pool->name = unique_name(name);
-    if (pool->name == NULL)
+    if (!names_take(pool, name))
         return false;
+    numbers_add(&taken, index - 1);
     pool->index = index;
     pool->tls_index = desc_tls_index(index);
     /* an odd multiplier: generations that follow each other look nothing alike, and none repeats before all were
@@ -142,5 +119,7 @@ bool registry_add(bufferpool_t *pool, const char *name)
 
 void registry_remove(bufferpool_t *pool)
 {
+    names_give(pool);
+    numbers_remove(&taken, pool->index - 1);
     store_relaxed(entry_of(pool->index), NULL);
 }

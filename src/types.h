@@ -406,6 +406,24 @@ struct quarantine {
     _Atomic(size_t) bytes;   /* the sum of the buffers' caps, likewise */
 };
 
+/* ---- names of pools: names.c, all under the registry's lock ---- */
+
+/* A set, as bits. */
+struct numbers {
+    uint64_t *words;
+    size_t size;  /* of words */
+    size_t first; /* the words before that one are full */
+};
+
+struct name_family {
+    struct name_family *below[2]; /* of the trie */
+    const char *base;
+    size_t length;          /* of base */
+    size_t names;           /* how many pools have */
+    struct numbers numbers; /* bit n - 1: number n, which is taken */
+    uint64_t few;           /* the first words of that; more are allocated */
+};
+
 /* ---- the pool ---- */
 
 enum pressure_state { PRESSURE_OFF, PRESSURE_ENTERING, PRESSURE_ON };
@@ -440,6 +458,8 @@ struct bufferpool {
     size_t tls_index; /* desc_tls_index(index) */
     uintptr_t tag;    /* of its buffers' words */
     char *name;
+    struct name_family *family; /* of the name; NULL: the default pool */
+    size_t number;              /* of the name in that family */
     size_t max_capacity;
     size_t max_idle_bytes;  /* 0: no limit */
     size_t cache_bytes;     /* thread_cache_bytes, at least buffer_capacity */
