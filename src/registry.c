@@ -12,12 +12,15 @@
 #include "names.h"
 #include "numbers.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <time.h>
 
 struct bufferpool pool_default = {
     .index = REGISTRY_DEFAULT_INDEX,
-    .tag = REGISTRY_DEFAULT_TAG,
     .name = (char[]){"default"},
     .max_capacity = DEFAULT_MAX_CAPACITY,
     .cache_bytes = DEFAULT_THREAD_CACHE_BYTES,
@@ -46,11 +49,47 @@ static size_t end = 1; /* indexes beyond it were never used */
 /* Indexes of pools: bit n for index n + 1, since that of the default pool, 0, is never free. */
 static uint64_t taken_words[(POOL_INDEX_MASK + 1) / 64];
 static struct numbers taken = {taken_words, sizeof(taken_words) / sizeof(taken_words[0]), 0};
-static uint32_t next_generation = 1;
+
+/* Generations differ between pools that have the same index, whether one after the other or in two copies of the
+ * library that a program has in one process. So each copy begins at a number of its own. */
+static uint32_t next_generation;
+static bool begun;
+
+/* From where this copy lies, from what the kernel gave the process, and from the time: the same place may be that of a
+ * copy which was unloaded. No system call is made but for the time, and no memory needed. */
+static uint32_t first_generation(void)
+{
+    uint64_t z = (uintptr_t)&pool_default, given = 0;
+    struct timespec now;
+    const int saved_errno = errno;
+    const unsigned long random = getauxval(AT_RANDOM);
+    errno = saved_errno;
+    if (random != 0)
+        memcpy(&given, (const void *)random, sizeof(given));
+    if (clock_gettime(CLOCK_MONOTONIC, &now) == 0)
+        z += ((uint64_t)now.tv_sec << 30 | (uint64_t)now.tv_nsec) << 20;
+    /* mixed as SplitMix64 does it */
+    z = ((z ^ given) ^ (z ^ given) >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (uint32_t)(z >> 32);
+}
+
+/* The tag of the next pool that has that index. An odd step: generations that follow each other look nothing alike,
+ * and none repeats before all were used. */
+static uintptr_t next_tag(size_t index)
+{
+    next_generation += 0x9e3779b1u;
+    return desc_tag(next_generation, index);
+}
 
 void registry_lock(void)
 {
     pthread_mutex_lock(&lock);
+    if (unlikely(!begun)) {
+        begun = true;
+        next_generation = first_generation();
+        pool_default.tag = next_tag(REGISTRY_DEFAULT_INDEX);
+    }
 }
 
 void registry_unlock(void)
@@ -108,9 +147,7 @@ bool registry_add(bufferpool_t *pool, const char *name)
     numbers_add(&taken, index - 1);
     pool->index = index;
     pool->tls_index = desc_tls_index(index);
-    /* an odd multiplier: generations that follow each other look nothing alike, and none repeats before all were
-     * used */
-    pool->tag = desc_tag(next_generation++ * (uint32_t)0x9e3779b1u, index);
+    pool->tag = next_tag(index);
     if (index >= end)
         end = index + 1;
     store_release(e, pool); /* with the acquire in registry_find */

@@ -7,11 +7,8 @@
 
 #include "heap/desc.h"
 
-/* The default pool's index and tag: it stands in the registry from the start. */
+/* The default pool's index: it stands in the registry from the start. */
 #define REGISTRY_DEFAULT_INDEX 0u
-#define REGISTRY_DEFAULT_TAG   ((uintptr_t)0xb0u << (POOL_INDEX_BITS + TLS_INDEX_BITS)) /* desc_tag(0xb0, 0) */
-_Static_assert(REGISTRY_DEFAULT_TAG << STATE_BITS >> STATE_BITS == REGISTRY_DEFAULT_TAG,
-               "the tag must fit into a word");
 
 /* What a configuration field is where it is 0. */
 #define DEFAULT_BUFFER_CAPACITY     ((size_t)32 << 10)
@@ -29,7 +26,10 @@ static inline bufferpool_t *pool_or_default(const bufferpool_t *pool)
 
 /* The lock over pools and threads. It is taken to create and destroy pools, to give a thread a cache, to flush a
  * thread's caches, when a thread exits, and across fork. No other lock of the library is held when it is taken, but the
- * background thread's across fork. Under it the locks of a pool may be taken. */
+ * background thread's across fork. Under it the locks of a pool may be taken.
+ *
+ * The first thread that takes it gives the default pool its tag, which no buffer has before: init_first_use comes before
+ * the first buffer, and takes the lock. */
 void registry_lock(void);
 void registry_unlock(void);
 

@@ -27,7 +27,7 @@
  *     purge             to give the memory of dirty slots back to the system (jemalloc)
  *     retained          a freed mapping whose memory stays for the next block of its size (jemalloc)
  *     strike            a put of a grown buffer after little use; the fifth in a row shrinks it
- *     generation        tells apart the pools that had the same index one after the other
+ *     generation        tells apart pools of the same index: one after the other, or in two copies of the library
  *     caller            the address in the program to which the public function returns
  *
  * Invariants, as equations, whenever no call is under way
@@ -456,7 +456,7 @@ struct bufferpool {
     /* read-only after creation */
     size_t index;     /* in the registry */
     size_t tls_index; /* desc_tls_index(index) */
-    uintptr_t tag;    /* of its buffers' words */
+    uintptr_t tag;    /* of its buffers' words; of the default pool since registry_lock was first called */
     char *name;
     struct name_family *family; /* of the name; NULL: the default pool */
     size_t number;              /* of the name in that family */

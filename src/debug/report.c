@@ -77,5 +77,6 @@ _Noreturn void report_foreign(const void *address)
     for_each_pool (pool)
         if (desc_table_covers(&pool->heap.table, address))
             report_misuse(address, pool, "the handle was overwritten");
-    report_misuse(address, NULL, "not a buffer of this library, or its handle was overwritten");
+    report_misuse(address, NULL,
+                  "not a buffer of this library, or one of another copy of it, or its handle was overwritten");
 }
