@@ -157,14 +157,17 @@ static void destroy(bufferpool_t *pool)
     pthread_mutex_destroy(&pool->quarantine.lock);
     free(pool->quarantine.ring);
     records_destroy(&pool->records);
-    free(pool->name);
-    free(pool);
+    registry_lock();
+    bufferpool_t *out = registry_keep(pool);
+    registry_unlock();
+    registry_free(out);
 }
 
 int bufferpool_destroy(bufferpool_t *pool)
 {
     if (pool == NULL || pool == &pool_default)
         return EINVAL;
+    pool_check(pool, "bufferpool_destroy");
     if (is_busy(pool))
         return EBUSY;
     struct call call = call_begin("bufferpool_destroy", CALLER);

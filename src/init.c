@@ -61,4 +61,5 @@ __attribute__((destructor)) static void at_end(void)
     if (modes_have(MODE_HOLDERS))
         holders_say();
     tls_cache_end();
+    registry_end();
 }

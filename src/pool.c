@@ -201,6 +201,7 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
 {
     struct call call = call_begin(function, caller);
     struct desc *d = NULL;
+    pool_check(pool, function);
     PROBE1(pool, get_slow, function);
     if (!modes_have(MODES_WATCH | MODE_FAIL)) { /* each allocation that may fail is one, and made once */
         d = refill(pool, c);
@@ -288,7 +289,7 @@ static bufferpool_buf_t *get_waiting(bufferpool_t *pool, unsigned timeout_ms, ui
 /* A caller does not overtake those that wait already: it goes to the end of their queue. */
 bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
 {
-    pool = pool_or_default(pool);
+    pool = pool_of_call(pool, "bufferpool_get_timed");
     struct cache *c = tls_cache_at(pool->tls_index);
     struct desc *d = cache_pop_plain(c);
     if (likely(d != NULL))
@@ -486,7 +487,7 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
         return 0;
     if (bufs == NULL)
         return EINVAL;
-    pool = pool_or_default(pool);
+    pool = pool_of_call(pool, "bufferpool_get_bulk");
     struct call call = call_begin("bufferpool_get_bulk", CALLER);
     struct get get = {.pool = pool, .c = cache_for_slow_path(pool), .at_cap = GO_BEYOND};
     const bool filled = get.c != NULL && fill_bulk(&get, bufs, n);

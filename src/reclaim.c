@@ -260,7 +260,7 @@ static size_t purge_after(bufferpool_t *pool, size_t bytes)
 
 size_t bufferpool_reclaim(bufferpool_t *pool)
 {
-    pool = pool_or_default(pool);
+    pool = pool_of_call(pool, "bufferpool_reclaim");
     struct call call = call_begin("bufferpool_reclaim", CALLER);
     size_t bytes = 0;
     if (begin_reclaiming(pool)) {
@@ -276,7 +276,7 @@ size_t bufferpool_reclaim(bufferpool_t *pool)
 
 size_t bufferpool_trim(bufferpool_t *pool)
 {
-    pool = pool_or_default(pool);
+    pool = pool_of_call(pool, "bufferpool_trim");
     struct call call = call_begin("bufferpool_trim", CALLER);
     size_t bytes = modes_have(MODE_QUARANTINE) ? quarantine_release(pool) : 0;
     pthread_mutex_lock(&pool->caches_lock);
@@ -307,7 +307,7 @@ void bufferpool_thread_flush(void)
 
 void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
 {
-    pool = pool_or_default(pool);
+    pool = pool_of_call(pool, "bufferpool_set_max_live");
     struct call call = call_begin("bufferpool_set_max_live", CALLER);
     store_seq_cst(&pool->max_live, depot_cap(n)); /* with depot_reserve: depot.c (6) */
     if (depot_over_cap(&pool->depot, &pool->max_live)) {
@@ -324,5 +324,5 @@ void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
 
 size_t bufferpool_max_live(const bufferpool_t *pool)
 {
-    return load_relaxed(&pool_or_default(pool)->max_live);
+    return load_relaxed(&pool_of_call(pool, "bufferpool_max_live")->max_live);
 }

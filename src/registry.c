@@ -20,6 +20,7 @@
 #include <time.h>
 
 struct bufferpool pool_default = {
+    .life = POOL_ALIVE,
     .index = REGISTRY_DEFAULT_INDEX,
     .name = (char[]){"default"},
     .max_capacity = DEFAULT_MAX_CAPACITY,
@@ -150,6 +151,7 @@ bool registry_add(bufferpool_t *pool, const char *name)
     pool->tag = next_tag(index);
     if (index >= end)
         end = index + 1;
+    store_relaxed(&pool->life, POOL_ALIVE);
     store_release(e, pool); /* with the acquire in registry_find */
     return true;
 }
@@ -159,4 +161,45 @@ void registry_remove(bufferpool_t *pool)
     names_give(pool);
     numbers_remove(&taken, pool->index - 1);
     store_relaxed(entry_of(pool->index), NULL);
+    store_relaxed(&pool->life, POOL_ENDED);
+    pool->tls_index = TLS_INDEX_NONE; /* the next pool of that index must not serve a get of this one */
+}
+
+/* ---- pools that were destroyed ---- */
+
+static bufferpool_t *ended[REGISTRY_ENDED]; /* a ring; under the lock */
+static unsigned oldest;
+
+bufferpool_t *registry_keep(bufferpool_t *pool)
+{
+    bufferpool_t *out = ended[oldest];
+    ended[oldest] = pool;
+    oldest = (oldest + 1) % REGISTRY_ENDED;
+    return out;
+}
+
+void registry_free(bufferpool_t *pool)
+{
+    if (pool == NULL)
+        return;
+    store_relaxed(&pool->life, 0); /* mostly what a later call on it finds, too */
+    desc_table_destroy(&pool->heap.table);
+    free(pool->name);
+    free(pool);
+}
+
+const bufferpool_t *registry_ended(unsigned i)
+{
+    return ended[i];
+}
+
+void registry_end(void)
+{
+    for (unsigned i = 0; i < REGISTRY_ENDED; i++) {
+        registry_lock();
+        bufferpool_t *pool = ended[i];
+        ended[i] = NULL;
+        registry_unlock();
+        registry_free(pool);
+    }
 }

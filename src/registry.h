@@ -19,11 +19,6 @@
 
 extern struct bufferpool pool_default;
 
-static inline bufferpool_t *pool_or_default(const bufferpool_t *pool)
-{
-    return pool != NULL ? (bufferpool_t *)(uintptr_t)pool : &pool_default;
-}
-
 /* The lock over pools and threads. It is taken to create and destroy pools, to give a thread a cache, to flush a
  * thread's caches, when a thread exits, and across fork. No other lock of the library is held when it is taken, but the
  * background thread's across fork. Under it the locks of a pool may be taken.
@@ -37,8 +32,25 @@ void registry_unlock(void);
  * for NULL. Returns false if there is no index left or no memory. The caller holds the lock. */
 bool registry_add(bufferpool_t *pool, const char *name);
 
-/* Takes the pool out of the registry. The caller holds the lock. */
+/* Takes the pool out of the registry: it is POOL_ENDED from now on. The caller holds the lock. */
 void registry_remove(bufferpool_t *pool);
+
+/* How many of the pools that were destroyed keep their struct, their name, and the addresses of their descriptors. So a
+ * call on one of them, or on one of its buffers, is reported, and meets neither memory that is gone nor another pool. */
+#define REGISTRY_ENDED 32u
+
+/* Keeps a removed pool that has nothing left but these. Returns the pool that is kept no longer in its place, for
+ * registry_free, or NULL. The caller holds the lock. */
+bufferpool_t *registry_keep(bufferpool_t *pool);
+
+/* Frees what is left of a pool; NULL has no effect. */
+void registry_free(bufferpool_t *pool);
+
+/* The pools that are kept, i from 0 to REGISTRY_ENDED - 1; NULL: none yet. The caller is about to abort. */
+const bufferpool_t *registry_ended(unsigned i);
+
+/* Frees those that are kept. */
+void registry_end(void);
 
 /* The pool of that index, or NULL. Any thread, without the lock. */
 bufferpool_t *registry_find(size_t index);

@@ -17,6 +17,7 @@
 #include "stats.h"
 
 #include "cache.h"
+#include "debug/report.h"
 #include "depot.h"
 #include "registry.h"
 
@@ -90,7 +91,7 @@ static uint32_t live_of(const bufferpool_t *pool, const struct totals *totals)
 
 size_t bufferpool_live(const bufferpool_t *pool)
 {
-    pool = pool_or_default(pool);
+    pool = pool_of_call(pool, "bufferpool_live");
     struct totals totals = add_up(pool);
     return live_of(pool, &totals);
 }
@@ -142,7 +143,7 @@ void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats)
 {
     size_t size = stats->size;
     bufferpool_stats_t full = BUFFERPOOL_STATS_INIT;
-    fill(pool_or_default(pool), &full);
+    fill(pool_of_call(pool, "bufferpool_stats"), &full);
     full.size = size;
     if (size <= sizeof(full)) {
         if (size >= sizeof(size))

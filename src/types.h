@@ -452,7 +452,12 @@ struct reclaim {
     atomic_flag busy;                /* one reclaimer at a time */
 };
 
+/* Whether a pool may be used: told by slow paths alone, from memory that may be anything. */
+#define POOL_ALIVE UINT32_C(0x6c6f6f70)
+#define POOL_ENDED UINT32_C(0x646e6570)
+
 struct bufferpool {
+    _Atomic(uint32_t) life; /* POOL_ALIVE, or POOL_ENDED since destroy; anything else: this is no pool */
     /* read-only after creation */
     size_t index;     /* in the registry */
     size_t tls_index; /* desc_tls_index(index) */

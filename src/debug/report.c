@@ -72,11 +72,27 @@ _Noreturn void report_misuse(const void *address, const bufferpool_t *pool, cons
     abort();
 }
 
+_Noreturn void report_pool(const bufferpool_t *pool, const char *function)
+{
+    report_context.function = function;
+    if (load_relaxed(&pool->life) == POOL_ENDED)
+        report_misuse(pool, pool, "the pool was destroyed");
+    for_each_pool (other)
+        if (other == pool)
+            report_misuse(pool, NULL, "the pool was overwritten");
+    report_misuse(pool, NULL, "not a pool of this library, or one of another copy of it, or it was destroyed");
+}
+
 _Noreturn void report_foreign(const void *address)
 {
     for_each_pool (pool)
         if (desc_table_covers(&pool->heap.table, address))
             report_misuse(address, pool, "the handle was overwritten");
+    for (unsigned i = 0; i < REGISTRY_ENDED; i++) {
+        const bufferpool_t *pool = registry_ended(i);
+        if (pool != NULL && desc_table_covers(&pool->heap.table, address))
+            report_misuse(address, pool, "a buffer of a pool that was destroyed");
+    }
     report_misuse(address, NULL,
                   "not a buffer of this library, or one of another copy of it, or its handle was overwritten");
 }

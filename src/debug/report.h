@@ -5,7 +5,7 @@
 #ifndef BUFFERPOOL_REPORT_H
 #define BUFFERPOOL_REPORT_H
 
-#include "types.h"
+#include "registry.h"
 
 /* The public function that the calling thread is in, for reports and for the records of debug modes. call.h sets it. */
 struct report_context {
@@ -27,7 +27,28 @@ void report_pool_name(const bufferpool_t *pool, char name[REPORT_NAME_MAX + 1]);
  * aborts. Any lock may be held: the process ends. */
 _Noreturn void report_misuse(const void *address, const bufferpool_t *pool, const char *what);
 
+/* The same for a pool that is not POOL_ALIVE, given to that public function. */
+_Noreturn void report_pool(const bufferpool_t *pool, const char *function);
+
 /* The same for a handle whose word leads to no pool. Its address tells an overwritten handle from a foreign pointer. */
 _Noreturn void report_foreign(const void *address);
+
+/* ---- the pool of a call ---- */
+
+/* Reports misuse, by the name of the public function, if that is no pool or no longer one. */
+static inline void pool_check(const bufferpool_t *pool, const char *function)
+{
+    if (unlikely(load_relaxed(&pool->life) != POOL_ALIVE))
+        report_pool(pool, function);
+}
+
+/* The pool that a call was given, checked, or the default pool for NULL. */
+static inline bufferpool_t *pool_of_call(const bufferpool_t *pool, const char *function)
+{
+    if (pool == NULL)
+        return &pool_default;
+    pool_check(pool, function);
+    return (bufferpool_t *)(uintptr_t)pool;
+}
 
 #endif

@@ -82,6 +82,19 @@ void desc_give(struct desc_table *table, struct desc *d)
     table->free_list = d;
 }
 
+void desc_table_clear(struct desc_table *table)
+{
+    for (unsigned i = 0; i < DESC_CHUNKS; i++) {
+        struct desc *base = load_relaxed(&table->chunks[i]);
+        const size_t bytes = os_mapped(distance(table) + chunk_bytes(i), false);
+        if (base != NULL && !os_discard(mapping_of(base), bytes)) { /* then the addresses go as well */
+            os_unmap(mapping_of(base), bytes);
+            store_relaxed(&table->chunks[i], NULL);
+        }
+    }
+    store_relaxed(&table->used, 0);
+}
+
 void desc_table_destroy(struct desc_table *table)
 {
     for (unsigned i = 0; i < DESC_CHUNKS; i++) {

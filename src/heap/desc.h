@@ -107,6 +107,9 @@ struct desc *desc_take(struct desc_table *table);
 /* Gives a descriptor in state FREE back. The caller holds the heap's lock. */
 void desc_give(struct desc_table *table, struct desc *d);
 
+/* Gives the table's memory back, but not its addresses: they read as zero, which is no buffer's word. */
+void desc_table_clear(struct desc_table *table);
+
 /* Unmaps the table. */
 void desc_table_destroy(struct desc_table *table);
 

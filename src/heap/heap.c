@@ -415,6 +415,6 @@ void heap_destroy(struct heap *heap)
             large_free(heap, &block, 0);
     }
     purge_end(&heap->slabs);
-    desc_table_destroy(&heap->table);
+    desc_table_clear(&heap->table);
     pthread_mutex_destroy(&heap->slabs.lock);
 }

@@ -51,7 +51,7 @@ void heap_wipe_block(const struct heap *heap, void *data, size_t n);
  * descriptors, so that it does not matter what other threads of the parent were doing. */
 void heap_repair(struct heap *heap);
 
-/* Frees every block, used or not, and the table. Nobody else uses the heap any more. */
+/* Frees every block, used or not, and clears the table. Nobody else uses the heap any more. */
 void heap_destroy(struct heap *heap);
 
 #endif

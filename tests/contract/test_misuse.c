@@ -268,6 +268,164 @@ static void a_put_of_a_destroyed_pool_is_caught(void **state)
     expect_abort(put_of_a_destroyed_pool, NULL, "bufferpool_put", NULL);
 }
 
+/* ---- pools that were destroyed ---- */
+
+enum call_on_pool {
+    GET,
+    TRY_GET,
+    GET_TIMED,
+    GET_BULK,
+    LIVE,
+    MAX_LIVE,
+    SET_MAX_LIVE,
+    STATS,
+    RECLAIM,
+    TRIM,
+    DESTROY,
+    CALLS
+};
+
+static const char *const call_names[CALLS] = {
+    "bufferpool_get:",     "bufferpool_try_get:",  "bufferpool_get_timed:",    "bufferpool_get_bulk:",
+    "bufferpool_live:",    "bufferpool_max_live:", "bufferpool_set_max_live:", "bufferpool_stats:",
+    "bufferpool_reclaim:", "bufferpool_trim:",     "bufferpool_destroy:"};
+
+static void call_on(bufferpool_t *on, enum call_on_pool call)
+{
+    bufferpool_buf_t *bufs[2];
+    bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
+    switch (call) {
+    case GET:
+        (void)bufferpool_get(on);
+        break;
+    case TRY_GET:
+        (void)bufferpool_try_get(on);
+        break;
+    case GET_TIMED:
+        (void)bufferpool_get_timed(on, 0);
+        break;
+    case GET_BULK:
+        (void)bufferpool_get_bulk(on, bufs, 2);
+        break;
+    case LIVE:
+        (void)bufferpool_live(on);
+        break;
+    case MAX_LIVE:
+        (void)bufferpool_max_live(on);
+        break;
+    case SET_MAX_LIVE:
+        bufferpool_set_max_live(on, 5);
+        break;
+    case STATS:
+        bufferpool_stats(on, &stats);
+        break;
+    case RECLAIM:
+        (void)bufferpool_reclaim(on);
+        break;
+    case TRIM:
+        (void)bufferpool_trim(on);
+        break;
+    default:
+        (void)bufferpool_destroy(on);
+        break;
+    }
+}
+
+static bufferpool_t *make_used(const char *name)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.name = name;
+    bufferpool_t *made = bufferpool_create(&config);
+    if (made == NULL)
+        _exit(2);
+    bufferpool_put(bufferpool_get(made));
+    return made;
+}
+
+static void destroy_or_exit(bufferpool_t *made)
+{
+    if (bufferpool_destroy(made) != 0)
+        _exit(2);
+}
+
+struct after_destroy {
+    enum call_on_pool call;
+    int others; /* pools that come, are used and go in between */
+    bool one;   /* another one comes, has the index of the one that went, and idle buffers in the thread's cache */
+};
+
+static void call_after_destroy(void *arg)
+{
+    const struct after_destroy *scene = arg;
+    bufferpool_t *gone = make_used("gone");
+    expect_in_message("%p", (void *)gone);
+    destroy_or_exit(gone);
+    for (int i = 0; i < scene->others; i++)
+        destroy_or_exit(make_used("other"));
+    if (scene->one)
+        (void)make_used("next");
+    call_on(gone, scene->call);
+}
+
+/* As long as 31 others were destroyed since. */
+static void calls_on_a_destroyed_pool_are_caught(void **state)
+{
+    (void)state;
+    for (int call = 0; call < CALLS; call++) {
+        struct after_destroy scene = {(enum call_on_pool)call, 0, false};
+        expect_abort(call_after_destroy, &scene, call_names[call], "(pool gone)", "destroyed", NULL);
+        scene.one = true;
+        expect_abort(call_after_destroy, &scene, call_names[call], "(pool gone)", "destroyed", NULL);
+        scene.others = 31;
+        expect_abort(call_after_destroy, &scene, call_names[call], "(pool gone)", "destroyed", NULL);
+    }
+}
+
+static void call_on_no_pool(void *arg)
+{
+    memset(static_memory, 0x41, sizeof static_memory);
+    expect_in_message("%p", (void *)static_memory);
+    void *no_pool = static_memory;
+    call_on(no_pool, *(const enum call_on_pool *)arg);
+}
+
+/* A get, whose fast path looks nowhere but into the pool, is left out. */
+static void calls_on_what_is_no_pool_are_caught(void **state)
+{
+    (void)state;
+    for (int call = GET_TIMED; call < CALLS; call++)
+        expect_abort(call_on_no_pool, &call, call_names[call], "not a pool of this library", NULL);
+}
+
+static void use_a_buffer_after_destroy(void *arg)
+{
+    const int which = *(const int *)arg;
+    bufferpool_t *gone = make_used("gone");
+    bufferpool_buf_t *bufs[300];
+    if (bufferpool_get_bulk(gone, bufs, 300) != 0)
+        _exit(2);
+    bufferpool_put_bulk(bufs, 300);
+    destroy_or_exit(gone);
+    for (int i = 0; i < 31; i++)
+        destroy_or_exit(make_used("other"));
+    (void)make_used("next");
+    bufferpool_buf_t *buf =
+        bufs[which / 2 % 2 == 0 ? 0 : 299]; /* in the first chunk of descriptors, and in a later one */
+    expect_in_message("%p", (void *)buf);
+    if (which % 2 == 0)
+        bufferpool_put(buf);
+    else
+        (void)bufferpool_buf_append(buf, "text", 4);
+}
+
+static void buffers_of_a_destroyed_pool_are_caught(void **state)
+{
+    (void)state;
+    for (int which = 0; which < 4; which++)
+        expect_abort(use_a_buffer_after_destroy, &which, which % 2 == 0 ? "bufferpool_put:" : "bufferpool_buf_append:",
+                     "a buffer of a pool that was destroyed (pool gone)", NULL);
+}
+
 static void foreign_pointers_are_caught(void **state)
 {
     (void)state;
@@ -497,6 +655,9 @@ int main(void)
         cmocka_unit_test(a_report_shows_a_strange_pool_name_on_one_line),
         cmocka_unit_test(misuse_aborts_with_stderr_closed),
         cmocka_unit_test(a_put_of_a_destroyed_pool_is_caught),
+        cmocka_unit_test(calls_on_a_destroyed_pool_are_caught),
+        cmocka_unit_test(calls_on_what_is_no_pool_are_caught),
+        cmocka_unit_test(buffers_of_a_destroyed_pool_are_caught),
         cmocka_unit_test(foreign_pointers_are_caught),
         cmocka_unit_test(a_smashed_handle_is_caught),
         cmocka_unit_test(a_smashed_state_is_caught),

@@ -13,6 +13,8 @@
 
 #include "support/accounts.h"
 
+#include "registry.h"
+
 #include <sched.h>
 #include <time.h>
 
@@ -716,6 +718,7 @@ static size_t try_with(const struct call *call, const struct kind *kind, bool ne
         thread_check(attempt.outcome == DONE && in_order(scene));
     }
     scene_end(scene);
+    registry_end(); /* of pools that were destroyed something is kept for a while */
     thread_check(atomic_load(&failures_blocks) == blocks);
     thread_check(atomic_load(&failures_mapped) == mapped);
     if (test_recorded_failure())
@@ -759,6 +762,7 @@ static void every_call(const struct kind *kind, struct tally tallies[CALLS])
     static struct scene scene;
     scene_begin(&scene, kind); /* what stays for good is there then */
     scene_end(&scene);
+    registry_end();
     for (size_t i = 0; i < CALLS; i++) {
         if ((kind->traits & calls[i].needs) != calls[i].needs || (kind->traits & calls[i].not_with) != 0)
             continue;
