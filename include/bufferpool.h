@@ -539,8 +539,7 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  * Misuse
  *
  *     Misuse that is caught ends the process, in release builds too: one line on stderr, then abort(). The line names
- *     the function, the address and the pool. metrics and holders appear under the name of the buf_ function that they
- *     call. These are caught:
+ *     the function, the address and the pool. These are caught:
  *
  *       - a second put of a buffer, if nobody got the buffer in between
  *       - buf_reserve, buf_append, buf_printf, buf_vprintf, metrics or holders on a buffer that was put, if nobody got

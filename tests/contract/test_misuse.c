@@ -601,14 +601,25 @@ static void a_smashed_block_prefix_is_caught(void **state)
 
 /* ---- content calls after put ---- */
 
+static int print_by_list(bufferpool_buf_t *buf, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const int error = bufferpool_buf_vprintf(buf, format, args);
+    va_end(args);
+    return error;
+}
+
+enum { CONTENT_CALLS = 7 };
+
 static void use_after_put(void *arg)
 {
     const int which = *(const int *)arg;
     bufferpool_buf_t *buf = get_noted();
     bufferpool_put(buf);
-    if (which >= 4)
+    if (which >= CONTENT_CALLS)
         bufferpool_trim(pool); /* and freed */
-    switch (which % 4) {
+    switch (which % CONTENT_CALLS) {
     case 0:
         bufferpool_buf_append(buf, "text", 4);
         break;
@@ -618,19 +629,29 @@ static void use_after_put(void *arg)
     case 2:
         bufferpool_buf_reserve(buf, 100000);
         break;
-    default:
+    case 3:
         bufferpool_buf_printf(buf, "%d", 1);
+        break;
+    case 4:
+        print_by_list(buf, "%d", 1);
+        break;
+    case 5:
+        bufferpool_metrics(buf);
+        break;
+    default:
+        bufferpool_holders(buf);
         break;
     }
 }
 
 static void content_calls_after_put_are_caught(void **state)
 {
-    static const char *const names[] = {"bufferpool_buf_append", "bufferpool_buf_reserve", "bufferpool_buf_reserve",
-                                        "bufferpool_buf_printf"};
+    static const char *const names[CONTENT_CALLS] = {
+        "bufferpool_buf_append:",  "bufferpool_buf_reserve:", "bufferpool_buf_reserve:", "bufferpool_buf_printf:",
+        "bufferpool_buf_vprintf:", "bufferpool_metrics:",     "bufferpool_holders:"};
     (void)state;
-    for (int which = 0; which < 8; which++)
-        expect_abort(use_after_put, &which, names[which % 4], NULL);
+    for (int which = 0; which < 2 * CONTENT_CALLS; which++)
+        expect_abort(use_after_put, &which, names[which % CONTENT_CALLS], NULL);
 }
 
 static void append_to_no_buffer(void *address)
