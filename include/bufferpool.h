@@ -16,6 +16,7 @@
  *                    try_get        a buffer; at the cap, EAGAIN
  *                    get_timed      a buffer; at the cap, waits for one
  *                    put            gives a buffer back, from any thread
+ *                    put_data       gives back the buffer of a data pointer
  *                    get_bulk       many buffers, all or none
  *                    put_bulk       gives many buffers back
  *     The cap        live           how many pooled buffers callers hold
@@ -162,6 +163,13 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsign
  * Returns nothing. errno is preserved. */
 BUFFERPOOL_API void bufferpool_put(bufferpool_buf_t *buf) BUFFERPOOL_NOPLT;
 
+/* Since 0.3. Puts the buffer of a data pointer, as bufferpool_put does, for callbacks that get only that pointer. data
+ * must be the current data member of a buffer that is held. NULL has no effect. Any other address is misuse;
+ * bufferpool_buf_from_data says what the function looks at.
+ *
+ * Returns nothing. errno is preserved. */
+BUFFERPOOL_API void bufferpool_put_data(void *data) BUFFERPOOL_NOPLT;
+
 /* Gets n buffers at once and stores them in bufs[0 .. n): all or none. Each buffer is as from bufferpool_get, so at the
  * cap the rest are buffers beyond the cap.
  *
@@ -257,8 +265,9 @@ BUFFERPOOL_API int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *for
 /* Finds the buffer of a data pointer, for callbacks that get only that pointer. data must be the current data member of
  * a buffer that is held.
  *
- * The function tells by the 16 bytes in front of data whether data is such a pointer. It reads them if data is a
- * multiple of 16, so they must be readable.
+ * The function tells by the 16 bytes in front of data whether data is such a pointer. If these lie in another page than
+ * data, it first asks the system whether they can be read (rt_sigprocmask, some 100 ns). So data may be any address in
+ * memory that can be read.
  *
  * Returns:
  *     the buffer
@@ -544,7 +553,8 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *       - a second put of a buffer, if nobody got the buffer in between
  *       - buf_reserve, buf_append, buf_printf, buf_vprintf, metrics or holders on a buffer that was put, if nobody got
  *         the buffer in between
- *       - a put of readable memory that is no buffer of the library
+ *       - a put of readable memory that is no buffer of the library, and a put_data of any address in readable memory
+ *         that is not the data of a held buffer
  *       - a call on a pool that was destroyed, or on a buffer of that pool, while the pool is among the last 32 that
  *         were destroyed
  *       - a put with another copy of the library than the buffer came from, for instance where a program and a plug-in

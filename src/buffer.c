@@ -29,14 +29,9 @@ static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf)
     bufferpool_t *pool = life_pool_of(d, word);
     if (pool == NULL)
         report_foreign(buf);
-    switch (desc_state(word)) {
-    case STATE_LIVE:
-    case STATE_LIVE_GROWN:
-    case STATE_BYPASS:
-        return pool;
-    default:
+    if (!desc_is_held(word))
         report_misuse(buf, pool, "used after it was put");
-    }
+    return pool;
 }
 
 /* Notes for reclaim_judge that the caller uses `need` bytes of the buffer, which has so many. Plain buffers are not
@@ -208,18 +203,29 @@ int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *format, va_list ar
     return error;
 }
 
-bufferpool_buf_t *bufferpool_buf_from_data(const void *data)
+/* For all that the fast path below does not tell. */
+static __attribute__((noinline)) bufferpool_buf_t *find_held(const void *data)
 {
-    if (data != NULL && ((uintptr_t)data & (HEAP_ALIGNMENT_MIN - 1)) == 0) {
-        struct desc *d = block_desc_of_data(data);
-        if (d != NULL && d->pub.data == data) {
-            uintptr_t word = load_relaxed(&d->word);
-            enum desc_state state = desc_state(word);
-            if (life_pool_of(d, word) != NULL &&
-                (state == STATE_LIVE || state == STATE_LIVE_GROWN || state == STATE_BYPASS))
-                return &d->pub;
-        }
+    struct desc *d = life_of_data(data);
+    if (d != NULL) {
+        const uintptr_t word = load_relaxed(&d->word);
+        if (life_pool_of(d, word) != NULL && desc_is_held(word))
+            return &d->pub;
     }
     errno = EINVAL;
     return NULL;
+}
+
+/* An open gate is the word of a plain buffer that is held, of the pool whose cache this is. */
+bufferpool_buf_t *bufferpool_buf_from_data(const void *data)
+{
+    if (likely(life_prefix_is_near(data) && !sanitizer_on())) {
+        const struct prefix prefix = block_prefix(data);
+        if (likely(prefix.check == prefix_check(prefix.desc, data) && prefix.desc->pub.data == data)) {
+            const uintptr_t word = load_relaxed(&prefix.desc->word);
+            if (likely(word == load_relaxed(&tls_cache_at(desc_tls_index_of(word))->gate)))
+                return &prefix.desc->pub;
+        }
+    }
+    return find_held(data);
 }

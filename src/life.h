@@ -18,10 +18,15 @@
 #include "heap/block.h"
 #include "heap/desc.h"
 #include "heap/heap.h"
+#include "heap/os.h"
 
 /* Finds the pool of a descriptor, by the word and the address. Returns NULL if this is not a buffer of the library, or
  * if its handle was overwritten. Any thread. */
 bufferpool_t *life_pool_of(const struct desc *d, uintptr_t word);
+
+/* The buffer whose data that is, by the bytes in front of it and by its handle; whose it is and who holds it is not
+ * looked at. Returns NULL if there is none: for any address, if the memory at it can be read. */
+static inline struct desc *life_of_data(const void *data);
 
 /* Makes a buffer in that state, LIVE or BYPASS, with len 0. The caller has counted it. Returns NULL if there is no
  * memory. */
@@ -47,7 +52,27 @@ void life_free(bufferpool_t *pool, struct desc *d, bool defer);
 /* Frees a claimed buffer that was made beyond the cap. */
 static inline void life_free_bypass(bufferpool_t *pool, struct desc *d);
 
-/* ---- inline, for the path beyond the cap ---- */
+/* ---- inline ---- */
+
+/* No page is smaller. */
+#define PAGE_MIN ((uintptr_t)4096)
+
+/* Whether the bytes in front of data lie in the same page, so that they can be read if data can. */
+static inline bool life_prefix_is_near(const void *data)
+{
+    return ((uintptr_t)data & (PAGE_MIN - 1) & ~(uintptr_t)(sizeof(struct prefix) - 1)) != 0;
+}
+
+static inline struct desc *life_of_data(const void *data)
+{
+    const uintptr_t address = (uintptr_t)data;
+    if (unlikely(address % HEAP_ALIGNMENT_MIN != 0))
+        return NULL;
+    if (unlikely(!life_prefix_is_near(data)) && !os_can_read(address - sizeof(struct prefix)))
+        return NULL;
+    struct desc *d = block_desc_of_data(data);
+    return d != NULL && d->pub.data == data ? d : NULL;
+}
 
 /* life_make, while a debug mode or a sanitizer watches. */
 struct desc *life_make_watched(bufferpool_t *pool, enum desc_state state);

@@ -442,6 +442,23 @@ void bufferpool_put(bufferpool_buf_t *buf)
         put(buf, "bufferpool_put");
 }
 
+static __attribute__((noinline)) _Noreturn void report_data(const void *data, uintptr_t caller)
+{
+    (void)call_begin("bufferpool_put_data", caller);
+    report_misuse(data, NULL, "not the data of a buffer that is held, or " REPORT_OVERWRITTEN);
+}
+
+/* Whether the buffer is held, put() finds out. */
+void bufferpool_put_data(void *data)
+{
+    if (unlikely(data == NULL))
+        return;
+    struct desc *d = life_of_data(data);
+    if (unlikely(d == NULL))
+        report_data(data, CALLER);
+    put(&d->pub, "bufferpool_put_data");
+}
+
 /* ---- many at once ---- */
 
 /* Takes back what a get_bulk that fails had taken, as if it had never been. */

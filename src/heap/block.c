@@ -20,11 +20,6 @@
  * SLAB_MAX have one, since a mapping has whole huge pages. */
 #define MAPPED_FROM ((size_t)256 << 10)
 
-struct prefix {
-    struct desc *desc;
-    uintptr_t check;
-};
-
 /* ---- geometry ---- */
 
 size_t block_bytes(const struct heap *heap, size_t cap)
@@ -81,45 +76,31 @@ size_t block_next_smaller(size_t cap)
 
 /* ---- prefix ---- */
 
-static uintptr_t prefix_check(const struct desc *d, const unsigned char *data)
+static void write_prefix(unsigned char *data, const struct prefix *prefix)
 {
-    return ~(uintptr_t)d ^ ((uintptr_t)data << 7) ^ (uintptr_t)0x5bd1e995u;
+    if (sanitizer_on())
+        sanitizer_copy(data - sizeof(*prefix), prefix, sizeof(*prefix), false);
+    else
+        memcpy(data - sizeof(*prefix), prefix, sizeof(*prefix));
 }
 
 void block_write_prefix(struct desc *d, unsigned char *data)
 {
     const struct prefix prefix = {d, prefix_check(d, data)};
-    if (sanitizer_on()) {
-        const struct prefix copied = prefix;
-        sanitizer_copy(data - sizeof(prefix), &copied, sizeof(copied), false);
-    } else {
-        memcpy(data - sizeof(prefix), &prefix, sizeof(prefix));
-    }
+    write_prefix(data, &prefix);
 }
 
-static struct desc *desc_of_prefix(struct prefix prefix, const void *data)
+void block_erase_prefix(unsigned char *data)
 {
-    return prefix.check == prefix_check(prefix.desc, data) ? prefix.desc : NULL;
-}
-
-static struct prefix prefix_at(const unsigned char *data)
-{
-    struct prefix prefix;
-    memcpy(&prefix, data - sizeof(prefix), sizeof(prefix));
-    return prefix;
+    write_prefix(data, &(const struct prefix){NULL, 0});
 }
 
 /* The prefix may lie in memory that is nobody's. A function of its own, so that the usual path needs no stack. */
-static __attribute__((noinline)) struct desc *desc_of_data_watched(const unsigned char *data)
+__attribute__((noinline)) struct desc *block_desc_of_data_watched(const unsigned char *data)
 {
     struct prefix prefix;
     sanitizer_copy(&prefix, data - sizeof(prefix), sizeof(prefix), true);
-    return desc_of_prefix(prefix, data);
-}
-
-struct desc *block_desc_of_data(const void *data)
-{
-    return sanitizer_on() ? desc_of_data_watched(data) : desc_of_prefix(prefix_at(data), data);
+    return prefix.check == prefix_check(prefix.desc, data) ? prefix.desc : NULL;
 }
 
 /* ---- whether it is as it was made ---- */
@@ -132,7 +113,7 @@ static bool lies_in_its_slot(const struct heap *heap, const struct block *block)
 static __attribute__((noinline)) bool intact_watched(const struct heap *heap, const struct desc *d)
 {
     const struct block block = block_of(d);
-    return lies_in_its_slot(heap, &block) && desc_of_data_watched(block.data) == d;
+    return lies_in_its_slot(heap, &block) && block_desc_of_data_watched(block.data) == d;
 }
 
 bool block_intact(const struct heap *heap, const struct desc *d)
@@ -140,7 +121,7 @@ bool block_intact(const struct heap *heap, const struct desc *d)
     if (sanitizer_on())
         return intact_watched(heap, d);
     const struct block block = block_of(d);
-    return lies_in_its_slot(heap, &block) && desc_of_prefix(prefix_at(block.data), block.data) == d;
+    return lies_in_its_slot(heap, &block) && block_desc_of_data(block.data) == d;
 }
 
 /* ---- whose it is, for AddressSanitizer and memcheck (sanitizer.h) ---- */

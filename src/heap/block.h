@@ -16,7 +16,10 @@
 #ifndef BUFFERPOOL_BLOCK_H
 #define BUFFERPOOL_BLOCK_H
 
+#include "debug/sanitizer.h"
 #include "heap/slab.h"
+
+#include <string.h>
 
 /* Bytes behind cap that are nobody's, with MODE_REDZONE. */
 #define HEAP_REDZONE ((size_t)64)
@@ -62,10 +65,41 @@ size_t block_next_smaller(size_t cap);
 
 /* ---- prefix ---- */
 
+struct prefix {
+    struct desc *desc;
+    uintptr_t check;
+};
+
+static inline uintptr_t prefix_check(const struct desc *d, const unsigned char *data)
+{
+    return ~(uintptr_t)d ^ ((uintptr_t)data << 7) ^ (uintptr_t)0x5bd1e995u;
+}
+
 void block_write_prefix(struct desc *d, unsigned char *data);
 
-/* Returns the descriptor that the prefix in front of data names, or NULL if the prefix's check fails. */
-struct desc *block_desc_of_data(const void *data);
+/* For a block that goes back to a hook: its memory may still be read by way of a stale pointer to data, and by then the
+ * descriptor may be gone. */
+void block_erase_prefix(unsigned char *data);
+
+static inline struct prefix block_prefix(const void *data)
+{
+    struct prefix prefix;
+    memcpy(&prefix, (const unsigned char *)data - sizeof(prefix), sizeof(prefix)); /* data may be anywhere */
+    return prefix;
+}
+
+/* block_desc_of_data, where AddressSanitizer or memcheck guards the prefix. */
+struct desc *block_desc_of_data_watched(const unsigned char *data);
+
+/* Returns the descriptor that the prefix in front of data names, or NULL if the prefix's check fails. The prefix can be
+ * read. */
+static inline struct desc *block_desc_of_data(const void *data)
+{
+    if (sanitizer_on())
+        return block_desc_of_data_watched(data);
+    const struct prefix prefix = block_prefix(data);
+    return prefix.check == prefix_check(prefix.desc, data) ? prefix.desc : NULL;
+}
 
 /* Whether the descriptor's block is as the library made it. */
 bool block_intact(const struct heap *heap, const struct desc *d);

@@ -22,6 +22,13 @@ static inline enum desc_state desc_state(uintptr_t word)
     return (enum desc_state)(word & STATE_MASK);
 }
 
+/* Whether a caller holds the buffer. */
+static inline bool desc_is_held(uintptr_t word)
+{
+    const enum desc_state state = desc_state(word);
+    return state == STATE_LIVE || state == STATE_LIVE_GROWN || state == STATE_BYPASS;
+}
+
 static inline size_t desc_pool_index(uintptr_t word)
 {
     return (size_t)((word >> (STATE_BITS + TLS_INDEX_BITS)) & POOL_INDEX_MASK);

@@ -100,6 +100,7 @@ void large_free(const struct heap *heap, const struct block *block, size_t retai
 {
     unsigned char *memory = block->data - heap->alignment;
     if (heap->alloc != NULL) {
+        block_erase_prefix(block->data);
         if (sanitizer_on())
             sanitizer_forget(block->data, block->cap, true);
         heap->free(memory, block_bytes(heap, block->cap), heap->ctx);

@@ -19,6 +19,9 @@ size_t os_mapped(size_t n, bool huge);
  * transparent_hugepage is `always`. */
 void *os_map(size_t n, bool huge);
 
+/* Whether the byte at that address can be read, as far as the system says. Keeps errno. */
+bool os_can_read(uintptr_t address);
+
 /* Unmaps a region, or a part of one. Where the system refuses, its memory goes back, and os_map uses the addresses. */
 void os_unmap(void *region, size_t bytes);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_buffer.c - the content of one buffer: reserve, append, printf, from_data
+ * test_buffer.c - the content of one buffer: reserve, append, printf, from_data, put_data
  *
  * Growth is geometric, keeps the bytes and the handle, and counts; a failure changes nothing, whether the size cannot
  * be represented, the arguments are wrong or memory ran out. Append may take its bytes from the buffer itself, wherever
@@ -412,6 +412,114 @@ static void from_data_refuses_the_block_that_growth_replaced(void **state)
     assert_int_equal(bufferpool_destroy(slabs), 0);
 }
 
+/* A page, with one in front of it that cannot be read. */
+static unsigned char *page_behind_none(bool unmapped)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    unsigned char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(pages, MAP_FAILED);
+    assert_int_equal(unmapped ? munmap(pages, page) : mprotect(pages, page, PROT_NONE), 0);
+    return pages + page;
+}
+
+static void from_data_looks_at_no_page_that_cannot_be_read(void **state)
+{
+    (void)state;
+    for (int unmapped = 0; unmapped < 2; unmapped++) {
+        unsigned char *at = page_behind_none(unmapped != 0);
+        for (size_t offset = 0; offset < 64; offset++) {
+            errno = 0;
+            assert_null(bufferpool_buf_from_data(at + offset));
+            assert_int_equal(errno, EINVAL);
+        }
+    }
+}
+
+/* Data that starts a page is what it cannot tell from that without asking the system. */
+static void from_data_finds_buffers_that_start_a_page(void **state)
+{
+    (void)state;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (int hooks = 0; hooks < 2; hooks++) {
+        bufferpool_config_t config = hooks ? config_with(&blocks) : (bufferpool_config_t)BUFFERPOOL_CONFIG_INIT;
+        config.alignment = page;
+        bufferpool_t *aligned = bufferpool_create(&config);
+        assert_non_null(aligned);
+        bufferpool_buf_t *buf = bufferpool_get(aligned);
+        for (int grown = 0; grown < 2; grown++) {
+            assert_int_equal(bufferpool_buf_reserve(buf, grown ? 300000 : 0), 0);
+            assert_int_equal((uintptr_t)buf->data % page, 0);
+            errno = 7;
+            assert_ptr_equal(bufferpool_buf_from_data(buf->data), buf);
+            assert_int_equal(errno, 7);
+        }
+        bufferpool_put_data(buf->data);
+        assert_int_equal(bufferpool_live(aligned), 0);
+        assert_int_equal(bufferpool_destroy(aligned), 0);
+    }
+}
+
+/* The memory of a hook that is only noted as free: what the library wrote there would lead to a handle that is gone. */
+static void *alloc_for_ever(size_t size, size_t align, void *ctx)
+{
+    (void)ctx;
+    return aligned_alloc(align, (size + align - 1) / align * align);
+}
+
+static void free_later(void *block, size_t size, void *ctx)
+{
+    (void)size;
+    *(void **)ctx = block;
+}
+
+static void from_data_does_not_follow_what_a_freed_block_says(void **state)
+{
+    (void)state;
+    void *freed = NULL;
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.alloc = alloc_for_ever;
+    config.free = free_later;
+    config.ctx = &freed;
+    bufferpool_t *hooked = bufferpool_create(&config);
+    assert_non_null(hooked);
+    bufferpool_buf_t *buf = bufferpool_get(hooked);
+    assert_non_null(buf);
+    const unsigned char *data = buf->data;
+    bufferpool_put(buf);
+    bufferpool_trim(hooked);
+    assert_non_null(freed);
+    static const unsigned char none[2 * sizeof(void *)];
+    assert_memory_equal(data - sizeof none, none, sizeof none);
+    assert_int_equal(bufferpool_destroy(hooked), 0);
+    errno = 0;
+    assert_null(bufferpool_buf_from_data(data));
+    assert_int_equal(errno, EINVAL);
+    free(freed);
+}
+
+static void put_data_puts_any_buffer_that_is_held(void **state)
+{
+    (void)state;
+    bufferpool_put_data(NULL);
+    bufferpool_set_max_live(pool, 3);
+    bufferpool_buf_t *bufs[4];
+    for (int turn = 0; turn < 3; turn++) {
+        assert_int_equal(bufferpool_get_bulk(pool, bufs, 4), 0); /* the last one beyond the cap */
+        assert_int_equal(bufferpool_buf_reserve(bufs[1], 1000), 0);
+        assert_int_equal(bufferpool_buf_reserve(bufs[2], 100000), 0);
+        if (turn == 1)
+            bufferpool_thread_flush();
+        for (size_t i = 0; i < 4; i++) {
+            assert_int_equal(bufferpool_live(pool), i < 3 ? 3 - i : 0);
+            errno = 7;
+            bufferpool_put_data(bufs[i]->data);
+            assert_int_equal(errno, 7);
+        }
+        assert_int_equal(stats_of(pool).bypass_live, 0);
+        check_laws(pool, &blocks, 0);
+    }
+}
+
 /* As one that holds secrets may be: the system does not move a mapping of which a part is unlike the rest. */
 static void a_block_that_cannot_be_moved_grows_by_copying(void **state)
 {
@@ -454,6 +562,10 @@ int main(void)
         test(a_block_that_cannot_be_moved_grows_by_copying),
         test(from_data_finds_buffers_and_nothing_else),
         test(from_data_refuses_the_block_that_growth_replaced),
+        cmocka_unit_test(from_data_looks_at_no_page_that_cannot_be_read),
+        test(from_data_finds_buffers_that_start_a_page),
+        cmocka_unit_test(from_data_does_not_follow_what_a_freed_block_says),
+        test(put_data_puts_any_buffer_that_is_held),
     };
     return cmocka_run_group_tests_name("buffer", tests, NULL, NULL);
 }

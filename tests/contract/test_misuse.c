@@ -10,6 +10,7 @@
 #include "support/laws.h"
 
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* The hidden fields of a handle, up to the end of the cache line that it starts. */
@@ -668,6 +669,73 @@ static void content_calls_on_foreign_memory_are_caught(void **state)
     expect_abort(append_to_no_buffer, static_memory + 4 * LINE + 3, "bufferpool_buf_append", NULL);
 }
 
+/* ---- put by data ---- */
+
+static void put_data(void *data)
+{
+    expect_in_message("%p", data);
+    bufferpool_put_data(data);
+}
+
+enum put_data_scene { HELD_INSIDE, HELD_UNALIGNED, PUT_BEFORE, PUT_AND_TRIMMED, GROWN_SINCE, SMASHED, SCENES };
+
+static void put_data_of(void *arg)
+{
+    bufferpool_buf_t *bufs[60]; /* so that others of the same slab are held, and its memory can be read to the end */
+    if (bufferpool_get_bulk(pool, bufs, 60) != 0)
+        _exit(2);
+    bufferpool_buf_t *buf = bufs[30];
+    unsigned char *data = buf->data;
+    memset(data, 0x41, buf->cap);
+    switch (*(const enum put_data_scene *)arg) {
+    case HELD_INSIDE:
+        put_data(data + 64);
+        break;
+    case HELD_UNALIGNED:
+        put_data(data + 1);
+        break;
+    case PUT_BEFORE:
+        bufferpool_put_data(data);
+        expect_in_message("%p", (void *)buf);
+        bufferpool_put_data(data);
+        break;
+    case PUT_AND_TRIMMED:
+        bufferpool_put_data(data);
+        bufferpool_trim(pool);
+        put_data(data);
+        break;
+    case GROWN_SINCE:
+        if (bufferpool_buf_reserve(buf, 100000) != 0 || buf->data == data)
+            _exit(2);
+        put_data(data);
+        break;
+    default:
+        test_smash(data - 1, 0x41, 1);
+        put_data(data);
+        break;
+    }
+}
+
+static void put_data_of_no_held_buffer_is_caught(void **state)
+{
+    (void)state;
+    for (int scene = 0; scene < SCENES; scene++)
+        expect_abort(put_data_of, &scene, "bufferpool_put_data:",
+                     scene == PUT_BEFORE ? "put twice (pool ledger)" : "not the data of a buffer that is held", NULL);
+    unsigned char on_stack[16 * LINE];
+    memset(on_stack, 0, sizeof on_stack);
+    memset(static_memory, 0xff, sizeof static_memory);
+    for (size_t offset = 0; offset < LINE; offset += 4) {
+        expect_abort(put_data, on_stack + 2 * LINE + offset, "bufferpool_put_data:", "not the data", NULL);
+        expect_abort(put_data, static_memory + 2 * LINE + offset, "bufferpool_put_data:", "not the data", NULL);
+    }
+    unsigned char *pages = mmap(NULL, 3 * 65536, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(pages, MAP_FAILED);
+    assert_int_equal(mprotect(pages + 65536, 65536, PROT_READ), 0);
+    expect_abort(put_data, pages + 65536, "bufferpool_put_data:", "not the data", NULL);
+    assert_int_equal(munmap(pages, 3 * 65536), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -685,6 +753,7 @@ int main(void)
         cmocka_unit_test(a_smashed_block_prefix_is_caught),
         cmocka_unit_test(content_calls_after_put_are_caught),
         cmocka_unit_test(content_calls_on_foreign_memory_are_caught),
+        cmocka_unit_test(put_data_of_no_held_buffer_is_caught),
     };
     return cmocka_run_group_tests_name("misuse", tests, make_pool, drop_pool);
 }

@@ -353,6 +353,12 @@ static enum outcome call_put(struct scene *scene)
     return of_nothing();
 }
 
+static enum outcome call_put_data(struct scene *scene)
+{
+    bufferpool_put_data(scene->bufs[--scene->n]->data);
+    return of_nothing();
+}
+
 static enum outcome call_put_bulk(struct scene *scene)
 {
     const size_t n = scene->n;
@@ -647,6 +653,7 @@ static const struct call calls[] = {
     {"bufferpool_put", call_put, prepare_oversize, ANY, WAITED, true, false},
     {"bufferpool_put", call_put, prepare_bypass, ANY, CAPPED, true, false},
     {"bufferpool_put", call_put_shrinks, prepare_strikes, ANY, WAITED | LIMITED, true, false},
+    {"bufferpool_put_data", call_put_data, NULL, ANY, WAITED, true, false},
     {"bufferpool_put_bulk", call_put_bulk, NULL, ANY, WAITED, true, false},
     {"bufferpool_put_bulk", call_put_bulk, prepare_oversize, ANY, WAITED, true, false},
     {"bufferpool_buf_reserve", call_reserve, NULL, ANY, WAITED, false, false},

@@ -163,7 +163,10 @@ static void call_put(void *arg)
     struct call *c = arg;
     for (size_t i = 0; i < c->n; i++) {
         errno = UNTOUCHED;
-        bufferpool_put(c->bufs[i]);
+        if (i % 2 == 0)
+            bufferpool_put(c->bufs[i]);
+        else
+            bufferpool_put_data(c->bufs[i]->data);
         check_errno("put");
     }
 }
