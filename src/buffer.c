@@ -19,17 +19,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The pool of the buffer. *held: whether a caller holds it. Returns NULL if it is no buffer of this library. */
+static bufferpool_t *pool_of_buffer(const bufferpool_buf_t *buf, bool *held)
+{
+    *held = false;
+    if (!desc_aligned(buf))
+        return NULL;
+    const struct desc *d = (const struct desc *)(const void *)buf;
+    uintptr_t word = load_relaxed(&d->word);
+    *held = desc_is_held(word);
+    return life_pool_of(d, word);
+}
+
 /* The pool of a buffer that the caller holds. Reports misuse otherwise. */
 static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf)
 {
-    if (!desc_aligned(buf))
-        report_foreign(buf);
-    const struct desc *d = (const struct desc *)(const void *)buf;
-    uintptr_t word = load_relaxed(&d->word);
-    bufferpool_t *pool = life_pool_of(d, word);
+    bool held;
+    bufferpool_t *pool = pool_of_buffer(buf, &held);
     if (pool == NULL)
         report_foreign(buf);
-    if (!desc_is_held(word))
+    if (!held)
         report_misuse(buf, pool, "used after it was put");
     return pool;
 }
@@ -83,31 +92,43 @@ int buffer_reserve(bufferpool_buf_t *buf, size_t cap)
     return 0;
 }
 
-int buffer_append(bufferpool_buf_t *buf, const void *src, size_t n)
+/* The usual append: there is room. Returns false, and does nothing, if append_grown must look. */
+static bool append_to_room(bufferpool_buf_t *buf, const void *src, size_t n)
+{
+    bool held;
+    const bufferpool_t *pool = pool_of_buffer(buf, &held);
+    if (pool == NULL || !held || src == NULL || buf->len > buf->cap || n > buf->cap - buf->len || n == 0)
+        return false;
+    note_use(pool, buf, buf->len + n);
+    memmove(buf->data + buf->len, src, n);
+    buf->len += n;
+    return true;
+}
+
+static int append_grown(bufferpool_buf_t *buf, const void *src, size_t n)
 {
     bufferpool_t *pool = pool_of_held(buf);
     if (buf->len > buf->cap || (src == NULL && n > 0))
         return EINVAL;
     if (n == 0)
         return 0;
-    if (n > buf->cap - buf->len) {
-        if (n > HEAP_CAP_MAX - buf->len)
-            return EOVERFLOW;
-        /* if src points into this buffer, its bytes move with the block, also those beyond len */
-        size_t offset = (size_t)((uintptr_t)src - (uintptr_t)buf->data);
-        bool own = offset < buf->cap;
-        size_t keep = own && n <= buf->cap - offset && offset + n > buf->len ? offset + n : buf->len;
-        int error = grow(pool, buf, buf->len + n, keep);
-        if (error != 0)
-            return error;
-        if (own)
-            src = buf->data + offset;
-    } else {
-        note_use(pool, buf, buf->len + n);
-    }
-    memmove(buf->data + buf->len, src, n);
+    if (n > HEAP_CAP_MAX - buf->len)
+        return EOVERFLOW;
+    /* if src points into this buffer, its bytes move with the block, also those beyond len */
+    size_t offset = (size_t)((uintptr_t)src - (uintptr_t)buf->data);
+    bool own = offset < buf->cap;
+    size_t keep = own && n <= buf->cap - offset && offset + n > buf->len ? offset + n : buf->len;
+    int error = grow(pool, buf, buf->len + n, keep);
+    if (error != 0)
+        return error;
+    memmove(buf->data + buf->len, own ? buf->data + offset : src, n);
     buf->len += n;
     return 0;
+}
+
+int buffer_append(bufferpool_buf_t *buf, const void *src, size_t n)
+{
+    return append_to_room(buf, src, n) ? 0 : append_grown(buf, src, n);
 }
 
 int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap)
@@ -124,8 +145,10 @@ int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n)
 {
     if (buf == NULL)
         return EINVAL;
+    if (likely(append_to_room(buf, src, n)))
+        return 0;
     struct call call = call_begin("bufferpool_buf_append", CALLER);
-    const int error = buffer_append(buf, src, n);
+    const int error = append_grown(buf, src, n);
     call_end(&call, NULL);
     return error;
 }

@@ -23,7 +23,7 @@ int seam_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct ti
                    int line);
 int seam_cond_signal(pthread_cond_t *cond, const char *file, int line);
 int seam_yield(const char *file, int line);
-long seam_syscall(const char *file, int line, long number, int command);
+long seam_syscall(const char *file, int line, long number, ...);
 int seam_clock_gettime(struct timespec *now);
 int seam_key_create(pthread_key_t *key, void (*destructor)(void *value));
 int seam_setspecific(const void *value);
@@ -45,7 +45,7 @@ int seam_munmap(void *memory, size_t bytes);
 #define pthread_cond_signal(cond)               seam_cond_signal((cond), __FILE__, __LINE__)
 #define sched_yield()                           seam_yield(__FILE__, __LINE__)
 #define sched_getcpu()                          0
-#define syscall(number, command, ...)           seam_syscall(__FILE__, __LINE__, (number), (command))
+#define syscall(...)                            seam_syscall(__FILE__, __LINE__, __VA_ARGS__)
 #define clock_gettime(clock, now)               seam_clock_gettime(now)
 #define pthread_key_create(key, destructor)     seam_key_create((key), (destructor))
 #define pthread_setspecific(key, value)         seam_setspecific(value)
