@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cache.c - schedules of thread caches: refill and flush against the depot, and the cache taken over under its owner
+ * cache.c - schedules of thread caches: refill and flush against the depot, and the cache stolen from under its owner
  */
 #include "scene.h"
 
@@ -112,7 +112,7 @@ static void little_may_idle(void)
     scene_return(0, 2);
 }
 
-/* ---- taken over ---- */
+/* ---- stolen from ---- */
 
 /* Thread 0 has two idle, 1 nothing. */
 static void two_idle(void)
@@ -125,7 +125,7 @@ static void two_idle(void)
     scene_return(0, 2);
 }
 
-/* The same, and the next reclaim takes what nobody used since. */
+/* The same, and the next reclaim steals from caches that were not used since. */
 static void two_idle_unused(void)
 {
     two_idle();
@@ -151,7 +151,7 @@ static void one_idle_two_out(void)
     scene_return(0, 1);
 }
 
-/* All gates are closed, what is idle lies in the depot. */
+/* All gates are closed, and idle buffers lie in the depot. */
 static void under_pressure(void)
 {
     one_idle_two_out();
@@ -174,7 +174,7 @@ int main(int argc, char **argv)
         {"owner_and_get_at_the_cap", 3, 73000, two_idle, {get_put, get_one}, LAWS},
         {"owner_puts_and_get_at_the_cap", 3, 65000, one_idle_one_out, {put_one, get_get}, LAWS},
         {"owner_puts_and_two_at_the_cap", 2, 39000, one_idle_two_out, {put_one, try_get_one, put_get}, LAWS},
-        {"two_takers", 2, 120000, two_idle, {get_put, trim, get_one}, LAWS},
+        {"two_thieves", 2, 120000, two_idle, {get_put, trim, get_one}, LAWS},
         {"owner_and_cap_lowered", 3, 100000, one_idle_one_out, {put_get, lower}, LAWS},
         {"owners_and_cap_lowered", 2, 57000, one_idle_two_out, {put_get, lower, put_one}, LAWS},
         {"under_pressure", 2, 25000, under_pressure, {put_get, get_put, put_one}, LAWS},

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * depot.c - schedules of the depot by itself: pop and push, with the head coming back; the counts and the cap; who
- * waits
+ * depot.c - schedules of the depot by itself: pop and push, with the head coming back; the counts and the cap; callers
+ * that wait
  */
-#include "depot.h"
-
 #include "explorer.h"
+#include "inlines.h"
 
 #include <string.h>
 
@@ -14,9 +13,9 @@ enum { BUFFERS = 8, IN_DEPOT = EXPLORER_THREADS };
 static struct desc_table table;
 static struct depot depot;
 static _Atomic(size_t) max_live;
-static size_t limit;              /* buffers that may exist */
-static size_t exist;              /* made and not freed */
-static unsigned who[BUFFERS + 1]; /* a thread, or IN_DEPOT; by descriptor's number */
+static size_t limit;                /* buffers that may exist */
+static size_t exist;                /* made and not freed */
+static unsigned owner[BUFFERS + 1]; /* a thread, or IN_DEPOT; by descriptor's number */
 
 static struct desc *desc(uint32_t index)
 {
@@ -41,7 +40,7 @@ static void begin(uint32_t n, size_t cap)
     limit = cap;
     exist = n;
     for (uint32_t i = 1; i <= BUFFERS; i++)
-        who[i] = IN_DEPOT;
+        owner[i] = IN_DEPOT;
     depot_reset(&depot, n, n);
     for (uint32_t i = n; i > 0; i--) {
         struct desc *d = desc(i);
@@ -63,8 +62,8 @@ static struct popped *pop_only(void)
     if (magazine.head != NULL)
         magazine_open(&magazine, &table, p->bufs);
     for (uint32_t i = 0; i < p->n; i++) {
-        explorer_check(who[p->bufs[i]->index] == IN_DEPOT);
-        who[p->bufs[i]->index] = explorer_self();
+        explorer_check(owner[p->bufs[i]->index] == IN_DEPOT);
+        owner[p->bufs[i]->index] = explorer_self();
     }
     return p;
 }
@@ -80,16 +79,16 @@ static struct popped *pop(void)
 static void push(struct desc *const *bufs, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        who[bufs[i]->index] = IN_DEPOT;
+        owner[bufs[i]->index] = IN_DEPOT;
     depot_push(&depot, bufs, n, false);
 }
 
-/* Each buffer that exists is somebody's, or found in the depot; and in flight are those that are somebody's. */
+/* Each buffer that exists has an owner or lies in the depot, and those with an owner are in flight. */
 static void end(void)
 {
     size_t has = 0, n = 0;
     for (uint32_t i = 1; i <= BUFFERS; i++)
-        has += who[i] != IN_DEPOT;
+        has += owner[i] != IN_DEPOT;
     explorer_check(depot_counts(&depot).in_flight == has);
     for (uint32_t got = pop_only()->n; got > 0; got = pop_only()->n)
         n += got;
@@ -138,7 +137,7 @@ static void takes_one_of_a_magazine(void)
         return;
     depot_take(&depot, 1);
     for (uint32_t i = 0; i + 1 < p->n; i++)
-        who[p->bufs[i]->index] = IN_DEPOT;
+        owner[p->bufs[i]->index] = IN_DEPOT;
     if (p->n > 1)
         depot_restore(&depot, p->bufs, p->n - 1, false);
 }
@@ -157,18 +156,18 @@ static void frees_one(void)
     struct popped *p = pop_only();
     if (p->n == 0)
         return;
-    who[p->bufs[0]->index] = IN_DEPOT; /* nobody's */
+    owner[p->bufs[0]->index] = IN_DEPOT; /* no thread's */
     exist--;
     depot_discard(&depot, 1);
 }
 
-/* In the place of a descriptor's number a buffer that is made has that of its thread. */
+/* A buffer that is made has no descriptor here. It is counted under a number of its thread's own. */
 static bool make(void)
 {
     if (!depot_reserve(&depot, &max_live))
         return false;
     exist++;
-    who[BUFFERS - explorer_self()] = explorer_self();
+    owner[BUFFERS - explorer_self()] = explorer_self();
     return true;
 }
 
@@ -181,7 +180,7 @@ static void makes_and_frees(void)
 {
     if (!make())
         return;
-    who[BUFFERS - explorer_self()] = IN_DEPOT;
+    owner[BUFFERS - explorer_self()] = IN_DEPOT;
     exist--;
     depot_unreserve(&depot, 1);
 }
@@ -195,7 +194,7 @@ static void lowers_the_cap(void)
 {
     store_seq_cst(&max_live, 1); /* as bufferpool_set_max_live does, which may be stopped there */
     explorer_step();
-    if (!depot_over_cap(&depot, &max_live)) {
+    if (!stepped_over_cap(&depot, &max_live)) {
         limit = 1;
         explorer_touch();
     }
@@ -206,7 +205,7 @@ static void none_of_one(void)
     begin(0, 1);
 }
 
-/* ---- who waits ---- */
+/* ---- callers that wait ---- */
 
 static bool found, told;
 
@@ -215,22 +214,22 @@ static void one_is_out(void)
     begin(1, 1);
     (void)pop();
     popped[0] = popped[EXPLORER_THREADS];
-    who[popped[0].bufs[0]->index] = 0;
+    owner[popped[0].bufs[0]->index] = 0;
     found = told = false;
 }
 
 static void pushes_and_asks(void)
 {
     push(popped[0].bufs, 1);
-    told |= depot_wanted(&depot);
+    told |= stepped_wanted(&depot);
 }
 
 static void frees_and_asks(void)
 {
-    who[popped[0].bufs[0]->index] = IN_DEPOT;
+    owner[popped[0].bufs[0]->index] = IN_DEPOT;
     exist--;
     depot_unreserve(&depot, 1);
-    told |= depot_wanted(&depot);
+    told |= stepped_wanted(&depot);
 }
 
 static void takes_and_restores_and_asks(void)
@@ -238,9 +237,9 @@ static void takes_and_restores_and_asks(void)
     struct popped *p = pop_only();
     if (p->n == 0)
         return;
-    who[p->bufs[0]->index] = IN_DEPOT;
+    owner[p->bufs[0]->index] = IN_DEPOT;
     depot_restore(&depot, p->bufs, 1, false);
-    told |= depot_wanted(&depot);
+    told |= stepped_wanted(&depot);
 }
 
 static void wants_and_looks(void)
@@ -271,7 +270,7 @@ static void one_out_one_in(void)
     begin(2, 2);
     (void)pop();
     popped[0] = popped[EXPLORER_THREADS];
-    who[popped[0].bufs[0]->index] = 0;
+    owner[popped[0].bufs[0]->index] = 0;
     depot_begin_pressure(&depot);
     asks = nothing_there = exhausted = false;
 }
@@ -280,7 +279,7 @@ static void asks_for_the_verdict(void)
 {
     asks = true;
     explorer_touch();
-    exhausted = depot_exhausted(&depot, &max_live);
+    exhausted = stepped_exhausted(&depot, &max_live);
     explorer_touch();
     explorer_laws();
     asks = false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * end.c - schedules of ends: threads exit with caches that others take over or want, pools are destroyed after their
- * threads were joined, beside threads that exit and flush
+ * end.c - schedules of ends: threads exit with caches that other threads steal from or want, pools are destroyed after
+ * their threads were joined, beside threads that exit and flush
  */
 #include "scene.h"
 
@@ -97,7 +97,7 @@ static void creates_and_destroys(void)
 
 /* ---- scenes ---- */
 
-/* Nobody has a cache yet. */
+/* No thread has a cache yet. */
 static void nothing_yet(void)
 {
     scene_begin(2, MANY, 0);

@@ -8,6 +8,8 @@
 #define BEFORE_STEP(kind, address) ((void)0)
 #include "seam.h"
 #include "support/steps.h"
+
+#include "debug/report.h"
 #include "tls_cache.h"
 
 #include <errno.h>
@@ -36,20 +38,21 @@ static struct {
     jmp_buf context;
     enum state state;
     const volatile void *waits_for;
-    uint64_t since;                  /* the order of those who wait */
+    uint64_t since;                  /* the order of the threads that wait */
     const struct timespec *deadline; /* NULL: none */
     bool timed_out;
     unsigned locks;
     unsigned lets_first; /* bits: those that it yielded to and that have not run since */
     bool exited;
-    /* what a real thread has for itself */
+    /* a real thread's own */
     struct thread *self;
+    struct report_context report;
     int errno_;
     void *specific;
 } threads[CONTEXTS];
 
-static unsigned running = NOBODY;  /* whose code the processor executes */
-static unsigned identity = NOBODY; /* whose thread-local storage it has */
+static unsigned running = NOBODY;  /* the thread whose code the processor executes */
+static unsigned identity = NOBODY; /* the thread whose thread-local storage it has */
 static unsigned n_threads;
 static void (*destructor)(void *value);
 static struct thread *no_thread;
@@ -57,7 +60,7 @@ static const struct scenario *scenario;
 
 /* ---- the schedule ---- */
 
-/* What was there to choose from, the cheapest first. */
+/* The threads to choose from, the cheapest first. */
 struct choice {
     uint8_t n, at;
     uint8_t thread[EXPLORER_THREADS];
@@ -67,14 +70,14 @@ struct choice {
 static struct choice path[OPERATIONS_MAX];
 static size_t path_length;          /* decided on; the last may be new */
 static size_t depth;                /* reached in this schedule */
-static uint8_t ran[OPERATIONS_MAX]; /* who went on at each operation */
+static uint8_t ran[OPERATIONS_MAX]; /* the thread that went on at each operation */
 static size_t operations, longest;
 static unsigned used, bound; /* preemptions */
 static bool cut;             /* some schedule would have had more */
 static uint64_t changes, checked, waits, schedules;
 static struct timespec now;
 
-static const char *replay; /* what is left of a schedule to be replayed; NULL: exploring */
+static const char *replay; /* the rest of a schedule to be replayed; NULL: exploring */
 static bool replaying;
 static unsigned replay_thread;
 static unsigned long replay_times;
@@ -186,10 +189,12 @@ static void run(unsigned next)
     if (next == before)
         return;
     threads[before].self = tls_self;
+    threads[before].report = report_context;
     threads[before].errno_ = errno;
     if (_setjmp(threads[before].context) == 0) {
         running = identity = next;
         tls_self = threads[next].self;
+        report_context = threads[next].report;
         errno = threads[next].errno_;
         _longjmp(threads[next].context, 1);
     }
@@ -205,7 +210,7 @@ static void add(struct choice *choice, unsigned thread, unsigned cost)
     choice->cost[choice->n++] = (uint8_t)cost;
 }
 
-/* Who could go on if its time were over: the one with the earliest deadline. */
+/* The thread that could go on if its time were over: the one with the earliest deadline. */
 static unsigned first_to_time_out(void)
 {
     unsigned first = NOBODY;
@@ -218,7 +223,7 @@ static unsigned first_to_time_out(void)
     return first;
 }
 
-/* Whether all who could have gone on when the thread yielded have done so meanwhile, or cannot any more. */
+/* Whether all threads that could have gone on when the thread yielded have done so meanwhile, or cannot any more. */
 static bool had_patience(unsigned thread)
 {
     for (unsigned t = 0; t < n_threads; t++)
@@ -242,7 +247,7 @@ static void note_running(unsigned thread)
     threads[thread].lets_first = 0;
 }
 
-/* Who goes on. `willing`: the running thread lets others go first, but can go on. */
+/* Chooses the thread that goes on. `willing`: the running thread lets others go first, but can go on. */
 static void decide(bool willing)
 {
     struct choice choice = {0};
@@ -287,19 +292,19 @@ static const char *base_name(const char *file)
 
 /* ---- which operations are steps ---- */
 
-/* A line of the sources, of which operations are steps if two threads ever met at a place that is touched there. */
+/* A line of the sources. Its operations are steps if two threads ever met at a location that the line touches. */
 struct line {
     const char *file;
     int number;
     bool met;
 };
 
-enum { LINES = 4096, PLACES = 1024, TOUCHING = 24 };
+enum { LINES = 4096, LOCATIONS = 1024, TOUCHING = 24 };
 static struct line lines[LINES];
 static bool met_anew; /* in this exploration, which is then not the last */
 
-/* What was touched in this schedule, by which threads, where. */
-static struct place {
+/* A memory location that was touched in this schedule, by which threads, in which lines. */
+static struct location {
     const volatile void *address;
     uint64_t schedule;
     unsigned threads; /* bits */
@@ -308,7 +313,7 @@ static struct place {
     struct line *touching[TOUCHING];
     uint64_t looked_after[EXPLORER_THREADS]; /* so many changes */
     unsigned looks[EXPLORER_THREADS];
-} places[PLACES];
+} locations[LOCATIONS];
 static uint64_t this_schedule; /* of all there ever were */
 
 static struct line *line_of(const char *file, int number)
@@ -323,47 +328,47 @@ static struct line *line_of(const char *file, int number)
     }
 }
 
-static struct place *place_of(const volatile void *address)
+static struct location *location_of(const volatile void *address)
 {
-    for (size_t i = (uintptr_t)address >> 2, n = 0; n < PLACES; i++, n++) {
-        struct place *place = &places[i % PLACES];
-        if (place->schedule != this_schedule)
-            *place = (struct place){.address = address, .schedule = this_schedule};
-        if (place->address == address)
-            return place;
+    for (size_t i = (uintptr_t)address >> 2, n = 0; n < LOCATIONS; i++, n++) {
+        struct location *location = &locations[i % LOCATIONS];
+        if (location->schedule != this_schedule)
+            *location = (struct location){.address = address, .schedule = this_schedule};
+        if (location->address == address)
+            return location;
     }
-    explorer_fail(__FILE__, __LINE__, "more places than this knows");
+    explorer_fail(__FILE__, __LINE__, "more locations than this knows");
 }
 
-/* The place is looked at once more, and nothing has changed since. */
+/* Whether the thread looks at the location once more, and nothing has changed since. */
 static bool is_stale_look(const volatile void *address)
 {
-    struct place *place = place_of(address);
-    if (place->looked_after[running] != changes)
-        place->looks[running] = 0;
-    place->looked_after[running] = changes;
-    return ++place->looks[running] > LOOKS;
+    struct location *location = location_of(address);
+    if (location->looked_after[running] != changes)
+        location->looks[running] = 0;
+    location->looked_after[running] = changes;
+    return ++location->looks[running] > LOOKS;
 }
 
-/* Notes who touches what. Whether it is a step. */
+/* Notes which thread touches which location. Returns whether the operation is a step. */
 static bool touch(bool looks, const volatile void *address, const char *file, int number)
 {
     struct line *line = line_of(file, number);
-    struct place *place = place_of(address);
-    place->threads |= 1u << running;
-    place->changed |= !looks;
+    struct location *location = location_of(address);
+    location->threads |= 1u << running;
+    location->changed |= !looks;
     unsigned i = 0;
-    while (i < place->n && place->touching[i] != line)
+    while (i < location->n && location->touching[i] != line)
         i++;
-    if (i == place->n) {
+    if (i == location->n) {
         if (i == TOUCHING)
-            explorer_fail(__FILE__, __LINE__, "more lines than this knows touch a place");
-        place->touching[place->n++] = line;
+            explorer_fail(__FILE__, __LINE__, "more lines than this knows touch a location");
+        location->touching[location->n++] = line;
     }
-    if (place->changed && (place->threads & (place->threads - 1)) != 0)
-        for (i = 0; i < place->n; i++) {
-            met_anew |= !place->touching[i]->met;
-            place->touching[i]->met = true;
+    if (location->changed && (location->threads & (location->threads - 1)) != 0)
+        for (i = 0; i < location->n; i++) {
+            met_anew |= !location->touching[i]->met;
+            location->touching[i]->met = true;
         }
     return line->met;
 }
@@ -415,7 +420,7 @@ static void wait_for(const volatile void *what, const struct timespec *deadline)
     decide(false);
 }
 
-/* The one that waits longest; false: nobody does. */
+/* Wakes the thread that waits longest. Returns false if none waits. */
 static bool wake_one(const volatile void *what)
 {
     unsigned first = NOBODY;
@@ -585,7 +590,8 @@ void explorer_step(void)
 
 /* ---- memory that is free ---- */
 
-/* What a thread frees is free only when the schedule is over; until then it is garbage that nobody may write to. */
+/* Memory that a thread frees is free only when the schedule is over. Until then it is garbage that no thread may write
+ * to. */
 enum { GRAVES = 64, GARBAGE = 0xa5 };
 static void *graves[GRAVES];
 static size_t n_graves;

@@ -9,15 +9,16 @@
  * Where a thread waits or ends, any other may go on, which is no preemption. Where it yields, any that did not itself
  * yield to one that has not run since: yielding is fair.
  *
- * Memory is sequentially consistent here. A compare-and-swap fails only if another came first, and nobody is woken for
- * nothing. Time stands still until a wait with a deadline ends by it: when no thread can go on, or, as a preemption, at
- * any moment before.
+ * Memory is sequentially consistent here. A compare-and-swap fails only if another came first, and no thread is woken
+ * for nothing. Time stands still until a wait with a deadline ends by it: when no thread can go on, or, as a
+ * preemption, at any moment before.
  *
- * Two economies. An operation on a place that no other thread touches, or that nobody changes, is no step: it makes no
- * difference on which side of it another thread comes in. Which lines those are is found out by running: whenever a
- * schedule has two threads meet at a place, the lines that touch it are steps, and the exploration starts anew. The
- * last one found no such line. And a thread that looks at the same place again, while nobody changed anything anywhere,
- * is stopped there LOOKS times and no more: loops that wait for somebody are cut short by it, not what they wait for.
+ * Two economies. An operation on a memory location that no other thread touches, or that no thread changes, is no
+ * step: it makes no difference on which side of the operation another thread comes in. The explorer finds out by
+ * running which lines these are: whenever two threads meet at a location in a schedule, the lines that touch the
+ * location become steps, and the exploration starts anew. The last exploration found no such line. And a thread that
+ * looks at the same location again, while no thread changed anything anywhere, is stopped there LOOKS times and no
+ * more. That cuts loops short that wait for another thread, but not the event that they wait for.
  */
 #ifndef SCHEDULES_EXPLORER_H
 #define SCHEDULES_EXPLORER_H
@@ -55,7 +56,7 @@ void explorer_join(unsigned thread);
 /* How many locks the running thread holds; 0 outside of the threads. */
 unsigned explorer_locks(void);
 
-/* What the test's laws depend on has changed. */
+/* Something on which the test's laws depend has changed. */
 void explorer_touch(void);
 
 /* In a thread: calls at_each_step, unless nothing changed since it was. */
@@ -64,7 +65,7 @@ void explorer_laws(void);
 /* A step of the test's own. */
 void explorer_step(void);
 
-/* Prints what is wrong and the schedule, and ends the program. */
+/* Prints the error and the schedule, and ends the program. */
 _Noreturn void explorer_fail(const char *file, int line, const char *what);
 #define explorer_check(condition) ((condition) ? (void)0 : explorer_fail(__FILE__, __LINE__, #condition))
 

@@ -1,7 +1,8 @@
 #!/bin/sh
-# mutants.sh FOLDER PROGRAM-OBJECTS... -- LINK...: each mistake made in a copy of src/ is found by the scene that is named
-# with it. FOLDER is the root of the project; the objects are those of the programs, in whose names the programs' are; after
-# -- what else is linked. In the current folder; CC is the compiler, CFLAGS are those of the stepped sources.
+# mutants.sh FOLDER PROGRAM-OBJECTS... -- LINK...: makes mistakes in a copy of src/, one at a time. The scene that is
+# named with a mistake must find it. FOLDER is the root of the project. The objects are those of the programs and have
+# their names. The arguments after -- are linked too. Runs in the current folder; CC is the compiler, CFLAGS are those
+# of the stepped sources.
 set -eu
 root=$1
 shift
@@ -14,11 +15,11 @@ shift
 
 number=0
 
-# mutant NAME PROGRAM SCENE FILE EDIT [SOURCE]: the edit of FILE, by sed, is compiled in SOURCE, which is FILE if that is one
+# mutant NAME PROGRAM SCENE FILE EDIT [SOURCE]: edits FILE by sed, and compiles it, or SOURCE if FILE is a header
 mutant() {
     rm -rf mutant
     mkdir mutant
-    cp -R "$root"/src/. mutant
+    cp -R "$root"/src/. "$root"/tests/verify/schedules/inlines.[ch] mutant
     sed "$5" "$root/src/$4" >"mutant/$4"
     if cmp -s "$root/src/$4" "mutant/$4"; then
         echo "$1: the edit of $4 changes nothing"
@@ -51,20 +52,20 @@ mutant pushed_before_counted depot head_comes_back depot.c \
     '/^void depot_push/,/^}/{/sub_release/d;s/    depot_restore(.*/& sub_release(\&depot->counts, IN_FLIGHT(n));/;}'
 mutant below_written_once depot head_comes_back_beside_a_third depot.c \
     '/^void depot_restore/,/^}/{s/    do {/store_relaxed(\&first->below, HEAD_INDEX(head)); do {/;/^        store_relaxed/d;}'
-mutant cap_read_once depot cap_lowered depot.c 's/if (counts_of(after).pooled > cap_of(max_live))/if (0)/'
+mutant cap_read_once depot cap_lowered depot.c 's/if (depot_counts_of(after).pooled > depot_cap_of(max_live))/if (0)/'
 mutant counted_by_a_store depot made_at_the_cap depot.c \
     's/while (!cas_seq_cst(&depot->counts, &counts, after));/while (0); store_relaxed(\&depot->counts, after);/'
-mutant verdict_without_in_flight depot verdict depot.c 's/ && counts.in_flight >= counts.pooled//'
-mutant verdict_without_pressure cache owner_and_get_at_the_cap depot.c 's/return counts.pressure && /return /'
+mutant verdict_without_in_flight depot verdict depot.h 's/ && counts.in_flight >= counts.pooled//' inlines.c
+mutant verdict_without_pressure cache owner_and_get_at_the_cap depot.h 's/return counts.pressure && /return /' pool.c
 mutant wanted_after_the_look wait wait_and_put wait.c \
-    '/^bool wait_for_buffer/,/^}/{/depot_want(/d;s/    serve_all(pool);/& depot_want(\&pool->depot, true);/;}'
+    '/^bool wait_begin/,/^}/{/depot_want(/d;s/    serve_all(pool);/& depot_want(\&pool->depot, true);/;}'
 
 # the cap
-mutant place_given_up_before_the_block cache owners_and_cap_lowered pool.c \
-    '/^static enum counter drop/,/^}/{/depot_unreserve/d;s/    pool_free_buffer(/depot_unreserve(\&pool->depot, 1); &/;}'
-mutant nothing_taken_over cache owner_and_get_at_the_cap pressure.c 's/^#define ATTEMPTS .*/#define ATTEMPTS 0u/'
+mutant room_given_up_before_the_block cache owners_and_cap_lowered pool.c \
+    '/^static enum counter drop/,/^}/{/depot_unreserve/d;s/    life_free(/depot_unreserve(\&pool->depot, 1); &/;}'
+mutant nothing_stolen cache owner_and_get_at_the_cap pressure.c 's/^#define ATTEMPTS .*/#define ATTEMPTS 0u/'
 
-# take-over
+# stealing
 mutant busy_not_looked_at cache owner_and_trim cache.h 's/return !load_acquire(&c->busy);/return true;/' steal.c
 mutant gate_not_closed cache owner_and_trim steal.c 's/^            cache_close(c);$//'
 mutant gate_read_before_busy cache owner_and_trim cache.h \
@@ -76,17 +77,19 @@ mutant refilled_from_outside cache refill_and_refill cache.c \
 mutant limit_counted_by_a_store cache idle_limit cache.c \
     's/while (!cas_relaxed(&pool->idle_reserved, &reserved, reserved + bytes));/while (0); store_relaxed(\&pool->idle_reserved, reserved + bytes);/'
 
-# who waits
-mutant put_does_not_look wait wait_and_put pool.c '/^static __attribute__((noinline)) void put_slow/,/^}/s/^    wait_check(pool);$//'
-mutant pressure_ends_under_who_waits wait wait_and_pressure_ends depot.c '/^bool depot_end_pressure/,/^}/s/if (counts_of(counts).wanted)/if (0)/'
-mutant left_in_the_queue wait wait_a_little wait.c 's/^        drop(pool, &w);/        ;/'
+# callers that wait
+mutant put_does_not_look wait wait_and_put call.h '/^static inline void call_end/,/^}/s/^        wait_serve(pool);$/        ;/' pool.c
+mutant entered_without_a_look wait wait_and_pressure_ends pool.c \
+    '/^static struct desc \*wait_in_queue/,/^}/s/^            wait_serve(pool);$/            ;/'
+mutant pressure_ends_under_a_waiter wait wait_and_pressure_ends depot.c '/^bool depot_end_pressure/,/^}/s/if (depot_counts_of(counts).wanted)/if (0)/'
+mutant left_in_the_queue wait wait_a_little wait.c '/^void wait_end/,/^}/s/^        drop(pool, w);/        ;/'
 
 # ends
 mutant exit_without_the_lock end exit_and_get_at_the_cap tls_cache.c \
     '/^static void cache_disown/,/^}/s/^    pthread_mutex_.*//'
 mutant cache_had_without_the_lock end first_use_at_the_cap tls_cache.c '/^static struct cache \*cache_acquire/,/^}/s/^    pthread_mutex_.*//'
 mutant destroyed_without_the_lock end destroyed_while_exiting create.c \
-    '/^int bufferpool_destroy/,/^}/s/^    registry_[lu].*//'
+    '/^static bool is_busy/,/^}/s/^    registry_[lu].*//;/^static void destroy/,/^}/s/^    registry_[lu].*//'
 mutant flushed_without_the_lock end destroyed_while_flushing reclaim.c \
     '/^void bufferpool_thread_flush/,/^}/s/^    registry_[lu].*//'
 

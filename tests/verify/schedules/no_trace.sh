@@ -1,13 +1,13 @@
 #!/bin/sh
-# no_trace.sh FOLDER COMMANDS LIBRARY.a LIBRARY.so STEPPED.a: the library that was built in this build, beside the tests and
-# their seam, is to the byte what the sources make of themselves where there are no tests. FOLDER is the root of the
+# no_trace.sh FOLDER COMMANDS LIBRARY.a LIBRARY.so STEPPED.a: checks that the library of this build, which stands
+# beside the tests and their seam, is to the byte the same as where there are no tests. FOLDER is the root of the
 # project, COMMANDS the build's compile_commands.json, STEPPED.a the sources compiled with the seam.
 #
 # 1. src/ and include/ are copied to a folder of their own, and each source is compiled there with the command of the
-#    build: so nothing from elsewhere can have gone into it. But for debugging information, which names folders, each object
-#    is that of the archive. The shared library's commands name as little of the tests.
-# 2. Neither library names a symbol of the seam or of the tests. The stepped archive does, so this would be seen; and its
-#    objects are others, so that would be seen in 1.
+#    build, so nothing from elsewhere can go into it. Each object must be that of the archive, except for debugging
+#    information, which names folders. The commands of the shared library must not name the tests either.
+# 2. Neither library names a symbol of the seam or of the tests. The stepped archive does, which shows that the search
+#    works; and its objects differ, which shows the same for 1.
 set -eu
 root=$1
 commands=$2
@@ -27,12 +27,12 @@ cp -R "$root/src" "$root/include" "$copy"
 mkdir "$copy/stepped"
 (cd "$copy/stepped" && ar x "$stepped")
 
-# bare OBJECT: without debugging information, in place
+# bare OBJECT: removes debugging information, in place
 bare() {
     objcopy --strip-debug --remove-section=.comment "$1"
 }
 
-# command_of KIND NAME: that by which the build compiled the source for that kind of the library
+# command_of KIND NAME: prints the command by which the build compiled the source for that kind of the library
 command_of() {
     command=$(sed -n "s|^ *\"command\": \"\(.* -o [^ ]*bufferpool_$1.dir/src/$2.o .*\)\",\$|\1|p" "$commands")
     test -n "$command" || die "no command for $2 of the $1 library"

@@ -67,7 +67,7 @@ static void free_block(void *block, size_t size, void *ctx)
     blocks--;
 }
 
-/* ---- what is so at a step ---- */
+/* ---- the laws at a step ---- */
 
 static struct desc *descriptor(uint32_t index)
 {

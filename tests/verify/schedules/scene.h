@@ -6,9 +6,9 @@
  *     no more pooled buffers exist than the cap allows or, when it was lowered, existed when that call returned;
  *     in_flight <= pooled <= cap, and no fewer are counted as pooled than exist.
  * At each get and put:
- *     nobody else has the buffer, its bytes are as who had it left them, hooks are called with no lock held;
- *     a get bypasses or is refused only if there was a step during it at which nothing idled anywhere and callers, and
- *     other calls with one each, had all that the cap allows.
+ *     no other caller has the buffer, its bytes are as its last holder left them, hooks are called with no lock held;
+ *     a get goes beyond the cap or is refused only if there was a step during it at which no buffer idled anywhere, and
+ *     callers, and other calls with one each, had as many as the cap allows.
  * When all threads have ended:
  *     each idle buffer lies in the depot or in one cache, once; every account agrees with that, and the statistics with
  *     what the callers counted; trim and destroy leave no block.
@@ -32,7 +32,7 @@ void scene_try_get(void);
 void scene_get_timed(unsigned timeout_ms);
 void scene_put(void); /* the last; none: nothing */
 unsigned scene_has(void);
-void scene_have_from(unsigned thread); /* what the other one has, if any, is this one's from now on */
+void scene_have_from(unsigned thread); /* the buffers of the other thread are this one's from now on */
 
 /* In begin: the thread gets and puts, as no part of the schedule. */
 void scene_give(unsigned thread, unsigned n);   /* the thread gets so many */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * seam.h - what the compiler includes ahead of each source of src/ for these tests: every atomic operation, and all by
- * which a thread can wait or tell the time, calls the explorer
+ * seam.h - the compiler includes this ahead of each source of src/ for these tests. Every atomic operation, and every
+ * function by which a thread can wait or tell the time, calls the explorer.
  *
- * The sources themselves know nothing of it, and the library that is shipped is compiled without: no_trace.sh.
+ * The sources themselves know nothing of the seam, and the library that is shipped is compiled without it: no_trace.sh.
  */
 #ifndef SCHEDULES_SEAM_H
 #define SCHEDULES_SEAM_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * wait.c - schedules of who waits at the cap: nobody sleeps although there is one to be had, whatever it comes from
+ * wait.c - schedules of callers that wait at the cap: none sleeps while a buffer, or room for one, is there for it,
+ * wherever that came from
  *
- * A wake-up that is lost is a deadlock here, since most wait without end.
+ * A wake-up that is lost is a deadlock here, since most threads wait without end.
  */
 #include "scene.h"
 
@@ -57,7 +58,7 @@ static void get_and_put_at_last(void)
     scene_put();
 }
 
-/* Its gate is open from the flush on, if the pressure ended; then it puts what the other one got. */
+/* Its gate is open from the flush on, if the pressure ended. Then it puts the buffer that the other thread got. */
 static void put_and_flush_and_put(void)
 {
     scene_put();
@@ -93,7 +94,7 @@ static void lifts(void)
 
 /* ---- scenes ---- */
 
-/* The threads have caches; 0 has the only one. */
+/* The threads have caches, and thread 0 has the only buffer. */
 static void one_out(void)
 {
     scene_begin(1, MANY, 0);
@@ -106,14 +107,14 @@ static void one_out(void)
     }
 }
 
-/* It idles in the cache of 0. */
+/* The buffer idles in the cache of 0. */
 static void one_idle(void)
 {
     one_out();
     scene_return(0, 1);
 }
 
-/* Threads 0 and 2 have both. */
+/* Threads 0 and 2 have a buffer each, and no more are allowed. */
 static void two_out(void)
 {
     scene_begin(2, MANY, 0);
@@ -124,14 +125,14 @@ static void two_out(void)
     scene_give(2, 1);
 }
 
-/* The same where the cap has room for one. */
+/* The same, and the cap was lowered to one. */
 static void one_too_many(void)
 {
     two_out();
     scene_set_max_live(1);
 }
 
-/* The cap was lowered to the one that thread 0 has, by which the pool is under pressure for as long as that is out. */
+/* The same, and thread 2 has put its buffer. The pool is under pressure as long as thread 0 has the other one. */
 static void one_out_under_pressure(void)
 {
     one_too_many();
