@@ -288,7 +288,7 @@ struct span {
 
 /* Threads on different CPUs take clean slots from different slabs. Otherwise neighbours would wait for each other in
  * the kernel, for the lock of the page table that their page faults fill, and would clear the same huge page twice. */
-#define SLAB_LANES 8u
+#define SLAB_LANES 5u
 
 struct slab_class {
     struct slab_list unused;            /* slabs of which no slot is taken or dirty */

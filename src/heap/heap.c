@@ -64,7 +64,10 @@ void heap_wipe(void *memory, size_t n)
 
 void heap_wipe_block(const struct heap *heap, void *data, size_t n)
 {
-    wipe(data, n, heap->alloc == NULL);
+    if (modes_have(MODE_NOPOOL)) /* malloc's block: memcheck would report the reads of bytes that nobody wrote */
+        explicit_bzero(data, n);
+    else
+        wipe(data, n, heap->alloc == NULL);
 }
 
 /* ---- blocks come and go, the lock held ---- */
