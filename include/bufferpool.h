@@ -385,15 +385,17 @@ BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
  * at most three reclaims free everything.
  *
  * errno is preserved. Returns:
- *     the bytes of the buffers that were freed
+ *     the bytes of the buffers that were freed, less those that the system refuses to take, as for trim
  *     0           nothing was freed, or another thread is reclaiming this pool */
 BUFFERPOOL_API size_t bufferpool_reclaim(bufferpool_t *pool);
 
 /* Frees all idle buffers, in the depot and in the caches of all threads, and gives the memory of free blocks back to
- * the system. Without membarrier(2) it reaches the depot and the cache of the calling thread only.
+ * the system. Without membarrier(2) it reaches the depot and the cache of the calling thread only. It works in steps, and
+ * holds no lock beyond a step, so no other call waits for the whole.
  *
  * errno is preserved. Returns:
- *     the bytes of the buffers that were freed */
+ *     the bytes of the buffers that were freed, less those that the system refuses to take: locked memory (mlock,
+ *     mlockall) before Linux 5.18 */
 BUFFERPOOL_API size_t bufferpool_trim(bufferpool_t *pool);
 
 /* Moves the idle buffers in the calling thread's caches, of all pools, to the depots, where other threads find them.
