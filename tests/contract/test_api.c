@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_api.c - what every call promises when nothing is special
+ * test_api.c - what every call promises when nothing special happens
  *
- * Get gives an empty, aligned buffer of the capacity asked for; NULL is the default pool; one thread gets back what it
- * put last; try_get says EAGAIN at the cap and nowhere else, get_timed ETIMEDOUT; bulk calls are all or nothing; errno
- * is left alone on success; the version of the library is that of the header.
+ * Get returns an empty, aligned buffer of the capacity that was asked for. NULL is the default pool. A thread gets back
+ * the buffer that it put last. At the cap, and nowhere else, try_get fails with EAGAIN and get_timed with ETIMEDOUT.
+ * Bulk calls do everything or nothing. A call that succeeds leaves errno alone. The library has the version of the
+ * header.
  */
 #include "support/laws.h"
 

@@ -2,9 +2,9 @@
  *
  * test_background.c - BUFFERPOOL_BACKGROUND: idle memory goes back although no call comes
  *
- * One thread for all such pools, named "bufferpool", there from the first use of the first to the end of the last, with
- * all signals blocked. What it does is waited for, for as long as it takes up to a deadline that only a failure meets;
- * how long it took is nowhere asserted.
+ * One thread serves all such pools. It is named "bufferpool", it lives from the first use of the first pool to the end
+ * of the last, and all signals are blocked in it. The tests wait for its work as long as it takes, up to a deadline
+ * that only a failure meets. No test asserts how long the work took.
  */
 #include "support/laws.h"
 

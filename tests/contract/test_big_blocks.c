@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_big_blocks.c - big blocks, a tiny cap, many threads, and memory given back all the while
+ * test_big_blocks.c - big blocks, a tiny cap, many threads, and memory that goes back all the while
  *
- * The load that crashed another lock-free pool in production (haproxy#1275): a thread in the middle of a pop reads the
- * link of an object that a second thread has popped and a third has given back to the system. Here sixteen threads
- * share three buffers of 2 MiB while a further one trims without pause, so that blocks are unmapped as often as can be.
- * A stale read would be a fault, a buffer in two hands a wrong stamp.
+ * This load crashed another lock-free pool in production (haproxy#1275): a thread in the middle of a pop reads the link
+ * of an object that a second thread has popped and a third has given back to the system. Here sixteen threads share
+ * three buffers of 2 MiB, while one more thread trims without pause, so that blocks are unmapped as often as possible.
+ * A stale read would be a fault, and a buffer in two hands would have a wrong stamp.
  */
 #include "support/laws.h"
 

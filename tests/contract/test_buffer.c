@@ -2,9 +2,9 @@
  *
  * test_buffer.c - the content of one buffer: reserve, append, printf, from_data, put_data
  *
- * Growth is geometric, keeps the bytes and the handle, and counts; a failure changes nothing, whether the size cannot
- * be represented, the arguments are wrong or memory ran out. Append may take its bytes from the buffer itself, wherever
- * they lie. printf fills a buffer to the last byte and keeps the NUL out of len. data leads back to its handle.
+ * Growth is geometric, keeps the bytes and the handle, and is counted. A failure changes nothing, whether the size
+ * cannot be represented, the arguments are wrong, or memory ran out. Append may take bytes from anywhere in the buffer
+ * itself. printf fills a buffer to the last byte and does not count the NUL in len. data leads back to its handle.
  */
 #include "support/laws.h"
 

@@ -2,10 +2,11 @@
  *
  * test_cap.c - the cap is exact
  *
- * Never more than max_live pooled buffers exist, at any moment and from any number of threads: counted by the pool's
- * own block allocator, so that no figure of the library is believed. A get beyond the cap bypasses, and a million of
- * those leave no drift. A lowered cap takes nothing from callers and frees the surplus as it comes back; a raised one
- * lets it grow again. live is exact when nothing runs, with a cap and without, and close to it while threads run.
+ * No more than max_live pooled buffers exist at any moment, from any number of threads. The pool's own block allocator
+ * counts them, so that the test believes no figure of the library. A get at the cap goes beyond it, and a million such
+ * gets leave no drift. A lowered cap takes nothing from callers and frees the surplus as it comes back; under a raised
+ * cap the pool grows again. live is exact when no call runs, with a cap and without, and close to exact while threads
+ * run.
  */
 #include "support/laws.h"
 

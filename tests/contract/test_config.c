@@ -2,9 +2,9 @@
  *
  * test_config.c - the configuration: defaults, limits, names, hooks
  *
- * Zero in a field means its default: a pool of zeros and a pool with the documented defaults written out behave alike,
- * number by number. Everything that the header calls EINVAL is refused and makes nothing. A name is copied, and made
- * unique; names show in messages of misuse, so that is where they are read here. Hooks see the context and the sizes.
+ * Zero in a field means the default: a pool of zeros and a pool with the documented defaults written out behave alike,
+ * number by number. Create refuses every value that the header calls EINVAL, and makes nothing. A name is copied, and
+ * made unique; the tests read names in messages of misuse. Hooks receive the context and the sizes.
  */
 #include "support/laws.h"
 

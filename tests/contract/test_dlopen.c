@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_dlopen.c - the shared library, loaded and let go while threads still live
+ * test_dlopen.c - the shared library, loaded and closed while threads still live
  *
- * A thread that used the library runs its code once more when it ends: to empty its caches. So the library must stay
- * mapped after dlclose. Here threads use it, the handle is closed, and only then they go on and end. This program
- * does not link the library; BUFFERPOOL_SHARED_PATH says where it is.
+ * A thread that used the library runs the library's code once more when the thread ends, to empty its caches. So the
+ * library must stay mapped after dlclose. Here threads use the library, the handle is closed, and only then the threads
+ * go on and end. This program does not link the library; BUFFERPOOL_SHARED_PATH says where it is.
  */
 #include "support/support.h"
 

@@ -2,10 +2,11 @@
  *
  * test_fork.c - fork from a process whose threads are busy in the library
  *
- * Two hundred forks, each at whatever moment four threads are at in get, put, growth, trim and flush. The child uses
- * the pools there were, the default pool and one of its own, also in new threads: no deadlock (an alarm ends a child
- * that hangs, and the test fails), no buffer handed out twice, none that the parent's threads held at the fork. What
- * they held stays live in the child, which may put it. The parent goes on undisturbed and its laws hold.
+ * The process forks two hundred times, each time while four threads are anywhere in get, put, growth, trim and flush.
+ * The child uses the pools of the parent, the default pool and a pool of its own, also in new threads. No child may
+ * hang (an alarm ends it, and the test fails), no buffer may have two owners, and no get may return a buffer that the
+ * parent's threads held at the fork. Those buffers stay live in the child, and the child may put them. The parent goes
+ * on undisturbed, and its laws hold.
  */
 #include "support/laws.h"
 

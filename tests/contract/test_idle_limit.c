@@ -2,10 +2,10 @@
  *
  * test_idle_limit.c - max_idle_bytes
  *
- * The bytes of idle buffers never exceed the limit: a put that would make them do so frees the buffer and counts it.
- * Checked after each put of one thread, with grown buffers of many sizes, and with eight threads by the pool's own
- * allocator: if at most LIMIT buffers idle and each thread holds at most HELD, then no more than the sum can exist at
- * any moment, which is what the peak of the allocator's count says.
+ * The bytes of idle buffers never exceed the limit: a put that would exceed it frees the buffer, and counts it. One
+ * thread checks this after each put, with grown buffers of many sizes. With eight threads the pool's own allocator
+ * checks it: if at most LIMIT buffers idle and each thread holds at most HELD, then no more than the sum can exist at
+ * any moment. The peak of the allocator's count shows how many did.
  */
 #include "support/laws.h"
 

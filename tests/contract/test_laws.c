@@ -2,10 +2,10 @@
  *
  * test_laws.c - the conservation laws after everything at once
  *
- * Eight threads make a random mix of all calls on three pools that differ in cap, idle limit and cache size: with
- * growth, drops of every kind, bulk, buffers handed from thread to thread, trims, flushes and changes of the cap.
- * After each round nothing runs, and then each figure must fit: the laws of the header, the puts and gets that the
- * threads counted, the blocks that the allocator hook counted, the buffers the test still holds.
+ * Eight threads make a random mix of all calls on three pools that differ in cap, idle limit and cache size: growth,
+ * drops of every kind, bulk calls, buffers that go from thread to thread, trims, flushes and changes of the cap. After
+ * each round no call runs, and each figure must fit: the laws of the header, the puts and gets that the threads
+ * counted, the blocks that the allocator hook counted, and the buffers that the test still holds.
  */
 #include "support/laws.h"
 

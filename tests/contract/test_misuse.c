@@ -2,10 +2,10 @@
  *
  * test_misuse.c - misuse ends in one line on stderr and abort, in release builds too
  *
- * Each scenario runs in a child of its own: double puts (at once, after other traffic, from another thread, of a bypass
- * buffer), puts of what is no buffer, handles and block prefixes that were overwritten, content calls on a buffer that
- * was put. The line must name the function, the address and, where it can be known, the pool. What a foreign pointer
- * points to is readable memory here, so that the library can look at it without fault.
+ * Each scenario runs in a child of its own: double puts (at once, after other traffic, from another thread, of a buffer
+ * beyond the cap), puts of something that is no buffer, overwritten handles and block prefixes, content calls on a
+ * buffer that was put. The line must name the function, the address and, where the library can know it, the pool. A
+ * foreign pointer here points to readable memory, so that the library can look at it without a fault.
  */
 #include "support/laws.h"
 

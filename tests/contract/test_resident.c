@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_resident.c - resident memory after a burst of many threads, and page faults in steady state
+ * test_resident.c - resident memory after a burst of many threads, and page faults in a steady state
  *
- * Four threads take 10,000 buffers and write them; four others put them, in an order in which neighbours are freed far
- * apart. Right after the last put there is little more than the buffers that the pool retains, after a trim next to
- * nothing more than before. At twice the cap, bypass buffers come and go without a page fault.
+ * Four threads take 10,000 buffers and write to them. Four others put the buffers in an order that frees neighbours far
+ * apart. Right after the last put little more is resident than the buffers that the pool retains; after a trim next to
+ * nothing more is resident than before the burst. At twice the cap, buffers beyond the cap come and go without a page
+ * fault.
  *
- * Those who put sleep when memory is looked at, with full caches. The figures are the kernel's.
+ * The threads that put sleep with full caches when the test looks at memory. The figures are the kernel's.
  */
 #include "support/laws.h"
 

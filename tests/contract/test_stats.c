@@ -2,9 +2,9 @@
  *
  * test_stats.c - every gauge and every counter, one scenario each
  *
- * Each scenario says by how much each figure moves, and all the others must stand still: change() compares the
- * statistics before and after, field by field. The struct may be that of an older or a newer program: its size says
- * how much is filled in.
+ * Each scenario says by how much each figure moves, and all other figures must stand still: change() compares the
+ * statistics before and after, field by field. The struct may be that of an older or a newer program: its size says how
+ * much the library fills in.
  */
 #include "support/laws.h"
 

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_steal_races.c - caches are taken over while their owners use them
+ * test_steal_races.c - caches are stolen from while their owners use them
  *
- * Some threads get and put, mostly in their caches; others trim, reclaim, change the cap and run into it, all of which
- * takes those caches over, thousands of times; threads come and end meanwhile, and the process forks. Every buffer
- * bears the stamp of who holds it, which is swapped in after the get and out before the put: so a buffer that two have
- * at once is seen by the second, and one that is lost or comes back twice by the laws at the end. The twin without
- * luck is test_steal.c.
+ * Some threads get and put, mostly in their caches. Others trim, reclaim, change the cap and run into it; each of these
+ * steals from the caches, thousands of times. Meanwhile threads start and end, and the process forks. Each holder swaps
+ * its stamp into a buffer after the get and out before the put, so the second of two holders notices the first. The
+ * laws at the end show a buffer that is lost or comes back twice. The twin without luck is test_steal.c.
  */
 #include "support/laws.h"
 

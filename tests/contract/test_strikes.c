@@ -2,9 +2,10 @@
  *
  * test_strikes.c - a grown buffer that is little used does not keep its size
  *
- * The fifth put in a row after use below cap / 4, or within buffer_capacity, replaces the block by a smaller one; use
- * is the larger of len at put and of what reserve, append and printf asked for. Counted with the pool's own allocator,
- * whose blocks, and their bytes, are what really exists; and with the system's, whose resident memory is.
+ * The fifth put in a row after use below cap / 4, or within buffer_capacity, replaces the block by a smaller one. The
+ * use is the larger of len at put and the size that reserve, append and printf asked for. The tests count with the
+ * pool's own allocator, whose blocks and bytes are those that really exist, and with the system's allocator, whose
+ * resident memory is.
  */
 #include "support/laws.h"
 

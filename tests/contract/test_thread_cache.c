@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_thread_cache.c - what a thread keeps for itself
+ * test_thread_cache.c - the buffers that a thread keeps for itself
  *
- * A cache is bounded in bytes, so grown buffers count for more. On overflow a part goes to the depot and a part stays,
- * so that a thread at the edge does not go to the depot with every call. A thread that only gets and one that only
+ * A cache is bounded in bytes, so grown buffers count for more. On overflow some buffers go to the depot and some stay,
+ * so that a thread at the edge does not use the depot with every call. A thread that only gets and a thread that only
  * puts make a cycle that needs no new memory. A flush leaves nothing behind. A thread may use hundreds of pools, and
- * pools may come and go, their places taken by others, while threads use the rest.
+ * pools may come and go, and others take their indexes, while threads use the rest.
  */
 #include "support/laws.h"
 

@@ -2,9 +2,10 @@
  *
  * test_thread_exit.c - threads end, buffers stay
  *
- * When a thread ends, however it ends, its caches are in the depots: nothing is lost and no cache is left behind. Get
- * and put still work in destructors of thread-specific data that run before the library's own, after it, and in the
- * last round that the system runs; what they put is not lost either. Buffers outlive the thread that got them.
+ * When a thread ends, in whatever way, its buffers go to the depots: nothing is lost and no cache is left behind. Get
+ * and put still work in destructors of thread-specific data that run before the library's own destructor, after it, and
+ * in the last round that the system runs; the buffers that they put are not lost either. Buffers outlive the thread
+ * that got them.
  */
 #include "support/laws.h"
 

@@ -2,10 +2,10 @@
  *
  * test_trim.c - memory comes back
  *
- * Trim frees what idles in the depot and in the caches of all threads, says how many bytes that was, and the resident
- * memory of the process really falls back to what it was before a burst, in whatever order the buffers were put and
- * however pooled and bypass buffers were mixed. A lowered cap frees the surplus at once. By itself the pool frees what
- * its depot did not need.
+ * Trim frees the buffers that idle in the depot and in the caches of all threads, and returns how many bytes those
+ * were. The resident memory of the process falls back to what it was before a burst, in whatever order the buffers were
+ * put and however pooled buffers and buffers beyond the cap were mixed. A lowered cap frees the surplus at once. By
+ * itself the pool frees the buffers that its depot did not need.
  */
 #include "support/laws.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_visibility_of_writes.c - what was written before put is seen by whoever gets the same buffer next
+ * test_visibility_of_writes.c - the next holder of a buffer sees what the last one wrote before put
  *
- * The threads leave plain, non-atomic marks in the buffers and nothing else tells one thread what another wrote: the
- * pool is the only thing between them. Thread caches hold one buffer, so that all goes through the depot. Each
- * buffer carries a chain of marks that must never skip, repeat or tear, and tokens that are put into the buffers must
- * each come out exactly once. Under ThreadSanitizer a missing order is a report besides.
+ * The threads leave plain, non-atomic marks in the buffers, and nothing else tells a thread what another wrote: the
+ * pool is the only thing between them. Thread caches hold one buffer, so that all buffers go through the depot. Each
+ * buffer carries a chain of marks that must never skip, repeat or tear, and each token that a thread puts into a buffer
+ * must come out exactly once. Under ThreadSanitizer a missing order is also a report.
  */
 #include "support/laws.h"
 

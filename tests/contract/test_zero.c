@@ -2,10 +2,10 @@
  *
  * test_zero.c - BUFFERPOOL_ZERO: no secret outlives its buffer
  *
- * The allocator hook looks at each block just before it is freed: every byte the caller could write must be zero,
- * whatever the reason it is freed for - trim, growth, too large, bypass, lowered cap, idle limit, destroy. What goes
- * back into the pool is zero too when it comes out again. Without the flag the same hook does find the secret, which
- * shows that it would.
+ * The allocator hook looks at each block just before it is freed: every byte that the caller could write must be zero,
+ * whatever the reason for the free (trim, growth, a size beyond max_capacity, a buffer beyond the cap, a lowered cap,
+ * the idle limit, destroy). A buffer that goes back into the pool is zero when it comes out again. Without the flag the
+ * same hook finds the secret, which shows that the hook would notice.
  */
 #include "support/laws.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_debug_finds.c - what poison, redzone, quarantine and the records find, and how it is told
+ * test_debug_finds.c - what poison, redzone, quarantine and the records find, and what the reports say
  *
- * Each scenario is a child of its own (run_with_modes). A report is one line, and after it the places that got and that
- * put the buffer: the functions here have names that the dynamic linker knows, and no two calls in a row at their end.
+ * Each scenario is a child of its own (run_with_modes). A report is one line, followed by the callers that got and that
+ * put the buffer. The functions here have names that the dynamic linker knows, and none ends with two calls in a row.
  */
 #include "support/laws.h"
 

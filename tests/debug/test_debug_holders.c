@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_debug_holders.c - who holds what: bufferpool_holders, and the same at exit
+ * test_debug_holders.c - which callers hold buffers: bufferpool_holders, and the same at exit
  *
  * Each scenario is a child of its own (run_with_modes). malloc's relatives fail as the scenario says.
  */

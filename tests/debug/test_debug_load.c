@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_debug_load.c - the laws, the cap and everybody's contents hold under every debug mode, in pairs and all at once
+ * test_debug_load.c - the laws, the cap and all contents hold under every debug mode, in pairs and all at once
  *
- * A mixed load of several threads on pools of every kind: get, try_get, get_timed, bulk, growth, what makes a grown
- * buffer shrink, trim, reclaim, flush, a cap that moves, threads that end, fork in the middle. Every load is a child of
- * its own. With an argument the program is one such load, under whatever BUFFERPOOL_DEBUG says.
+ * Several threads put a mixed load on pools of every kind: get, try_get, get_timed, bulk calls, growth, uses that make
+ * a grown buffer shrink, trim, reclaim, flush, a cap that moves, threads that end, fork in the middle. Each load is a
+ * child of its own. With an argument the program is one such load, under whatever BUFFERPOOL_DEBUG says.
  */
 #include "support/laws.h"
 

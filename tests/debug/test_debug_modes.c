@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_debug_modes.c - BUFFERPOOL_DEBUG: how it is read, and the modes that report no misuse: fail, chaos, nopool,
- * stats
+ * test_debug_modes.c - how BUFFERPOOL_DEBUG is read, and the modes that report no misuse: fail, chaos, nopool, stats
  *
- * The library reads it once, so each scenario is a child that sets it first; the parent never calls the library. For a
- * program with the rights of another user the test makes a copy of itself that is one.
+ * The library reads the variable once, so each scenario is a child that sets it first; the parent never calls the
+ * library. For a program with the rights of another user the test makes a setuid copy of itself.
  */
 #include "support/laws.h"
 

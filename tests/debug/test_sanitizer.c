@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_sanitizer.c - AddressSanitizer and valgrind's memcheck find what is done with a block that is not held, and name
- * who got and who put it; and find nothing where there is nothing
+ * test_sanitizer.c - AddressSanitizer and memcheck find accesses to a block that nobody holds, name the callers that
+ * got and put it, and find nothing in a program without mistakes
  *
- * Each mistake is a process (shadow/scenes.c): with AddressSanitizer in its build, elsewhere under memcheck, where
- * valgrind is there.
+ * Each mistake is a process (sanitizer/scenes.c). It runs with AddressSanitizer if the build has it, and otherwise
+ * under memcheck, where valgrind is there.
  */
 #include "support/support.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_hostile_filters.c - system calls that a seccomp filter refuses
+ * test_hostile_filters.c - a seccomp filter refuses system calls
  *
- * With ENOSYS, as an old kernel, and with EPERM, as a sandbox. Each of those that the library can do without, and all
- * of them together: everything works, nothing is lost, and nothing is told to errno; what memory stays resident is not
- * looked at. test_no_membarrier.c says what else is different without membarrier(2). A child for each, which reports by
- * exit status.
+ * The filter refuses with ENOSYS, as an old kernel does, and with EPERM, as a sandbox does: each of the calls that the
+ * library can do without, and all of them together. Everything works, nothing is lost, and errno stays as it was; how
+ * much memory stays resident is not looked at. test_no_membarrier.c says what else differs without membarrier(2). Each
+ * case is a child, which reports by its exit status.
  */
 #include "support/laws.h"
 

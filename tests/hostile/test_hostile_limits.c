@@ -2,8 +2,9 @@
  *
  * test_hostile_limits.c - resource limits that are too small: address space, and threads
  *
- * Where memory ends: create, get, growth and bulk say ENOMEM, nothing is lost, and once the limit is lifted all goes
- * on. Where no thread can be made, a pool with BUFFERPOOL_BACKGROUND works as one without. A child for each.
+ * When memory ends, create, get, growth and bulk calls fail with ENOMEM, and nothing is lost. Once the limit is lifted
+ * everything goes on. Where no thread can be made, a pool with BUFFERPOOL_BACKGROUND works like a pool without it. Each
+ * case is a child.
  */
 #include "support/laws.h"
 

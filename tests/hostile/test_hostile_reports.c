@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_hostile_reports.c - the report of misuse where names and stderr are not what one hopes for
+ * test_hostile_reports.c - the report of misuse with unusual names of pools, and with an unusual stderr
  *
- * A pool's name may have quotes, control characters and kilobytes of text: it is copied, and the report stays one line
- * of plain text. Whatever stderr is - closed, another file by now, a pipe without a reader, a pipe that is full while
- * signals come - the process ends by abort(), and where the line can be had it is there whole. A cancellation that is
- * pending does not get in between.
+ * A pool's name may have quotes, control characters and kilobytes of text: the library copies the name, and the report
+ * stays one line of plain text. stderr may be closed, may be another file by now, or may be a pipe without a reader, or
+ * a full pipe while signals come. In each case the process ends by abort(), and the line is whole wherever somebody can
+ * read it. A pending cancellation does not get in between.
  */
 #include "support/laws.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_hostile_threads.c - a thousand threads with the smallest stack there is, signals all the time, no keys left, and
- * somebody who reads the statistics all the while
+ * test_hostile_threads.c - a thousand threads with the smallest stack, signals all the time, no keys left, and a thread
+ * that reads the statistics all the while
  *
- * What holds at every moment: live is never negative and never more than ever existed, and what is counted never
- * becomes less. At the end all is exact.
+ * At every moment live is not negative and not more than ever existed, and no counter falls. At the end all figures are
+ * exact.
  */
 #include "support/laws.h"
 

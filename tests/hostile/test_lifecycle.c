@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_lifecycle.c - who used the library, what then becomes of thread, process and library, and how the program has it
+ * test_lifecycle.c - which thread used the library, how thread, process or library ends then, and how the program has
+ * the library
  *
- * A test for each cell, "role x end (way)", of the matrix in lifecycle/matrix.h. Each is a process of its own: it must
- * come to its end within some seconds, with status 0, having said what it is to say and nothing on stderr.
- * lifecycle/cells.c plays them, and checks the counts. Under valgrind those ways are played that it can follow, and
- * must leak nothing.
+ * Each cell, "role x end (way)", of the matrix in lifecycle/matrix.h is a test, and a process of its own. The process
+ * must end within some seconds, with status 0, and must have written what the cell says to stdout and nothing to
+ * stderr. lifecycle/cells.c plays the cells, and checks the counts. Under valgrind the test plays the ways that
+ * valgrind can follow, and these must leak nothing.
  */
 #include "support/support.h"
 

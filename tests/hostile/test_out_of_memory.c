@@ -2,11 +2,11 @@
  *
  * test_out_of_memory.c - every request for memory fails once
  *
- * A scenario goes through the whole API; the k-th request of those that support/failures.h knows fails, or all from the
- * k-th on, for every k until the scenario comes to its end with no failure. Each k runs in a child of its own, so that
- * the very first use of the library is among what fails. Whatever fails: ENOMEM and nothing else, the laws hold, and
- * when there is memory again everything works. A second test does the same with the block hook. Single calls, and two
- * failures in one, are test_out_of_memory_calls.c's.
+ * A scenario goes through the whole API. The k-th of the requests that support/failures.h knows fails, or all requests
+ * from the k-th on, for every k until the scenario ends with no failure. Each k runs in a child of its own, so that
+ * requests of the very first use of the library fail too. Whichever request fails, calls return ENOMEM and no other
+ * error, the laws hold, and everything works when there is memory again. A second test does the same with the block
+ * hook. test_out_of_memory_calls.c has single calls, and two failures in one call.
  */
 #include "support/failures.h"
 #include "support/laws.h"

@@ -2,12 +2,13 @@
  *
  * test_out_of_memory_calls.c - every request for memory that one call makes fails, by itself and in pairs
  *
- * For each public function that does more than read: with each kind of pool, from a thread that is known to the library
- * and from one that is new to it, the k-th request of the call fails, for every k until none fails; for every k also
- * all from the k-th on, and the k-th and the l-th, for every l until the l-th is not reached. What the requests are
- * support/failures.h says; of a pool with hooks the hook's are among them. Afterwards the call has either done all or,
- * with ENOMEM and only then, nothing; held buffers have their bytes; all accounts agree with the descriptors; the same
- * call succeeds when there is memory; and the end of the pool leaves no block and no mapping behind.
+ * The test takes each public function that does more than read, each kind of pool, a thread that the library knows, and
+ * a thread that is new to it. The k-th request of the call fails, for every k until none fails. For every k, all
+ * requests from the k-th on fail as well, and the k-th and the l-th, for every l until the call does not reach the
+ * l-th. support/failures.h says which requests these are; in a pool with hooks the hooks are among them. Afterwards the
+ * call has done everything or, with ENOMEM and only then, nothing. Held buffers have their bytes, all accounts agree
+ * with the descriptors, the same call succeeds when there is memory, and the end of the pool leaves no block and no
+ * mapping behind.
  */
 #include "support/failures.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_small_pages.c - what lies around a buffer does not become resident with it, and takes little address space
+ * test_small_pages.c - memory around a buffer does not become resident with it, and takes little address space
  *
  * Where transparent_hugepage is `always`, the first byte written to a mapping makes 2 MiB of it resident, unless the
- * library advises against that. Here mmap advises each mapping as `always` would. Each case is a child, whose resident
- * memory the kernel tells.
+ * library advises against that. Here mmap advises each mapping as `always` would. Each case is a child, and the kernel
+ * says how much of it is resident.
  */
 #include "support/laws.h"
 

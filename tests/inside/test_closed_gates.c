@@ -2,9 +2,9 @@
  *
  * test_closed_gates.c - gets and puts at the cap, past closed gates
  *
- * There buffers go from the depot to callers and back beside the caches, and others are made and freed. Whoever moved
- * them how often, live and the counts are exact: at any time, after the gates opened, after threads ended, and in a
- * child of fork.
+ * At the cap buffers go from the depot to callers and back without the caches, and buffers beyond the cap are made and
+ * freed. live and the counts are exact however often each thread moved buffers: at any time, after the gates opened,
+ * after threads ended, and in a child of fork.
  */
 #include "support/accounts.h"
 #include "support/hands.h"

@@ -2,8 +2,8 @@
  *
  * test_depot.c - the Treiber stack of magazines, and the count that enforces the cap
  *
- * The races are simulated by hand first: depot_peek and depot_swap are the two halves of a pop, and whatever other
- * threads may do between them is done there. Then threads do the same in earnest.
+ * First the tests simulate the races by hand: depot_peek and depot_swap are the two halves of a pop, and the test does
+ * between them whatever other threads may do. Then threads do the same in earnest.
  */
 #include "support/support.h"
 

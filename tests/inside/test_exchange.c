@@ -2,10 +2,11 @@
  *
  * test_exchange.c - an empty or a full cache exchanges a magazine with the depot
  *
- * Caches of every size around that of a magazine lose nothing and hand nothing out twice, in whatever order; errno is
- * kept; grown buffers that do not fit, or come when the gate is closed, stay in the depot, and every account of bytes
- * is right; who begins to wait in the middle of an exchange gets what that gives back; a child of fork counts what was
- * on its way. Calls are stopped before each of their atomic operations.
+ * Caches of every size around the size of a magazine lose nothing and hand nothing out twice, in any order of calls,
+ * and keep errno. Grown buffers that do not fit, or that come when the gate is closed, stay in the depot, and every
+ * account of bytes is right. A thread that begins to wait in the middle of an exchange gets what the exchange gives
+ * back. A child of fork counts the buffers that were on their way. Calls are stopped before each of their atomic
+ * operations.
  */
 #include "support/accounts.h"
 #include "support/blocks.h"

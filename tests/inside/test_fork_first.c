@@ -2,9 +2,9 @@
  *
  * test_fork_first.c - a fork while another thread is in the process's first get
  *
- * That get holds the lock over all pools while it reads the environment. The test stops it there, by its own
- * secure_getenv, until the main thread waits: within fork, for that lock, as it should; or else for the child, which
- * has a copy of the lock that nobody will open.
+ * That get holds the lock over all pools while it reads the environment. The test's own secure_getenv stops it there
+ * until the main thread waits. The main thread should wait within fork, for that lock. If it waits for the child, the
+ * child has a copy of the lock that nobody will open.
  */
 #include "support/support.h"
 

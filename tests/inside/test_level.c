@@ -2,10 +2,10 @@
  *
  * test_level.c - what others read of a cache while its owner works on it
  *
- * A cache tells how many buffers moved to its thread, how many idle, and how many gets it served, and changes them
- * together. The owner is stopped before each of its atomic operations, and its cache is read; a reader is stopped
- * before each of its own, and the owner makes a call. Either way what is read is so before the call or after it. And
- * over calls of every kind no get is lost or counted twice.
+ * A cache has three counts: how many buffers moved to its thread, how many idle, and how many gets it served. The
+ * owner changes them together. The test stops the owner before each of its atomic operations and reads the cache, and
+ * it stops a reader before each of its own and has the owner make a call. Either way the reader sees the counts from
+ * before the call or from after it. Over calls of every kind no get is lost or counted twice.
  */
 #include "support/accounts.h"
 #include "support/blocks.h"

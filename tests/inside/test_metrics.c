@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_metrics.c - the text for Prometheus: what it says is what bufferpool_stats says, whatever the pools are called
+ * test_metrics.c - the text for Prometheus says what bufferpool_stats says, whatever the names of the pools
  */
 #include "support/laws.h"
 

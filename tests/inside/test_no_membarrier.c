@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_no_membarrier.c - where the system refuses membarrier(2), or madvise(2)
+ * test_no_membarrier.c - the system refuses membarrier(2), or madvise(2)
  *
- * Each test is a child of its own, with a seccomp filter that makes the call fail: from the start, or only once the
- * library has registered and used it, or in one thread alone. What cannot be done safely is not done then: trim leaves
- * the caches of others alone, and a get bypasses early by what idles there, no more. Whoever comes by moves its own to
- * the depot. All else is as ever. A child reports by exit status, so checks record here.
+ * Each case is a child of its own, with a seccomp filter that makes the call fail: from the start, or once the library
+ * has registered and used it, or in one thread alone. Then the library does without the steps that are not safe: trim
+ * leaves the caches of other threads alone, and a get goes beyond the cap early, by no more than the buffers that idle
+ * there. Each thread moves its own buffers to the depot with its next call. Everything else works as ever. A child
+ * reports by its exit status, so checks record here.
  */
 #include "support/hands.h"
 

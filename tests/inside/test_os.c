@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_os.c - mappings, also where the system gives less than asked for or refuses
+ * test_os.c - mappings, also where the system gives less than the library asked for, or refuses
  *
- * The linker's --wrap stands in the way of mmap, munmap, madvise and syscall: for addresses that are not aligned to
- * huge pages, for a process that has as many mappings as it may, for locked memory, and for kernels and filters without
+ * The linker's --wrap replaces mmap, munmap, madvise and syscall, and so simulates addresses that are not aligned to
+ * huge pages, a process that has as many mappings as it may, locked memory, and kernels and filters without
  * process_madvise.
  */
 #include "support/support.h"

@@ -2,10 +2,10 @@
  *
  * test_pressure.c - what a pool does at its cap, and when it stops doing so
  *
- * Under a long overload there is one take-over per time of pressure, not one per get: counted by the barriers that the
- * library asks the system for, and by its state. While the pressure lasts no buffer idles in a thread's cache, whoever
- * comes, trims or reclaims meanwhile. It ends once callers have well below the cap, which also a load that hovers
- * there does not make it do all the time; then gets come from the threads' caches again.
+ * Under a long overload the pool steals once per time of pressure, not once per get: the tests count the barriers that
+ * the library asks the system for, and look at the pool's state. While the pressure lasts no buffer idles in a thread's
+ * cache, whichever thread comes, trims or reclaims meanwhile. The pressure ends once callers hold well below the cap. A
+ * load that hovers there does not make it end all the time. Afterwards gets come from the threads' caches again.
  */
 #include "support/barriers.h"
 #include "support/hands.h"

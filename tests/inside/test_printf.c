@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_printf.c - a text that does not fit is formatted twice, and the second time need not go like the first
+ * test_printf.c - a text that does not fit is formatted twice, and the second time may go unlike the first
  */
 #include "support/laws.h"
 

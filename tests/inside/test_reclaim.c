@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_reclaim.c - the pool gives back what it did not need: by itself, and when bufferpool_reclaim is called
+ * test_reclaim.c - the pool gives back what it did not need, by itself and when bufferpool_reclaim is called
  *
- * The linker's --wrap puts a clock of the test's own in the place of the coarse monotonic one, so periods end when the
- * test says so; and pthread_create fails on demand, for BUFFERPOOL_BACKGROUND without a thread. Where the thread caches
- * hold one buffer, nearly every call has business with the depot.
+ * The linker's --wrap replaces the coarse monotonic clock by the test's own, so that periods end when the test says so,
+ * and lets pthread_create fail on demand, for BUFFERPOOL_BACKGROUND without a thread. Where the thread caches hold one
+ * buffer, nearly every call uses the depot.
  */
 #include "support/laws.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_registry.c - the indexes of pools: they end, and are used again
+ * test_registry.c - the indexes of pools end, and are used again
  *
- * registry.c is compiled for this program with few_pools.h ahead of it, so that the indexes end soon; calloc fails on
+ * For this program registry.c is compiled with few_pools.h ahead of it, so that the indexes end soon. calloc fails on
  * demand.
  */
 #include "support/laws.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_retained.c - blocks above 256 KiB have mappings of their own, which grow by moving, and of which some are
+ * test_retained.c - blocks above 256 KiB have mappings of their own, which grow by moving, and some of which are
  * retained
  *
- * Calls of os.c are counted. Whether memory is mapped is asked of the kernel (mincore).
+ * The tests count the calls of os.c, and ask the kernel whether memory is mapped (mincore).
  */
 #include "support/blocks.h"
 

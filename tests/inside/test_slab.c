@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_slab.c - slabs: slots do not overlap, the invariants of slab.c hold after every step, and memory goes back
+ * test_slab.c - slots of slabs do not overlap, the invariants of slab.c hold after every step, and memory goes back
  *
- * Whether a page is resident is asked of the kernel (mincore). The linker's --wrap lets something else happen while a
- * purge has let the lock go, looks at each of its system calls, and lets memory end.
+ * The tests ask the kernel whether a page is resident (mincore). The linker's --wrap lets other threads run while a
+ * purge has let the lock go, looks at each of the purge's system calls, and lets memory end.
  */
 #include "support/blocks.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_stash.c - bypass buffers that were put wait, whole, for the next get beyond the cap (stash.h)
+ * test_stash.c - buffers beyond the cap that were put wait, whole, for the next get beyond the cap (stash.h)
  *
- * The CPU that a call runs on is what the test says; locks are counted, and the system's memory can end.
+ * The test says on which CPU a call runs, counts locks, and lets the system's memory end.
  */
 #include "support/blocks.h"
 

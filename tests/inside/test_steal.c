@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_steal.c - what idles in the caches of other threads can be had
+ * test_steal.c - a thread can get what idles in the caches of other threads
  *
- * Sixteen threads sleep with all N idle in their caches: one thread then gets N pooled buffers, and the N+1st
- * bypasses. Trim, reclaim and a lowered cap reach those caches too, and their owners go on as before. What they have
- * set aside of max_idle_bytes, and do not use, is had as well.
+ * Sixteen threads sleep while all N buffers idle in their caches. One thread then gets N pooled buffers, and its next
+ * get goes beyond the cap. Trim, reclaim and a lowered cap reach those caches too, and their owners go on as before.
+ * The bytes of max_idle_bytes that those caches set aside and do not use serve others as well.
  */
 #include "support/steal_scene.h"
 

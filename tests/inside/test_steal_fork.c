@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_steal_fork.c - what idled with the parent's threads is the child's to use
+ * test_steal_fork.c - a child can use the buffers that idled with the parent's threads
  *
- * Forks at three chosen moments: with all of the cap idle elsewhere, on the way into the pressure, and in it. The
- * child has no pressure, no owner that is inside, and nothing set aside for threads that it does not have; and it can
- * take over the caches of threads of its own.
+ * The process forks at three chosen moments: with all of the cap idle in other caches, on the way into the pressure,
+ * and under pressure. In the child there is no pressure, no owner is inside, and nothing is set aside for threads that
+ * the child does not have; and the child can steal from the caches of its own threads.
  */
 #include "support/steal_scene.h"
 

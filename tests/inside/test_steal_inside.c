@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_steal_inside.c - caches are taken over whose owners are in the middle of a call
+ * test_steal_inside.c - a thread steals from caches whose owners are in the middle of a call
  *
- * An owner that is inside of its cache is waited for a bounded time, skipped, and taken from later; what it was doing
- * is not disturbed. Who comes after the gate has closed works on the depot. Nothing here is left to luck: a thread that
- * lost its processor in the middle of a call is one that went inside by hand and sleeps (hands.h).
+ * The stealing thread waits a bounded time for an owner that is inside its cache, then skips that cache, and steals
+ * from it later. The owner's call is not disturbed. An owner that comes after its gate has closed works on the depot.
+ * Nothing here is left to luck: a hand that went inside and sleeps stands for a thread that lost its processor in the
+ * middle of a call (hands.h).
  */
 #include "support/steal_scene.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_steal_steps.c - a call is stopped at each of its steps, and its cache is taken over meanwhile
+ * test_steal_steps.c - a call is stopped at each of its steps, and its cache is stolen from meanwhile
  *
- * Each call is made again and again, and stopped before its first atomic operation, its second, and so on;
- * while it stands there another thread trims, reclaims, lowers the cap, runs into it, or has budgets given back, which
- * takes the caller's cache over unless it is inside. Then the call goes on. Whatever the moment was, no buffer is lost
- * or had by two, and every sum is right.
+ * The test makes each call again and again, and stops it before its first atomic operation, its second, and so on.
+ * While the call stands there another thread trims, reclaims, lowers the cap, runs into it, or has budgets given back;
+ * each of these steals from the caller's cache unless the caller is inside. Then the call goes on. Wherever it was
+ * stopped, no buffer is lost or has two owners, and every sum is right.
  */
 #include "support/blocks.h"
 #include "support/hands.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_tls_index.c - more pools than a thread's table has places
+ * test_tls_index.c - more pools than a thread's table has entries
  *
- * The pools beyond share the last place, where no table has anything, and their caches are found by the slow path. All
- * the same their gets come from the caches, misuse is caught, and pools whose slots differ by the size of the table, or
- * by nothing but time, do not get each other's buffers.
+ * The pools beyond share the last TLS index, where no table has an entry, and the slow path finds their caches. Still
+ * their gets come from the caches, misuse is caught, and two pools do not get each other's buffers if their indexes
+ * differ by the size of the table, or if one took the index of the other.
  */
 #include "support/accounts.h"
 #include "support/hands.h"

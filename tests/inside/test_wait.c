@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_wait.c - get_timed: who waits at the cap is served in turn, by every way in which a buffer comes back
+ * test_wait.c - get_timed serves the threads that wait at the cap in turn, by every way in which a buffer comes back
  *
- * Nothing here sleeps in the hope that a thread waits by then: the test looks into the pool's queue until it does. Then
- * it acts, and joins; a wake-up that is lost shows as a hang, which ctest ends. Times are only ever compared with what
- * they must be at least.
+ * No test sleeps in the hope that a thread waits by then: the test looks into the pool's queue until the thread is
+ * there. Then the test acts, and joins. A lost wake-up shows as a hang, which ctest ends. Times are compared only with
+ * their lower bounds.
  */
 #include "support/blocks.h"
 #include "support/laws.h"

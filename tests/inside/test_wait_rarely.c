@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_wait_rarely.c - get_timed where it seldom gets to: at the last moment, and without membarrier(2)
+ * test_wait_rarely.c - get_timed in rare places: at the last moment, and without membarrier(2)
  *
- * The linker's --wrap stalls pthread_cond_timedwait between the end of the time and the lock's being had again, or lets
- * it wake for no reason; and lets membarrier(2) be refused from the start, as by an old kernel. Then what idles in the
- * cache of a thread stays there until its next call, whatever that is; and that call serves who waits.
+ * The linker's --wrap stalls pthread_cond_timedwait between the end of the time and the moment when the thread has the
+ * lock again, or wakes it for no reason. It also refuses membarrier(2) from the start, as an old kernel does. Then the
+ * buffers in a thread's cache stay there until the next call of that thread, whichever call that is, and this call
+ * serves a waiting thread.
  */
 #include "support/laws.h"
 

@@ -2,7 +2,8 @@
  *
  * test_wipe.c - BUFFERPOOL_ZERO wipes what was written, and makes nothing else resident
  *
- * The linker's --wrap lets mincore say of any page that it is not resident, as of one in swap, and madvise refuse.
+ * The linker's --wrap lets mincore say of any page that it is not resident, like a page in swap, and lets madvise
+ * refuse.
  */
 #include "support/laws.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * accounts.h - what a pool has in its accounts, against what its descriptors say
+ * accounts.h - the accounts of a pool, against its descriptors
  *
- * When no call is under way: each idle buffer lies in one cache or in the depot, and every account of buffers and bytes
- * says just what is there. For tests with INTERNAL.
+ * When no call is under way, each idle buffer lies in one cache or in the depot, and every account of buffers and bytes
+ * says exactly what is there. For tests with INTERNAL.
  */
 #ifndef TEST_ACCOUNTS_H
 #define TEST_ACCOUNTS_H

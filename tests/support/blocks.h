@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * blocks.h - buffers straight from a heap, whose block the test may touch although no pool handed it out; and the
- * library's own look at one that nobody holds. For tests with INTERNAL.
+ * blocks.h - buffers straight from a heap, whose blocks a test may touch although no pool handed them out; and the
+ * library's own look at a block that nobody holds. For tests with INTERNAL.
  */
 #ifndef TEST_BLOCKS_H
 #define TEST_BLOCKS_H

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * failures.h - requests to the system that fail as planned, and what of them was not given back
+ * failures.h - requests to the system that fail as planned, and a count of what was not given back
  *
- * The linker's --wrap (the list `failing` in tests/hostile/CMakeLists.txt) puts the functions below in the way of
- * everything that may fail for want of memory. Between failures_begin() and failures_end() the requests are numbered,
- * from 1, and those planned fail. All the time what is allocated and mapped is counted, and what is freed and unmapped,
- * so that a loss shows at once and without a tool.
+ * The linker's --wrap (the list `failing` in tests/hostile/CMakeLists.txt) replaces everything that may fail for want
+ * of memory by the functions below. Between failures_begin() and failures_end() the requests are numbered from 1, and
+ * the planned ones fail. All the time the functions count what is allocated and mapped, freed and unmapped, so that a
+ * loss shows at once and without a tool.
  */
 #ifndef TEST_FAILURES_H
 #define TEST_FAILURES_H

@@ -2,9 +2,9 @@
  *
  * hands.h - threads that do one step at a time, when the test says so, and sleep in between
  *
- * What idles in the cache of a sleeping thread is what taking over is about. A hand sleeps between its steps, in or out
- * of the library's eyes: a step may leave it inside its cache (hand_stall), which is what a thread looks like that lost
- * its processor in the middle of a call. For tests with INTERNAL.
+ * Stealing is about buffers that idle in the cache of a sleeping thread. A hand sleeps between its steps. A step may
+ * leave the hand inside its cache (hand_stall): then it looks like a thread that lost its processor in the middle of a
+ * call. For tests with INTERNAL.
  */
 #ifndef TEST_HANDS_H
 #define TEST_HANDS_H
@@ -51,7 +51,7 @@ static inline void *hand_main(void *arg)
 
 /* ---- for the test ---- */
 
-/* Whether another thread can make any call of the pool and come to its end, although the caller was stopped within one. */
+/* Whether another thread can make any call of the pool to its end, although this thread was stopped within one. */
 static inline bool pool_is_unlocked(bufferpool_t *pool)
 {
     pthread_mutex_t *const locks[] = {&pool->caches_lock, &pool->waiters.lock, &pool->quarantine.lock,

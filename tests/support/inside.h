@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * inside.h - what tests look at that see the inside of a pool
+ * inside.h - looks into a pool, for tests that see the inside of one
  */
 #ifndef TEST_INSIDE_H
 #define TEST_INSIDE_H

@@ -2,8 +2,9 @@
  *
  * steal_scene.h - sixteen threads sleep, and all of the cap idles with them
  *
- * With the two moments that matter within a take-over, which the linker's --wrap shows (WRAP syscall sched_yield): the
- * barrier, when the gates are closed and nobody has been looked at, and the yield of a taker that waits for an owner.
+ * The linker's --wrap (WRAP syscall sched_yield) shows the two moments that matter within a steal: the barrier, when
+ * the gates are closed and no owner has been looked at yet (barriers.h), and the yield of a stealing thread that waits
+ * for an owner.
  */
 #ifndef TEST_STEAL_SCENE_H
 #define TEST_STEAL_SCENE_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * support.c - see support.h. Calls nothing of the library, so that a test which loads it at run time can use this.
+ * support.c - see support.h. Calls nothing of the library, so that a test that loads the library at run time can use
+ * this.
  */
 #include "support.h"
 

@@ -4,11 +4,11 @@
  *
  *     soak [--seconds N] [--out DIR] [--seed N]
  *
- * Eight workers go through phases that the main thread draws by lot: bursts, steady use, idleness with full caches,
- * waiting at the cap, all of them ending and beginning anew. Meanwhile caps change, memory is trimmed and reclaimed,
- * and buffers change hands, so that one thread puts what another got. Between phases nothing runs, and then the laws
- * must hold exactly, and live must be what the workers say they hold. Every buffer is stamped at both ends of its
- * block.
+ * Eight workers go through phases that the main thread draws at random: bursts, steady use, idleness with full caches,
+ * waits at the cap, and a phase in which all of them end and begin anew. Meanwhile caps change, memory is trimmed and
+ * reclaimed, and buffers change hands, so that one thread puts what another got. Between phases no call runs. Then the
+ * laws must hold exactly, and live must be the number of buffers that the workers hold. Every buffer is stamped at both
+ * ends of its block.
  *
  * Resident memory is sampled every 100 ms: soak.csv in DIR, and soak.svg where gnuplot is installed. Exits with 0, or 1
  * after the first thing that is wrong.

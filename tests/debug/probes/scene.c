@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * scene.c - passes each of the probes, in one thread; probes.sh has gdb say what it sees there
+ * scene.c - passes each of the probes, in one thread; probes.sh has gdb print the arguments there
  */
 #include <bufferpool.h>
 

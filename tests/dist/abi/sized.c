@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * sized.c - a program whose structs have the size that its header gave them, whatever that of the library is
+ * sized.c - a program whose structs have the size that its header gave them, whatever size the library's structs have
  *
- * With the fields of today's header (SAME) it must run with a library that knows one more, which neither reads nor
- * writes beyond what the program has. With a field `grown` in each struct it is refused a pool by a library that does
- * not know the field, and reads zero there in the statistics (NEWER); a library that knows it reads and writes it
- * (GROWN).
+ * With the fields of today's header (SAME) the program must run with a library that knows one more field, and that
+ * library neither reads nor writes beyond what the program has. With a field `grown` in each struct (NEWER), a library
+ * that does not know the field refuses the program a pool, and the program reads zero there in the statistics. A
+ * library that knows the field reads and writes it (GROWN).
  */
 #include <bufferpool.h>
 

@@ -2,8 +2,8 @@
  *
  * leave_out.c - runs a group of cmocka's tests without those that the file $BUFFERPOOL_LEAVE_OUT names
  *
- * Goes into the cmocka of the target, in front of its own function, so that the tests know nothing of it. A line of the
- * file is the name of a program, that of one of its tests, and why that cannot run.
+ * It goes into the cmocka of the target, in front of cmocka's own function, so that the tests know nothing of it. A
+ * line of the file is the name of a program, the name of one of its tests, and why that test cannot run.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * assertions.h - the tests' assertions, in a form that static analysis can follow. No program is built with it: the
- * lint group includes it before each test_*.c that clang-tidy reads. To the analyzer cmocka's assertions are calls like
- * any other, which return whether the condition holds or not; so it would report what is asserted not to be.
+ * assertions.h - the tests' assertions, in a form that static analysis can follow
+ *
+ * No program is built with it: the lint group includes it before each test_*.c that clang-tidy reads. To the analyzer
+ * cmocka's assertions are calls like any other, which return whether the condition holds or not, so the analyzer would
+ * report what the test asserts to be impossible.
  */
 #ifndef TEST_LINT_ASSERTIONS_H
 #define TEST_LINT_ASSERTIONS_H

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * resting.c - what memory a pool takes that does nothing: one that was only created, and one after a get, a put and a
- * trim
+ * resting.c - the memory of a pool that does nothing: one that was only created, and one after a get, a put and a trim
  *
- * Counted is what the library asks for: of malloc and its kin the bytes asked for, of mmap the pages that have memory
- * behind them. Not counted is what malloc adds to each block, and the library's own data, which no pool adds to. What
- * all pools share, or what a thread has once for all pools, stands apart: it was there already when the second pool
- * came. So each figure is had twice: for the first pool of the process, and for one more beside it.
+ * The program counts what the library asks for: of malloc and its relatives the bytes that the call names, of mmap the
+ * pages that have memory behind them. It does not count what malloc adds to each block, or the library's own data, to
+ * which no pool adds. What all pools share, or what a thread has once for all pools, stands apart: it is there already
+ * when the second pool comes. So the program takes each figure twice, for the first pool of the process and for one
+ * more beside it.
  *
  * Usage: resting CREATED USED: fails if one more pool takes more than so many bytes.
  */

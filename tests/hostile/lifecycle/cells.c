@@ -2,13 +2,13 @@
  *
  * cells.c - plays one cell of the lifecycle matrix (matrix.h). Usage: cells ROLE END [MODULE]
  *
- * Two threads, of which one is the main thread: the actor does what the role says and then comes to the end that the
- * cell is about; the observer prepares the scene, and where the process goes on, looks at what the actor left. At the
- * end HELD buffers are always out. Built in two ways: linked with the library (LIFECYCLE_LINKED), or opening MODULE,
- * which has it.
+ * There are two threads, one of which is the main thread. The actor does what the role says, and then comes to the end
+ * that the cell is about. The observer prepares the scene and, where the process goes on, looks at what the actor left.
+ * At the end HELD buffers are always out. The program is built in two ways: linked with the library (LIFECYCLE_LINKED),
+ * or opening MODULE, which has it.
  *
- * Says on stdout how far it came, and what was wrong on stderr, with status 1. Calls no test framework, so that it can
- * be linked statically as a whole.
+ * The program writes to stdout how far it came, and to stderr, with status 1, what was wrong. It calls no test
+ * framework, so that it can be linked statically as a whole.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * library.h - the library as the programs of the lifecycle matrix see it: a table of its functions, so that one source
- * can be linked with it, or open a module that has it
+ * library.h - the library as a table of its functions, so that one source of the lifecycle matrix can be linked with
+ * it, or open a module that has it
  */
 #ifndef LIFECYCLE_LIBRARY_H
 #define LIFECYCLE_LIBRARY_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * matrix.h - the lifecycle matrix: who used the library, and what then becomes of the thread, the process or the
- * library. cells.c plays a cell; ../test_lifecycle.c has a test for each.
+ * matrix.h - the lifecycle matrix: which thread used the library, and how the thread, the process or the library ends
+ * then. cells.c plays a cell; ../test_lifecycle.c has a test for each.
  */
 #ifndef LIFECYCLE_MATRIX_H
 #define LIFECYCLE_MATRIX_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * blocks.h - allocator hooks that know every block, find what is wrong with a free, and fail when they are told to
+ * blocks.h - allocator hooks that know every block, find mistakes in a free, and fail when the test says so
  *
  * Each block is one of malloc, so that AddressSanitizer watches its edges.
  */

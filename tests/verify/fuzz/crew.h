@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * crew.h - threads of which one at a time makes a call, so that what happens depends on the input alone
+ * crew.h - threads that make one call at a time, so that the outcome depends on the input alone
  *
- * Thread 0 is the calling one. The others begin with their first call, and may end and begin anew.
+ * Thread 0 is the calling thread. The others begin with their first call, and may end and begin anew.
  */
 #ifndef FUZZ_CREW_H
 #define FUZZ_CREW_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * input.h - what a fuzzer's bytes are read as: small numbers, choices, sizes
+ * input.h - reads a fuzzer's bytes as small numbers, choices and sizes
  *
- * Taken from the front, so that bytes added behind change nothing of what comes before. Past the end all are 0.
+ * Bytes are taken from the front, so that bytes that are added behind change nothing before them. Past the end all
+ * bytes are 0.
  */
 #ifndef FUZZ_INPUT_H
 #define FUZZ_INPUT_H

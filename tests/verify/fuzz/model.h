@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * model.h - what bufferpool.h promises, as a program: which buffers are held, what is in them, what the statistics must
- * say
+ * model.h - the promises of bufferpool.h as a program: which buffers are held, their contents, and the statistics
  *
- * One call is under way at a time, so nearly all of the contract is exact. What the header leaves open is taken from
- * the statistics, and checked against bounds: whether a pooled buffer came out of a cache, the depot, or was made, and
- * where an idle one lies.
+ * One call is under way at a time, so nearly all of the contract is exact. The header leaves open whether a pooled
+ * buffer came out of a cache or the depot or was made, and where an idle buffer lies; the model takes that from the
+ * statistics, and checks it against bounds.
  *
- * An operation is one call, or several of a kind. It begins with model_begin(); then come the calls; then what the
- * model is told of them, in their order; then model_check(), which compares.
+ * An operation is one call, or several of a kind. It begins with model_begin(). Then come the calls. Then the model is
+ * told of them, in their order. Then model_check() compares.
  */
 #ifndef FUZZ_MODEL_H
 #define FUZZ_MODEL_H

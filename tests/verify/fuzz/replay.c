@@ -2,7 +2,7 @@
  *
  * replay.c - runs the fuzzer's code once for each file named: for compilers without libFuzzer, and for valgrind
  *
- *     replay [-v | -n] FILE...       -v: prints each call; -n: prints what each file came by
+ *     replay [-v | -n] FILE...       -v: prints each call; -n: prints which states each file reached
  */
 #include "report.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * report.h - what the fuzzers say: why they end the process, what they do, what they came by
+ * report.h - what the fuzzers print: why they end the process, what they do, which states they reached
  */
 #ifndef FUZZ_REPORT_H
 #define FUZZ_REPORT_H
@@ -22,7 +22,8 @@ _Noreturn void report_failure(const char *file, int line, const char *format, ..
 extern bool report_trace;
 void report_call(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* What an input came by, each once; a seed is named after what it alone comes by. `what` is a literal. */
+/* A state that an input reached, each once; a seed is named after the state that it alone reaches. `what` is a
+ * literal. */
 void report_came_by(const char *what);
 void report_forget(void);
 void report_print_what(void);

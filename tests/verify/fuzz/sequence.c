@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * sequence.c - the fuzzer: bytes as a configuration and a sequence of calls of the whole API, each checked by the model
+ * sequence.c - the fuzzer: bytes are a configuration and a sequence of calls of the whole API, and the model checks
+ * each
  *
- * An operation is a byte, two bits of it the thread, and then whatever that operation reads. Misuse, which aborts, is
- * left out. errno is set to a value that no call may change when it succeeds.
+ * An operation is a byte, two bits of which are the thread, followed by whatever bytes that operation reads. Misuse,
+ * which aborts, is left out. errno is set to a value that no call may change when it succeeds.
  *
- * The coarse clock, by which pools give memory back, stands still but for one operation that moves it on. It and
- * sched_getcpu are replaced by way of the linker, so that an input does the same each time.
+ * The coarse clock, by which pools give memory back, stands still except for one operation that moves it on. The linker
+ * replaces the clock and sched_getcpu, so that an input does the same each time.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
