@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_locked.c - in a process that locks its memory, a buffer costs what it has, and a trim gives memory back
+ * test_locked.c - in a process that locks its memory, a buffer makes only its block resident, and a trim gives memory
+ * back
  *
- * Each case is a child that calls mlockall, and looks at the kernel's figures. With `old` the kernel knows no way to give
- * locked memory back (before Linux 5.18): the linker's --wrap refuses it. Skipped where mlockall is not allowed.
+ * Each case is a child that calls mlockall, and looks at the kernel's figures. With `old` the kernel knows no way to
+ * give locked memory back (before Linux 5.18): the linker's --wrap refuses it. The cases are skipped where mlockall is
+ * not allowed.
  */
 #include "support/laws.h"
 
@@ -118,7 +120,7 @@ static void expect_of(int (*fn)(void *arg), void *arg)
     assert_int_equal(status, 0);
 }
 
-static void a_buffer_costs_what_it_has(void **state)
+static void a_buffer_makes_only_its_block_resident(void **state)
 {
     (void)state;
     expect_of(one_buffer, NULL);
@@ -141,7 +143,7 @@ static void a_trim_does_not_claim_memory_that_stays(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_buffer_costs_what_it_has),
+        cmocka_unit_test(a_buffer_makes_only_its_block_resident),
         cmocka_unit_test(a_trim_gives_locked_memory_back),
         cmocka_unit_test(a_trim_does_not_claim_memory_that_stays),
     };

@@ -56,7 +56,7 @@ static int fill(void *arg)
     return 0;
 }
 
-static void buffers_of_any_size_take_what_they_have(void **state)
+static void buffers_of_any_size_make_only_their_blocks_resident(void **state)
 {
     (void)state;
     if (test_instrumented())
@@ -85,7 +85,7 @@ static int grow(void *arg)
     return test_resident_bytes() - before > MIB ? 2 : 0;
 }
 
-static void grown_buffers_take_what_is_written(void **state)
+static void only_written_pages_of_grown_buffers_become_resident(void **state)
 {
     (void)state;
     if (test_instrumented())
@@ -141,8 +141,8 @@ static void small_buffers_take_little_address_space(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(buffers_of_any_size_take_what_they_have),
-        cmocka_unit_test(grown_buffers_take_what_is_written),
+        cmocka_unit_test(buffers_of_any_size_make_only_their_blocks_resident),
+        cmocka_unit_test(only_written_pages_of_grown_buffers_become_resident),
         cmocka_unit_test(pools_with_a_buffer_each_take_little),
         cmocka_unit_test(small_buffers_take_little_address_space),
     };

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_names.c - the names of pools: distinct, with the lowest free suffix, at a cost that does not grow with the pools
+ * test_names.c - the names of pools are distinct, with the lowest free suffix, at a cost that does not grow with the
+ * pools
  *
- * names.c is compiled for this program with counted_names.h ahead of it, so that the names are counted that it compares.
+ * For this program names.c is compiled with counted_names.h ahead of it, which counts the names that it compares.
  * Allocations fail on demand.
  */
 #include "support/support.h"

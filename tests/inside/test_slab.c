@@ -601,7 +601,7 @@ static void take_and_fill(struct slabs *slabs)
     test_fill(taken_meanwhile.at, STRIDE, 77);
 }
 
-static void what_is_being_unmapped_is_not_handed_out(void **state)
+static void a_slab_that_is_being_unmapped_is_not_handed_out(void **state)
 {
     (void)state;
     struct slabs slabs;
@@ -1042,7 +1042,7 @@ int main(void)
         cmocka_unit_test(a_purge_leaves_no_more_dirty_than_may_be),
         cmocka_unit_test(a_give_purges_what_came_meanwhile),
         cmocka_unit_test(a_slab_that_empties_during_a_purge_is_purged_again),
-        cmocka_unit_test(what_is_being_unmapped_is_not_handed_out),
+        cmocka_unit_test(a_slab_that_is_being_unmapped_is_not_handed_out),
         cmocka_unit_test(a_purge_holds_the_lock_for_no_system_call),
         cmocka_unit_test(with_huge_pages_slabs_have_whole_ones_or_share_one),
         cmocka_unit_test(a_slab_is_as_large_as_its_slots),

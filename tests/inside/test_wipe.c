@@ -69,7 +69,7 @@ static void wipe_secret(unsigned char *region, size_t at, size_t n, size_t from,
     memset(region + at + n, 0, 16);
 }
 
-static void every_byte_is_zero(void **state)
+static void a_wiped_block_is_zero_in_every_byte(void **state)
 {
     static const size_t sizes[] = {8, 64, 4096, 32 * KIB, 128 * KIB, 128 * KIB + 8, 300 * KIB, MIB + 4000};
     static const size_t starts[] = {64, 4096, 4096 + 4088};
@@ -228,9 +228,9 @@ static void growth_makes_nothing_resident(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_byte_is_zero),           cmocka_unit_test(secrets_in_swap_are_wiped),
-        cmocka_unit_test(pages_that_were_written_stay), cmocka_unit_test(pages_of_a_hook_are_not_dropped),
-        cmocka_unit_test(a_put_makes_nothing_resident), cmocka_unit_test(growth_makes_nothing_resident),
+        cmocka_unit_test(a_wiped_block_is_zero_in_every_byte), cmocka_unit_test(secrets_in_swap_are_wiped),
+        cmocka_unit_test(pages_that_were_written_stay),        cmocka_unit_test(pages_of_a_hook_are_not_dropped),
+        cmocka_unit_test(a_put_makes_nothing_resident),        cmocka_unit_test(growth_makes_nothing_resident),
     };
     return cmocka_run_group_tests_name("wipe", tests, NULL, NULL);
 }
