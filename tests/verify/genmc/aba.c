@@ -2,9 +2,9 @@
  *
  * aba.c - a pop stalls between its two halves, while another thread pops two magazines and pushes the first again
  *
- * TAG_BITS is what is left of the tag, which has 32: the swap writes no more. TAG is the tag at the beginning, so that
- * the full one wraps. With two bits the two pops between are told from none; with one they are not, and a harness that
- * did not notice would show nothing.
+ * The tag has 32 bits. TAG_BITS is how many of them the swap writes here. TAG is the tag at the beginning, so that the
+ * full one wraps. Two bits tell two pops in between from none. One bit does not, and a harness that did not notice that
+ * would show nothing.
  */
 #include "scene.h"
 
@@ -22,7 +22,7 @@
 
 #include "single.h"
 
-static int had[2]; /* how many have it at the end */
+static int had[2]; /* how many threads have it at the end */
 
 static int pop_and_use(void)
 {

@@ -14,7 +14,6 @@
 #endif
 
 #include "debug/report.h"
-#include "support/inside.h"
 
 #include <string.h>
 
@@ -29,9 +28,11 @@ static inline void copy_pointers(struct desc **to, struct desc *const *from, siz
 
 #include "cache.c"
 
-void report_misuse(const char *function, const void *address, const bufferpool_t *pool, const char *what)
+#include "life.c"
+
+void report_misuse(const void *address, const bufferpool_t *pool, const char *what)
 {
-    (void)function, (void)address, (void)pool, (void)what;
+    (void)address, (void)pool, (void)what;
     assert(!"misuse");
     abort();
 }
@@ -58,7 +59,7 @@ static void cache_init(struct cache_room *room)
     cache_open(&pool, c);
 }
 
-/* With so many buffers, all of them in flight, and room for two caches. */
+/* With so many buffers, all of them in flight, and two caches. */
 static void pool_init(uint32_t pooled)
 {
     buffers_init(&pool.heap.table);
@@ -72,20 +73,23 @@ static void pool_init(uint32_t pooled)
     store_relaxed(&pool.max_live, pooled);
     depot_reset(&pool.depot, pooled, pooled);
     for (uint32_t i = 0; i < BUFFERS; i++)
-        store_relaxed(&scene_descs[i].word, live_word(&pool));
+        store_relaxed(&scene_descs[i].word, desc_word(pool.tag, STATE_LIVE));
     cache_init(&room_a);
     cache_init(&room_b);
     level_set(&room_a.cache, pooled, 0); /* as if this thread had made them */
 }
 
-/* What get and put do (pool.c), but for what does not concern the gate: a get that finds nothing returns NULL. */
+/* The steps of get and put (pool.c) that concern the gate. A get that finds nothing returns NULL. */
 
 static struct desc *get(struct cache *c)
 {
     struct desc *d = cache_pop_plain(c);
+    if (d != NULL)
+        return d;
+    d = cache_take(&pool, c);
     if (d == NULL)
-        d = cache_take(&pool, c, "get");
-    return d != NULL ? d : cache_refill(&pool, c, "get");
+        d = cache_refill(&pool, c);
+    return d != NULL ? life_hand_out(&pool, d) : NULL;
 }
 
 static void put(struct cache *c, struct desc *d)
@@ -93,11 +97,11 @@ static void put(struct cache *c, struct desc *d)
     const uintptr_t word = load_relaxed(&d->word);
     if (cache_push_plain(c, d, word))
         return;
-    store_relaxed(&d->word, word - (STATE_LIVE - STATE_IDLE));
+    life_claim(&pool, d, word);
     assert(cache_keep(&pool, c, d));
 }
 
-/* With nobody inside: everything adds up (cache.h), for `live` buffers that callers hold. */
+/* While no thread is inside: everything adds up (types.h), for `live` buffers that callers hold. */
 static void caches_add_up(uint32_t live)
 {
     const struct depot_counts counts = depot_counts(&pool.depot);

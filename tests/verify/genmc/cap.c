@@ -2,15 +2,14 @@
  *
  * cap.c - no more buffers exist than the cap allows
  *
- * With a cap of one the buffer that exists is the plain variable `room`: whoever makes one where another still exists
- * has a race with it, or finds it taken.
+ * With a cap of one the plain variable `room` stands for the only buffer. A thread that makes a buffer while another
+ * one still exists has a race on `room`, or finds it taken.
  *
  *     SCENE 1    two threads reserve, make, free and unreserve
  *     SCENE 2    one thread pops the only buffer, frees it and discards it; the other reserves
- *     SCENE 3    the cap is lowered from two to one while the second buffer is made: either it is not made, or whoever
- *                lowers it sees that it was
- *     SCENE 4    the same, and the first buffer is freed by a third thread: if both are to exist, the lowering call
- *                sees that
+ *     SCENE 3    the cap is lowered from two to one while the second buffer is made: either the buffer is not made, or
+ *                the call that lowers the cap sees that it was
+ *     SCENE 4    the same, and a third thread frees the first buffer
  *     SCENE 5    three threads, and a cap of two
  *     SCENE 6    two threads reserve while a third lowers the cap from three to two, and one exists
  */
@@ -22,7 +21,7 @@ static struct depot depot;
 static _Atomic(size_t) max_live;
 static int room;
 static bool made, made_too, over, refused;
-static _Atomic(int) exist; /* relaxed: it brings no order of its own */
+static _Atomic(int) exist; /* relaxed, so that it adds no order of its own */
 
 static void make(void)
 {
@@ -93,8 +92,7 @@ static void *maker_too(void *unused)
 static void *lowerer(void *unused)
 {
     (void)unused;
-    store_seq_cst(&max_live,
-                  SCENE == 6 ? 2 : 1); /* as bufferpool_set_max_live does, which then frees what is too much */
+    store_seq_cst(&max_live, SCENE == 6 ? 2 : 1); /* as bufferpool_set_max_live does, which then frees the surplus */
     over = depot_over_cap(&depot, &max_live);
     return NULL;
 }

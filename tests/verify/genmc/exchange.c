@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * exchange.c - two caches and the depot between them, as get and put use them: each buffer has one owner, comes as it
- * was put, and all accounts add up
+ * exchange.c - two caches and the depot between them, as get and put use them: each buffer has one owner, comes out as
+ * it was put, and all accounts add up
  *
  *     SCENE 1    one thread moves the colder half of its cache to the depot, the other refills its cache from there
  *     SCENE 2    one thread puts into a full cache, the other refills and puts
  *     SCENE 3    both refill from one magazine
- *     SCENE 4    the limit on idle bytes leaves room for one: two threads put, and no more is set aside than that
+ *     SCENE 4    the limit on idle bytes leaves room for one: two threads put, and no more than that is reserved
  */
 #include "caches.h"
 
@@ -35,7 +35,7 @@ static void keep(struct cache *c, unsigned i)
 {
     struct desc *d = &scene_descs[i];
     use(d, 7);
-    store_relaxed(&d->word, load_relaxed(&d->word) - (STATE_LIVE - STATE_IDLE));
+    life_claim(&pool, d, load_relaxed(&d->word));
     kept[i] = cache_keep(&pool, c, d);
     held[i] = kept[i] ? NULL : d;
     assert(load_relaxed(&pool.idle_reserved) <= pool.max_idle_bytes);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * handover.c - a magazine of N buffers goes from the thread that pushes it to the one that pops it: with all that was
- * written before, and each buffer once, in order
+ * handover.c - a magazine of N buffers goes from the thread that pushes it to the thread that pops it: with everything
+ * that was written before, and each buffer once, in order
  */
 #include "scene.h"
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * membarrier.h - membarrier(2) for a model checker that knows no such thing
+ * membarrier.h - membarrier(2) for a model checker that does not know it
  *
- * The system call sends each thread that runs an interrupt, whose handler is a full barrier, and returns when all have
- * been through it. So here the owner looks, at its beginning and after each atomic load and store of the cache's code,
- * whether it is interrupted, and then has its barrier and answers, once; the taker goes on after the answer. GenMC
- * tries every one of these places. Included before cache.h; the depot's operations, which need no such thing, are as
- * they are.
+ * The system call sends an interrupt to each thread that runs. The handler is a full barrier, and the call returns
+ * when all threads have been through it. So here the owner asks, at its beginning and after each atomic load and store
+ * of the cache's code, whether it is interrupted. If so, it has its barrier and answers, once, and the thief goes on
+ * after the answer. GenMC tries the interrupt at each of these points. This header is included before cache.h. The
+ * operations of the depot need no interrupt, and stay as they are.
  */
 #ifndef MEMBARRIER_H
 #define MEMBARRIER_H
@@ -41,7 +41,7 @@ static inline void interruptible_end(void)
     }
 }
 
-/* For the taker. */
+/* For the thief. */
 static inline void barrier_in_owner(void)
 {
     atomic_thread_fence(memory_order_seq_cst);

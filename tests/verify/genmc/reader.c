@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * reader.c - cache_read beside the owner: what it says was so at one moment, and two readings are in order
+ * reader.c - cache_read beside the owner: its figures were true at one moment, and two readings are in order
  *
  * The owner goes through STEPS changes of which no two leave the same; with each slow one the base moves to the other
  * side.
@@ -13,7 +13,7 @@
 
 static struct cache *const c = &room_a.cache;
 
-/* What is so after each step. */
+/* The figures after each step. */
 static const struct cache_counts states[] = {
 #if SCENE == 1
     {0, 8, 0}, {0, 1, 1}, {0, 2, 2}, {0, 3, 3}, {0, 4, 4},
@@ -25,18 +25,18 @@ static const struct cache_counts states[] = {
     {1, 9, 1}, {1, 8, 1}
 #endif
 };
-_Static_assert(STEPS < sizeof(states) / sizeof(states[0]), "there is that many");
+_Static_assert(STEPS < sizeof(states) / sizeof(states[0]), "there are so many");
 
 /* The store of a fast call is relaxed, and comes after the release in level_set. By C11 (5.1.2.4, 10) it continues that
- * one's release sequence, being of the same thread: who reads it is no worse off than who reads the release. GenMC goes
- * by C++20, where only read-modify-writes do so; for it the store is one. */
+ * release sequence, since it is of the same thread: a reader of the store is no worse off than a reader of the release.
+ * GenMC follows C++20, in which only read-modify-writes continue a release sequence. So for GenMC the store is one. */
 #if defined(CXX20)
 #define level_store(c, value) store_relaxed(&(c)->level, (value))
 #else
 #define level_store(c, value) (void)atomic_exchange_explicit(&(c)->level, (value), memory_order_relaxed)
 #endif
 
-/* As the owner makes it, from inside. */
+/* A step of the owner, from inside. */
 static void step(unsigned i)
 {
     const struct cache_counts *from = &states[i], *to = &states[i + 1];
@@ -54,7 +54,7 @@ static void *owner(void *unused)
     return NULL;
 }
 
-/* Which state that is, from `at` on. */
+/* Finds the state of these figures, from `at` on. */
 static unsigned find(struct cache_counts counts, unsigned at)
 {
     while (at <= STEPS &&

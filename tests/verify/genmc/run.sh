@@ -3,11 +3,12 @@
 #
 # run.sh <src> <include> holds|refuted <harness.c> [-D...]
 #
-# Has GenMC explore a harness with the sources in <src>, and fails unless the outcome is the expected one. GENMC, CLANG and OPT
-# name the programs; clang and opt are of the LLVM that GenMC was built with.
+# Has GenMC explore a harness with the sources in <src>, and fails unless the outcome is the expected one. GENMC, CLANG
+# and OPT name the programs; clang and opt are of the LLVM that GenMC was built with.
 #
-# The functions are inlined and their structs are taken apart before, because GenMC takes it for an access of another size
-# when a small struct travels in a register. Nothing else is optimized: GenMC is to see each access that the source has.
+# The functions are inlined and their structs are taken apart before, because GenMC takes it for an access of another
+# size when a small struct travels in a register. Nothing else is optimized: GenMC is to see each access that the
+# source has.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +23,7 @@ trap 'rm -rf "$scratch"' EXIT
     -DBUFFERPOOL_NO_SDT -DBUFFERPOOL_NO_DEBUG_MODES -emit-llvm -c -isystem "$headers" -D__CONFIG_GENMC_INODE_DATA_SIZE=64 \
     -I"$src" -I"$include" -I"$here" "$@" "$here/$harness" -o "$scratch/harness.bc"
 "${OPT:-opt-16}" -passes='internalize,inline,function(sroa),globaldce' -internalize-public-api-list=main \
-    -inline-threshold=100000 "$scratch/harness.bc" -o "$scratch/inlined.bc"
+    -inline-threshold=100000 -inline-cold-callsite-threshold=100000 "$scratch/harness.bc" -o "$scratch/inlined.bc"
 report=$("$genmc" -disable-estimation -input-from-bitcode-file -- "$scratch/inlined.bc" 2>&1) || true
 printf '%s\n' "$report" | grep -v 'naming info\|bug report'
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * scene.h - what the harnesses share: threads, and descriptors with a plain byte each in place of a block
+ * scene.h - for all harnesses: threads, and descriptors with a plain byte each in place of a block
  *
- * A harness is a program of two or three threads for GenMC, which runs it once for every execution that the C11 memory
+ * A harness is a program of two or three threads for GenMC. GenMC runs it once for every execution that the C11 memory
  * model (as RC11) allows, and reports asserts that fail, data races on everything that is not atomic, and reads of
- * memory that is not there. It includes the sources of src/ that it is about, and so sees their static functions.
+ * memory that is not there. A harness includes the sources of src/ that it is about, and so sees their static
+ * functions.
  */
 #ifndef SCENE_H
 #define SCENE_H
@@ -16,9 +17,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 
-/* GenMC knows no memory of which pieces of different sizes are read. The three members that share bytes belong to
- * states that exclude each other; here each has its own. */
+typedef int pthread_cond_t; /* GenMC has none, and no harness waits */
+
+/* GenMC cannot read pieces of different sizes from the same memory. The three members of the union belong to states
+ * that exclude each other; here each member has bytes of its own. */
 #include "atomic.h"
 #include "bufferpool.h"
 #define union struct
@@ -49,7 +53,7 @@ static void run(void *(*first)(void *), void *(*second)(void *), void *(*third)(
 
 static struct desc scene_descs[BUFFERS];
 static unsigned char scene_blocks[BUFFERS]; /* one byte of each */
-static int scene_owners[BUFFERS];           /* plain: two owners at once are a race, or more than one */
+static int scene_owners[BUFFERS];           /* plain: two owners at once are a race, or a count above one */
 static struct desc_table scene_table;
 
 /* Before there are threads. */
@@ -68,7 +72,7 @@ static unsigned number_of(const struct desc *d)
     return d->index - 1;
 }
 
-/* What a caller does with a buffer: it has it alone, and may write all that is plain in it. */
+/* As a caller uses a buffer: it has the buffer alone, and may write its plain fields. */
 static void use(struct desc *d, unsigned char byte)
 {
     assert(scene_owners[number_of(d)]++ == 0);
@@ -78,7 +82,7 @@ static void use(struct desc *d, unsigned char byte)
     scene_owners[number_of(d)]--;
 }
 
-/* The buffer is as `use` left it; get has set its len to 0 where it went through one. */
+/* The buffer is as `use` left it. A get in between has set its len to 0. */
 static void check(const struct desc *d, unsigned char byte, size_t len)
 {
     assert(d->pub.len == len);

@@ -9,7 +9,7 @@
  */
 #include "single.h"
 
-static bool mine[3][2]; /* what each thread has at the end */
+static bool mine[3][2]; /* the buffers of each thread at the end */
 
 /* As pop, by a caller that finds in the buffer what its owner before left there. */
 static int pop_and_use(void)

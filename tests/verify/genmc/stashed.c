@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * stashed.c - a place of the stash: what is pushed there is popped, or found when it closes, once and as it was left
+ * stashed.c - a cell of the stash: a buffer that is pushed there is popped, or found when the cell closes, once and as
+ * it was left
  *
  *     SCENE 1    a push beside a pop
- *     SCENE 2    a push beside the closing of all places
- *     SCENE 3    a pop beside the closing, with something there
- *     SCENE 4    two pops, and a push of what was popped
+ *     SCENE 2    a push beside the closing of all cells
+ *     SCENE 3    a pop beside the closing, with a buffer there
+ *     SCENE 4    two pops, and a push of the buffer that was popped
  */
 #include "scene.h"
 
@@ -13,7 +14,7 @@
 
 static struct stash stash;
 static struct stash_lane *const lane = &stash.lanes[0];
-static struct desc *had[2]; /* what each thread has at the end */
+static struct desc *had[2]; /* the buffer of each thread at the end */
 
 static struct desc *pop(void)
 {

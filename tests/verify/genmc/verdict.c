@@ -4,11 +4,11 @@
  *
  * A third look at the counts, at any time, never finds more in flight than there are.
  *
- *     SCENE 1    two buffers in one magazine: a thread takes one and restores the other, so never are both held
+ *     SCENE 1    two buffers in one magazine: a thread takes one and restores the other, so both are never held
  *     SCENE 2    two magazines: a thread pops both, keeps one and pushes the other again
  *     SCENE 3    one buffer, which one thread pops in order to free it, and discards
  *     SCENE 4    one buffer that goes from its holder to the depot and from there to another thread
- *     SCENE 5    a get that comes, by what it has read, after the put of the only buffer, finds that or no verdict
+ *     SCENE 5    a get that has read a word written after the put of the only buffer finds the buffer, and no verdict
  */
 #include "scene.h"
 
@@ -73,7 +73,7 @@ static void *getter(void *unused)
     return NULL;
 }
 
-static void *taker(void *unused)
+static void *popper(void *unused)
 {
     (void)unused;
     const struct magazine magazine = depot_pop(&depot, &scene_table);
@@ -81,7 +81,7 @@ static void *taker(void *unused)
         return NULL;
     use(magazine.head, 2);
     depot_take(&depot, 1);
-    assert(depot_exhausted(&depot, &max_live)); /* this is who has it */
+    assert(depot_exhausted(&depot, &max_live)); /* this thread has it */
     return NULL;
 }
 
@@ -99,6 +99,6 @@ int main(void)
         for (uint32_t i = 0; i < n; i++)
             depot_push(&depot, bufs + i, 1, false);
     }
-    run(first, getter, SCENE == 4 ? taker : NULL);
+    run(first, getter, SCENE == 4 ? popper : NULL);
     return 0;
 }

@@ -5,7 +5,7 @@
  *
  *     SCENE 1    one thread makes a cache, beside one that adds up
  *     SCENE 2    two threads make one each, under the lock, beside one that adds up
- *     SCENE 3    one thread makes a cache, beside one that takes over all that there are, under the lock too
+ *     SCENE 3    one thread makes a cache, beside one that steals from all that there are, under the lock too
  */
 #include "caches.h"
 
@@ -29,15 +29,7 @@ static _Atomic(int) rooms_used;
 
 #include "steal.c"
 
-/* What the end of the library calls. */
-
-void background_stop(void)
-{
-}
-
-void watch_end(void)
-{
-}
+/* The end of a thread calls these. */
 
 void registry_lock(void)
 {
@@ -63,13 +55,13 @@ static void *reader(void *unused)
     return NULL;
 }
 
-static void *taker(void *unused)
+static void *thief(void *unused)
 {
     (void)unused;
     pthread_mutex_lock(&pool.caches_lock);
-    const struct stolen taken = steal_caches(&pool, STEAL_ALL, false);
+    const struct stolen stolen = steal_caches(&pool, STEAL_ALL, false);
     pthread_mutex_unlock(&pool.caches_lock);
-    assert(taken.complete && taken.buffers == 0);
+    assert(stolen.complete && stolen.buffers == 0);
     return NULL;
 }
 
@@ -77,7 +69,7 @@ int main(void)
 {
     pool_init(1);
     steal_init();
-    run(maker, SCENE == 3 ? taker : reader, SCENE == 2 ? maker : NULL);
+    run(maker, SCENE == 3 ? thief : reader, SCENE == 2 ? maker : NULL);
     assert(add_up_once(&pool).owned == (SCENE == 2 ? 4 : 3));
     return 0;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * wanted.c - who waits finds what is given, or else whoever gives it sees that somebody waits (depot.c, 11)
+ * wanted.c - a waiter finds the buffer or the room that a call gives, or that call sees that a caller waits (depot.c,
+ * 11)
  *
  *     SCENE 1    a push
- *     SCENE 2    an unreserve: a place for a new buffer
+ *     SCENE 2    an unreserve: room for a new buffer
  *     SCENE 3    a restore
  *     SCENE 4    a discard
- *     SCENE 5    a raised cap: the place where bufferpool_set_max_live stores it
- *     SCENE 6    the pressure ends only where nobody waits, and whoever waits from then on sees that it has ended
+ *     SCENE 5    a raised cap: the store in bufferpool_set_max_live
+ *     SCENE 6    the pressure ends only while no caller waits, and a caller that waits from then on sees that it ended
  */
 #include "scene.h"
 

@@ -2,20 +2,29 @@
 # SPDX-License-Identifier: MIT
 #
 # weaken.sh <project> [pattern]
+# weaken.sh <project> --edits
 #
-# Weakens one memory order of src/ after the other, in a copy, and sees whether a harness refutes it. weakened.txt says for each
-# which harnesses are run, and whether one must refute it (refuted) or none may (holds: the order is more than what is needed
-# here, for the reason given there). With a pattern only those are tried whose name it matches.
+# Weakens one memory order of src/ after the other, in a copy, and tells whether a harness refutes it. weakened.txt
+# says for each order which harnesses are run, and whether one of them must refute it (refuted) or none may (holds: the
+# order is more than is needed, for the reason given there). With a pattern, only rows whose name matches the pattern
+# are tried.
+#
+# With --edits nothing is run: each edit must change exactly one line, and each row must name harnesses. This needs no
+# GenMC.
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
 project=$1
 only=${2:-*}
+edits=no
+if [ "$only" = --edits ]; then
+    only='*' edits=yes
+fi
 copy=$(mktemp -d) || exit 1
 trap 'rm -rf "$copy"' EXIT
 status=0
 
-# In which orders an operation can be weakened, beyond what the sources use.
+# Adds the weaker operations that the sources do not use.
 weaker_macros() {
     sed -i '/^#define likely/i\
 #define cas_acq_rel(p, expected, v) atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acq_rel, memory_order_relaxed)\
@@ -25,7 +34,7 @@ weaker_macros() {
 #define exchange_relaxed(p, v) atomic_exchange_explicit((p), (v), memory_order_relaxed)' "$1"
 }
 
-# The lines of harnesses.txt whose name matches one of the patterns.
+# Prints the lines of harnesses.txt whose name matches one of the patterns.
 harnesses() {
     sed '/^#/d; /^$/d' "$here/harnesses.txt" | while read -r name outcome arguments; do
         for pattern; do
@@ -54,6 +63,10 @@ try() {
     if [ ! -s "$copy/list" ]; then
         echo "$name: no such harness: $patterns"
         return 1
+    fi
+    if [ $edits = yes ]; then
+        echo "$name: $(grep -c . "$copy/list") harnesses"
+        return 0
     fi
     found='' ran=0
     while read -r harness arguments; do

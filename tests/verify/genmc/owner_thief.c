@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * owner_taker.c - an owner and a thread that takes its cache over: never are both inside, and nothing is lost or seen
- * halfway
+ * owner_thief.c - an owner and a thread that steals from its cache: never are both inside, and no buffer is lost or
+ * moved halfway
  *
- * With MEMBARRIER as it is released, and membarrier(2) by a model of it; without, with real fences, as for
- * ThreadSanitizer. Whether both are inside shows as a race on what is plain in the cache.
+ * With MEMBARRIER the code is that of a release, with a model of membarrier(2). Without it the code has real fences, as
+ * for ThreadSanitizer. If both are inside, that shows as a race on the plain fields of the cache.
  *
- *     SCENE 1    the owner gets the buffer that its cache has; the taker takes it, if it can, from the depot
+ *     SCENE 1    the owner gets the buffer that its cache has; the thief takes it, if it can, from the depot
  *     SCENE 2    the owner puts the buffer that it holds
  *     SCENE 3    the owner gets one, and puts it
  *     SCENE 4    under pressure: the owner puts one of two while the other idles in its cache, and there is no verdict
- *     SCENE 5    the taker collects only what is set aside of max_idle_bytes; the owner puts, by the slow path
- *     SCENE 6    the gate is closed all the time, as under pressure, and opened by the taker: the owner that finds it
- *                open sees the cache as the taker left it
+ *     SCENE 5    the thief collects only what is reserved of max_idle_bytes; the owner puts, by the slow path
+ *     SCENE 6    the gate is closed all the time, as under pressure, and opened by the thief: an owner that finds it
+ *                open sees the cache as the thief left it
  *     SCENE 7    only caches that were not used since they were last looked at: the owner gets, or has not yet
- *     SCENE 8    a third thread pops what was taken over while the owner gets it, or puts it
- *     SCENE 9    the owner gets, puts and gets again, while the taker takes over twice
+ *     SCENE 8    a third thread pops the stolen buffer while the owner gets it, or puts it
+ *     SCENE 9    the owner gets, puts and gets again, while the thief steals twice
  */
 #include "caches.h"
 
@@ -42,11 +42,11 @@ static long system_call(long number, int command)
 
 #include "steal.c"
 
-_Thread_local struct thread *tls_self TLS_SELF_MODEL;
+_Thread_local struct thread *tls_self TLS_MODEL;
 
-static struct thread taking_thread;
+static struct thread thief_thread;
 static struct cache *const c = &room_a.cache;
-static struct desc *held[2]; /* what the owner and the taker have at the end */
+static struct desc *held[2]; /* the buffers of owner and thief at the end */
 
 static void *owner(void *unused)
 {
@@ -107,24 +107,24 @@ static void pop_one(void)
     held[1] = magazine.head;
 }
 
-static void *taker(void *unused)
+static void *thief(void *unused)
 {
     (void)unused;
-    tls_self = &taking_thread;
-    struct stolen taken;
+    tls_self = &thief_thread;
+    struct stolen stolen;
     switch (SCENE) {
     case 4:
         store_relaxed(&pool.pressure.state, PRESSURE_ENTERING);
-        taken = steal_caches(&pool, STEAL_ALL, false);
-        if (!taken.complete)
+        stolen = steal_caches(&pool, STEAL_ALL, false);
+        if (!stolen.complete)
             return NULL;
         depot_begin_pressure(&pool.depot);
         assert(!depot_exhausted(&pool.depot, &pool.max_live));
         assert(load_relaxed(&pool.depot.head) != 0);
         break;
     case 5:
-        taken = steal_caches(&pool, STEAL_BUDGETS, false);
-        assert(taken.buffers == 0);
+        stolen = steal_caches(&pool, STEAL_BUDGETS, false);
+        assert(stolen.buffers == 0);
         break;
     case 6:
         assert(cache_flush_inside(&pool, c) == 1);
@@ -138,8 +138,8 @@ static void *taker(void *unused)
         (void)steal_caches(&pool, STEAL_ALL, false);
         break;
     default:
-        taken = steal_caches(&pool, STEAL_ALL, false);
-        assert(taken.buffers <= 1);
+        stolen = steal_caches(&pool, STEAL_ALL, false);
+        assert(stolen.buffers <= 1);
         assert(cache_is_open(c));
         if (SCENE == 8)
             return NULL;
@@ -160,7 +160,7 @@ int main(void)
     const bool two = SCENE == 4;
     steal_init();
     pool_init(two ? 2 : 1);
-    store_relaxed(&taking_thread.table[0], &room_b.cache);
+    store_relaxed(&thief_thread.table[0], &room_b.cache);
     use(&scene_descs[0], 7);
     use(&scene_descs[1], 7);
     if (SCENE == 5) {
@@ -176,13 +176,13 @@ int main(void)
     }
     if (SCENE == 6)
         cache_close(c);
-    if (SCENE == 7) { /* as cache_unused would, but for GenMC in pieces */
+    if (SCENE == 7) { /* as cache_unused does, but field by field, for GenMC */
         const struct cache_counts now = cache_read(c);
         c->seen.gets = now.gets;
         c->seen.moved = now.moved;
         c->seen.n = now.n;
     }
-    run(owner, taker, SCENE == 8 ? third : NULL);
+    run(owner, thief, SCENE == 8 ? third : NULL);
     caches_add_up((uint32_t)(held[0] != NULL) + (held[1] != NULL));
     assert(held[0] == NULL || held[0] != held[1]);
     return 0;
