@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""mutate.py - makes one mistake at a time in src/ and sees whether the unit tests notice
+"""mutate.py - makes one mistake at a time in src/ and tells whether the unit tests notice
 
 Each mutant differs from the source in one token (operator, constant, memory order), one negated condition or one call left
 out. It is
@@ -8,10 +8,10 @@ out. It is
     stillborn    it does not compile
     same         its object code is that of the original: on this machine no test can tell it
     caught       a test failed, crashed or did not end
-    survived     all passed; judged.tsv says of those that were looked at why: equivalent ones, and those that are right but
-                 do more work, do not count
+    survived     all passed. judged.tsv has the survivors that were looked at, with the reason. Those that are equivalent,
+                 or right but slower, do not count.
 
-A lock left out is a mistake that only ThreadSanitizer sees for sure, and a leak one for valgrind; here both may survive.
+Only ThreadSanitizer surely sees a lock that is left out, and only valgrind a leak. Here both may survive.
 
 Exits with 1 if fewer than --floor per cent of the mutants that compile and are not equivalent were caught.
 """
@@ -52,8 +52,8 @@ TYPES = {'struct', 'const', 'char', 'void', 'int', 'unsigned', 'bool', 'enum', '
 
 
 class Mutant:
-    """One replacement in one file. Its key names it by the text of its line, so that it lasts when lines move: file, line,
-    mutation, the how manieth in the line, and of which of several equal lines."""
+    """One replacement in one file. Its key names it by the text of its line, so that the key lasts when lines move: file,
+    line, mutation, which of several in the line, and in which of several equal lines."""
 
     def __init__(self, path, text, start, end, new, kind):
         self.path, self.start, self.end, self.new, self.kind = path, start, end, new, kind
@@ -224,7 +224,7 @@ class Workshop:
         return [(program, 10 + 10 * seconds) for seconds, program in sorted(programs)]
 
 
-# What they look at, resident memory over long runs, the others look at too, in a hundredth of the time.
+# These look at resident memory over long runs. The other tests look at it too, in a hundredth of the time.
 EXCLUDED = {'contract/test_resident'}
 
 
@@ -276,6 +276,16 @@ def judgements():
     return found
 
 
+def check_judgements(mutants):
+    """Whether each line of judged.tsv names a mutant that can still be made."""
+    keys = {mutant.key for mutant in mutants}
+    gone = [key for key in judgements() if key not in keys]
+    for key in gone:
+        print('no such mutant any more: ' + '\t'.join(key))
+    print(f'{len(judgements()) - len(gone)} judgements of {len(mutants)} mutants')
+    return not gone
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--count', type=int, default=0, help='so many, drawn at random; 0: all')
@@ -286,8 +296,11 @@ def main():
     parser.add_argument('--floor', type=float, default=90)
     parser.add_argument('--folder', default='mutation', help='where to build')
     parser.add_argument('--list', action='store_true', help='print the mutants and make none')
+    parser.add_argument('--judged', action='store_true', help='check that judged.tsv names mutants that there are')
     args = parser.parse_args()
 
+    if args.judged:
+        return 0 if check_judgements(all_mutants()) else 1
     mutants = [m for m in all_mutants() if re.search(args.files, m.path)]
     total = len(mutants)
     if args.keys:
@@ -295,7 +308,7 @@ def main():
             keys = {line.strip() for line in file}
         mutants = [m for m in mutants if '\t'.join(m.key) in keys]
         total = len(mutants)
-    # by lot, but the same mutants of lines that stay when others change
+    # by lot, but the same mutants as before in lines that did not change
     mutants.sort(key=lambda m: hashlib.sha256(f'{args.seed} {m.key}'.encode()).digest())
     if args.count:
         mutants = mutants[:args.count]
