@@ -10,7 +10,8 @@ if(BUFFERPOOL_COVERAGE)
 endif()
 bufferpool_target_warnings(test_support)
 
-# The command in front of a program that runs under valgrind; empty where there is none, or the build is instrumented already.
+# The command in front of a program that runs under valgrind. It is empty where valgrind is missing, or where the build
+# is instrumented already.
 set(bufferpool_valgrind "")
 if(BUFFERPOOL_VALGRIND AND NOT BUFFERPOOL_SANITIZE AND NOT BUFFERPOOL_COVERAGE)
     # fair-sched: without it one spinning thread starves the others for seconds.
@@ -18,8 +19,8 @@ if(BUFFERPOOL_VALGRIND AND NOT BUFFERPOOL_SANITIZE AND NOT BUFFERPOOL_COVERAGE)
         --errors-for-leak-kinds=definite,indirect --fair-sched=yes)
 endif()
 
-# bufferpool_add_seam(<target> STATIC|OBJECT <header> <source>...): sources of the library once more, with the header ahead of each.
-# The library that is shipped knows nothing of it.
+# bufferpool_add_seam(<target> STATIC|OBJECT <header> <source>...): sources of the library once more, with the header
+# ahead of each. The library that is shipped knows nothing of it.
 function(bufferpool_add_seam target kind header)
     list(TRANSFORM ARGN PREPEND ${PROJECT_SOURCE_DIR}/ OUTPUT_VARIABLE sources)
     add_library(${target} ${kind} ${sources})
@@ -35,8 +36,8 @@ function(bufferpool_add_seam target kind header)
     bufferpool_target_warnings(${target})
 endfunction()
 
-# bufferpool_add_test(<name> [INTERNAL|STEPPED] [WRAP <symbol>...] [NO_VALGRIND] [TIMEOUT <seconds>] [LABELS <label>...])
-# The program test_<name>.c of the folder is the ctest entry <name>; under it, where valgrind is there, valgrind.<name>.
+# bufferpool_add_test(<name> [INTERNAL|STEPPED] [WRAP <symbol>...] [NO_VALGRIND] [TIMEOUT <seconds>] [LABELS <l>...])
+# The program test_<name>.c of the folder becomes the ctest entry <name> and, where valgrind is there, valgrind.<name>.
 #   INTERNAL     links the archive and sees src/; without it the test is a user of the shared library
 #   STEPPED      as INTERNAL, but each atomic operation calls a function of the test first: stepped.h
 #   WRAP         functions that the test replaces by its own __wrap_<symbol>
@@ -94,8 +95,8 @@ function(bufferpool_add_test name)
     endif()
 endfunction()
 
-# bufferpool_needs(<group> <program>...): finds each, as BUFFERPOOL_<PROGRAM>. Where one is missing the group has one test, which
-# says so and fails, and the folder that calls this has no others.
+# bufferpool_needs(<group> <program>...): sets BUFFERPOOL_<PROGRAM> to the path of each. If one is missing, the group has
+# one test, which says so and fails, and the calling folder has no others.
 macro(bufferpool_needs group)
     set(missing "")
     foreach(program IN ITEMS ${ARGN})
@@ -114,8 +115,9 @@ macro(bufferpool_needs group)
     endif()
 endmacro()
 
-# bufferpool_label_tests(): the tests of this folder get its name as a label: ctest -L docs. Those of the group unit count three.
-# The presets run eight at a time by this count: two of them, and beside them two demonstrations, which mostly wait.
+# bufferpool_label_tests(): the tests of this folder get its name as a label (ctest -L docs). A test of the group unit
+# counts as three processors, of which the presets have eight: so two tests run at once, and beside them two
+# demonstrations, which mostly wait.
 function(bufferpool_label_tests)
     get_property(tests DIRECTORY PROPERTY TESTS)
     cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME label)

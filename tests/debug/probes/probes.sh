@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# probes.sh: the probes that the shared library has, by the notes in its file, are those of the tables in docs/tracing.md, each
-# with as many arguments; the values there are those of the enumerations; its lines for bpftrace use no others. gdb stops at each
-# and finds the arguments.
+# probes.sh: the probes of the shared library, by the notes in its file, are those of the tables in docs/tracing.md,
+# each with as many arguments. The values in the tables are those of the enumerations, and the lines for bpftrace use no
+# other probes. gdb stops at each probe and finds the arguments.
 #
 # Environment: SOURCE (the tree), WORK (a folder), CC, CFLAGS, LIBRARY, SCENE (the program scene.c), GDB (or empty)
 set -eu

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# compare.sh [LIBRARY INCLUDE-DIR]: the library of this build, or the one named, against what is recorded of the last release.
-# What is added passes; what is removed or changed does not, except that the structs with a size may grow at their end.
+# compare.sh [LIBRARY INCLUDE-DIR]: compares the library of this build, or the one named, with the record of the last
+# release. Additions pass. Everything that is removed or changed fails, except that the structs with a size may grow at
+# their end.
 . "$SOURCE/tests/dist/abi/common.sh"
 
 library=${1:-$LIBRARY} include=${2:-$SOURCE/include}

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# sized.sh same|old_program|new_program|MISTAKE: sized.c with a library whose structs have the fields that it knows; one more
-# field; one field less. A mistake is one of a library that has a field more, and sized.c must notice.
+# sized.sh same|old_program|new_program|MISTAKE: runs sized.c with a library whose structs have the fields that it
+# knows, one field more, or one field less. A MISTAKE is one in a library that has a field more, and sized.c must notice
+# it.
 . "$SOURCE/tests/dist/abi/common.sh"
 
 # The new library: a field more in each struct, the one checked, the other filled in.

@@ -1,5 +1,5 @@
-# The install components runtime and development together are all that is installed (a rule without a component would
-# be missing from both), runtime is the library file and its SONAME link alone.
+# The install components runtime and development together are everything that is installed (a rule without a component
+# would be missing from both). The component runtime is the library file and its SONAME link alone.
 . "$(dirname "$0")/common.sh"
 
 "$CMAKE" --install "$BUILD" --prefix "$work/parts" --component runtime

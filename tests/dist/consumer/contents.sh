@@ -1,4 +1,4 @@
-# What is installed: these files and no others, and no path of this machine in those that are text.
+# These files are installed and no others, and the text files among them contain no path of this machine.
 . "$(dirname "$0")/common.sh"
 
 cd "$(prefix_of staged)"

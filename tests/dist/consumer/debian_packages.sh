@@ -1,4 +1,5 @@
-# cpack makes two packages, no third for files that nobody claimed, and the development one needs the runtime one.
+# cpack makes two packages and no third one for files that belong to none, and the development package needs the runtime
+# package.
 . "$(dirname "$0")/common.sh"
 
 if ! command -v dpkg-deb >/dev/null; then

@@ -1,4 +1,4 @@
-# What a user can set from outside: one environment variable, which a program with the rights of another user does not see.
+# A user can set one environment variable from outside, and a program with the rights of another user does not see it.
 # The library locks no memory.
 . "$(dirname "$0")/common.sh"
 

@@ -1,5 +1,5 @@
-# What bufferpool_get and bufferpool_put do themselves, in object code: no locked instruction, no fence, and calls to nothing
-# but the slow path. For x86-64, whose plain loads and stores can be told by looking.
+# The object code of bufferpool_get and bufferpool_put has no locked instruction and no fence, and calls nothing but the
+# slow path. For x86-64, where a look at the code tells plain loads and stores.
 . "$(dirname "$0")/common.sh"
 
 if [ "$(uname -m)" != x86_64 ] || nm "$LIBRARY" | grep -q gcov; then

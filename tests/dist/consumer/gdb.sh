@@ -1,4 +1,4 @@
-# gdb loads its commands by itself with the shared library, from the folder that other programs' are in.
+# gdb loads the commands by itself with the shared library, from the folder where other programs have theirs.
 . "$(dirname "$0")/common.sh"
 
 if ! gdb -nx -batch -ex 'python print(6 * 7)' 2>/dev/null | grep -qx 42; then

@@ -1,5 +1,5 @@
-# The library is hardened as cmake/hardening.cmake says, by what the files themselves show; what the compiler is asked for
-# already stays as it is; and a project that uses the library is built without our flags.
+# The files of the library show that it is hardened as cmake/hardening.cmake says. Options that the caller's compiler
+# flags set already stay as they are. A project that uses the library is built without our flags.
 . "$(dirname "$0")/common.sh"
 
 readelf -hW "$LIBRARY" >"$work/header"

@@ -1,5 +1,5 @@
-# The version script, on a copy of the tree: an edit of it links anew, a name in it that no source defines is an
-# error, and so is a reference that nothing resolves (-z defs).
+# The version script, on a copy of the tree: an edit links anew; a name that no source defines is an error; a reference
+# that nothing resolves is an error (-z defs).
 . "$(dirname "$0")/common.sh"
 
 tree=$work/tree

@@ -1,5 +1,5 @@
-# threads.c with musl: linked with either kind of the library, and opening it with dlopen, which musl refuses where
-# thread-local storage is initial-exec. First with the C library that is used here, which only has to open it.
+# threads.c works with musl, linked with either kind of the library, and opening the library with dlopen, which musl
+# refuses where thread-local storage is initial-exec. With the C library of this machine a program only opens the library.
 . "$(dirname "$0")/common.sh"
 
 "$CC" -Wall -Wextra -Werror -std=gnu11 -I"$SOURCE/include" "$here/threads.c" -pthread -ldl -o "$work/opens"

@@ -1,5 +1,5 @@
-# Without the debug modes, for small machines: the same functions, none of the modes' code, no look at the environment. Not
-# optimized, since then nothing but what is really called may be missing.
+# Without the debug modes, for small machines, the library has the same functions, no code of the modes, and does not
+# look at the environment. The test builds without optimization, so that code is missing only if nothing calls it.
 . "$(dirname "$0")/common.sh"
 
 configure "$SOURCE" "$work/build" -DCMAKE_BUILD_TYPE=Debug -DBUFFERPOOL_DEBUG_MODES=OFF -DBUFFERPOOL_BUILD_TESTS=OFF \

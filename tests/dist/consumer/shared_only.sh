@@ -1,5 +1,5 @@
-# A distribution that leaves the archive out, with its export file or without: users of the shared library notice
-# nothing, those who require the static one are told.
+# A distribution leaves the archive out, with its export file or without it. Users of the shared library notice nothing,
+# and a project that requires the static library is told.
 . "$(dirname "$0")/common.sh"
 
 package=$LIBDIR/cmake/bufferpool

@@ -1,5 +1,5 @@
-# Three lists must be one: what the shared library exports, tests/dist/exported-symbols.txt, and what the header declares
-# with BUFFERPOOL_API. The archive defines the functions of the header too, all hidden.
+# Three lists must be equal: what the shared library exports, tests/dist/exported-symbols.txt, and what the header
+# declares with BUFFERPOOL_API. The archive defines the functions of the header too, all hidden.
 . "$(dirname "$0")/common.sh"
 
 # The symbols of kind A are the version nodes themselves.

@@ -1,7 +1,7 @@
 #!/bin/sh
-# debugging.sh: the programs in docs/debugging.md print what stands below them, but for addresses, numbers of threads and
-# times. A program is a block of C, its output the block `console` that follows, which begins with the command. In the root of
-# the project.
+# debugging.sh: the programs in docs/debugging.md print the text that stands below them, except for addresses, numbers
+# of threads and times. A program is a block of C. Its output is the block `console` that follows, which begins with the
+# command. Runs in the root of the project.
 set -eu
 status=0
 count=0

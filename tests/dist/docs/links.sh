@@ -1,6 +1,6 @@
 #!/bin/sh
-# links.sh: every file that a page of the project links to, or names in backquotes with its folder, is there; and so is every
-# heading. In the root of the project.
+# links.sh: every file exists that a page of the project links to, or names in backquotes with its folder, and so does
+# every heading. Runs in the root of the project.
 set -eu
 status=0
 fail() {

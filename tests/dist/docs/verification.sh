@@ -1,6 +1,6 @@
 #!/bin/sh
-# verification.sh: every case that docs/verification.md names is there, and it leaves no public function out. In the root of
-# the project.
+# verification.sh: every case that docs/verification.md names exists, and the page leaves no public function out. Runs
+# in the root of the project.
 set -eu
 status=0
 fail() {

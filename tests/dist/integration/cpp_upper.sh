@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# cpp_upper.sh: examples/cpp_upper.cpp does what tr does, with fewer buffers than pieces; and after an exception in one of
-# its threads every buffer has come back all the same.
+# cpp_upper.sh: examples/cpp_upper.cpp does what tr does, with fewer buffers than pieces. After an exception in one of
+# its threads every buffer has still come back.
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 

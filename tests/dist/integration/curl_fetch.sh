@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# curl_fetch.sh: examples/curl_fetch.c fetches from the demonstration's server, more at once than it has buffers for.
+# curl_fetch.sh: examples/curl_fetch.c fetches from the demonstration's server, with more transfers at once than
+# buffers.
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs python3

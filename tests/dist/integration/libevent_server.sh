@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# libevent_server.sh: examples/libevent_server.c under the load of wrk, and of clients who read slowly: these hold all
-# buffers, and until they have read, everybody else is refused.
+# libevent_server.sh: examples/libevent_server.c under the load of wrk, and of clients that read slowly. Slow clients
+# hold all buffers, and the server refuses all others until the slow ones have read.
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs wrk python3 curl

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# libuv_server.sh: examples/libuv_server.c under the load of wrk, of clients who read slowly, and of an echo client, all with
-# fewer buffers than clients.
+# libuv_server.sh: examples/libuv_server.c under the load of wrk, of clients that read slowly, and of an echo client,
+# all with fewer buffers than clients.
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs wrk python3 curl

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# postgres_json.sh: examples/postgres_json.c against a PostgreSQL of its own: a million rows in one document, 200 queries at
-# once under a cap of 8, and queries that fail half-way. What the rows are the server says too, as checksums that know
-# nothing of JSON; rows.py makes the same of the documents. ROWS and QUERIES make it smaller.
+# postgres_json.sh: examples/postgres_json.c against a PostgreSQL of its own: a million rows in one document, 200
+# queries at once under a cap of 8, and queries that fail half-way. The server says what the rows are as checksums that
+# know nothing of JSON, and rows.py makes the same checksums of the documents. ROWS and QUERIES make it smaller.
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs pg_config python3

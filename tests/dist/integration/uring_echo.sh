@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# uring_echo.sh: examples/uring_echo.c with clients that all send before they read, more of them than there are buffers, and
-# then with more buffers than clients.
+# uring_echo.sh: examples/uring_echo.c with clients that all send before they read: first more clients than buffers,
+# then more buffers than clients.
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs python3

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# zlib_filter.sh: examples/zlib_filter.c and gzip understand each other, both ways; what is cut off, damaged, too large or has
-# something behind it is refused, and then nothing is written and every buffer comes back all the same.
+# zlib_filter.sh: examples/zlib_filter.c and gzip understand each other, both ways. The filter refuses input that is cut
+# off, damaged, too large, or followed by something else. Then it writes nothing, and every buffer still comes back.
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs gzip

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# cppcheck.sh: cppcheck over all that a build compiles. What is left out everywhere stands here, with its reason; a single
-# finding that is wrong is suppressed beside it, with its reason.
+# cppcheck.sh: cppcheck over everything that a build compiles. Checks that are left out everywhere stand here, with
+# their reason. A single finding that is wrong is suppressed beside it, with its reason.
 #
 # Environment: SOURCE (the tree), COMMANDS (the folder with compile_commands.json), CPPCHECK
 set -eu

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# format.sh: clang-format would change nothing, in any C or C++ file; nor are comments wider than what it allows code.
+# format.sh: clang-format would change nothing in any C or C++ file, and comments are no wider than it allows code to
+# be.
 #
 # Environment: SOURCE (the tree), CLANG_FORMAT
 set -eu

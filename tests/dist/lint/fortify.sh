@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# fortify.sh: the library and its unit tests, built with _FORTIFY_SOURCE=3 and all of -fstack-protector-strong, and run.
-# The tests that take long, or replace functions whose fortified twins they would miss, are left out, as is valgrind.
+# fortify.sh: builds the library and its unit tests with _FORTIFY_SOURCE=3 and -fstack-protector-strong, and runs them.
+# It leaves out tests that take long, tests that replace functions whose fortified twins they would miss, and valgrind.
 #
 # Environment: SOURCE (the tree), SCRATCH (where the build goes), CMAKE, GENERATOR, GCC
 set -eu

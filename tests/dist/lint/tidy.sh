@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# tidy.sh SHARD SHARDS PATTERN...: clang-tidy over the sources whose path below the tree matches one of the patterns (those
-# of `case`), of which this run takes every SHARDS-th. A source that no build compiles is named, and not read; it is an error
-# if none is left.
+# tidy.sh SHARD SHARDS PATTERN...: clang-tidy over the sources whose path below the tree matches one of the patterns
+# (those of `case`). This run takes every SHARDS-th of them. It names, and does not read, a source that no build
+# compiles; having none left is an error.
 #
 # Environment: SOURCE (the tree), COMMANDS (the folder with compile_commands.json), CLANG_TIDY
 set -eu

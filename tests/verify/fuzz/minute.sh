@@ -1,6 +1,6 @@
 #!/bin/sh
-# minute.sh FUZZER CORPUS SECONDS [OPTION...] - libFuzzer from the seeds, for so many seconds, with a seed that is printed.
-# What it finds of new inputs stays in ./found; an input that fails stays in ./artifacts, and its path is printed.
+# minute.sh FUZZER CORPUS SECONDS [OPTION...] - runs libFuzzer from the seeds, for so many seconds, with a seed that it
+# prints. New inputs that it finds stay in ./found. An input that fails stays in ./artifacts, and its path is printed.
 set -eu
 fuzzer=$1 corpus=$2 seconds=$3
 shift 3

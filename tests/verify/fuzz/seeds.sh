@@ -1,7 +1,8 @@
 #!/bin/sh
-# seeds.sh FUZZER REPLAY FOUND CORPUS [MOST] - makes the seeds of CORPUS anew from its own and those found by a longer run.
-# Of the fewest inputs that reach every edge, those that come by something new are named after it, and the smallest of
-# the rest are kept up to MOST in all. Seeds named bug-* and made-* stay. FOUND must not change meanwhile.
+# seeds.sh FUZZER REPLAY FOUND CORPUS [MOST] - makes the seeds of CORPUS anew from its own and from those that a longer
+# run found. Of the fewest inputs that reach every edge, those that reach a new state are named after it, and the
+# smallest of the others are kept, up to MOST in all. Seeds named bug-* and made-* stay. FOUND must not change
+# meanwhile.
 set -eu
 fuzzer=$1 replay=$2 found=$3 corpus=$4 most=${5:-50}
 work=$(mktemp -d)
