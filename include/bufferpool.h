@@ -582,8 +582,9 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     is ignored in a setuid program. It is also ignored by a library that was built without the modes, for example
  *     for a small machine (BUFFERPOOL_DEBUG_MODES of the library's CMake).
  *
- *     poison        A block is filled when its buffer is put, and verified before it is handed out or freed. This finds
- *                   a write after put. Blocks that are still idle when the process ends are not verified.
+ *     poison        A block is filled when its buffer is put, and verified before it is handed out or freed, and when
+ *                   the process ends by exit() or by returning from main(). This finds a write after put. Where
+ *                   stealing is impossible, the end leaves out the blocks in the caches of other threads.
  *     redzone       64 guard bytes lie behind cap. They are verified on put, on growth, and when the buffer is handed
  *                   out or freed. This finds a write beyond the end.
  *     quarantine=N  The last N pooled buffers that were put are held back, in each pool, so that a stale pointer does

@@ -10,6 +10,7 @@
 
 #include "background.h"
 #include "debug/sanitizer.h"
+#include "debug/verify.h"
 #include "debug/watch.h"
 #include "fork.h"
 #include "registry.h"
@@ -56,6 +57,8 @@ __attribute__((constructor)) static void at_load(void)
 __attribute__((destructor)) static void at_end(void)
 {
     background_stop();
+    if (modes_have(MODES_WATCH))
+        verify_all();
     if (modes_have(MODE_STATS))
         metrics_say_all();
     if (modes_have(MODE_HOLDERS))

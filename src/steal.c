@@ -33,6 +33,7 @@
 #include "steal.h"
 
 #include "cache.h"
+#include "debug/watch.h"
 #include "probes.h"
 #include "tls_cache.h"
 
@@ -114,10 +115,17 @@ bool steal_possible(void)
 
 static uint32_t take_inside(bufferpool_t *pool, struct cache *c, enum steal_kind kind)
 {
-    if (kind != STEAL_BUDGETS)
+    switch (kind) {
+    case STEAL_BUDGETS:
+        cache_give_budget_back(pool, c);
+        return 0;
+    case STEAL_NOTHING:
+        for (uint32_t i = 0; MODES_BUILT && i < cache_idle(c); i++)
+            watch_idle(pool, cache_entries(c)[i]);
+        return 0;
+    default:
         return cache_flush_inside(pool, c);
-    cache_give_budget_back(pool, c);
-    return 0;
+    }
 }
 
 static bool worth_it(struct cache *c, enum steal_kind kind, bool pressure)

@@ -10,7 +10,8 @@
 enum steal_kind {
     STEAL_ALL,    /* all buffers go to the depot */
     STEAL_UNUSED, /* the same, from caches in which nothing went in or out since the last time that this was asked */
-    STEAL_BUDGETS /* only what the caches have reserved of max_idle_bytes and do not use */
+    STEAL_BUDGETS, /* only what the caches have reserved of max_idle_bytes and do not use */
+    STEAL_NOTHING  /* but the idle buffers are verified where they are; a debug mode watches */
 };
 
 struct stolen {

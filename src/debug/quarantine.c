@@ -10,6 +10,7 @@
 
 #include "cache.h"
 #include "debug/modes.h"
+#include "debug/watch.h"
 #include "depot.h"
 #include "life.h"
 
@@ -82,4 +83,13 @@ size_t quarantine_release(bufferpool_t *pool)
         depot_unreserve(&pool->depot, 1);
     }
     return freed;
+}
+
+void quarantine_verify(bufferpool_t *pool)
+{
+    struct quarantine *q = &pool->quarantine;
+    pthread_mutex_lock(&q->lock);
+    for (uint32_t i = 0; i < q->n; i++)
+        watch_idle(pool, q->ring[(q->oldest + i) % q->size]);
+    pthread_mutex_unlock(&q->lock);
 }

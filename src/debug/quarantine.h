@@ -23,6 +23,9 @@ struct desc *quarantine_take(bufferpool_t *pool);
  * freed. */
 size_t quarantine_release(bufferpool_t *pool);
 
+/* Verifies the blocks of the buffers that it holds: watch_idle. */
+void quarantine_verify(bufferpool_t *pool);
+
 /* In the child after fork, which finds the buffers by their words. */
 static inline void quarantine_reset(struct quarantine *quarantine)
 {

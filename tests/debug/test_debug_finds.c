@@ -277,6 +277,154 @@ static void the_background_thread_finds_a_write_after_put(void **state)
     expect_report("background: 0x", "written after it was put", "data[0]", put_by[0], NULL);
 }
 
+/* ---- what idles at the end ---- */
+
+enum idle_in { OWN_CACHE, DEPOT, DEPOT_DEEP, ENDED_THREAD, RUNNING_THREAD, QUARANTINE, DEFAULT_POOL, PLACES };
+
+struct at_exit {
+    enum idle_in where;
+    enum way_to_end way;
+    bool written;
+};
+
+static void *get_and_put_one(void *arg)
+{
+    bufferpool_buf_t **buf = arg;
+    *buf = place_get();
+    place_put(*buf);
+    return NULL;
+}
+
+static pthread_barrier_t idles;
+
+static void *get_and_put_one_and_stay(void *arg)
+{
+    (void)get_and_put_one(arg);
+    pthread_barrier_wait(&idles);
+    poll(NULL, 0, -1);
+    return NULL;
+}
+
+/* A buffer that idles there. */
+static bufferpool_buf_t *idle_buffer(enum idle_in where)
+{
+    pthread_t thread;
+    bufferpool_buf_t *buf = NULL, *bufs[300];
+    switch (where) {
+    case DEPOT_DEEP: /* in a magazine that has others above it */
+        modes_check(bufferpool_get_bulk(pool, bufs, 300) == 0);
+        for (size_t i = 0; i < 300; i++)
+            place_put(bufs[i]);
+        buf = bufs[0];
+        break;
+    case ENDED_THREAD:
+        modes_check(pthread_create(&thread, NULL, get_and_put_one, &buf) == 0 && pthread_join(thread, NULL) == 0);
+        break;
+    case RUNNING_THREAD:
+        modes_check(pthread_barrier_init(&idles, NULL, 2) == 0);
+        modes_check(pthread_create(&thread, NULL, get_and_put_one_and_stay, &buf) == 0);
+        pthread_barrier_wait(&idles);
+        break;
+    default:
+        (void)get_and_put_one(&buf);
+        break;
+    }
+    if (where == DEPOT || where == DEPOT_DEEP)
+        bufferpool_thread_flush();
+    return buf;
+}
+
+static void write_and_end(void *arg)
+{
+    const struct at_exit *scene = arg;
+    if (scene->where != DEFAULT_POOL)
+        make_pool(PLAIN, 0);
+    bufferpool_buf_t *buf = idle_buffer(scene->where);
+    if (scene->written)
+        test_smash(buf->data + 5, 7, 1);
+    end_as(scene->way);
+}
+
+static void a_write_after_put_is_found_at_the_end(void **state)
+{
+    (void)state;
+    for (enum idle_in where = 0; where < PLACES; where++) {
+        for (enum way_to_end way = 0; way < ENDINGS; way++) {
+            /* the cache of a thread that runs takes stealing: of another thread, or of the main one */
+            const bool out_of_reach = where == RUNNING_THREAD || (way == END_OTHER_THREAD && where == OWN_CACHE);
+            if (out_of_reach && !test_can_steal())
+                continue;
+            const char *modes = where == QUARANTINE ? "poison,quarantine=1000" : "poison";
+            struct at_exit scene = {where, way, true};
+            run_with_modes(modes, write_and_end, &scene);
+            if (way == END_UNDERSCORE)
+                expect_outcome(0, NULL);
+            else
+                expect_report("exit: 0x", "written after it was put: 1 byte from data[5] on: 07 (pool ",
+                              where == DEFAULT_POOL ? "(pool default)" : "(pool ledger)", "put by ", NULL);
+            scene.written = false;
+            run_with_modes(modes, write_and_end, &scene);
+            expect_outcome(0, NULL);
+            assert_int_equal(test_last_outcome()->n, 0);
+        }
+    }
+}
+
+static void *go_on(void *arg)
+{
+    while (arg == NULL) {
+        bufferpool_buf_t *buf = bufferpool_get_timed(pool, 1);
+        if (buf != NULL)
+            memset(buf->data, 1, buf->cap);
+        bufferpool_put(buf);
+    }
+    return NULL;
+}
+
+static void end_among_others(void *arg)
+{
+    pthread_t threads[4];
+    make_pool(PLAIN, 3);
+    for (size_t i = 0; i < 4; i++)
+        modes_check(pthread_create(&threads[i], NULL, go_on, NULL) == 0);
+    poll(NULL, 0, *(const int *)arg);
+}
+
+/* Other threads get, wait for, write to and put buffers all the time. */
+static void the_end_reports_nothing_while_others_go_on(void **state)
+{
+    (void)state;
+    const size_t rounds = test_scale(20, 3);
+    for (int ms = 0; (size_t)ms < rounds; ms++) {
+        run_with_modes(ms % 2 == 0 ? "poison,redzone" : "poison,redzone,quarantine=2", end_among_others, &ms);
+        expect_outcome(0, NULL);
+        assert_int_equal(test_last_outcome()->n, 0);
+    }
+}
+
+static void end_with_some_everywhere(void *arg)
+{
+    (void)arg;
+    make_pool(PLAIN, 0);
+    (void)idle_buffer(DEPOT_DEEP);
+    bufferpool_buf_t *bufs[4];
+    modes_check(bufferpool_get_bulk(pool, bufs, 4) == 0);
+    bufferpool_put_bulk(bufs, 3);
+}
+
+/* The statistics at the end are those from before the blocks were looked at. */
+static void the_end_changes_no_statistics(void **state)
+{
+    (void)state;
+    static char before[sizeof test_last_outcome()->err];
+    run_with_modes("stats", end_with_some_everywhere, NULL);
+    expect_outcome(0, "pool ledger, at exit", "tier=\"thread\"} ", NULL);
+    memcpy(before, test_last_outcome()->err, sizeof before);
+    run_with_modes("stats,poison,redzone", end_with_some_everywhere, NULL);
+    expect_outcome(0, NULL);
+    assert_string_equal(test_last_outcome()->err, before);
+}
+
 /* ---- redzone ---- */
 
 enum when { ON_PUT, ON_GROWTH, ON_GET, ON_TRIM, WHENS };
@@ -559,6 +707,9 @@ int main(void)
         cmocka_unit_test(reports_name_threads_and_buffers_beyond_the_cap),
         cmocka_unit_test(a_write_after_put_is_found_on_every_way_out),
         cmocka_unit_test(the_background_thread_finds_a_write_after_put),
+        cmocka_unit_test(a_write_after_put_is_found_at_the_end),
+        cmocka_unit_test(the_end_reports_nothing_while_others_go_on),
+        cmocka_unit_test(the_end_changes_no_statistics),
         cmocka_unit_test(a_write_beyond_the_end_is_found),
         cmocka_unit_test(overwritten_members_are_reported_and_not_used),
         cmocka_unit_test(a_write_in_front_of_data_is_found_on_put),
