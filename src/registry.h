@@ -59,7 +59,9 @@ bufferpool_t *registry_find(size_t index);
 bufferpool_t *registry_from(size_t index);
 
 /* For each pool, by index; as registry_from. */
+// NOLINTBEGIN(bugprone-macro-parentheses): the loop declares its pool
 #define for_each_pool(pool)                                                                                            \
     for (bufferpool_t *pool = registry_from(0); (pool) != NULL; (pool) = registry_from((pool)->index + 1))
+// NOLINTEND(bugprone-macro-parentheses)
 
 #endif

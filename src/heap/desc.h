@@ -122,6 +122,8 @@ void desc_table_destroy(struct desc_table *table);
 
 /* For each descriptor d that was ever handed out, from the newest on: `i` is its index, and `used` the value that the
  * caller read from the table's `used`. */
+// NOLINTBEGIN(bugprone-macro-parentheses): the loop declares i
 #define for_each_desc(table, i, d, used) for (uint32_t i = (used); i > 0 && ((d) = desc_at((table), i), true); i--)
+// NOLINTEND(bugprone-macro-parentheses)
 
 #endif

@@ -44,8 +44,10 @@ static int fill(void *arg)
     bufferpool_buf_t **bufs = calloc(n, sizeof *bufs);
     for (size_t i = 0; i < n; i++) {
         bufs[i] = bufferpool_get(pool);
-        if (bufs[i] == NULL)
+        if (bufs[i] == NULL) {
+            free(bufs);
             return 1;
+        }
         memset(bufs[i]->data, 1, capacity);
     }
     const size_t resident = test_resident_bytes() - before;

@@ -155,8 +155,10 @@ static int put_all(void *arg)
     bufferpool_t *pool = zero_pool(shape->capacity);
     bufferpool_buf_t **bufs = calloc(shape->n, sizeof *bufs);
     for (size_t i = 0; i < shape->n; i++) {
-        if ((bufs[i] = bufferpool_get(pool)) == NULL)
+        if ((bufs[i] = bufferpool_get(pool)) == NULL) {
+            free(bufs);
             return 1;
+        }
         memset(bufs[i]->data, 0x5a, shape->written);
     }
     const size_t before = test_resident_bytes();
