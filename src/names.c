@@ -97,6 +97,7 @@ static void family_end(struct name_family *family)
     if (family->names > 0)
         return;
     struct name_family **link = family_link(family->base, family->length), **leaf = link;
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): the family is in the tree, so its link leads to it
     while ((*leaf)->below[0] != NULL || (*leaf)->below[1] != NULL)
         leaf = &(*leaf)->below[(*leaf)->below[0] == NULL];
     struct name_family *heir = *leaf;

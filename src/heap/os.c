@@ -69,6 +69,7 @@ static void left_leave(void)
     atomic_flag_clear_explicit(&left.busy, memory_order_release); /* with left_enter */
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the next mapping there is written to
 static void left_add(unsigned char *from, size_t bytes)
 {
     if (!left_enter())

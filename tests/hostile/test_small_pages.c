@@ -41,13 +41,12 @@ static int fill(void *arg)
 {
     const size_t capacity = *(const size_t *)arg, n = 16 * MIB / capacity, before = test_resident_bytes();
     bufferpool_t *pool = pool_of(capacity);
-    bufferpool_buf_t **bufs = calloc(n, sizeof *bufs);
+    static bufferpool_buf_t **bufs;
+    bufs = calloc(n, sizeof(*bufs));
     for (size_t i = 0; i < n; i++) {
         bufs[i] = bufferpool_get(pool);
-        if (bufs[i] == NULL) {
-            free(bufs);
+        if (bufs[i] == NULL)
             return 1;
-        }
         memset(bufs[i]->data, 1, capacity);
     }
     const size_t resident = test_resident_bytes() - before;

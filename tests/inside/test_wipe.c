@@ -153,12 +153,11 @@ static int put_all(void *arg)
 {
     const struct shape *shape = arg;
     bufferpool_t *pool = zero_pool(shape->capacity);
-    bufferpool_buf_t **bufs = calloc(shape->n, sizeof *bufs);
+    static bufferpool_buf_t **bufs;
+    bufs = calloc(shape->n, sizeof(*bufs));
     for (size_t i = 0; i < shape->n; i++) {
-        if ((bufs[i] = bufferpool_get(pool)) == NULL) {
-            free(bufs);
+        if ((bufs[i] = bufferpool_get(pool)) == NULL)
             return 1;
-        }
         memset(bufs[i]->data, 0x5a, shape->written);
     }
     const size_t before = test_resident_bytes();
