@@ -643,6 +643,21 @@ int seam_munmap(void *memory, size_t bytes)
     return 0;
 }
 
+int seam_madvise(void *memory, size_t bytes, int advice)
+{
+    if (advice == MADV_DONTNEED)
+        memset(memory, 0, bytes);
+    return 0;
+}
+
+/* No page is resident: then the library leaves a new mapping alone. */
+int seam_mincore(void *memory, size_t bytes, unsigned char *in_core)
+{
+    (void)memory;
+    memset(in_core, 0, (bytes + 4095) / 4096);
+    return 0;
+}
+
 /* ---- exploring ---- */
 
 static ucontext_t creator;

@@ -15,7 +15,8 @@ shift
 
 number=0
 
-# mutant NAME PROGRAM SCENE FILE EDIT [SOURCE]: edits FILE by sed, and compiles it, or SOURCE if FILE is a header
+# mutant NAME PROGRAM SCENE FILE EDIT [SOURCE]: edits FILE by sed, and compiles it, or SOURCE if FILE is a header. Without
+# the edit the scene must pass, or it would show nothing.
 mutant() {
     rm -rf mutant
     mkdir mutant
@@ -32,6 +33,9 @@ mutant() {
     ${CC:-cc} -Imutant $CFLAGS -w -c "mutant/${6:-$4}" -o mutant/mutant.o
     # shellcheck disable=SC2086 # a list of options
     ${CC:-cc} -o mutant/mutant "$program" mutant/mutant.o $LINK
+    # shellcheck disable=SC2086
+    ${CC:-cc} -o mutant/original "$program" $LINK
+    ./mutant/original --preemptions 1 "$3" >mutant/out || { echo "$1: $3 fails without it"; cat mutant/out; exit 1; }
     if ./mutant/mutant "$3" >mutant/out; then
         echo "$1: NOT FOUND by $3"
         cat mutant/out

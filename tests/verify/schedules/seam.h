@@ -30,6 +30,8 @@ int seam_setspecific(const void *value);
 void seam_key_delete(void);
 void *seam_mmap(size_t bytes);
 int seam_munmap(void *memory, size_t bytes);
+int seam_madvise(void *memory, size_t bytes, int advice);
+int seam_mincore(void *memory, size_t bytes, unsigned char *in_core);
 
 /* The explorer itself only defines these. */
 #ifndef SEAM_FUNCTIONS_ONLY
@@ -51,6 +53,8 @@ int seam_munmap(void *memory, size_t bytes);
 #define pthread_setspecific(key, value)         seam_setspecific(value)
 #define mmap(at, bytes, ...)                    seam_mmap(bytes)
 #define munmap(memory, bytes)                   seam_munmap((memory), (bytes))
+#define madvise(memory, bytes, advice)          seam_madvise((memory), (bytes), (advice))
+#define mincore(memory, bytes, in_core)         seam_mincore((memory), (bytes), (in_core))
 #define pthread_key_delete(key)                 seam_key_delete()
 
 #endif
