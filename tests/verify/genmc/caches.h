@@ -14,6 +14,7 @@
 #endif
 
 #include "debug/report.h"
+#include "heap/block.h"
 
 #include <string.h>
 
@@ -64,6 +65,7 @@ static void pool_init(uint32_t pooled)
 {
     buffers_init(&pool.heap.table);
     pool.tag = 1;
+    store_relaxed(&pool.life, POOL_ALIVE);
     pool.heap.base = 1;
     pool.cache_bytes = SLOTS;
     pool.cache_entries = SLOTS;
