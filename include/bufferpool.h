@@ -585,8 +585,9 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     poison        A block is filled when its buffer is put, and verified before it is handed out or freed, and when
  *                   the process ends by exit() or by returning from main(). This finds a write after put. Where
  *                   stealing is impossible, the end leaves out the blocks in the caches of other threads.
- *     redzone       64 guard bytes lie behind cap. They are verified on put, on growth, and when the buffer is handed
- *                   out or freed. This finds a write beyond the end.
+ *     redzone       64 guard bytes lie behind cap, and the padding in front of data (alignment bytes, less the prefix)
+ *                   is guarded as well. They are verified on put, on growth, when the buffer is handed out or freed,
+ *                   and at the end as for poison. This finds a write beyond the end, and one in front of data.
  *     quarantine=N  The last N pooled buffers that were put are held back, in each pool, so that a stale pointer does
  *                   not meet a new owner. They count as idle_depot, but not towards max_idle_bytes. At the cap a get
  *                   takes the oldest of them. trim and a lowered cap free them; reclaim does not.
@@ -599,7 +600,8 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *                   count as drops_idle_limit.
  *
  *     All modes but stats and fail record, for each buffer, the call sites of its last get and its last put. The report
- *     of a misuse then lists them below its line. Everything that a mode finds is reported as misuse.
+ *     of a misuse then lists them below its line. These modes also report a put with a len that exceeds cap. Everything
+ *     that a mode finds is reported as misuse.
  *
  *     Modes that are off cost nothing on the fast path.
  *

@@ -62,8 +62,8 @@ static bool all_are(const unsigned char *bytes, size_t n, unsigned char byte)
 
 #define BYTES_SHOWN 16u
 
-/* Reports `what`, with the bytes that differ, unless the n bytes of the block from `offset` on are all `byte`. */
-static void check_bytes(bufferpool_t *pool, const struct desc *d, size_t offset, size_t n, unsigned char byte,
+/* Reports `what`, with the bytes that differ, unless the n bytes from data[offset] on are all `byte`. */
+static void check_bytes(bufferpool_t *pool, const struct desc *d, ptrdiff_t offset, size_t n, unsigned char byte,
                         const char *what)
 {
     const unsigned char *bytes = d->pub.data + offset;
@@ -81,9 +81,15 @@ static void check_bytes(bufferpool_t *pool, const struct desc *d, size_t offset,
         (void)snprintf(shown + 3 * i, sizeof(shown) - 3 * i, " %02x", bytes[first + i]);
     if (length > BYTES_SHOWN)
         memcpy(shown + 3 * (size_t)BYTES_SHOWN, " ...", sizeof(" ..."));
-    (void)snprintf(text, sizeof(text), "%s: %zu byte%s from data[%zu] on%s%s", what, length, length == 1 ? "" : "s",
-                   offset + first, pool->heap.wipe ? "" : ":", pool->heap.wipe ? "" : shown);
+    (void)snprintf(text, sizeof(text), "%s: %zu byte%s from data[%td] on%s%s", what, length, length == 1 ? "" : "s",
+                   offset + (ptrdiff_t)first, pool->heap.wipe ? "" : ":", pool->heap.wipe ? "" : shown);
     report_misuse(&d->pub, pool, text);
+}
+
+/* The bytes of the block in front of its prefix. */
+static size_t padding_of(const bufferpool_t *pool)
+{
+    return pool->heap.alignment - sizeof(struct prefix);
 }
 
 static void fill_redzone(const bufferpool_t *pool, struct desc *d, bool held)
@@ -91,11 +97,12 @@ static void fill_redzone(const bufferpool_t *pool, struct desc *d, bool held)
     if (!modes_have(MODE_REDZONE))
         return;
     block_open(&pool->heap, d, held);
+    memset(d->pub.data - pool->heap.alignment, REDZONE, padding_of(pool));
     memset(d->pub.data + d->pub.cap, REDZONE, HEAP_REDZONE);
     block_close(&pool->heap, d, held);
 }
 
-/* Reports misuse unless data, cap and the bytes behind cap are what the library made them. data and cap are checked
+/* Reports misuse unless data, cap and the bytes around the block are what the library made them. data and cap are checked
  * first, before anything is read through them. Returns false if the record does not know the block. That happens in a
  * child of fork, if the fork came while the block was being made or replaced. */
 static bool check_block(bufferpool_t *pool, const struct desc *d, bool held)
@@ -114,13 +121,14 @@ static bool check_block(bufferpool_t *pool, const struct desc *d, bool held)
         report_misuse(&d->pub, pool, REPORT_OVERWRITTEN);
     if (modes_have(MODE_REDZONE)) {
         block_open(&pool->heap, d, held);
-        check_bytes(pool, d, d->pub.cap, HEAP_REDZONE, REDZONE, "written beyond its cap");
+        check_bytes(pool, d, -(ptrdiff_t)pool->heap.alignment, padding_of(pool), REDZONE, "written in front of data");
+        check_bytes(pool, d, (ptrdiff_t)d->pub.cap, HEAP_REDZONE, REDZONE, "written beyond its cap");
         block_close(&pool->heap, d, held);
     }
     return true;
 }
 
-/* Notes the block in the record. If the record did not know the block, guard bytes are written behind it first. */
+/* Notes the block in the record. If the record did not know the block, guard bytes are written around it first. */
 static void note_block(const bufferpool_t *pool, struct record *record, struct desc *d, bool held)
 {
     if (load_relaxed(&record->cap) == 0)
@@ -198,6 +206,8 @@ void watch_resized(bufferpool_t *pool, struct desc *d, bool idle)
 void watch_put(bufferpool_t *pool, struct desc *d, bool idle)
 {
     (void)check_block(pool, d, true);
+    if (d->pub.len > d->pub.cap)
+        report_misuse(&d->pub, pool, "its len exceeds its cap");
     if (idle)
         fill_poison(pool, d, true);
     struct record *record = records_make(&pool->records, d);

@@ -157,20 +157,29 @@ void block_set_held(const struct heap *heap, struct desc *d, uintptr_t word, boo
         sanitizer_unlock();
 }
 
-/* How many bytes behind cap are the library's: in a hook's block none. */
+/* How many bytes behind cap and in front of data are guarded: in a hook's block none, which are accessible. */
 static size_t bytes_behind(const struct heap *heap)
 {
     return heap->alloc == NULL && modes_have(MODE_REDZONE) ? HEAP_REDZONE : 0;
 }
 
+static size_t bytes_in_front(const struct heap *heap)
+{
+    return heap->alloc == NULL && modes_have(MODE_REDZONE) ? heap->alignment : 0;
+}
+
 void block_open(const struct heap *heap, const struct desc *d, bool held)
 {
-    if (sanitizer_on())
-        sanitizer_open(held ? d->pub.data + d->pub.cap : d->pub.data, (held ? 0 : d->pub.cap) + bytes_behind(heap));
+    if (!sanitizer_on())
+        return;
+    sanitizer_open(d->pub.data - bytes_in_front(heap), bytes_in_front(heap));
+    sanitizer_open(held ? d->pub.data + d->pub.cap : d->pub.data, (held ? 0 : d->pub.cap) + bytes_behind(heap));
 }
 
 void block_close(const struct heap *heap, const struct desc *d, bool held)
 {
-    if (sanitizer_on())
-        sanitizer_close(held ? d->pub.data + d->pub.cap : d->pub.data, (held ? 0 : d->pub.cap) + bytes_behind(heap));
+    if (!sanitizer_on())
+        return;
+    sanitizer_close(d->pub.data - bytes_in_front(heap), bytes_in_front(heap));
+    sanitizer_close(held ? d->pub.data + d->pub.cap : d->pub.data, (held ? 0 : d->pub.cap) + bytes_behind(heap));
 }

@@ -115,8 +115,8 @@ void block_hide(const struct heap *heap, const struct desc *d);
 /* Sets the word of a buffer that goes to a caller, and shows its block. */
 void block_set_held(const struct heap *heap, struct desc *d, uintptr_t word, bool defined);
 
-/* Between these two calls the library may touch the bytes behind the block's cap, and all of the block if it is not
- * `held`. */
+/* Between these two calls the library may touch the bytes behind the block's cap and, with MODE_REDZONE, those in front
+ * of data; and all of the block if it is not `held`. */
 void block_open(const struct heap *heap, const struct desc *d, bool held);
 void block_close(const struct heap *heap, const struct desc *d, bool held);
 

@@ -557,6 +557,88 @@ static void a_write_in_front_of_data_is_found_on_put(void **state)
     }
 }
 
+/* ---- in front of data ---- */
+
+struct underrun {
+    enum kind kind;
+    enum when when;
+    size_t grown, before, n;
+    size_t alignment;
+};
+
+static void underrun(void *arg)
+{
+    const struct underrun *u = arg;
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    make_pool(u->kind, 0);
+    if (u->alignment != 0) {
+        config.alignment = u->alignment;
+        config.name = "aligned";
+        pool = bufferpool_create(&config);
+        modes_check(pool != NULL);
+    }
+    bufferpool_buf_t *buf = place_get();
+    if (u->grown != 0)
+        modes_check(bufferpool_buf_reserve(buf, u->grown) == 0);
+    if (u->when == ON_GET || u->when == ON_TRIM)
+        place_put(buf);
+    test_smash(buf->data - u->before, 0x41, u->n);
+    if (u->when == ON_PUT)
+        place_put(buf);
+    else if (u->when == ON_GROWTH)
+        (void)bufferpool_buf_reserve(buf, buf->cap + 1);
+    else if (u->when == ON_GET)
+        (void)bufferpool_get(pool);
+    else
+        bufferpool_trim(pool);
+}
+
+static void a_write_in_front_of_the_prefix_is_found(void **state)
+{
+    (void)state;
+    static const char *const caller[] = {
+        "bufferpool_put: ", "bufferpool_buf_reserve: ", "bufferpool_get: ", "bufferpool_trim: "};
+    for (enum kind kind = 0; kind < KINDS; kind++)
+        for (enum when when = 0; when < WHENS; when++)
+            for (unsigned i = 0; i < 2; i++) {
+                struct underrun u = {kind, when, i == 0 ? 0 : 400000, 40, 1, 0};
+                run_with_modes(i == 0 ? "redzone" : "redzone,poison", underrun, &u);
+                expect_report(caller[when], "written in front of data: 1 byte from data[-40] on",
+                              kind == ZERO ? "on (pool" : "on: 41 (pool", got_by[0], NULL);
+            }
+    struct underrun first = {PLAIN, ON_PUT, 0, 64, 47, 0}, page = {PLAIN, ON_PUT, 0, 4096, 3, 4096};
+    run_with_modes("redzone", underrun, &first);
+    expect_report("47 bytes from data[-64] on: 41 41", NULL);
+    run_with_modes("redzone", underrun, &page);
+    expect_report("3 bytes from data[-4096] on: 41 41 41 (pool aligned)", NULL);
+    struct underrun none = {PLAIN, ON_PUT, 0, 40, 0, 16}; /* an alignment that leaves no padding */
+    run_with_modes("redzone,poison", underrun, &none);
+    expect_outcome(0, NULL);
+}
+
+static void put_with_len(void *arg)
+{
+    const size_t beyond = *(const size_t *)arg;
+    make_pool(PLAIN, 0);
+    bufferpool_buf_t *buf = place_get();
+    buf->len = buf->cap + beyond;
+    place_put(buf);
+}
+
+static void a_len_beyond_cap_is_found_on_put(void **state)
+{
+    (void)state;
+    static const char *const modes[] = {"poison", "redzone", "quarantine=4", "nopool", "holders", "chaos"};
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        size_t beyond = 0;
+        run_with_modes(modes[i], put_with_len, &beyond);
+        expect_outcome(0, NULL);
+        beyond = 1;
+        run_with_modes(modes[i], put_with_len, &beyond);
+        expect_report("bufferpool_put: 0x", "its len exceeds its cap (pool ledger)", got_by[0], NULL);
+    }
+}
+
 /* ---- quarantine ---- */
 
 static void first_in_first_out(void *arg)
@@ -713,6 +795,8 @@ int main(void)
         cmocka_unit_test(a_write_beyond_the_end_is_found),
         cmocka_unit_test(overwritten_members_are_reported_and_not_used),
         cmocka_unit_test(a_write_in_front_of_data_is_found_on_put),
+        cmocka_unit_test(a_write_in_front_of_the_prefix_is_found),
+        cmocka_unit_test(a_len_beyond_cap_is_found_on_put),
         cmocka_unit_test(the_quarantine_holds_buffers_back_and_serves_those_who_wait),
     };
     return cmocka_run_group_tests_name("debug_finds", tests, NULL, NULL);
