@@ -332,9 +332,7 @@ static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
     if (stats_idle_bytes(pool) + cap > pool->max_idle_bytes)
         return false;
     store_relaxed(&pool->idle_tight, true);
-    pthread_mutex_lock(&pool->caches_lock);
-    (void)steal_caches(pool, STEAL_BUDGETS, true);
-    pthread_mutex_unlock(&pool->caches_lock);
+    (void)steal(pool, STEAL_BUDGETS, true);
     return true;
 }
 

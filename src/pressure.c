@@ -37,6 +37,7 @@
  * ON. */
 static bool enter(bufferpool_t *pool, uint32_t dwell)
 {
+    steal_init();
     pthread_mutex_lock(&pool->caches_lock);
     int state = load_relaxed(&pool->pressure.state);
     if (state == PRESSURE_OFF) {

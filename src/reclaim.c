@@ -112,9 +112,7 @@ void reclaim_surplus(bufferpool_t *pool, struct cache *c)
 static void end_period(bufferpool_t *pool)
 {
     uint32_t low = load_relaxed(&pool->depot.low);
-    pthread_mutex_lock(&pool->caches_lock);
-    struct stolen stolen = steal_caches(pool, STEAL_UNUSED, false);
-    pthread_mutex_unlock(&pool->caches_lock);
+    struct stolen stolen = steal(pool, STEAL_UNUSED, false);
     store_relaxed(&pool->reclaim.due, low + stolen.buffers);
     store_relaxed(&pool->idle_tight, false);
     store_relaxed(&pool->depot.low, depot_idle(depot_counts(&pool->depot)));
@@ -279,9 +277,7 @@ size_t bufferpool_trim(bufferpool_t *pool)
     pool = pool_of_call(pool, "bufferpool_trim");
     struct call call = call_begin("bufferpool_trim", CALLER);
     size_t bytes = modes_have(MODE_QUARANTINE) ? quarantine_release(pool) : 0;
-    pthread_mutex_lock(&pool->caches_lock);
-    (void)steal_caches(pool, STEAL_ALL, true);
-    pthread_mutex_unlock(&pool->caches_lock);
+    (void)steal(pool, STEAL_ALL, true);
     bytes += free_buffers(pool, depot_idle(depot_counts(&pool->depot)), true);
     store_relaxed(&pool->reclaim.due, 0); /* those are among them */
     bytes = purge_after(pool, bytes);

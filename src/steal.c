@@ -27,8 +27,14 @@
  *
  * The owner's stores are the same whether the system has it or not, so that it need not ask.
  *
- * What is relaxed: `possible` and `begun` say what the system can do, and lead to no other memory; `owned` and the
- * pressure's state move under the caches_lock, which is held here.
+ * Registering for membarrier takes some milliseconds where threads run already, and no call may go on before it is
+ * over: a pool that takes "not yet" for "not possible" declares pressure over full caches. So each caller that comes
+ * before the system has answered registers by itself, without a lock. To register twice, or twice at once, is the same
+ * as once. No thread waits for another one here, so fork and signals need no care: a child forked while another thread
+ * was at it registers anew.
+ *
+ * What is relaxed: `possible` says what the system can do, and leads to no other memory; `owned` and the pressure's
+ * state move under the caches_lock, which is held here.
  */
 #include "steal.h"
 
@@ -48,14 +54,14 @@
 /* ---- the barrier ---- */
 
 static _Atomic(bool) possible;
-static atomic_flag begun = ATOMIC_FLAG_INIT; /* steal_init */
+static _Atomic(bool) asked; /* the system has answered a registration, and `possible` says what */
 
 #if BUFFERPOOL_REAL_FENCES
 
 void steal_init(void)
 {
-    (void)atomic_flag_test_and_set_explicit(&begun, memory_order_relaxed);
     store_relaxed(&possible, true);
+    store_release(&asked, true);
 }
 
 static bool barrier_in_all_threads(void)
@@ -81,10 +87,11 @@ static bool membarrier(int command)
 
 void steal_init(void)
 {
-    if (atomic_flag_test_and_set_explicit(&begun,
-                                          memory_order_relaxed)) /* a thread that comes meanwhile goes on without */
+    if (load_acquire(&asked)) /* with the releases here: `possible` is as old as the answer, or newer */
         return;
-    store_relaxed(&possible, membarrier(REGISTER_PRIVATE_EXPEDITED));
+    if (membarrier(REGISTER_PRIVATE_EXPEDITED))
+        store_relaxed(&possible, true);
+    store_release(&asked, true);
 }
 
 /* Returns false if the system refused it; then it is not tried again. */
@@ -100,10 +107,8 @@ static bool barrier_in_all_threads(void)
 
 void steal_after_fork_in_child(void)
 {
-    if (steal_possible())
-        return;
-    atomic_flag_clear_explicit(&begun, memory_order_relaxed);
-    steal_init();
+    if (!steal_possible())
+        store_relaxed(&asked, false);
 }
 
 bool steal_possible(void)
@@ -206,5 +211,14 @@ struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, bool patien
     if (!stolen.complete && !pressure)
         give_up_pending(pool);
     PROBE2(pool, steal_end, stolen.buffers, (int)stolen.complete);
+    return stolen;
+}
+
+struct stolen steal(bufferpool_t *pool, enum steal_kind kind, bool patient)
+{
+    steal_init();
+    pthread_mutex_lock(&pool->caches_lock);
+    struct stolen stolen = steal_caches(pool, kind, patient);
+    pthread_mutex_unlock(&pool->caches_lock);
     return stolen;
 }

@@ -26,13 +26,17 @@ struct stolen {
  * held, and the calling thread is not inside its own cache. */
 struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, bool patient);
 
-/* Registers the process for membarrier(2), the first time. It takes no lock, since registering takes some milliseconds
- * where threads run already. So it is called when a pool is created, which is early as a rule, or otherwise for the
- * first cache, and not when a thread steals for the first time. */
+/* The same, by a call that holds no lock. */
+struct stolen steal(bufferpool_t *pool, enum steal_kind kind, bool patient);
+
+/* Registers the process for membarrier(2), unless that was done: when this returns, steal_possible knows. It takes no
+ * lock, since registering takes some milliseconds where threads run already. So it is called when a pool is created,
+ * which is early as a rule, or otherwise before the first cache is made, and not when a thread steals for the first
+ * time. A child of fork whose parent was not registered calls it before it steals. */
 void steal_init(void);
 
-/* In the child after fork: registers, if the parent had not done so. Another thread may have been in the middle of
- * it. */
+/* In the child after fork: what the parent did not have, the child asks for itself. Another thread may have been in the
+ * middle of it. */
 void steal_after_fork_in_child(void);
 
 /* Whether caches of other threads can be stolen from. Any thread, without a lock. */

@@ -154,7 +154,7 @@ static int find_that_it_can(void *arg)
 {
     (void)arg;
     scene_begin(&forked, 64);
-    if (!steal_possible() || use_all_of_the_cap(0, 0) != 0 || stats_of(forked.pool).stolen == 0)
+    if (use_all_of_the_cap(0, 0) != 0 || stats_of(forked.pool).stolen == 0 || !steal_possible())
         return 21;
     hands_end(forked.hands);
     return bufferpool_destroy(forked.pool) == 0 && !test_recorded_failure() ? 0 : 22;
