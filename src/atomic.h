@@ -45,6 +45,15 @@
 
 #define compiler_barrier() atomic_signal_fence(memory_order_seq_cst)
 
+/* In loops that wait for another processor. */
+#if defined(__x86_64__) || defined(__i386__)
+#define spin_hint() __builtin_ia32_pause()
+#elif defined(__aarch64__) || (defined(__arm__) && __ARM_ARCH >= 7)
+#define spin_hint() __asm__ volatile("yield")
+#else
+#define spin_hint() compiler_barrier()
+#endif
+
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

@@ -5,6 +5,7 @@
 #ifndef BUFFERPOOL_CLOCK_H
 #define BUFFERPOOL_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -34,6 +35,24 @@ static inline struct timespec clock_after_ms(uint64_t ms)
 static inline int clock_before(const struct timespec *a, const struct timespec *b)
 {
     return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
+}
+
+/* How long one call waits, in all, for calls of other threads that are under way. It spins: most of them are over in
+ * less than a microsecond, and to give up the processor costs tens of milliseconds where many threads want it. */
+#define PATIENCE_NS 200000u
+
+struct patience {
+    uint64_t until_ns; /* 0: it has not begun to wait */
+};
+
+static inline bool patience_left(struct patience *patience)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    const uint64_t now_ns = (uint64_t)at.tv_sec * 1000000000 + (uint64_t)at.tv_nsec;
+    if (patience->until_ns == 0)
+        patience->until_ns = now_ns + PATIENCE_NS;
+    return now_ns < patience->until_ns;
 }
 
 #endif

@@ -200,6 +200,7 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
     tls_cache_forget_others();
+    registry_after_fork_in_child();
     background_after_fork_in_child();
     steal_after_fork_in_child();
     for_each_pool (pool)

@@ -79,7 +79,7 @@ static struct desc *take_beyond_cache(struct get *get)
 {
     bufferpool_t *pool = get->pool;
     struct desc *d;
-    unsigned attempt = 0;
+    struct patience patience = {0};
     do {
         wait_serve(pool);
         if (depot_wanted(&pool->depot)) /* what others give now is for the callers that wait */
@@ -91,7 +91,7 @@ static struct desc *take_beyond_cache(struct get *get)
         }
         if (depot_reserve(&pool->depot, &pool->max_live))
             return make_reserved(get);
-    } while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));
+    } while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, &patience));
     if (modes_have(MODE_QUARANTINE) && !depot_wanted(&pool->depot) && (d = quarantine_take(pool)) != NULL) {
         get->source = GETS_DEPOT;
         return life_hand_out(pool, d);

@@ -10,9 +10,10 @@
  * steal.c for what holds without membarrier). That is so from when it is set until it is cleared, since a gate opens
  * under the lock too, and only in state OFF.
  *
- * ENTERING lasts where an owner was preempted inside its cache: the get that could not wait any longer goes beyond the
- * cap; the next get that finds nothing looks again (the gate was closed long ago, so that takes no barrier); and the
- * owner itself flushes its cache at its next call.
+ * ENTERING lasts where an owner was preempted inside its cache. The gets that find nothing wait for the owner, all of
+ * them until the same moment, PATIENCE_NS after the first; then they go beyond the cap. Each later get that finds nothing
+ * looks once more (the gate was closed long ago, so that takes no barrier), and the owner itself flushes its cache at
+ * its next call.
  *
  * Two things keep the state from fluttering: pressure ends only well below the cap, and not before DWELL buffers came
  * out of the depot. So stealing, which costs some microseconds and may touch every cache, comes at most once per DWELL
@@ -27,11 +28,7 @@
 #include "depot.h"
 #include "steal.h"
 
-#include <sched.h>
-
-#define DWELL    256u
-#define ATTEMPTS 64u /* of a get, until it goes beyond the cap although a call under way has yet to finish */
-#define SPINS    8u  /* those of them that do not yield */
+#define DWELL 256u
 
 /* Enters the pressure, or goes on with entering it. It may end after `dwell` pops, at most DWELL. Returns whether it is
  * ON. */
@@ -39,14 +36,18 @@ static bool enter(bufferpool_t *pool, uint32_t dwell)
 {
     steal_init();
     pthread_mutex_lock(&pool->caches_lock);
-    int state = load_relaxed(&pool->pressure.state);
-    if (state == PRESSURE_OFF) {
-        store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);
+    if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF) {
+        struct patience fresh = {0};
+        (void)patience_left(&fresh);
+        pool->pressure.until_ns = fresh.until_ns;
         store_relaxed(&pool->pressure.since, depot_pops(&pool->depot) + dwell - DWELL);
+        store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);
     }
-    if (state != PRESSURE_ON) {
-        struct stolen stolen = steal_caches(pool, STEAL_ALL, state == PRESSURE_OFF);
-        if (stolen.complete || !steal_possible()) {
+    if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING) {
+        struct patience patience = {pool->pressure.until_ns};
+        struct stolen stolen = steal_caches(pool, STEAL_ALL, &patience);
+        /* it may have let the lock go, and pressure may have ended meanwhile */
+        if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || !steal_possible())) {
             store_relaxed(&pool->pressure.state, PRESSURE_ON);
             depot_begin_pressure(&pool->depot);
         }
@@ -56,14 +57,14 @@ static bool enter(bufferpool_t *pool, uint32_t dwell)
     return on;
 }
 
-bool pressure_rise(bufferpool_t *pool, unsigned attempt)
+bool pressure_rise(bufferpool_t *pool, struct patience *patience)
 {
-    if (attempt >= ATTEMPTS)
+    const bool first = patience->until_ns == 0;
+    if (!patience_left(patience))
         return false;
     if (load_relaxed(&pool->pressure.state) != PRESSURE_ON)
-        return enter(pool, DWELL) || attempt == 0; /* what was stolen is worth one more look */
-    if (attempt >= SPINS)
-        (void)sched_yield();
+        return enter(pool, DWELL) || first; /* what was stolen is worth one more look */
+    spin_hint();
     return true;
 }
 
@@ -102,6 +103,7 @@ void pressure_relax(bufferpool_t *pool)
 static void flush_and_open(bufferpool_t *pool, struct cache *c)
 {
     (void)cache_flush_inside(pool, c);
+    c->pending = PENDING_NOTHING;
     if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
         cache_open(pool, c);
 }

@@ -10,14 +10,15 @@
 #ifndef BUFFERPOOL_PRESSURE_H
 #define BUFFERPOOL_PRESSURE_H
 
+#include "clock.h"
 #include "types.h"
 
 /* What these move to the depot, the caller offers to those that wait (wait_serve). */
 
-/* For a get that has found nothing, for the attempt-th time. Enters the pressure, or goes on with entering it; if the
- * pool is under pressure already, lets the calls under way go on for a moment. Returns false if another look is of no
- * use. */
-bool pressure_rise(bufferpool_t *pool, unsigned attempt);
+/* For a get that has found nothing. Enters the pressure, or goes on with entering it; if the pool is under pressure
+ * already, gives the calls under way a moment. Returns false if another look is of no use, and when the get's patience is
+ * over. */
+bool pressure_rise(bufferpool_t *pool, struct patience *patience);
 
 /* Enters the pressure without a get: the cap was lowered below what exists, or a caller waits. It may end at any
  * time. */

@@ -286,19 +286,17 @@ size_t bufferpool_trim(bufferpool_t *pool)
     return bytes;
 }
 
-/* The registry's lock keeps the pools from being destroyed meanwhile, since the calling thread may not know of them. */
+static void flush(bufferpool_t *pool, struct cache *c)
+{
+    pressure_flush(pool, c);
+    wait_serve(pool);
+}
+
 void bufferpool_thread_flush(void)
 {
-    registry_lock();
-    for_each_pool (pool) {
-        struct cache *c = tls_cache_find(pool->index);
-        if (c->pool == NULL)
-            continue;
-        struct call call = call_begin("bufferpool_thread_flush", CALLER);
-        pressure_flush(pool, c);
-        call_end(&call, pool);
-    }
-    registry_unlock();
+    struct call call = call_begin("bufferpool_thread_flush", CALLER);
+    tls_cache_for_own(flush);
+    call_end(&call, NULL);
 }
 
 void bufferpool_set_max_live(bufferpool_t *pool, size_t n)

@@ -203,3 +203,40 @@ void registry_end(void)
         registry_free(pool);
     }
 }
+
+/* ---- pins ---- */
+
+static pthread_cond_t unpinned = PTHREAD_COND_INITIALIZER;
+static size_t pins; /* of all pools */
+
+void registry_pin(bufferpool_t *pool)
+{
+    pool->pins++;
+    pins++;
+}
+
+void registry_unpin(bufferpool_t *pool)
+{
+    pins--;
+    if (--pool->pins == 0)
+        pthread_cond_broadcast(&unpinned);
+}
+
+void registry_await_unpinned(const bufferpool_t *pool)
+{
+    int cancelable;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
+    while (pool->pins > 0)
+        pthread_cond_wait(&unpinned, &lock);
+    pthread_setcancelstate(cancelable, NULL);
+}
+
+void registry_after_fork_in_child(void)
+{
+    unpinned = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    if (pins == 0)
+        return;
+    pins = 0;
+    for_each_pool (pool)
+        pool->pins = 0; /* by threads that the child does not have */
+}

@@ -21,7 +21,8 @@ extern struct bufferpool pool_default;
 
 /* The lock over pools and threads. It is taken to create and destroy pools, to give a thread a cache, to flush a
  * thread's caches, when a thread exits, and across fork. No other lock of the library is held when it is taken, but the
- * background thread's across fork. Under it the locks of a pool may be taken.
+ * background thread's across fork. Under it no thread waits for a lock of a pool, except in fork: all threads that come
+ * and go would wait too.
  *
  * The first thread that takes it gives the default pool its tag, which no buffer has before: init_first_use comes before
  * the first buffer, and takes the lock. */
@@ -63,5 +64,18 @@ bufferpool_t *registry_from(size_t index);
 #define for_each_pool(pool)                                                                                            \
     for (bufferpool_t *pool = registry_from(0); (pool) != NULL; (pool) = registry_from((pool)->index + 1))
 // NOLINTEND(bugprone-macro-parentheses)
+
+/* ---- a thread works on a pool that it may know nothing of ---- */
+
+/* bufferpool_destroy waits for a pinned pool. So a thread that pins it needs no lock while it works on it. The caller
+ * holds the lock. */
+void registry_pin(bufferpool_t *pool);
+void registry_unpin(bufferpool_t *pool);
+
+/* Waits until the pool is not pinned. The caller holds the lock, which is let go meanwhile. */
+void registry_await_unpinned(const bufferpool_t *pool);
+
+/* In the child after fork, the lock held: no pool is pinned. */
+void registry_after_fork_in_child(void);
 
 #endif

@@ -6,7 +6,7 @@
  *     -----                                        -----
  *     1  busy = true      plain                    a  gate = closed
  *        compiler barrier                          b  membarrier: every thread runs through a full barrier
- *     2  reads gate       acquire                  c  reads busy   acquire; true: wait a little, then skip
+ *     2  reads gate       acquire                  c  reads busy   acquire; true: see below
  *     3  open: works on the cache                  d  works on the cache
  *     4  busy = false     release                  e  gate = open  release, or leaves it closed
  *
@@ -18,6 +18,22 @@
  *     2. If it falls before 1, then 2 comes after it too, and reads the closed gate of a, or the open one of e. If it
  *        reads e it sees all that the thief did: e releases, 2 acquires. That is why the owner reads the gate before
  *        anything else of the cache.
+ *
+ * An owner that is inside at c is there for some ten instructions, or for thousands in a flush; or it was preempted
+ * there, and comes back after tens of milliseconds where more threads run than there are processors. So a patient thief
+ * lets the lock go and spins, but only for PATIENCE_NS in all. It does not yield: that alone may take as long as the
+ * owner does. A cache that it does not reach stays as it is: `pending`, with its gate closed and its barrier had
+ * (`fenced`). Then:
+ *
+ *     3. While the gate stays closed, 1 and 2 hold for every later c, by any thread, with the one barrier of b. So the
+ *        next call that steals, for whatever reason, takes that cache too, if its owner is out by then, and needs no
+ *        barrier for it.
+ *     4. The owner itself finds the closed gate in its next call. It then flushes its cache under the lock, and opens
+ *        the gate if there is no pressure (pressure.c). No other thread opens the gate of a pending cache, but
+ *        give_up_pending, which leaves those that had their barrier.
+ *     5. `pending`, `fenced`, the gate and the state of the pressure change under the lock alone. A thief that had let
+ *        the lock go looks at all of them anew. So "none is left" is true when take_pending says it, and until the lock
+ *        is let go.
  *
  * For ThreadSanitizer, which does not know membarrier, 1, 2, a and c are seq_cst, and b is not needed: either c comes
  * after 1 in their order, or 2 comes after a.
@@ -39,17 +55,13 @@
 #include "steal.h"
 
 #include "cache.h"
+#include "clock.h"
 #include "debug/watch.h"
 #include "probes.h"
 #include "tls_cache.h"
 
-#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-/* Looks at an owner that is inside: a call is there for some ten instructions, a flush for thousands. */
-#define SPINS  128
-#define YIELDS 16 /* further looks, each after letting other threads run */
 
 /* ---- the barrier ---- */
 
@@ -118,13 +130,13 @@ bool steal_possible(void)
 
 /* ---- stealing ---- */
 
-static uint32_t take_inside(bufferpool_t *pool, struct cache *c, enum steal_kind kind)
+static uint32_t take_inside(bufferpool_t *pool, struct cache *c)
 {
-    switch (kind) {
-    case STEAL_BUDGETS:
+    switch (c->pending) {
+    case PENDING_BUDGET:
         cache_give_budget_back(pool, c);
         return 0;
-    case STEAL_NOTHING:
+    case PENDING_LOOK:
         for (uint32_t i = 0; MODES_BUILT && i < cache_idle(c); i++)
             watch_idle(pool, cache_entries(c)[i]);
         return 0;
@@ -133,82 +145,113 @@ static uint32_t take_inside(bufferpool_t *pool, struct cache *c, enum steal_kind
     }
 }
 
+/* A closed gate whose cache is not pending has nothing behind it, and stays so. */
 static bool worth_it(struct cache *c, enum steal_kind kind, bool pressure)
 {
     if (!load_relaxed(&c->owned))
         return false;
     if (kind == STEAL_UNUSED && !cache_unused(c))
         return false;
-    return pressure || kind == STEAL_BUDGETS || cache_idle(c) > 0;
+    return kind == STEAL_BUDGETS || cache_idle(c) > 0 || (pressure && cache_is_open(c));
 }
 
-/* Closes the gates of those that are worth it, and marks them as pending. Returns whether any of them was open and is
- * another thread's. */
-static bool close_gates(bufferpool_t *pool, enum steal_kind kind, const struct cache *own, bool pressure)
+/* Closes the gates of the caches that are worth it, and marks these as pending. Returns whether some of the pending
+ * ones, the caller's aside, have had no barrier yet. */
+static bool close_gates(bufferpool_t *pool, enum steal_kind kind, const struct cache *own)
 {
-    bool closed = false;
+    const enum pending pending = kind == STEAL_BUDGETS   ? PENDING_BUDGET
+                                 : kind == STEAL_NOTHING ? PENDING_LOOK
+                                                         : PENDING_ALL;
+    const bool pressure = load_relaxed(&pool->pressure.state) != PRESSURE_OFF;
+    bool unfenced = false;
     /* acquire: with the release in cache_link (tls_cache.c) */
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
-        c->pending = worth_it(c, kind, pressure);
-        if (c->pending && cache_is_open(c)) {
-            closed |= c != own;
-            cache_close(c);
+        if (worth_it(c, kind, pressure)) {
+            if (c->pending < pending)
+                c->pending = pending;
+            if (cache_is_open(c)) {
+                cache_close(c);
+                c->fenced = false;
+            }
         }
+        unfenced |= c != own && c->pending != PENDING_NOTHING && !c->fenced;
     }
-    return closed;
+    return unfenced;
 }
 
-/* Steals from the pending ones whose owners are out. Returns whether some are left. */
-static bool take_pending(bufferpool_t *pool, enum steal_kind kind, const struct cache *own, bool possible_here,
-                         bool reopen, uint32_t *buffers)
+/* Has the barrier for all that are pending now. */
+static void fence(bufferpool_t *pool)
 {
-    bool left = false;
+    if (!steal_possible() || !barrier_in_all_threads())
+        return;
+    /* acquire: as in close_gates */
+    for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
+        c->fenced |= c->pending != PENDING_NOTHING;
+}
+
+/* Takes the pending caches whose owners are out. Returns one that is left, one that waiting may help if there is any;
+ * NULL: none is left. */
+static struct cache *take_pending(bufferpool_t *pool, const struct cache *own, uint32_t *buffers)
+{
+    const bool reopen = load_relaxed(&pool->pressure.state) == PRESSURE_OFF;
+    struct cache *left = NULL;
     /* acquire: as in close_gates */
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
-        if (!c->pending)
+        if (c->pending == PENDING_NOTHING)
             continue;
-        if (c != own && (!possible_here || !cache_owner_is_out(c))) {
-            left = true;
+        if (c != own && (!c->fenced || !cache_owner_is_out(c))) {
+            if (left == NULL || c->fenced)
+                left = c;
             continue;
         }
-        uint32_t n = take_inside(pool, c, kind);
+        uint32_t n = take_inside(pool, c);
         if (c != own && n > 0)
             add_relaxed(&pool->shared.counters[STOLEN], n);
         *buffers += n;
-        c->pending = false;
+        c->pending = PENDING_NOTHING;
         if (reopen)
             cache_open(pool, c);
     }
     return left;
 }
 
+/* Without pressure: opens the gates behind which the owner need not flush. What was to be taken whole, and had its
+ * barrier, stays pending. */
 static void give_up_pending(bufferpool_t *pool)
 {
     /* acquire: as in close_gates */
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
-        if (c->pending)
-            cache_open(pool, c);
-        c->pending = false;
+        if (c->pending == PENDING_NOTHING || (c->pending == PENDING_ALL && c->fenced))
+            continue;
+        c->pending = PENDING_NOTHING;
+        cache_open(pool, c);
     }
 }
 
-struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, bool patient)
+/* Lets the lock go until the owner is out, or the patience is over; then returns false. */
+static bool wait_for_owner(bufferpool_t *pool, const struct cache *c, struct patience *patience)
+{
+    bool patient;
+    pthread_mutex_unlock(&pool->caches_lock);
+    while ((patient = patience_left(patience)) && !cache_owner_is_out(c))
+        spin_hint();
+    pthread_mutex_lock(&pool->caches_lock);
+    return patient;
+}
+
+struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct patience *patience)
 {
     PROBE1(pool, steal_begin, kind);
     struct cache *own = tls_cache_find(pool->index);
-    bool pressure = load_relaxed(&pool->pressure.state) != PRESSURE_OFF;
     struct stolen stolen = {0, true};
-    bool possible_here = steal_possible();
-    if (close_gates(pool, kind, own, pressure) && possible_here)
-        possible_here = barrier_in_all_threads();
-    for (unsigned look = 0;; look++) {
-        stolen.complete = !take_pending(pool, kind, own, possible_here, !pressure, &stolen.buffers);
-        if (stolen.complete || !possible_here || !patient || look == SPINS + YIELDS)
-            break;
-        if (look >= SPINS)
-            (void)sched_yield();
-    }
-    if (!stolen.complete && !pressure)
+    bool patient = patience != NULL;
+    if (close_gates(pool, kind, own))
+        fence(pool);
+    const struct cache *left;
+    while ((left = take_pending(pool, own, &stolen.buffers)) != NULL && patient && left->fenced)
+        patient = wait_for_owner(pool, left, patience);
+    stolen.complete = left == NULL;
+    if (!stolen.complete && load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
         give_up_pending(pool);
     PROBE2(pool, steal_end, stolen.buffers, (int)stolen.complete);
     return stolen;
@@ -216,9 +259,10 @@ struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, bool patien
 
 struct stolen steal(bufferpool_t *pool, enum steal_kind kind, bool patient)
 {
+    struct patience patience = {0};
     steal_init();
     pthread_mutex_lock(&pool->caches_lock);
-    struct stolen stolen = steal_caches(pool, kind, patient);
+    struct stolen stolen = steal_caches(pool, kind, patient ? &patience : NULL);
     pthread_mutex_unlock(&pool->caches_lock);
     return stolen;
 }

@@ -5,28 +5,32 @@
 #ifndef BUFFERPOOL_STEAL_H
 #define BUFFERPOOL_STEAL_H
 
+#include "clock.h"
 #include "types.h"
 
 enum steal_kind {
-    STEAL_ALL,    /* all buffers go to the depot */
-    STEAL_UNUSED, /* the same, from caches in which nothing went in or out since the last time that this was asked */
+    STEAL_ALL,     /* all buffers go to the depot */
+    STEAL_UNUSED,  /* the same, from caches in which nothing went in or out since the last time that this was asked */
     STEAL_BUDGETS, /* only what the caches have reserved of max_idle_bytes and do not use */
     STEAL_NOTHING  /* but the idle buffers are verified where they are; a debug mode watches */
 };
 
 struct stolen {
     uint32_t buffers; /* moved to the depot */
-    bool complete;    /* no cache was skipped because its owner was inside, or because stealing is impossible here */
+    bool complete;    /* no cache is left that was to be stolen from */
 };
 
 /* Steals from the caches of all threads, the calling one's included. Under pressure (pressure.h) the gates of all of
- * them stay closed; otherwise each opens again at once. A cache whose owner is inside is skipped: with `patient` only
- * after a bounded time. Where stealing is impossible this reaches the calling thread's cache alone; under pressure it
- * closes the other gates all the same, and each owner flushes its cache at its next call. The pool's caches_lock is
- * held, and the calling thread is not inside its own cache. */
-struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, bool patient);
+ * them stay closed; otherwise each opens again at once. A cache whose owner is inside is waited for as long
+ * as the patience lasts (NULL: none), and the lock is let go meanwhile. A cache that was to be emptied and was not
+ * reached stays closed: its owner flushes it in its next call, or the next call of this function empties it.
+ *
+ * Where stealing is impossible this reaches the calling thread's cache alone. Under pressure it closes the other gates
+ * all the same, and each owner flushes its cache in its next call. The pool's caches_lock is held, and the calling
+ * thread is not inside its own cache. */
+struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct patience *patience);
 
-/* The same, by a call that holds no lock. */
+/* The same, by a call that holds no lock; `patient`: with a patience of its own. */
 struct stolen steal(bufferpool_t *pool, enum steal_kind kind, bool patient);
 
 /* Registers the process for membarrier(2), unless that was done: when this returns, steal_possible knows. It takes no

@@ -2,11 +2,14 @@
  *
  * tls_cache.c - threads come, get caches, and go
  *
- * A thread's table changes only under the registry's lock. Which thread has which cache changes only under that lock
- * and the pool's caches_lock. A thread reads its own table without a lock: other threads replace only the entry of a
- * pool that is being destroyed, and by contract the thread does not use that pool any more. So the tables' entries are
- * relaxed, and so are fields that the locks guard: `owned`, the pressure's state. Where a pool ends, and in the child
- * of fork, no other thread walks the list.
+ * The list of threads and the size of a table change only under the registry's lock. An entry, and which thread has
+ * which cache, change only under the pool's caches_lock, so that fork finds both or neither. A thread reads its own
+ * table without a lock: other threads replace only the entry of a pool that is being destroyed, and by contract the
+ * thread does not use that pool any more. So the tables' entries are relaxed, and so are fields that the locks guard:
+ * `owned`, the pressure's state. Where a pool ends, and in the child of fork, no other thread walks the list.
+ *
+ * No thread waits for a pool's lock under the registry's. A thread that gets its first cache uses the pool, which
+ * therefore stays. A thread that ends or flushes may know nothing of the pool, and pins it (registry.h).
  */
 #include "tls_cache.h"
 
@@ -47,6 +50,8 @@ static void cache_disown(bufferpool_t *pool, struct cache *c)
     pthread_mutex_lock(&pool->caches_lock);
     cache_close(c);
     (void)cache_flush_inside(pool, c);
+    c->pending = PENDING_NOTHING;
+    store_relaxed(&c->busy, false); /* should a signal handler have ended the thread in the middle of a call */
     store_relaxed(&c->owned, false);
     c->next_unowned = pool->unowned_caches;
     pool->unowned_caches = c;
@@ -66,18 +71,42 @@ static void thread_unlink(struct thread *thread)
         thread->next->link = thread->link;
 }
 
+/* The same, with the registry's lock held before and after. */
+static void for_own(void (*each)(bufferpool_t *pool, struct cache *c))
+{
+    size_t next = 0;
+    for (bufferpool_t *pool; (pool = registry_from(next)) != NULL;) {
+        next = pool->index + 1;
+        struct cache *c = tls_cache_find(pool->index);
+        if (c->pool == NULL)
+            continue;
+        registry_pin(pool);
+        registry_unlock();
+        each(pool, c);
+        registry_lock();
+        registry_unpin(pool);
+    }
+}
+
+void tls_cache_for_own(void (*each)(bufferpool_t *pool, struct cache *c))
+{
+    registry_lock();
+    for_own(each);
+    registry_unlock();
+}
+
+static void leave_cache(bufferpool_t *pool, struct cache *c)
+{
+    struct call call = call_begin("the end of a thread", 0);
+    cache_disown(pool, c);
+    call_end(&call, pool);
+}
+
 static void thread_end(void *value)
 {
     struct thread *thread = value;
     registry_lock();
-    for_each_pool (pool) {
-        struct cache *c = tls_cache_find(pool->index);
-        if (c->pool == NULL)
-            continue;
-        struct call call = call_begin("the end of a thread", 0);
-        cache_disown(pool, c);
-        call_end(&call, pool);
-    }
+    for_own(leave_cache);
     thread_unlink(thread);
     tls_self = &gone_thread;
     registry_unlock();
@@ -113,20 +142,33 @@ static void cache_link(bufferpool_t *pool, struct cache *c)
     store_release(&pool->caches, c); /* with the acquires of the walks over the list */
 }
 
-static struct cache *cache_acquire(bufferpool_t *pool)
+static struct cache *pop_unowned(bufferpool_t *pool)
 {
-    pthread_mutex_lock(&pool->caches_lock);
     struct cache *c = pool->unowned_caches;
     if (c != NULL)
         pool->unowned_caches = c->next_unowned;
-    else if ((c = cache_make(pool)) != NULL)
+    return c;
+}
+
+/* A cache for the calling thread, in its table. Returns NULL if there is no memory. */
+static struct cache *cache_acquire(bufferpool_t *pool, tls_entry *entry)
+{
+    pthread_mutex_lock(&pool->caches_lock);
+    struct cache *c = pop_unowned(pool);
+    if (c == NULL) {
+        pthread_mutex_unlock(&pool->caches_lock);
+        c = cache_make(pool);
+        if (c == NULL)
+            return NULL;
+        pthread_mutex_lock(&pool->caches_lock);
         cache_link(pool, c);
-    if (c != NULL) {
-        (void)cache_flush_inside(pool, c); /* moves nothing, but sets the limit */
-        store_relaxed(&c->owned, true);
-        if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
-            cache_open(pool, c);
     }
+    (void)cache_flush_inside(pool, c); /* moves nothing, but sets the limit */
+    store_relaxed(&c->owned, true);
+    c->fenced = true; /* its new owner has yet to see it */
+    if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
+        cache_open(pool, c);
+    store_relaxed(entry, c);
     pthread_mutex_unlock(&pool->caches_lock);
     return c;
 }
@@ -203,10 +245,8 @@ struct cache *tls_cache_own(bufferpool_t *pool)
 
     registry_lock();
     tls_entry *entry = entry_make(pool->index);
-    c = entry != NULL ? cache_acquire(pool) : NULL;
-    if (c != NULL)
-        store_relaxed(entry, c);
     registry_unlock();
+    c = entry != NULL ? cache_acquire(pool, entry) : NULL;
     return c != NULL ? c : &pool->shared;
 }
 
@@ -214,6 +254,7 @@ struct cache *tls_cache_own(bufferpool_t *pool)
 
 void tls_cache_forget(const bufferpool_t *pool)
 {
+    registry_await_unpinned(pool);
     for (struct thread *thread = threads; thread != NULL; thread = thread->next) {
         tls_entry *entry = tls_entry_of(thread, pool->index);
         if (entry != NULL)
@@ -250,6 +291,8 @@ struct cache *tls_cache_adopt(bufferpool_t *pool)
     if (own->pool == NULL)
         own = NULL;
     pool->unowned_caches = NULL;
+    if (own != NULL)
+        own->pending = PENDING_NOTHING;
     for (struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next) {
         if (c == own)
             continue;
@@ -257,6 +300,7 @@ struct cache *tls_cache_adopt(bufferpool_t *pool)
         cache_reset(c, 0, 0);
         store_relaxed(&c->extra, 0);
         store_relaxed(&c->busy, false);
+        c->pending = PENDING_NOTHING;
         c->budget = 0;
         store_relaxed(&c->owned, false);
         c->next_unowned = pool->unowned_caches;

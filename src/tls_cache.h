@@ -49,7 +49,11 @@ struct cache *tls_cache_own(bufferpool_t *pool);
 /* The same, but makes none: returns pool->shared instead. */
 struct cache *tls_cache_own_or_shared(bufferpool_t *pool);
 
-/* Forgets the pool in every thread's table. The caller holds the registry's lock and destroys the pool. */
+/* Calls `each` for the calling thread's caches, of all pools, with no lock held. */
+void tls_cache_for_own(void (*each)(bufferpool_t *pool, struct cache *c));
+
+/* Forgets the pool in every thread's table. The caller destroys the pool, and holds the registry's lock, which is let go
+ * while another thread works on the pool. */
 void tls_cache_forget(const bufferpool_t *pool);
 
 /* Frees the caches of a pool that all threads forgot. */

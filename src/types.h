@@ -193,6 +193,9 @@ struct cache_counts {
     uint32_t moved, n;
 };
 
+/* What is to be taken of a cache whose gate was closed for that; with LOOK nothing, but its buffers are verified. */
+enum pending { PENDING_NOTHING, PENDING_LOOK, PENDING_BUDGET, PENDING_ALL };
+
 /* cache.h has the picture. */
 struct cache {
     /* read-only once the cache is in the pool's list */
@@ -202,7 +205,8 @@ struct cache {
     struct cache *next_unowned;
     struct cache_counts seen; /* when cache_unused was last asked */
     _Atomic(bool) owned;      /* a thread has it */
-    bool pending;             /* its gate was closed to steal from it, and its owner may still be inside */
+    enum pending pending;     /* its gate was closed to steal from it, and its owner may still be inside */
+    bool fenced;              /* while pending: a barrier in all threads came after its gate closed (steal.c) */
     bool shared;              /* read-only: pool->shared, which holds nothing and in which any thread counts */
     /* the owner, inside; without a lock for statistics */
     _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
@@ -434,6 +438,7 @@ struct pressure {
     /* Pressure ends only a number of pops after this one (depot_pops, modulo 2^32). If it lasts for billions of pops,
      * the count wraps, and that number has to go by again. */
     _Atomic(uint32_t) since;
+    uint64_t until_ns; /* ENTERING: calls wait so long for owners that are inside; on the monotonic clock */
 };
 
 struct background {
@@ -479,6 +484,7 @@ struct bufferpool {
     struct wait_queue waiters;
     struct background background;
     uint64_t gets_shown, puts_shown; /* the most that metrics ever showed; under the registry's lock */
+    uint32_t pins;                   /* threads that work on it without using it; under the registry's lock */
     struct records records;          /* used by debug modes only, as is the next */
     struct quarantine quarantine;
     /* written by calls that use the depot */

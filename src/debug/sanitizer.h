@@ -132,5 +132,4 @@ static inline void sanitizer_unlock(void)
 
 #endif
 
-
 #endif

@@ -55,9 +55,7 @@ static void verify_depot(bufferpool_t *pool)
 static void verify(bufferpool_t *pool)
 {
     struct call call = call_begin("exit", 0);
-    pthread_mutex_lock(&pool->caches_lock);
-    (void)steal_caches(pool, STEAL_NOTHING, true);
-    pthread_mutex_unlock(&pool->caches_lock);
+    (void)steal(pool, STEAL_NOTHING, true);
     verify_depot(pool);
     quarantine_verify(pool);
     call_end(&call, pool);

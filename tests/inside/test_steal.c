@@ -123,14 +123,6 @@ static void one_thread_gets_all_that_idles_under_max_idle_bytes(void **state)
 
 /* ---- trim, reclaim, the cap ---- */
 
-static bool all_gates_are_open(const bufferpool_t *pool)
-{
-    bool open = true;
-    for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
-        open = open && load_relaxed(&c->gate) == live_word(pool);
-    return open;
-}
-
 static void trim_frees_what_idles_with_threads_that_sleep(void **state)
 {
     static struct scene scene;

@@ -11,6 +11,8 @@
 
 #include "support/blocks.h"
 
+#include <sched.h>
+
 /* ---- owners that were stopped inside ---- */
 
 static void trim_skips_an_owner_that_is_inside_and_frees_its_cache_later(void **state)
@@ -22,39 +24,89 @@ static void trim_skips_an_owner_that_is_inside_and_frees_its_cache_later(void **
     const size_t kept = scene.cap / HANDS;
     hand_do(stalled, hand_stall);
     assert_int_equal(bufferpool_trim(scene.pool), (scene.cap - kept) * CAPACITY);
-    assert_true(atomic_load(&yields) > 0 && atomic_load(&yields) < 1000); /* patience, but not without end */
+    assert_in_range(atomic_load(&looks), 2, LOOKS_MAX); /* patience, but not without end */
     assert_int_equal(stats_of(scene.pool).idle_thread, kept);
-    assert_true(cache_is_open(stalled->cache)); /* its gate too */
-    hand_do(stalled, hand_unstall);
-
-    stalled->want = 5; /* undisturbed */
-    const uint64_t before = stats_of(scene.pool).gets_thread;
-    hand_do(stalled, hand_use);
-    assert_int_equal(stats_of(scene.pool).gets_thread, before + 5);
+    assert_false(cache_is_open(stalled->cache));
+    begin_counting();
+    assert_int_equal(bufferpool_trim(scene.pool), 0); /* is as patient as the first */
+    assert_in_range(atomic_load(&looks), 2, LOOKS_MAX);
+    hand_do(stalled, hand_unstall); /* and sleeps from then on */
     assert_int_equal(bufferpool_trim(scene.pool), kept * CAPACITY);
     assert_int_equal(atomic_load(&scene.blocks.count), 0);
+    assert_int_equal(atomic_load(&barriers), 0); /* the first one's was enough */
+    assert_true(all_gates_are_open(scene.pool));
     owners_go_on(&scene);
     scene_end(&scene);
 }
 
+static void an_owner_that_trim_skipped_moves_its_cache_to_the_depot_in_its_next_call(void **state)
+{
+    static struct scene scene;
+    needs_stealing();
+    for (int put = 0; put <= 1; put++) {
+        scene_begin(&scene, 64);
+        struct hand *stalled = &scene.hands[3];
+        const size_t kept = scene.cap / HANDS;
+        stalled->want = put ? 1 : 0;
+        hand_do(stalled, hand_get);
+        hand_do(stalled, hand_stall);
+        (void)bufferpool_trim(scene.pool);
+        assert_int_equal(stats_of(scene.pool).idle_thread, kept - stalled->want);
+        hand_do(stalled, hand_unstall);
+        stalled->want = 1;
+        hand_do(stalled, put ? hand_put : hand_get);
+        assert_true(cache_is_open(stalled->cache));
+        const bufferpool_stats_t stats = stats_of(scene.pool);
+        assert_int_equal(stats.idle_thread + stats.idle_depot, put ? kept : kept - 1);
+        assert_int_equal(stats.gets_depot, put ? 0 : 1);
+        hand_do(stalled, hand_put);
+        owners_go_on(&scene);
+        scene_end(&scene);
+    }
+}
+
+/* Also where it is the next reclaim or the next get at the cap, for which it is not a cache to be taken. */
+static void whatever_steals_next_takes_what_trim_skipped(void **state)
+{
+    static struct scene scene;
+    bufferpool_buf_t *bufs[64];
+    needs_stealing();
+    for (int by_get = 0; by_get <= 1; by_get++) {
+        scene_begin(&scene, 64);
+        hand_do(&scene.hands[3], hand_stall);
+        (void)bufferpool_trim(scene.pool);
+        hand_do(&scene.hands[3], hand_unstall);
+        if (by_get) {
+            for (size_t i = 0; i < scene.cap; i++)
+                assert_non_null(bufs[i] = bufferpool_try_get(scene.pool));
+            bufferpool_put_bulk(bufs, scene.cap);
+        } else {
+            (void)bufferpool_reclaim(scene.pool);
+        }
+        assert_int_equal(cache_idle(scene.hands[3].cache), 0);
+        assert_int_equal(atomic_load(&barriers), barriers_expected(by_get ? 2 : 1));
+        scene_end(&scene);
+    }
+}
+
 static struct hand *interrupted;
-static size_t goes_on_at; /* which yield of the thread that trims */
+static size_t goes_on_at; /* which look of the thread that trims */
 static void (*goes_on)(struct hand *hand);
 
 static void let_it_go_on(void)
 {
-    if (atomic_load(&yields) == goes_on_at)
+    if (atomic_load(&looks) == goes_on_at)
         hand_do(interrupted, goes_on);
 }
 
 /* The interrupted hand takes its step while a trim waits for it, and the trim frees all there is. */
-static void trim_frees_all_when_it_goes_on(struct scene *scene, size_t yield, void (*step)(struct hand *hand))
+static void trim_frees_all_when_it_goes_on(struct scene *scene, size_t look, void (*step)(struct hand *hand))
 {
-    goes_on_at = yield;
+    goes_on_at = look;
     goes_on = step;
-    at_yield = let_it_go_on;
+    at_look = let_it_go_on;
     assert_int_equal(bufferpool_trim(scene->pool), scene->cap * CAPACITY);
-    at_yield = NULL;
+    at_look = NULL;
     assert_int_equal(atomic_load(&scene->blocks.count), 0);
 }
 
@@ -66,8 +118,82 @@ static void trim_waits_for_an_owner_that_soon_gets_on(void **state)
     interrupted = &scene.hands[0];
     hand_do(interrupted, hand_stall);
     trim_frees_all_when_it_goes_on(&scene, 2, hand_unstall);
-    assert_int_equal(atomic_load(&yields), 2);
+    assert_in_range(atomic_load(&looks), 2, 3);
     owners_go_on(&scene);
+    scene_end(&scene);
+}
+
+/* ---- beside a steal that waits ---- */
+
+static struct hand fresh;
+static struct scene *waiting_scene;
+
+/* All that other threads do goes on: the first call of one, its flush, its end, and the calls of one at its gate. */
+static void let_others_come(void)
+{
+    if (atomic_load(&looks) != 2)
+        return;
+    hand_begin(&fresh, waiting_scene->pool, 0);
+    fresh.want = 1;
+    hand_do(&fresh, hand_use);
+    hand_do(&fresh, hand_flush);
+    hand_end(&fresh);
+    waiting_scene->hands[1].want = 1;
+    hand_do(&waiting_scene->hands[1], hand_use);
+}
+
+static void a_steal_that_waits_for_an_owner_holds_no_lock(void **state)
+{
+    static struct scene scene;
+    needs_stealing();
+    scene_begin(&scene, 64);
+    waiting_scene = &scene;
+    hand_do(&scene.hands[0], hand_stall);
+    at_look = let_others_come;
+    (void)alarm(30); /* rather than a deadlock */
+    (void)bufferpool_trim(scene.pool);
+    (void)alarm(0);
+    at_look = NULL;
+    hand_do(&scene.hands[0], hand_unstall);
+    owners_go_on(&scene);
+    scene_end(&scene);
+}
+
+/* The pressure that a get has begun ends while that waits, and another get begins it anew. */
+static void let_the_pressure_end_and_begin(void)
+{
+    if (atomic_load(&looks) != 3)
+        return;
+    at_look = NULL;
+    bufferpool_t *pool = waiting_scene->pool;
+    thread_check(load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING);
+    bufferpool_set_max_live(pool, 0);
+    thread_check(load_relaxed(&pool->pressure.state) == PRESSURE_OFF);
+    for (unsigned i = 1; i < HANDS; i++) { /* gates open again, and something idles behind them */
+        waiting_scene->hands[i].want = 2;
+        hand_do(&waiting_scene->hands[i], hand_get);
+        hand_do(&waiting_scene->hands[i], hand_put);
+    }
+    bufferpool_set_max_live(pool, waiting_scene->cap);
+    hand_do(&waiting_scene->hands[0], hand_unstall);
+}
+
+static void a_pressure_that_ended_while_its_get_waited_is_not_declared(void **state)
+{
+    static struct scene scene;
+    bufferpool_buf_t *bufs[64];
+    needs_stealing();
+    scene_begin(&scene, 64);
+    waiting_scene = &scene;
+    hand_do(&scene.hands[0], hand_stall);
+    at_look = let_the_pressure_end_and_begin;
+    for (size_t i = 0; i < scene.cap; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(scene.pool));
+    assert_null(at_look);
+    assert_null(bufferpool_try_get(scene.pool));
+    assert_int_equal(stats_of(scene.pool).idle_thread, 0);
+    check_laws(scene.pool, &scene.blocks, scene.cap);
+    bufferpool_put_bulk(bufs, scene.cap);
     scene_end(&scene);
 }
 
@@ -81,7 +207,7 @@ static void reclaim_skips_an_owner_that_is_inside_and_frees_its_cache_later(void
     for (int i = 0; i < 4; i++)
         (void)bufferpool_reclaim(scene.pool);
     assert_int_equal(atomic_load(&scene.blocks.count), kept);
-    assert_int_equal(atomic_load(&yields), 0); /* it is no call for memory, so it does not wait */
+    assert_int_equal(atomic_load(&looks), 0); /* it is no call for memory, so it does not wait */
     hand_do(&scene.hands[15], hand_unstall);
     for (int i = 0; i < 3; i++)
         (void)bufferpool_reclaim(scene.pool);
@@ -99,6 +225,35 @@ static void only_gets_while_an_owner_is_inside_go_beyond_the_cap(void **state)
     have_all_but_the_stalled(&scene, &scene.hands[7], bufs);
     hand_do(&scene.hands[7], hand_unstall);
     have_the_rest_too(&scene, bufs, 60);
+    scene_end(&scene);
+}
+
+/* A get finds the cap reached, an owner inside, and later what is idle in transit. */
+static void a_get_at_the_cap_waits_a_bounded_time(void **state)
+{
+    static struct scene scene;
+    bufferpool_buf_t *bufs[64];
+    needs_stealing();
+    scene_begin(&scene, 64);
+    hand_do(&scene.hands[7], hand_stall);
+    for (size_t i = 0; i < 60; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(scene.pool));
+    assert_in_range(atomic_load(&looks), 2, LOOKS_MAX + 2); /* of the first of them */
+    hand_do(&scene.hands[7], hand_unstall);
+    for (size_t i = 60; i < 64; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(scene.pool));
+    assert_null(bufferpool_try_get(scene.pool));
+    assert_int_equal(load_relaxed(&scene.pool->pressure.state), PRESSURE_ON);
+
+    bufferpool_put(bufs[63]);
+    const struct magazine popped = depot_pop(&scene.pool->depot, &scene.pool->heap.table);
+    begin_counting();
+    assert_null(bufferpool_try_get(scene.pool));
+    assert_in_range(atomic_load(&looks), 2, LOOKS_MAX + 2);
+    struct desc *d = popped.head;
+    depot_restore(&scene.pool->depot, &d, 1, false);
+    assert_non_null(bufs[63] = bufferpool_try_get(scene.pool));
+    bufferpool_put_bulk(bufs, 64);
     scene_end(&scene);
 }
 
@@ -157,7 +312,7 @@ static void a_waiting_thread_gets_what_an_owner_inside_had(void **state)
     have_all_but_the_stalled(&scene, &scene.hands[7], bufs);
     hand_start(&scene.hands[8], hand_wait_for_one);
     while (!depot_wanted(&scene.pool->depot))
-        __real_sched_yield();
+        sched_yield();
     hand_do(&scene.hands[7], hand_unstall); /* and sleeps from then on */
     hand_finish(&scene.hands[8]);
     assert_int_equal(scene.hands[8].n, 1);
@@ -306,9 +461,14 @@ int main(void)
     test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trim_skips_an_owner_that_is_inside_and_frees_its_cache_later),
+        cmocka_unit_test(an_owner_that_trim_skipped_moves_its_cache_to_the_depot_in_its_next_call),
+        cmocka_unit_test(whatever_steals_next_takes_what_trim_skipped),
         cmocka_unit_test(trim_waits_for_an_owner_that_soon_gets_on),
+        cmocka_unit_test(a_steal_that_waits_for_an_owner_holds_no_lock),
+        cmocka_unit_test(a_pressure_that_ended_while_its_get_waited_is_not_declared),
         cmocka_unit_test(reclaim_skips_an_owner_that_is_inside_and_frees_its_cache_later),
         cmocka_unit_test(only_gets_while_an_owner_is_inside_go_beyond_the_cap),
+        cmocka_unit_test(a_get_at_the_cap_waits_a_bounded_time),
         cmocka_unit_test(an_owner_that_finds_its_gate_closed_moves_its_cache_to_the_depot),
         cmocka_unit_test(an_owner_that_ends_under_pressure_leaves_its_buffers_to_the_others),
         cmocka_unit_test(a_waiting_thread_gets_what_an_owner_inside_had),

@@ -83,7 +83,7 @@ static void does_the_same_until_pressure_ends(struct hand *hand)
 static void has_budgets_given_back(struct hand *hand)
 {
     pthread_mutex_lock(&hand->pool->caches_lock);
-    (void)steal_caches(hand->pool, STEAL_BUDGETS, false);
+    (void)steal_caches(hand->pool, STEAL_BUDGETS, NULL);
     pthread_mutex_unlock(&hand->pool->caches_lock);
 }
 
@@ -91,7 +91,7 @@ static void has_budgets_given_back(struct hand *hand)
 static void takes_and_keeps(struct hand *hand)
 {
     pthread_mutex_lock(&hand->pool->caches_lock);
-    (void)steal_caches(hand->pool, STEAL_ALL, false);
+    (void)steal_caches(hand->pool, STEAL_ALL, NULL);
     pthread_mutex_unlock(&hand->pool->caches_lock);
 }
 
@@ -350,7 +350,7 @@ static bool stop_both_at(bool put, int taker_stops_at, int owner_stop, bool *own
 
     pthread_mutex_lock(&pool->caches_lock);
     steps_left = taker_stops_at;
-    (void)steal_caches(pool, STEAL_ALL, false);
+    (void)steal_caches(pool, STEAL_ALL, NULL);
     const bool reached = steps_left == NEVER;
     steps_left = NEVER;
     pthread_mutex_unlock(&pool->caches_lock);

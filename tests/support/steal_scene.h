@@ -2,9 +2,9 @@
  *
  * steal_scene.h - sixteen threads sleep, and all of the cap idles with them
  *
- * The linker's --wrap (WRAP syscall sched_yield) shows the two moments that matter within a steal: the barrier, when
- * the gates are closed and no owner has been looked at yet (barriers.h), and the yield of a stealing thread that waits
- * for an owner.
+ * With the two moments that matter within a steal, which the linker's --wrap shows (WRAP syscall clock_gettime): the
+ * barrier (barriers.h), and each look of a thief that waits for an owner, which reads the clock. The test's clock moves
+ * on by a microsecond with each look.
  */
 #ifndef TEST_STEAL_SCENE_H
 #define TEST_STEAL_SCENE_H
@@ -12,23 +12,28 @@
 #include "barriers.h"
 #include "hands.h"
 
-#include <sched.h>
+#include "clock.h"
 
-enum { CAPACITY = 512 };
+enum { CAPACITY = 512, LOOKS_MAX = PATIENCE_NS / 1000 + 1 };
 
 /* ---- the moments ---- */
 
-static atomic_size_t yields;
-static void (*at_yield)(void);
+static atomic_size_t looks;
+static void (*at_look)(void);
 
-int __real_sched_yield(void);
-int __wrap_sched_yield(void);
-int __wrap_sched_yield(void)
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 {
-    atomic_fetch_add(&yields, 1);
-    if (at_yield != NULL)
-        at_yield();
-    return __real_sched_yield();
+    const int error = __real_clock_gettime(clock, now);
+    if (clock != CLOCK_MONOTONIC || error != 0)
+        return error;
+    const uint64_t ns = (uint64_t)now->tv_nsec + (atomic_fetch_add(&looks, 1) + 1) * 1000;
+    now->tv_sec += (time_t)(ns / 1000000000);
+    now->tv_nsec = (long)(ns % 1000000000);
+    if (at_look != NULL)
+        at_look();
+    return 0;
 }
 
 static inline size_t barriers_expected(size_t n)
@@ -39,7 +44,7 @@ static inline size_t barriers_expected(size_t n)
 static inline void begin_counting(void)
 {
     atomic_store(&barriers, 0);
-    atomic_store(&yields, 0);
+    atomic_store(&looks, 0);
 }
 
 /* ---- scenes ---- */
@@ -87,6 +92,14 @@ static inline void scene_end(struct scene *scene)
         if (!test_can_steal())                                                                                         \
             skip();                                                                                                    \
     } while (0)
+
+static inline bool all_gates_are_open(const bufferpool_t *pool)
+{
+    bool open = true;
+    for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
+        open = open && load_relaxed(&c->gate) == live_word(pool);
+    return open;
+}
 
 /* The owners go on as before: the first get is a slow one at most, and then all come from the cache. */
 static inline void owners_go_on(struct scene *scene)

@@ -115,7 +115,7 @@ static void *thief(void *unused)
     switch (SCENE) {
     case 4:
         store_relaxed(&pool.pressure.state, PRESSURE_ENTERING);
-        stolen = steal_caches(&pool, STEAL_ALL, false);
+        stolen = steal_caches(&pool, STEAL_ALL, NULL);
         if (!stolen.complete)
             return NULL;
         depot_begin_pressure(&pool.depot);
@@ -123,7 +123,7 @@ static void *thief(void *unused)
         assert(load_relaxed(&pool.depot.head) != 0);
         break;
     case 5:
-        stolen = steal_caches(&pool, STEAL_BUDGETS, false);
+        stolen = steal_caches(&pool, STEAL_BUDGETS, NULL);
         assert(stolen.buffers == 0);
         break;
     case 6:
@@ -131,14 +131,14 @@ static void *thief(void *unused)
         cache_open(&pool, c);
         return NULL;
     case 7:
-        (void)steal_caches(&pool, STEAL_UNUSED, false);
+        (void)steal_caches(&pool, STEAL_UNUSED, NULL);
         break;
     case 9:
-        (void)steal_caches(&pool, STEAL_ALL, false);
-        (void)steal_caches(&pool, STEAL_ALL, false);
+        (void)steal_caches(&pool, STEAL_ALL, NULL);
+        (void)steal_caches(&pool, STEAL_ALL, NULL);
         break;
     default:
-        stolen = steal_caches(&pool, STEAL_ALL, false);
+        stolen = steal_caches(&pool, STEAL_ALL, NULL);
         assert(stolen.buffers <= 1);
         assert(cache_is_open(c));
         if (SCENE == 8)

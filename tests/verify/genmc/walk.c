@@ -59,7 +59,7 @@ static void *thief(void *unused)
 {
     (void)unused;
     pthread_mutex_lock(&pool.caches_lock);
-    const struct stolen stolen = steal_caches(&pool, STEAL_ALL, false);
+    const struct stolen stolen = steal_caches(&pool, STEAL_ALL, NULL);
     pthread_mutex_unlock(&pool.caches_lock);
     assert(stolen.complete && stolen.buffers == 0);
     return NULL;

@@ -33,7 +33,7 @@
  *     refill            cache.c cache_refill                     "struct cache *in = enter(pool, c);"
  *                       cache.c cache_refill                     "depot_take(&pool->depot, fit + 1);"
  *     get               pool.c refill                            "struct desc *d = cache_refill(pool, c);"
- *                       pool.c take_beyond_cache (10)            "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));"
+ *                       pool.c take_beyond_cache (10)            "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, &patience));"
  *                       pool.c settle                            "reclaim_surplus(pool, c);"
  *                       reclaim.c free_buffers                   "while ((freed.count < most || (freed.restored && depot_over_cap(&pool->depot, &pool->max_live))) &&"
  *     put               pool.c give_back                         "if (depot_over_cap(&pool->depot, &pool->max_live))"
@@ -56,7 +56,7 @@
  *     - When no call is under way, the counts are exact, and no buffer idles in the depot while more exist than the
  *       cap allows.
  *
- * Not here: a get tries for ever, not ATTEMPTS times. bufferpool_set_max_live frees the surplus twice, for the case
+ * Not here: a get tries for ever, not for PATIENCE_NS. bufferpool_set_max_live frees the surplus twice, for the case
  * that callers wait.
  *
  * A call that restores a part of a magazine looks afterwards whether more buffers exist than the cap allows, since a

@@ -28,16 +28,19 @@
  *     flush_and_open  pressure.c flush_and_open       "(void)cache_flush_inside(pool, c);"
  *                     pressure.c flush_and_open       "cache_open(pool, c);"
  *     serve_gate      pressure.c pressure_serve_gate  "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
- *     steal           steal.c close_gates             "cache_close(c);"
- *                     steal.c take_pending            "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
+ *     close_gates     steal.c close_gates             "cache_close(c);"
+ *     take_pending    steal.c take_pending            "if (c != own && (!c->fenced || !cache_owner_is_out(c))) {"
+ *                     steal.c take_pending            "cache_open(pool, c);"
+ *     wait_for_owner  steal.c wait_for_owner          "pthread_mutex_unlock(&pool->caches_lock);"
+ *     steal           steal.c steal_caches            "patient = wait_for_owner(pool, left, patience);"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
- *                     pressure.c enter                "if (stolen.complete || !steal_possible()) {"
+ *                     pressure.c enter                "if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || !steal_possible())) {"
  *                     pressure.c enter (9)            "depot_begin_pressure(&pool->depot);"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot))"
  *                     pressure.c may_end              "return counts.in_flight <= cap - margin && counts.pooled <= cap &&"
  *     get             cache.h cache_pop_plain         "store_relaxed(&c->level, level + LEVEL_GET - 1);"
  *                     pool.c refill                   "struct desc *d = cache_refill(pool, c);"
- *                     pool.c take_beyond_cache (10)   "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, attempt++));"
+ *                     pool.c take_beyond_cache (10)   "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, &patience));"
  *     put_plain       cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
  *     put             pool.c make_room                "!cache_overflow(pool, c))"
  *                     cache.c cache_keep              "push(pool, &d, 1, cap - pool->heap.base);"
@@ -47,8 +50,8 @@
  * Claims: at the moment of the verdict no buffer is in the depot, in a cache or in transit, and callers have as many
  * as the cap allows. When no call is under way, the counts are exact.
  *
- * Not here: the DWELL pops that pressure lasts at least may have gone by at any time, and a get tries for ever, not
- * ATTEMPTS times.
+ * Not here: the DWELL pops that pressure lasts at least may have gone by at any time, and a get tries for ever, not for
+ * PATIENCE_NS.
  */
 #ifndef CALLERS
 #define CALLERS 2
@@ -68,6 +71,7 @@ byte singles, pairs;          /* the depot: magazines of one buffer, and of two 
 mtype state = OFF;            /* pressure.state */
 bool caches_lock;
 bool gate[CALLERS] = true;    /* open */
+bool pending[CALLERS];        /* its cache is to be taken */
 bool inside[CALLERS];
 byte cache[CALLERS], held[CALLERS];
 byte transit;                 /* the truth: popped, or about to be pushed */
@@ -213,6 +217,7 @@ inline unlock()
 inline flush_and_open()
 {
     flush(me);
+    pending[me] = false;
     if
 #ifdef MUTANT_OPEN_ANYWAY
     :: gate[me] = true
@@ -235,29 +240,62 @@ inline serve_gate()
     fi
 }
 
-/* complete: no cache was skipped */
-inline steal()
+inline close_gates()
 {
     d_step {
         for (at : 0 .. CALLERS - 1) {
-            gate[at] = false
+            if
+            :: gate[at] || cache[at] > 0 -> gate[at] = false; pending[at] = true
+            :: else
+            fi
         };
-        at = 0;
-        complete = true
-    };
+        at = 0
+    }
+}
+
+/* complete: no cache is left */
+inline take_pending()
+{
+    complete = true;
     k = 0;
     do
     :: k < CALLERS ->
         if
+        :: !pending[k]
 #ifdef MUTANT_NO_LOOK
-        :: flush(k)
+        :: pending[k] ->
 #else
-        :: !inside[k] -> flush(k)
-        :: inside[k] -> complete = false /* for too long: skipped */
+        :: pending[k] && inside[k] -> complete = false
+        :: pending[k] && !inside[k] ->
 #endif
+            flush(k);
+            pending[k] = false;
+            if
+            :: state == OFF -> gate[k] = true
+            :: else
+            fi
         fi;
         k++
     :: else -> break
+    od
+}
+
+inline wait_for_owner()
+{
+    unlock();
+    lock()
+}
+
+inline steal()
+{
+    close_gates();
+    do
+    :: take_pending();
+        if
+        :: complete -> break
+        :: !complete -> wait_for_owner()
+        :: !complete -> break /* no more patience */
+        fi
     od
 }
 
@@ -269,18 +307,20 @@ inline enter()
     :: else
     fi;
     if
-    :: state != ON ->
+    :: state == ENTERING ->
 #ifdef MUTANT_FLAG_EARLY
         pressure = true;
 #endif
         steal();
         if
 #ifdef MUTANT_INCOMPLETE
-        :: state = ON; pressure = true
-#else
+        :: state == ENTERING -> state = ON; pressure = true
+#elif defined(MUTANT_STALE)
         :: complete -> state = ON; pressure = true
-        :: else
+#else
+        :: state == ENTERING && complete -> state = ON; pressure = true
 #endif
+        :: else
         fi
     :: else
     fi;

@@ -24,11 +24,13 @@
  *     owner       pool.c bufferpool_get                     "return get(pool, GO_BEYOND, "bufferpool_get");"
  *     barrier     steal.c barrier_in_all_threads            "if (membarrier(PRIVATE_EXPEDITED))"
  *     thief       steal.c close_gates (a)                   "cache_close(c);"
- *                 steal.c steal_caches (b)                  "possible_here = barrier_in_all_threads();"
- *                 steal.c take_pending (c)                  "if (c != own && (!possible_here || !cache_owner_is_out(c))) {"
- *                 steal.c take_pending (d)                  "uint32_t n = take_inside(pool, c, kind);"
+ *                 steal.c close_gates                       "c->fenced = false;"
+ *                 steal.c fence (b)                         "c->fenced |= c->pending != PENDING_NOTHING;"
+ *                 steal.c take_pending (c)                  "if (c != own && (!c->fenced || !cache_owner_is_out(c))) {"
+ *                 steal.c take_pending (d)                  "uint32_t n = take_inside(pool, c);"
  *                 steal.c take_pending (e)                  "cache_open(pool, c);"
- *                 steal.c give_up_pending                   "cache_open(pool, c);"
+ *     wait        steal.c wait_for_owner                    "pthread_mutex_unlock(&pool->caches_lock);"
+ *                 steal.c wait_for_owner                    "pthread_mutex_lock(&pool->caches_lock);"
  *
  * Claims: owner and thief are never both inside. The one that is inside finds every buffer held, in the cache or in
  * the depot, so no buffer is lost and none has two owners.
@@ -44,6 +46,7 @@ byte level;             /* its n */
 byte depot = BUFFERS, held;
 bool caches_lock;
 bool owner_inside, thief_inside;
+bool to_take, fenced; /* the cache is pending, and had its barrier */
 
 /* The owner's stores on their way; how many of them are of level, and the newest of these. */
 chan pending = [4] of { mtype, byte };
@@ -150,6 +153,9 @@ inline flush()
     owner_inside = true;
     d_step { depot = depot + level; level = 0 };
     owner_inside = false;
+#ifndef MUTANT_STILL_PENDING
+    to_take = false;
+#endif
     gate = true;
     caches_lock = false
 }
@@ -174,6 +180,13 @@ inline barrier()
     empty(pending)
 }
 
+/* The lock is let go, and whatever happens meanwhile happens. */
+inline wait()
+{
+    caches_lock = false;
+    atomic { !caches_lock -> caches_lock = true }
+}
+
 active proctype thief()
 {
     do
@@ -182,15 +195,30 @@ active proctype thief()
 #ifdef MUTANT_BARRIER_FIRST
         barrier();
 #endif
-        gate = false; /* a */
-#if !defined(MUTANT_NO_BARRIER) && !defined(MUTANT_BARRIER_FIRST)
-        barrier(); /* b */
-#endif
         if
+        :: gate -> /* a */
+            gate = false;
+            to_take = true;
+#ifndef MUTANT_FENCED_BEFORE
+            fenced = false
+#endif
+        :: else /* left from another time, or empty */
+        fi;
+        if
+        :: to_take && !fenced ->
+#if !defined(MUTANT_NO_BARRIER) && !defined(MUTANT_BARRIER_FIRST)
+            barrier(); /* b */
+#endif
+            fenced = true
+        :: else
+        fi;
+        do
 #ifdef MUTANT_NO_LOOK
-        :: true ->
+        :: to_take ->
+#elif defined(MUTANT_STALE)
+        :: !busy ->
 #else
-        :: !busy -> /* c */
+        :: to_take && !busy -> /* c */
 #endif
 #ifdef MUTANT_OPEN_FIRST
             gate = true;
@@ -198,15 +226,17 @@ active proctype thief()
             d_step { assert(!owner_inside); thief_inside = true };
             assert(held + level + depot == BUFFERS);
             d_step { depot = depot + level; level = 0 }; /* d */
-            thief_inside = false
-#ifndef MUTANT_NO_LOOK
-        :: busy /* the owner was preempted inside: not this time */
-#endif
-        fi;
-        if
-        :: gate = true /* e */
-        :: true /* pressure: it stays closed */
-        fi;
+            thief_inside = false;
+            to_take = false;
+            if
+            :: gate = true /* e */
+            :: true /* pressure: it stays closed */
+            fi;
+            break
+        :: to_take && busy -> wait()
+        :: to_take && busy -> break /* no more patience: it stays pending */
+        :: !to_take -> break
+        od;
         caches_lock = false
     od
 }

@@ -501,15 +501,27 @@ int seam_cond_signal(pthread_cond_t *cond, const char *file, int line)
     return 0;
 }
 
+int seam_cond_broadcast(pthread_cond_t *cond, const char *file, int line)
+{
+    step(false, false, cond, "broadcast", file, line);
+    wake_all(cond);
+    return 0;
+}
+
 int seam_yield(const char *file, int line)
 {
     step(false, true, NULL, "yield", file, line);
     return 0;
 }
 
-/* membarrier, which does nothing where memory is sequentially consistent, and is allowed. */
+/* membarrier, which does nothing where memory is sequentially consistent, and is allowed; those of the heap, by which
+ * no two threads meet, are not. */
 long seam_syscall(const char *file, int line, long number, ...)
 {
+    if (number == SYS_mlock2 || number == SYS_process_madvise) {
+        errno = ENOSYS;
+        return -1;
+    }
     step(false, false, NULL, "syscall", file, line);
     if (number != SYS_membarrier)
         explorer_fail(file, line, "a system call that these tests do not know");

@@ -22,6 +22,7 @@ int seam_mutex_unlock(pthread_mutex_t *mutex, const char *file, int line);
 int seam_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *deadline, const char *file,
                    int line);
 int seam_cond_signal(pthread_cond_t *cond, const char *file, int line);
+int seam_cond_broadcast(pthread_cond_t *cond, const char *file, int line);
 int seam_yield(const char *file, int line);
 long seam_syscall(const char *file, int line, long number, ...);
 int seam_clock_gettime(struct timespec *now);
@@ -45,7 +46,7 @@ int seam_mincore(void *memory, size_t bytes, unsigned char *in_core);
 #define pthread_cond_wait(cond, mutex)          seam_cond_wait((cond), (mutex), NULL, __FILE__, __LINE__)
 #define pthread_cond_timedwait(cond, mutex, at) seam_cond_wait((cond), (mutex), (at), __FILE__, __LINE__)
 #define pthread_cond_signal(cond)               seam_cond_signal((cond), __FILE__, __LINE__)
-#define sched_yield()                           seam_yield(__FILE__, __LINE__)
+#define pthread_cond_broadcast(cond)            seam_cond_broadcast((cond), __FILE__, __LINE__)
 #define sched_getcpu()                          0
 #define syscall(...)                            seam_syscall(__FILE__, __LINE__, __VA_ARGS__)
 #define clock_gettime(clock, now)               seam_clock_gettime(now)
@@ -56,6 +57,9 @@ int seam_mincore(void *memory, size_t bytes, unsigned char *in_core);
 #define madvise(memory, bytes, advice)          seam_madvise((memory), (bytes), (advice))
 #define mincore(memory, bytes, in_core)         seam_mincore((memory), (bytes), (in_core))
 #define pthread_key_delete(key)                 seam_key_delete()
+
+#undef spin_hint
+#define spin_hint() seam_yield(__FILE__, __LINE__)
 
 #endif
 

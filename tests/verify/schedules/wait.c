@@ -154,7 +154,7 @@ int main(int argc, char **argv)
         {"wait_and_flush", 3, 13000, one_idle, {flushes, waits}, LAWS},
         {"wait_and_exit", 3, 15000, one_idle, {exits, waits}, LAWS},
         {"wait_and_owner", 2, 4600, one_idle, {get_and_put, waits}, LAWS},
-        {"wait_and_trim", 2, 4600, one_idle, {trims, waits}, LAWS},
+        {"wait_and_trim", 2, 4500, one_idle, {trims, waits}, LAWS},
         {"wait_and_trim_and_put", 2, 48000, one_out, {put_one, waits, trims}, LAWS},
         {"wait_and_raise", 3, 6500, one_out, {raises, waits}, LAWS},
         {"wait_and_lift", 3, 8800, one_out, {lifts, waits}, LAWS},
@@ -164,7 +164,7 @@ int main(int argc, char **argv)
          one_out_under_pressure,
          {put_and_flush_and_put, waits, get_and_put_at_last},
          LAWS},
-        {"wait_over_a_lowered_cap", 2, 27000, one_too_many, {put_one, waits, put_one}, LAWS},
+        {"wait_over_a_lowered_cap", 2, 23000, one_too_many, {put_one, waits, put_one}, LAWS},
     };
     return explorer_main(argc, argv, scenarios, sizeof scenarios / sizeof scenarios[0]);
 }
