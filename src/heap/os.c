@@ -2,7 +2,7 @@
  *
  * os.c - memory straight from the system: mmap and its relatives
  *
- * Any thread may call any of this at any time. No function waits for another thread.
+ * Any thread may call these functions at any time. None of them waits for another thread.
  */
 #include "heap/os.h"
 
@@ -48,9 +48,10 @@ bool os_discard(void *region, size_t bytes)
 
 /* ---- addresses that the system refuses to take ---- */
 
-/* A filter may forbid munmap, and to unmap the middle of a region that the kernel merged with others may exceed its
- * limit on mappings. Such addresses have no memory any more, but mappings are limited as well: so they are used again.
- * A thread that finds another one here does without. */
+/* A filter may forbid munmap. The system also refuses to unmap the middle of a mapping that it merged with others, if
+ * the process would then have more mappings than it may. The memory goes back nevertheless. The addresses are kept here
+ * for os_map, since the number of mappings is limited. A thread that finds another thread at this list goes on without
+ * it. */
 #define LEFT_MAX 64u
 
 static struct {
@@ -146,7 +147,7 @@ void *os_map(size_t n, bool huge)
     void *region = huge ? map_huge(bytes) : map(bytes);
     if (region != NULL) {
         const int saved_errno = errno;
-        (void)madvise(region, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE); /* refused: as the system likes */
+        (void)madvise(region, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE); /* if refused, the system decides */
         errno = saved_errno;
     }
     return region;
@@ -154,7 +155,7 @@ void *os_map(size_t n, bool huge)
 
 void os_unmap(void *region, size_t bytes)
 {
-    if (SANITIZER_ASAN) /* who maps there next is to find it as usual */
+    if (SANITIZER_ASAN) /* the code that maps memory there next may use it */
         sanitizer_forget(region, bytes, false);
     if (munmap(region, bytes) != 0 && os_discard(region, bytes))
         left_add(region, bytes);
@@ -194,8 +195,8 @@ size_t os_resident_run(void *region, size_t bytes, bool *resident)
     return pages * page;
 }
 
-/* A system call that every program makes, so filters let it pass: here one that changes nothing, since there is no such
- * way to change the mask of signals. The kernel reads the mask first: EFAULT if it cannot, otherwise EINVAL. */
+/* Every program makes this system call, so filters let it pass. Here it changes nothing, since there is no such way to
+ * change the mask of signals. The kernel reads the mask first: the error is EFAULT if it cannot, otherwise EINVAL. */
 #define NO_WAY (-1)
 
 static long read_as_mask(uintptr_t address)
@@ -203,7 +204,7 @@ static long read_as_mask(uintptr_t address)
     return syscall(SYS_rt_sigprocmask, NO_WAY, address, NULL, _NSIG / 8);
 }
 
-/* Valgrind, which makes that call itself, would remark on it. */
+/* Valgrind makes that call itself, and would warn of it. */
 static long read_as_other(uintptr_t address)
 {
     unsigned char byte = 0;
@@ -228,11 +229,11 @@ bool os_can_read(uintptr_t address)
 /* Stands for the calling process in place of a pidfd, from Linux 6.15 on. Before, it is a bad descriptor. */
 #define OWN_PIDFD (-10000)
 
-/* One call, and one round of telling the other CPUs, for all. Returns false if not all was done. */
+/* Purges all ranges in one call, which interrupts the other CPUs once. Returns false if not all was done. */
 static bool purge_together(const struct iovec *iov, unsigned n)
 {
-    /* By a kernel that is too old, or by a filter, which is not asked again. Relaxed: a thread that does not see it yet
-     * asks in vain. */
+    /* Set once a kernel that is too old, or a filter, refused the call. Then the call is not made again. Relaxed: a
+     * thread that does not see it yet makes the call in vain. */
     static _Atomic(bool) refused;
     if (n < 2 || load_relaxed(&refused))
         return false;

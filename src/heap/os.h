@@ -19,22 +19,23 @@ size_t os_mapped(size_t n, bool huge);
  * transparent_hugepage is `always`. */
 void *os_map(size_t n, bool huge);
 
-/* Whether the byte at that address can be read, as far as the system says. Keeps errno. */
+/* Whether the byte at that address can be read. Returns true also if the system does not tell. Keeps errno. */
 bool os_can_read(uintptr_t address);
 
-/* Unmaps a region, or a part of one. Where the system refuses, its memory goes back, and os_map uses the addresses. */
+/* Unmaps a mapping, or a part of one. If the system refuses, gives the memory back, and lets os_map use the addresses
+ * again. */
 void os_unmap(void *region, size_t bytes);
 
-/* Grows a region, which may move. Returns NULL if there is no memory; then nothing changed. Both sizes are whole pages.
- */
+/* Grows a mapping, and returns where it is now, since it may move. Returns NULL if there is no memory; then nothing
+ * changed. Both sizes are whole pages. */
 void *os_grow(void *region, size_t bytes, size_t new_bytes);
 
-/* For a new region that is to be used bit by bit. After mlockall(MCL_FUTURE) the system made all of it resident: gives
- * that back, so that pages become resident, and locked, when they are touched. */
+/* For a new mapping that is to be used bit by bit. After mlockall(MCL_FUTURE) the system made all of it resident. Gives
+ * that memory back, so that a page becomes resident, and locked, when it is touched. */
 void os_lock_on_fault(void *region, size_t bytes);
 
-/* How many bytes from the beginning of a region are alike: all resident, or none. Both sizes are whole pages. Where the
- * system does not say, all are said to be resident. */
+/* Returns how many bytes from the beginning of a range are alike: all resident, or none. *resident says which. The
+ * range is whole pages of a mapping. If the system does not tell, all bytes count as resident. */
 size_t os_resident_run(void *region, size_t bytes, bool *resident);
 
 /* Drops the memory of whole pages, which are zero from then on, in swap too. Returns false if the system refuses. */
@@ -42,8 +43,8 @@ bool os_discard(void *region, size_t bytes);
 
 #define OS_RANGES_MAX 128u
 
-/* Gives the memory of the whole pages (with `huge`: huge pages) in each of up to so many ranges back. The addresses
- * stay usable. A range becomes empty (to = from) unless the system refused to take its memory. */
+/* Gives back the memory of the whole pages (with `huge`: whole huge pages) in each of n ranges, at most OS_RANGES_MAX.
+ * The addresses stay usable. A range becomes empty (to = from) unless the system refused to take its memory. */
 void os_purge(struct os_range *ranges, unsigned n, bool huge);
 
 #endif
