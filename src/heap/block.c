@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * block.c - one block: its size, its prefix, and whose it is for other tools
+ * block.c - one block: its size, its prefix, and what AddressSanitizer and memcheck know of it
  *
  * No lock is taken here, and no memory comes or goes.
  */

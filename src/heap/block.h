@@ -77,8 +77,8 @@ static inline uintptr_t prefix_check(const struct desc *d, const unsigned char *
 
 void block_write_prefix(struct desc *d, unsigned char *data);
 
-/* For a block that goes back to a hook: its memory may still be read by way of a stale pointer to data, and by then the
- * descriptor may be gone. */
+/* Erases the prefix of a block that goes back to a hook. The memory may still be read by way of a stale pointer to
+ * data, and by then the descriptor may be gone. */
 void block_erase_prefix(unsigned char *data);
 
 static inline struct prefix block_prefix(const void *data)
@@ -115,8 +115,8 @@ void block_hide(const struct heap *heap, const struct desc *d);
 /* Sets the word of a buffer that goes to a caller, and shows its block. */
 void block_set_held(const struct heap *heap, struct desc *d, uintptr_t word, bool defined);
 
-/* Between these two calls the library may touch the bytes behind the block's cap and, with MODE_REDZONE, those in front
- * of data; and all of the block if it is not `held`. */
+/* Between these two calls the library may touch the bytes behind the block's cap. If the block is not `held`, it may
+ * touch the bytes of the block too. */
 void block_open(const struct heap *heap, const struct desc *d, bool held);
 void block_close(const struct heap *heap, const struct desc *d, bool held);
 

@@ -67,7 +67,7 @@ static inline struct desc *desc_of(bufferpool_buf_t *buf)
     return (struct desc *)(void *)buf; /* pub is the first member */
 }
 
-/* The chunk that a descriptor lies in: those of indexes first to first + size - 1. */
+/* A chunk of the table: the descriptors of the indexes first to first + size - 1. */
 struct desc_chunk {
     struct desc *base;
     uint32_t first, size;

@@ -5,9 +5,9 @@
  * Invariants, whenever the lock is free:
  *     a descriptor on the free list has data == NULL
  *     beyond_cap_bytes is the sum of counted_bytes over the descriptors that are not on the free list
- * Descriptor and slot are taken and given back in one critical section. Those in the stash stay taken, both. Hooks,
- * wiping and copying run without the lock, and so do all system calls but those that map memory or move a mapping.
- * Relaxed loads are made in the child of fork or at the end of the pool, where no other thread is.
+ * Descriptor and slot are taken and given back in one critical section. Both stay taken while the buffer is in the
+ * stash. Hooks, wiping and copying run without the lock, and so do all system calls but those that map memory or move a
+ * mapping. Relaxed loads are made in the child of fork or at the end of the pool, where no other thread is.
  */
 #include "heap/heap.h"
 
@@ -181,7 +181,8 @@ static struct desc *take(struct heap *heap, struct slab_request *request, struct
     return d;
 }
 
-/* A block of block->cap bytes that lies in no slab and is retained already. Without the lock. */
+/* Takes a retained mapping for a block of block->cap bytes, which lies in no slab. Returns false if there is none. The
+ * caller does not hold the lock. */
 static bool take_retained(struct heap *heap, struct block *block)
 {
     heap_lock(heap);
@@ -217,7 +218,8 @@ struct desc *heap_alloc(struct heap *heap, bool beyond_cap)
     return d != NULL ? d : alloc_locked(heap, beyond_cap);
 }
 
-/* `lane`: the one that had no empty cell for the buffer; NULL if it does not belong into the stash. */
+/* Frees the buffer under the lock, which this function takes. `lane`: the lane that had no empty cell for the buffer,
+ * or NULL if the stash does not take such buffers. */
 static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc *d, struct stash_lane *lane,
                                                   bool defer)
 {

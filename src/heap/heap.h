@@ -15,13 +15,13 @@
 /* The largest cap that can be asked for. It leaves room for the prefix and for rounding up to huge pages. */
 #define HEAP_CAP_MAX ((size_t)PTRDIFF_MAX - ((size_t)8 << 20))
 
-/* Returns a descriptor in state FREE (its word says so, or is 0) with a block of exactly `base` bytes; NULL if there is
- * no memory. `beyond_cap`: the buffer will soon be freed, and soon another be wanted, so as much free memory is
- * retained. */
+/* Returns a descriptor in state FREE (its word says so, or is 0) with a block of exactly `base` bytes. Returns NULL if
+ * there is no memory. `beyond_cap`: the block is for a buffer beyond the cap. Such a buffer is soon freed, and the next
+ * one soon wanted, so as much free memory may stay. */
 struct desc *heap_alloc(struct heap *heap, bool beyond_cap);
 
-/* Frees the block, which must be intact, and the descriptor, whose word must say FREE. With `defer` the
- * memory may stay resident until heap_purge. */
+/* Frees the block, which must be intact, and the descriptor, whose word must say FREE. With `defer` the memory may stay
+ * resident until heap_purge. */
 void heap_free(struct heap *heap, struct desc *d, bool defer);
 
 /* Replaces a held block by one of at least `need` bytes, and more if there is memory for it. The first `keep` bytes
@@ -41,10 +41,10 @@ size_t heap_purge(struct heap *heap);
 void heap_lock(struct heap *heap);
 void heap_unlock(struct heap *heap);
 
-/* Zeros that the compiler cannot leave out, in any memory. */
+/* Overwrites any memory with zeros. The compiler cannot leave this out. */
 void heap_wipe(void *memory, size_t n);
 
-/* The same in a block of the heap, of which pages that nobody has written stay without memory. */
+/* The same for a block of the heap. Pages of it that nobody has written stay without memory. */
 void heap_wipe_block(const struct heap *heap, void *data, size_t n);
 
 /* For the child after fork, which has one thread and holds the lock. Rebuilds everything from the words of the

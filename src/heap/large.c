@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-/* Sets the field that follows from the memory. Returns false if that is NULL. */
+/* Sets block->data, which follows from the memory. Returns false if the memory is NULL. */
 static bool block_at(const struct heap *heap, unsigned char *memory, struct block *block)
 {
     block->data = memory != NULL ? memory + heap->alignment : NULL;
@@ -51,7 +51,7 @@ size_t large_retain(struct heap *heap, const struct block *block, size_t room)
     if (heap->alloc != NULL || retained->n == RETAINED_MAX)
         return 0;
     size_t bytes = block_mapped_bytes(heap, block->cap);
-    /* the first block of a buffer has no smaller one that is ever asked for */
+    /* no block smaller than the first block of a buffer is ever asked for */
     for (size_t cap = block->cap; bytes > room; bytes = block_mapped_bytes(heap, cap))
         if (block->cap == heap->base || (cap = block_next_smaller(cap)) == 0)
             return 0;

@@ -15,13 +15,13 @@
  * there is no memory. */
 bool large_make(const struct heap *heap, struct block *block);
 
-/* The same in the newest retained mapping of the right size. The caller holds the lock. Returns false if there is
- * none. */
+/* Takes the newest retained mapping of the right size for the block. The caller holds the lock. Returns false if there
+ * is none. */
 bool large_take_retained(struct heap *heap, struct block *block);
 
-/* Retains the mapping of a freed block if it has at most `room` bytes, otherwise as much of its beginning as the
- * largest smaller block that does would have. The caller holds the lock. Returns how many bytes are retained: 0 if
- * the list is full, or if the block is a hook's. */
+/* Retains the mapping of a freed block if the mapping has at most `room` bytes. Otherwise retains as much of its
+ * beginning as a smaller block would have: the largest one that fits into `room`. The caller holds the lock. Returns
+ * how many bytes are retained: 0 if the list is full, or if the block is a hook's. */
 size_t large_retain(struct heap *heap, const struct block *block, size_t room);
 
 /* Frees a block, which no descriptor has any more, except for the bytes that large_retain returned. Without the

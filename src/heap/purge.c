@@ -10,7 +10,7 @@
  * What is resident is thus at most
  *     the blocks that are not free
  *     + 1 MiB, or the bytes of blocks beyond the cap
- *     + what threads are about to give back, up to 8 MiB each
+ *     + the memory that threads are about to give back, up to 8 MiB each
  *     + the pages at the edges of taken slots.
  * With huge pages, a page is a huge page: it is resident until all slots in it are free and purged.
  *
@@ -25,8 +25,8 @@
 
 #define DIRTY_MIN ((size_t)1 << 20)
 
-/* Blocks in the stash are taken and beyond the cap, but nobody holds them. The stash may have `aside_bytes` of them,
- * whether it has them or not: so these count as dirty, and not as held. */
+/* Blocks in the stash are taken and beyond the cap, but no caller holds them. `aside_bytes` is what the stash may have
+ * of such blocks, whether it has them or not. So these bytes count as dirty, and not as held. */
 static size_t dirty_limit(const struct slabs *slabs)
 {
     const size_t beyond = slabs->beyond_cap_bytes, aside = slabs->aside_bytes;

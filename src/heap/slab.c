@@ -82,8 +82,8 @@ static struct slab *list_last(const struct slab_list *list)
     return list->first != NULL ? list->first->prev : NULL;
 }
 
-/* Puts the slab on the list that its sets ask for. Empty slabs go last: they are the last to be used, and the first to
- * be unmapped. */
+/* Puts the slab on the list that its slots call for. Empty slabs go last: they are the last to be used, and the first
+ * to be unmapped. */
 static void list_update(struct slab *slab)
 {
     struct slab_list *list = NULL;
@@ -107,8 +107,8 @@ static void list_update(struct slab *slab)
 
 /* ---- slabs and spans ---- */
 
-/* The pages of 128 slots, or of as many as fit into 4 MiB. With huge pages, whole ones where it has more than one: what
- * a purge gives back is whole pages of one slab. */
+/* The pages of 128 slots, or of as many slots as fit into 4 MiB. With huge pages, a slab that is larger than a huge
+ * page has whole huge pages, since a purge gives back whole pages of one slab. */
 static size_t slab_bytes_of(const struct slabs *slabs, size_t stride)
 {
     const size_t slots = SLAB_SLOTS_MAX * stride;
@@ -118,9 +118,9 @@ static size_t slab_bytes_of(const struct slabs *slabs, size_t stride)
 
 #define SPAN_SLABS_MAX 16u
 
-/* How many slabs a new span has: the more is mapped, the more. To map is slow, since the kernel merges neighbouring
- * mappings, and waits for every page fault that is under way in them. With huge pages small slabs share one, and go
- * when that is unused. */
+/* How many slabs a new span has: the more memory is mapped already, the more slabs. To map is slow, since the kernel
+ * merges neighbouring mappings, and waits for every page fault that is under way in them. With huge pages, small slabs
+ * share a huge page, and go back together when none of them is used. */
 static unsigned span_size(const struct slabs *slabs, size_t slab_bytes)
 {
     if (slabs->huge && slab_bytes < OS_HUGE_PAGE)
@@ -172,8 +172,8 @@ static void span_unlink(struct slabs *slabs, struct span *span)
         span->next->prev = span->prev;
 }
 
-/* Maps a span, and adds its slabs to the unused ones. If there is no memory for it, one with a single slab; if there is
- * none for that either nothing changes. */
+/* Maps a span, and adds its slabs to the unused ones. If there is no memory for the span, maps one with a single slab.
+ * If there is no memory for that span either, nothing changes. */
 static void span_map(struct slabs *slabs, const struct slab_request *request)
 {
     const unsigned n = span_size(slabs, slab_bytes_of(slabs, request->stride));
@@ -373,8 +373,8 @@ size_t slab_purge(struct slabs *slabs, size_t keep, size_t *refused)
 
 /* ---- taking and giving ---- */
 
-/* Returns a slab with clean slots: of the lane, or one that is not the only one of another lane. With `any` also the
- * only one of another lane. NULL if there is none. */
+/* Returns a slab with clean slots: a slab of the lane, or of another lane that has more than one. With `any`, also the
+ * only slab of another lane. Returns NULL if there is none. */
 static struct slab *clean_slab(struct slab_class *cls, unsigned lane, bool any)
 {
     struct slab *slab = cls->clean[lane].first;
@@ -463,7 +463,7 @@ bool slab_repair_claim(struct slab *slab, const unsigned char *slot)
     return true;
 }
 
-/* Does what a thread of the parent had yet to do. */
+/* Does what a thread of the parent had yet to do to a slot that is no buffer's. */
 static void reset_lost(unsigned char *slot, size_t stride, bool wiped)
 {
     if (wiped)

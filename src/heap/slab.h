@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * slab.h - slabs: memory for blocks of one size, side by side; where first blocks of up to a megabyte and grown blocks
- * of up to 256 KiB lie
+ * slab.h - slabs: memory for blocks of one size, side by side
+ *
+ * The first block of a buffer lies in a slab if at least three such blocks fit into 4 MiB, a grown block if it has at
+ * most 256 KiB (with huge pages 1 MiB).
  *
  * The caller holds the heap's lock, except for slab_has. A span may be mapped with the lock held. For all other system
  * calls functions let the lock go, and say so.
@@ -55,9 +57,8 @@ static inline bool slab_has(const struct slab *slab, const unsigned char *slot)
     return number < slab->slots && number * slab->stride == offset;
 }
 
-/* After fork, in three steps: every slot becomes free, except for those that are claimed, and the lists follow. A claim
- * returns whether there is such a slot. If `wiped` the bytes of slots that were taken and are not claimed are
- * zeroed. */
+/* After fork, in three steps: every slot becomes free, except for the slots that are claimed, and the lists follow. A
+ * claim returns whether there is such a slot. With `wiped`, slots that were taken and that nobody claims are zeroed. */
 void slab_repair_begin(struct slabs *slabs);
 bool slab_repair_claim(struct slab *slab, const unsigned char *slot);
 void slab_repair_end(struct slabs *slabs, bool wiped);

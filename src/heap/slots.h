@@ -23,7 +23,7 @@ static inline unsigned slots_first(const uint64_t set[2])
     return set[0] != 0 ? (unsigned)__builtin_ctzll(set[0]) : 64u + (unsigned)__builtin_ctzll(set[1]);
 }
 
-/* The first at or after `from`, or if there is none the first of all; there is one. */
+/* The first slot of the set at or after `from`. If there is none, the first of all. The set is not empty. */
 static inline unsigned slots_first_from(const uint64_t set[2], unsigned from)
 {
     const uint64_t later[2] = {from < 64 ? set[0] & ~(uint64_t)0 << from : 0,
