@@ -5,8 +5,8 @@
  * The owner calls these; on pool->shared, which holds nothing, any thread may.
  *
  * Each function is inside while it works on the cache, and calls nothing there that may wait: no lock, no hook, no
- * system call. An owner that finds its gate closed does not wait for it to open but does the same with pool->shared, so
- * with the depot.
+ * system call. An owner that finds its gate closed does not wait for it to open. It does the same with pool->shared,
+ * and thereby with the depot.
  *
  * Why plain loads and stores suffice: only the thread that is inside writes entries, level, base, extra, limit and
  * budget; counters and moved_past are their owner's to write, inside or not. What other threads read of these (level,
@@ -205,7 +205,7 @@ static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
     size_t keep = pool->cache_bytes;
     if (c->shared)
         keep = 0;
-    else if (load_relaxed(&pool->idle_tight)) /* otherwise a put would have to collect it from here */
+    else if (load_relaxed(&pool->idle_tight)) /* otherwise a put would have to collect the room from here */
         keep = held_bytes(pool, c);
     if (budget > keep) {
         unreserve_idle(pool, budget - keep);
@@ -328,7 +328,7 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c)
     return d;
 }
 
-/* From inside: how many of the n buffers, the last ones, fit into the empty cache; *bytes is their cap. */
+/* From inside: how many of the n buffers, the last ones, fit into the empty cache; *bytes is the sum of their caps. */
 static uint32_t fitting(const bufferpool_t *pool, struct desc *const *bufs, uint32_t n, bool grown, size_t *bytes)
 {
     uint32_t fit = 0;

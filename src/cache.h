@@ -11,12 +11,13 @@
  *     gate closed    the cache belongs to the thread that holds the pool's caches_lock, once the owner is out
  *
  * The owner is inside while `busy` is set. It enters by a plain store, looks at the gate, works if that is open, and
- * leaves by a plain store; steal.c says how another thread can be sure of it without a fence on the owner's part. An
- * owner that finds its gate closed works on pool->shared instead, so with the depot. Gates move under the lock.
+ * leaves by a plain store; steal.c says how another thread can be sure that the owner is out, without a fence on the
+ * owner's part. An owner that finds its gate closed works on pool->shared instead, and thereby with the depot. Gates
+ * move under the lock.
  *
  * An open gate is the word that a held, plain buffer of this pool has, so that one comparison tells get and put that
- * they may take the fast path. In pools that wipe, and with debug modes (modes.h), where every put has more to do, it
- * is GATE_SLOW. That and GATE_CLOSED equal no buffer's word.
+ * they may take the fast path. In pools that wipe, and with debug modes (modes.h), every put has more to do: there an
+ * open gate is GATE_SLOW. GATE_SLOW and GATE_CLOSED equal no buffer's word.
  *
  * The latch
  *

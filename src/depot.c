@@ -38,9 +38,9 @@
  *     5. depot_reserve adds one to `pooled` by compare-and-swap from a value below N, before the buffer is made.
  *        depot_unreserve and depot_discard subtract after the block is freed. Nothing else moves `pooled`. So at every
  *        moment buffers in existence <= pooled, and no reservation ever lifts pooled above the N that it read.
- *     6. If N was lowered between the read of N and the swap: the reserver reads N once more after its swap, and backs
- *        out if pooled is now above it. The writer of N stores it and then reads counts. Both pairs are seq_cst: either
- *        the reserver sees the new N, or the lowering call sees the reservation, as if it had been made before.
+ *     6. N may be lowered between the read of N and the swap. So the reserver reads N once more after its swap, and
+ *        backs out if pooled is now above it. The writer of N stores it and then reads counts. Both pairs are seq_cst:
+ *        either the reserver sees the new N, or the lowering call sees the reservation, as if it had been made before.
  *     7. Magazines move `in_flight` alone. So there is no moment at which a reservation stands for a buffer that exists
  *        already, and a pop may take however many the magazine holds.
  *
@@ -52,10 +52,10 @@
  *     8. in_flight <= what callers and caches have, always: a push subtracts before it swaps, and a take adds after its
  *        pop. A call that pops in order to free, or takes one of many and restores the rest, never adds what it only
  *        has in transit. So in_flight >= pooled, read in one load, means that nothing is in the depot or in transit.
- *     9. `pressure`, in the same load, means that nothing is in a thread cache (pressure.c). So callers have all of
- *        them. Where membarrier(2) is missing, caches may hold some all the same; the header says how many.
- *    10. While the verdict is not yes although a get finds nothing, another call is on its way between the two: the
- *        get looks again, a bounded number of times.
+ *     9. `pressure`, in the same load, means that nothing is in a thread cache (pressure.c). So callers have all pooled
+ *        buffers. Where membarrier(2) is missing, caches may hold some all the same; the header says how many.
+ *    10. The verdict may be no although a get finds nothing. Then another call is in the middle of moving a buffer. So
+ *        the get looks again, a bounded number of times.
  *
  * Waiters
  *

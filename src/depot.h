@@ -78,8 +78,8 @@ static inline bool depot_exhausted(const struct depot *depot, const _Atomic(size
     return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;
 }
 
-/* Whether a caller waits. Asked after a push, restore, unreserve or discard: if this says no, a caller that says
- * depot_want(true) later finds what that call gave. */
+/* Whether a caller waits. Call this after a push, restore, unreserve or discard. If the answer is no, a caller that
+ * sets the flag later (depot_want) finds what the push, restore, unreserve or discard gave. */
 static inline bool depot_wanted(const struct depot *depot)
 {
     return (load_seq_cst(&depot->counts) & DEPOT_WANTED) != 0; /* with depot_want: depot.c (11) */

@@ -12,7 +12,7 @@
  *     &no_thread      the thread has no cache yet: an empty table
  *     a struct        linked into the list of threads, and the value of the library's pthread key
  *     &gone_thread    the key's destructor has run: an empty table, and nothing fills it. From then on the thread uses
- *                     pool->shared, which goes to the depot with every buffer
+ *                     pool->shared, so every buffer comes from the depot or goes there
  */
 #ifndef BUFFERPOOL_TLS_CACHE_H
 #define BUFFERPOOL_TLS_CACHE_H

@@ -146,8 +146,8 @@ struct depot {
 struct depot_counts {
     uint32_t pooled;    /* pooled buffers that exist */
     uint32_t in_flight; /* at most the buffers in flight; fewer while calls are under way */
-    bool pressure;      /* no thread cache holds any (pressure.h) */
-    bool wanted;        /* a caller waits for one (wait.h) */
+    bool pressure;      /* no thread cache holds a buffer (pressure.h) */
+    bool wanted;        /* a caller waits for a buffer (wait.h) */
 };
 
 #define MAGAZINE_MAX 32u
@@ -266,7 +266,7 @@ struct slab {
     struct slab_list *list; /* the list it is on, or NULL */
     struct slab *prev, *next;
     uint64_t avail[SLAB_SLOTS_MAX / 64]; /* free slots */
-    uint64_t dirty[SLAB_SLOTS_MAX / 64]; /* those of them that may have memory behind them */
+    uint64_t dirty[SLAB_SLOTS_MAX / 64]; /* free slots that may have memory behind them */
     uint64_t lost[SLAB_SLOTS_MAX / 64];  /* during a repair: slots that were taken and that no buffer has claimed */
 };
 
@@ -331,7 +331,7 @@ struct slabs {
     size_t mapped_bytes;     /* of all spans */
     size_t dirty_bytes;      /* of all classes */
     size_t beyond_cap_bytes; /* of blocks that were made beyond the cap: strides and mappings */
-    size_t aside_bytes;      /* what the heap's stash may hold of these slots */
+    size_t aside_bytes;      /* of the slots that the heap's stash may hold */
     struct retained retained;
     struct slab_class classes[SLAB_CLASSES];
 };
@@ -375,7 +375,7 @@ struct waiter {
     bool endless;        /* there is no deadline */
     struct timespec deadline;
     pthread_cond_t woken;
-    int cancelable; /* the thread's state before */
+    int cancelable; /* whether the thread could be cancelled before */
 };
 
 struct wait_queue {
@@ -423,9 +423,9 @@ struct name_family {
     struct name_family *below[2]; /* of the trie */
     const char *base;
     size_t length;          /* of base */
-    size_t names;           /* how many pools have */
+    size_t names;           /* how many pools have a name of this family */
     struct numbers numbers; /* bit n - 1: number n, which is taken */
-    uint64_t few;           /* the first words of that; more are allocated */
+    uint64_t few;           /* the words of that, while one is enough */
 };
 
 /* ---- the pool ---- */
@@ -435,8 +435,8 @@ enum pressure_state { PRESSURE_OFF, PRESSURE_ENTERING, PRESSURE_ON };
 /* Under caches_lock; read without it for hints. */
 struct pressure {
     _Atomic(int) state; /* enum pressure_state */
-    /* Pressure ends only a number of pops after this one (depot_pops, modulo 2^32). If it lasts for billions of pops,
-     * the count wraps, and that number has to go by again. */
+    /* Pressure ends no earlier than DWELL pops (pressure.c) after this count of depot_pops, modulo 2^32. If pressure
+     * lasts for billions of pops, the count wraps, and DWELL pops have to go by once more. */
     _Atomic(uint32_t) since;
     uint64_t until_ns; /* ENTERING: calls wait so long for owners that are inside; on the monotonic clock */
 };
@@ -457,7 +457,7 @@ struct reclaim {
     atomic_flag busy;                /* one reclaimer at a time */
 };
 
-/* Whether a pool may be used: told by slow paths alone, from memory that may be anything. */
+/* Whether a pool may be used. Only slow paths look at this, and the memory that they look at may be anything. */
 #define POOL_ALIVE UINT32_C(0x6c6f6f70)
 #define POOL_ENDED UINT32_C(0x646e6570)
 
@@ -466,7 +466,7 @@ struct bufferpool {
     /* read-only after creation */
     size_t index;     /* in the registry */
     size_t tls_index; /* desc_tls_index(index) */
-    uintptr_t tag;    /* of its buffers' words; of the default pool since registry_lock was first called */
+    uintptr_t tag;    /* of its buffers' words; the default pool has one since registry_lock was first called */
     char *name;
     struct name_family *family; /* of the name; NULL: the default pool */
     size_t number;              /* of the name in that family */
