@@ -3,8 +3,8 @@
  * holders.c - which callers hold which buffers, grouped by the call that got them
  *
  * The held buffers are found by the words of their descriptors, and copied under the registry's lock, since otherwise a
- * pool may end at any time. Names of functions are looked up after that. Looking up takes a lock of the loader's, and
- * the loader holds that lock while it runs the end of this library, which takes the registry's.
+ * pool may end at any time. Names of functions are looked up after that. To look a name up takes a lock of the loader,
+ * and the loader holds that lock while it runs the end of this library, which takes the registry's.
  */
 #include "buffer.h"
 #include "call.h"
@@ -24,7 +24,7 @@ struct holder {
     char pool[REPORT_NAME_MAX + 1];
     uintptr_t by;
     uint64_t since_ns; /* of the oldest */
-    uint32_t tid;      /* that got the oldest */
+    uint32_t tid;      /* of the thread that got the oldest */
     size_t buffers, bytes;
     size_t number; /* the order in which the lines were made: by pool index */
 };

@@ -24,8 +24,9 @@
  * if its handle was overwritten. Any thread. */
 bufferpool_t *life_pool_of(const struct desc *d, uintptr_t word);
 
-/* The buffer whose data that is, by the bytes in front of it and by its handle; whose it is and who holds it is not
- * looked at. Returns NULL if there is none: for any address, if the memory at it can be read. */
+/* Finds the buffer of a data pointer, by the bytes in front of data and by the handle that these name. Does not look at
+ * which pool the buffer belongs to, or whether a caller holds it. Returns NULL if there is no such buffer. data may be
+ * any address in memory that can be read. */
 static inline struct desc *life_of_data(const void *data);
 
 /* Makes a buffer in that state, LIVE or BYPASS, with len 0. The caller has counted it. Returns NULL if there is no

@@ -332,7 +332,7 @@ void metrics_say(const bufferpool_t *pool, const char *when)
     free(text);
 }
 
-/* The lock is not held while this thread writes, since the reader of stderr may let it wait. */
+/* The lock is not held while this thread writes, since the reader of stderr may make it wait. */
 void metrics_say_all(void)
 {
     bufferpool_t *pool;

@@ -111,7 +111,7 @@ static void family_end(struct name_family *family)
     free(family);
 }
 
-/* The bit of number n is n - 1. False: no memory. */
+/* Makes room for the bit, if there is none yet. (Number n has bit n - 1.) Returns false if there is no memory. */
 static bool has_room(struct name_family *family, size_t bit)
 {
     struct numbers *set = &family->numbers;
@@ -139,7 +139,8 @@ static struct name_family *family_of(const char *base, size_t length)
     return *link != NULL ? *link : family_make(link, base, length);
 }
 
-/* The family that the pool's name will be of, and its bit there; NULL: no memory. */
+/* Returns the family that the pool's name will belong to, and in *bit the bit of its number there. Returns NULL if
+ * there is no memory. */
 static struct name_family *find_free(const char *name, size_t length, size_t *bit)
 {
     size_t number;

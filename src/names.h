@@ -10,7 +10,7 @@
 #include "types.h"
 
 /* Gives the pool a name that no pool has: `name`, or `name` with the lowest suffix "-2", "-3" ... that is free. NULL
- * stands for "pool-N", with the next N in every call. Returns false if there is no memory; then nothing changed, but
+ * stands for "pool-N", with the next N in every call. Returns false if there is no memory; then nothing changed except
  * N. */
 bool names_take(bufferpool_t *pool, const char *name);
 

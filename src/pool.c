@@ -82,7 +82,7 @@ static struct desc *take_beyond_cache(struct get *get)
     struct patience patience = {0};
     do {
         wait_serve(pool);
-        if (depot_wanted(&pool->depot)) /* what others give now is for the callers that wait */
+        if (depot_wanted(&pool->depot)) /* buffers that come back now are for the callers that wait */
             continue;
         d = cache_refill(pool, get->c);
         if (d != NULL) {
@@ -164,7 +164,8 @@ static struct desc *refill(bufferpool_t *pool, struct cache *c)
     return d;
 }
 
-/* A buffer beyond the cap, counted. Returns NULL if the cap leaves another one, or if there is no memory. */
+/* A buffer beyond the cap, counted. Returns NULL if the cap may leave room for a pooled buffer, or if there is no
+ * memory. */
 static struct desc *bypass(bufferpool_t *pool, struct cache *c)
 {
     if (!is_settled(pool, c) || !depot_exhausted(&pool->depot, &pool->max_live))
@@ -203,7 +204,7 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
     struct desc *d = NULL;
     pool_check(pool, function);
     PROBE1(pool, get_slow, function);
-    if (!modes_have(MODES_WATCH | MODE_FAIL)) { /* each allocation that may fail is one, and made once */
+    if (!modes_have(MODES_WATCH | MODE_FAIL)) { /* with fail=N each allocation counts: none is tried twice */
         d = refill(pool, c);
         if (d == NULL && at_cap == GO_BEYOND)
             d = bypass(pool, c);
@@ -325,8 +326,8 @@ static inline __attribute__((always_inline)) enum counter drop_bypass(bufferpool
     return DROPS_BYPASS;
 }
 
-/* Caches reserve bytes of max_idle_bytes. If what really idles leaves room, they give back what they do not use; then a
- * put that found no room may try again. */
+/* Makes room for `cap` more idle bytes. Caches reserve bytes of max_idle_bytes. If the bytes that really idle leave
+ * room, the caches give back what they do not use. Returns whether the put that found no room may try again. */
 static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
 {
     if (stats_idle_bytes(pool) + cap > pool->max_idle_bytes)
@@ -446,7 +447,7 @@ static __attribute__((noinline)) _Noreturn void report_data(const void *data, ui
     report_misuse(data, NULL, "not the data of a buffer that is held, or " REPORT_OVERWRITTEN);
 }
 
-/* Whether the buffer is held, put() finds out. */
+/* put() finds out whether the buffer is held. */
 void bufferpool_put_data(void *data)
 {
     if (unlikely(data == NULL))
@@ -459,7 +460,7 @@ void bufferpool_put_data(void *data)
 
 /* ---- many at once ---- */
 
-/* Takes back what a get_bulk that fails had taken, as if it had never been. */
+/* Takes back the buffers of a get_bulk that fails, as if the call had never been. */
 static void return_uncounted(bufferpool_t *pool, struct cache *c, bufferpool_buf_t **bufs, size_t n)
 {
     while (n > 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * reclaim.c - idle memory goes back: trim, a lowered cap, by itself what was not needed, and the size of grown buffers
+ * reclaim.c - idle memory goes back: by trim, by a lowered cap, and by itself; grown buffers shrink
  *
  * Two marks tell what a period needed. Buffers that lay in the depot at its lowest point were not needed. A thread
  * cache in which nothing came or went was not needed either, and is stolen. The sum of both is `due`, and is freed in
@@ -10,10 +10,10 @@
  *     512 once, then nothing            due after the first period without a call: 512
  *
  * Magazines are popped one at a time, so the depot does not look empty to other threads while it holds more, and every
- * step is bounded: by what the depot held at the beginning, or by STEP and a magazine more. Of a magazine in transit no
- * buffer beyond the cap goes back, and a call that put a part back looks once more: another call that lowered the cap
- * meanwhile found the depot without that part. Blocks are freed without any lock but the heap's. One thread at a time
- * reclaims; a second one goes on without.
+ * step is bounded: by what the depot held at the beginning, or by STEP and a magazine more. A call never puts buffers
+ * beyond the cap back into the depot. If it puts a part of a magazine back, it looks at the cap once more afterwards,
+ * since a call that lowered the cap meanwhile found the depot without that part. Blocks are freed without any lock but
+ * the heap's. One thread at a time reclaims; a second one goes on without.
  *
  * What is relaxed: `due`, period_end_ms, idle_tight and the depot's `low` say how much and when, and mostly the one
  * thread that reclaims moves them; an old value frees a little too much, or a little late. max_live is read for its
@@ -78,7 +78,8 @@ static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_fa
     return true;
 }
 
-/* Frees at most so many, and those beyond the cap of magazines of which a part went back. Returns their bytes. */
+/* Frees at most `most` buffers, and further ones beyond the cap that lie in a magazine of which a part would go back.
+ * Returns the bytes of all. */
 static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer)
 {
     struct freed freed = {report_context.function, 0, 0, false};
@@ -88,7 +89,7 @@ static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer)
     return freed.bytes;
 }
 
-/* Frees at most so many of those beyond the cap, and the rest of the last one's magazine. */
+/* Frees buffers beyond the cap: at most `most`, and the further ones in the magazine of the last. */
 static void free_surplus(bufferpool_t *pool, struct cache *c, uint32_t most, bool defer)
 {
     struct freed freed = {report_context.function, 0, 0, false};
@@ -209,7 +210,8 @@ static size_t power_of_two_for(size_t n)
     return power;
 }
 
-/* The cap that fits the last use; the cap that it has if the last turn is no reason to shrink it. Counts strikes. */
+/* Returns the cap that fits the last use, or the buffer's own cap if the last turn is no reason to shrink it. Counts
+ * strikes. */
 static size_t judged_cap(const bufferpool_t *pool, struct desc *d)
 {
     size_t cap = d->pub.cap;
