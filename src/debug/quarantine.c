@@ -2,9 +2,9 @@
  *
  * quarantine.c - the last buffers put, held back
  *
- * No caller waits in vain for one: a waiter sets the flag `wanted` and looks here afterwards, under the lock; a put
- * that leaves a buffer here looks at the flag afterwards (wait_serve). What is relaxed is written under the lock, and
- * read for statistics.
+ * No caller waits in vain for a buffer that is here. A waiter sets the flag `wanted` first, and looks here afterwards,
+ * under the lock. A put that leaves a buffer here looks at the flag afterwards (wait_serve). Relaxed fields are written
+ * under the lock, and read without it for statistics.
  */
 #include "debug/quarantine.h"
 

@@ -2,9 +2,9 @@
  *
  * quarantine.h - the last buffers put, held back, so that a stale pointer finds poison in them rather than a new owner
  *
- * A ring, first in, first out. Its buffers are idle, but stay in flight for the cap as if a caller had them: so
- * depot.c's argument does not change. At the cap a get, or a caller that waits, takes the oldest rather than go
- * without. Trim and a lowered cap empty the ring.
+ * The quarantine is a ring, first in, first out. Its buffers are idle, but stay in flight for the cap as if a caller
+ * had them, so depot.c's argument does not change. At the cap, a get or a caller that waits takes the oldest buffer
+ * rather than go without. Trim and a lowered cap empty the ring.
  */
 #ifndef BUFFERPOOL_QUARANTINE_H
 #define BUFFERPOOL_QUARANTINE_H

@@ -2,7 +2,7 @@
  *
  * report.c - reports of misuse: one line on stderr, then abort
  *
- * The state of the process is unknown when one is made. So no memory is allocated and no lock is taken, but for the
+ * The state of the process is unknown when a report is made. So no memory is allocated, and no lock is taken but the
  * loader's, where a debug mode looks up names of functions.
  */
 #include "debug/report.h"

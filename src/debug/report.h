@@ -27,7 +27,7 @@ void report_pool_name(const bufferpool_t *pool, char name[REPORT_NAME_MAX + 1]);
  * aborts. Any lock may be held: the process ends. */
 _Noreturn void report_misuse(const void *address, const bufferpool_t *pool, const char *what);
 
-/* The same for a pool that is not POOL_ALIVE, given to that public function. */
+/* Reports a call of the public function on something that is not POOL_ALIVE: no pool, or a pool that was destroyed. */
 _Noreturn void report_pool(const bufferpool_t *pool, const char *function);
 
 /* The same for a handle whose word leads to no pool. Its address tells an overwritten handle from a foreign pointer. */
@@ -35,7 +35,7 @@ _Noreturn void report_foreign(const void *address);
 
 /* ---- the pool of a call ---- */
 
-/* Reports misuse, by the name of the public function, if that is no pool or no longer one. */
+/* Reports misuse, in the name of the public function, if `pool` is no pool or was destroyed. */
 static inline void pool_check(const bufferpool_t *pool, const char *function)
 {
     if (unlikely(load_relaxed(&pool->life) != POOL_ALIVE))

@@ -63,7 +63,8 @@
  * figures do not change. */
 bool sanitizer_under_memcheck(void);
 
-/* Call these only if sanitizer_on(). The table above says what they mean. `defined`: the bytes of the block are. */
+/* Call these only if sanitizer_on(). The table above says what they mean. `defined`: the bytes of the block have known
+ * values. */
 void sanitizer_region(void *region, size_t bytes);
 void sanitizer_show(void *data, size_t cap, bool defined);
 void sanitizer_hide(void *data, size_t cap);

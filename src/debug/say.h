@@ -7,8 +7,9 @@
 
 #include <stddef.h>
 
-/* Writes the text to stderr. Text that cannot be written is dropped. Neither a signal nor a cancellation nor a change
- * of errno comes of it. No lock may be held: the reader of stderr may be a thread of this process that waits for it. */
+/* Writes the text to stderr. Drops text that cannot be written. Neither a signal nor a cancellation nor a change of
+ * errno comes of it. No lock may be held, except by a report that aborts afterwards: the reader of stderr may be a
+ * thread of this process that waits for that lock. */
 void say(const char *text, size_t length);
 
 #endif
