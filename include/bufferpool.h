@@ -390,8 +390,8 @@ BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
 BUFFERPOOL_API size_t bufferpool_reclaim(bufferpool_t *pool);
 
 /* Frees all idle buffers, in the depot and in the caches of all threads, and gives the memory of free blocks back to
- * the system. Without membarrier(2) it reaches the depot and the cache of the calling thread only. It works in steps, and
- * holds no lock beyond a step, so no other call waits for the whole.
+ * the system. Without membarrier(2) it reaches the depot and the cache of the calling thread only. It works in steps,
+ * and holds no lock beyond a step, so no other call waits for the whole.
  *
  * errno is preserved. Returns:
  *     the bytes of the buffers that were freed, less those that the system refuses to take: locked memory (mlock,
