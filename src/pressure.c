@@ -11,9 +11,9 @@
  * under the lock too, and only in state OFF.
  *
  * ENTERING lasts where an owner was preempted inside its cache. The gets that find nothing wait for the owner, all of
- * them until the same moment, PATIENCE_NS after the first; then they go beyond the cap. Each later get that finds nothing
- * looks once more (the gate was closed long ago, so that takes no barrier), and the owner itself flushes its cache at
- * its next call.
+ * them until the same moment, PATIENCE_NS after the first; then they go beyond the cap. Each later get that finds
+ * nothing looks once more (the gate was closed long ago, so that takes no barrier), and the owner itself flushes its
+ * cache at its next call.
  *
  * Two things keep the state from fluttering: pressure ends only well below the cap, and not before DWELL buffers came
  * out of the depot. So stealing, which costs some microseconds and may touch every cache, comes at most once per DWELL

@@ -16,8 +16,8 @@
 /* What these move to the depot, the caller offers to those that wait (wait_serve). */
 
 /* For a get that has found nothing. Enters the pressure, or goes on with entering it; if the pool is under pressure
- * already, gives the calls under way a moment. Returns false if another look is of no use, and when the get's patience is
- * over. */
+ * already, gives the calls under way a moment. Returns false if another look is of no use, and when the get's patience
+ * is over. */
 bool pressure_rise(bufferpool_t *pool, struct patience *patience);
 
 /* Enters the pressure without a get: the cap was lowered below what exists, or a caller waits. It may end at any

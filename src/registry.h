@@ -24,8 +24,8 @@ extern struct bufferpool pool_default;
  * background thread's across fork. Under it no thread waits for a lock of a pool, except in fork: all threads that come
  * and go would wait too.
  *
- * The first thread that takes it gives the default pool its tag, which no buffer has before: init_first_use comes before
- * the first buffer, and takes the lock. */
+ * The first thread that takes it gives the default pool its tag, which no buffer has before: init_first_use comes
+ * before the first buffer, and takes the lock. */
 void registry_lock(void);
 void registry_unlock(void);
 
@@ -37,7 +37,8 @@ bool registry_add(bufferpool_t *pool, const char *name);
 void registry_remove(bufferpool_t *pool);
 
 /* How many of the pools that were destroyed keep their struct, their name, and the addresses of their descriptors. So a
- * call on one of them, or on one of its buffers, is reported, and meets neither memory that is gone nor another pool. */
+ * call on one of them, or on one of its buffers, is reported, and meets neither memory that is gone nor another
+ * pool. */
 #define REGISTRY_ENDED 32u
 
 /* Keeps a removed pool that has nothing left but these. Returns the pool that is kept no longer in its place, for

@@ -52,8 +52,8 @@ struct cache *tls_cache_own_or_shared(bufferpool_t *pool);
 /* Calls `each` for the calling thread's caches, of all pools, with no lock held. */
 void tls_cache_for_own(void (*each)(bufferpool_t *pool, struct cache *c));
 
-/* Forgets the pool in every thread's table. The caller destroys the pool, and holds the registry's lock, which is let go
- * while another thread works on the pool. */
+/* Forgets the pool in every thread's table. The caller destroys the pool, and holds the registry's lock, which is let
+ * go while another thread works on the pool. */
 void tls_cache_forget(const bufferpool_t *pool);
 
 /* Frees the caches of a pool that all threads forgot. */

@@ -102,9 +102,9 @@ static void fill_redzone(const bufferpool_t *pool, struct desc *d, bool held)
     block_close(&pool->heap, d, held);
 }
 
-/* Reports misuse unless data, cap and the bytes around the block are what the library made them. data and cap are checked
- * first, before anything is read through them. Returns false if the record does not know the block. That happens in a
- * child of fork, if the fork came while the block was being made or replaced. */
+/* Reports misuse unless data, cap and the bytes around the block are what the library made them. data and cap are
+ * checked first, before anything is read through them. Returns false if the record does not know the block. That
+ * happens in a child of fork, if the fork came while the block was being made or replaced. */
 static bool check_block(bufferpool_t *pool, const struct desc *d, bool held)
 {
     const struct record *record = records_at(&pool->records, d);

@@ -7,8 +7,8 @@
  * thread that could have gone on is a preemption. All orders with at most so many preemptions are run, depth first:
  * first those with none, then those with at most one, and so on, so that the first that fails is one with the fewest.
  * Where a thread waits or ends, any other may go on, which is no preemption. Where it yields, any that did not itself
- * yield to one that has not run since: yielding is fair. A thread that spins yields too, as if the others had processors
- * of their own.
+ * yield to one that has not run since: yielding is fair. A thread that spins yields too, as if the others had
+ * processors of their own.
  *
  * Memory is sequentially consistent here. A compare-and-swap fails only if another came first, and no thread is woken
  * for nothing. Time stands still until a wait with a deadline ends by it: when no thread can go on, or, as a
