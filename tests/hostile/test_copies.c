@@ -45,7 +45,7 @@ struct scene {
 /* Of a pointer of 32 bits eight tell the copies apart: one time in 256 they do not. */
 static bool words_are_equal(const bufferpool_buf_t *a, const bufferpool_buf_t *b)
 {
-    return memcmp(a + 1, b + 1, sizeof(void *)) == 0;
+    return memcmp(a + 1, b + 1, sizeof(uintptr_t)) == 0;
 }
 
 static void warm(const struct copy *copy, bufferpool_t *pool)
