@@ -21,15 +21,51 @@ static size_t distance(const struct desc_table *table)
     return (size_t)((16 + table->colour % 32) * CACHE_LINE);
 }
 
-/* The mapping of a chunk. */
-static void *mapping_of(const struct desc *base)
-{
-    return (void *)((uintptr_t)base & ~(uintptr_t)4095);
-}
+#define PAGE ((size_t)4096)
 
 static size_t chunk_bytes(unsigned chunk)
 {
     return ((size_t)DESC_FIRST_CHUNK << chunk) * sizeof(struct desc);
+}
+
+/* In front of its descriptors a chunk has a bit for each, which is set while the descriptor is taken. So the child of
+ * fork finds the descriptors that are in use without a look at the others. The bits begin with the mapping. In the
+ * first chunks they fit into the distance. */
+static size_t lead(const struct desc_table *table, unsigned chunk)
+{
+    const size_t bits = ((size_t)DESC_FIRST_CHUNK << chunk) / 8, gap = distance(table);
+    return bits <= gap ? gap : gap + (bits - gap + PAGE - 1) / PAGE * PAGE;
+}
+
+static size_t mapped_bytes(const struct desc_table *table, unsigned chunk)
+{
+    return os_mapped(lead(table, chunk) + chunk_bytes(chunk), false);
+}
+
+static void *mapping_of(const struct desc_table *table, unsigned chunk)
+{
+    return (unsigned char *)load_relaxed(&table->chunks[chunk]) - lead(table, chunk);
+}
+
+/* The word that has the descriptor's bit, whose number in it is *bit. */
+static uint64_t *taken_word(const struct desc_table *table, uint32_t index, unsigned *bit)
+{
+    const unsigned chunk = desc_chunk_number(index);
+    const uint32_t at = index - desc_chunk_of(table, index).first;
+    *bit = at % 64;
+    return (uint64_t *)mapping_of(table, chunk) + at / 64;
+}
+
+uint32_t desc_taken_below(const struct desc_table *table, uint32_t index)
+{
+    while (index > 1) {
+        unsigned bit;
+        const uint64_t bits = *taken_word(table, --index, &bit) << (63 - bit);
+        if (bits != 0)
+            return index - (uint32_t)__builtin_clzll(bits);
+        index -= bit;
+    }
+    return 0;
 }
 
 bool desc_table_has(const struct desc_table *table, const struct desc *d)
@@ -49,12 +85,27 @@ bool desc_table_covers(const struct desc_table *table, const void *address)
     return false;
 }
 
+static void note_taken(const struct desc_table *table, const struct desc *d)
+{
+    unsigned bit;
+    uint64_t *word = taken_word(table, d->index, &bit);
+    *word |= (uint64_t)1 << bit;
+}
+
+static void note_given(const struct desc_table *table, const struct desc *d)
+{
+    unsigned bit;
+    uint64_t *word = taken_word(table, d->index, &bit);
+    *word &= ~((uint64_t)1 << bit);
+}
+
 struct desc *desc_take(struct desc_table *table)
 {
     struct desc *d = table->free_list;
     if (d != NULL) {
         table->free_list = d->chain;
         d->chain = NULL;
+        note_taken(table, d);
         return d;
     }
 
@@ -63,14 +114,16 @@ struct desc *desc_take(struct desc_table *table)
         return NULL;
     unsigned chunk = desc_chunk_number(index);
     if (load_relaxed(&table->chunks[chunk]) == NULL) {
-        void *memory = os_map(distance(table) + chunk_bytes(chunk), false);
+        const size_t bytes = mapped_bytes(table, chunk);
+        unsigned char *memory = os_map(bytes, false);
         if (memory == NULL)
             return NULL;
-        os_lock_on_fault(memory, os_mapped(distance(table) + chunk_bytes(chunk), false));
-        store_relaxed(&table->chunks[chunk], (struct desc *)((uintptr_t)memory + distance(table)));
+        os_lock_on_fault(memory, bytes);
+        store_relaxed(&table->chunks[chunk], (struct desc *)(void *)(memory + lead(table, chunk)));
     }
     d = desc_at(table, index);
     d->index = index;
+    note_taken(table, d);
     /* release: with desc_table_has and the walks over all descriptors */
     store_release(&table->used, index);
     return d;
@@ -80,15 +133,15 @@ void desc_give(struct desc_table *table, struct desc *d)
 {
     d->chain = table->free_list;
     table->free_list = d;
+    note_given(table, d);
 }
 
 void desc_table_clear(struct desc_table *table)
 {
     for (unsigned i = 0; i < DESC_CHUNKS; i++) {
-        struct desc *base = load_relaxed(&table->chunks[i]);
-        const size_t bytes = os_mapped(distance(table) + chunk_bytes(i), false);
-        if (base != NULL && !os_discard(mapping_of(base), bytes)) { /* then the addresses go as well */
-            os_unmap(mapping_of(base), bytes);
+        const size_t bytes = mapped_bytes(table, i);
+        if (load_relaxed(&table->chunks[i]) != NULL && !os_discard(mapping_of(table, i), bytes)) {
+            os_unmap(mapping_of(table, i), bytes); /* then the addresses go as well */
             store_relaxed(&table->chunks[i], NULL);
         }
     }
@@ -98,8 +151,7 @@ void desc_table_clear(struct desc_table *table)
 void desc_table_destroy(struct desc_table *table)
 {
     for (unsigned i = 0; i < DESC_CHUNKS; i++) {
-        struct desc *base = load_relaxed(&table->chunks[i]);
-        if (base != NULL)
-            os_unmap(mapping_of(base), os_mapped(distance(table) + chunk_bytes(i), false));
+        if (load_relaxed(&table->chunks[i]) != NULL)
+            os_unmap(mapping_of(table, i), mapped_bytes(table, i));
     }
 }

@@ -114,15 +114,25 @@ struct desc *desc_take(struct desc_table *table);
 /* Gives a descriptor in state FREE back. The caller holds the heap's lock. */
 void desc_give(struct desc_table *table, struct desc *d);
 
+/* The highest index below this one whose descriptor is taken; 0: there is none. The caller holds the heap's lock, or is
+ * alone. */
+uint32_t desc_taken_below(const struct desc_table *table, uint32_t index);
+
 /* Gives the table's memory back, but not its addresses: they read as zero, which is no buffer's word. */
 void desc_table_clear(struct desc_table *table);
 
 /* Unmaps the table. */
 void desc_table_destroy(struct desc_table *table);
 
+/* For each descriptor d that is taken, from the newest on; the loop may give it back. The caller holds the heap's lock,
+ * or is alone. */
+// NOLINTBEGIN(bugprone-macro-parentheses): the loop declares i
+#define for_each_taken(table, i, d)                                                                                    \
+    for (uint32_t i = desc_taken_below((table), load_relaxed(&(table)->used) + 1);                                     \
+         i > 0 && ((d) = desc_at((table), i), true); i = desc_taken_below((table), i))
+
 /* For each descriptor d that was ever handed out, from the newest on: `i` is its index, and `used` the value that the
  * caller read from the table's `used`. */
-// NOLINTBEGIN(bugprone-macro-parentheses): the loop declares i
 #define for_each_desc(table, i, d, used) for (uint32_t i = (used); i > 0 && ((d) = desc_at((table), i), true); i--)
 // NOLINTEND(bugprone-macro-parentheses)
 

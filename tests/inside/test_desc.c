@@ -6,7 +6,7 @@
 
 #include "heap/desc.h"
 
-#define MANY 5000u /* reaches into the seventh chunk */
+#define MANY 40000u /* reaches into the tenth chunk, whose bits need pages of their own */
 
 static void every_number_has_an_address_of_its_own(void **state)
 {
@@ -96,6 +96,44 @@ static void a_word_keeps_pool_index_and_state(void **state)
     assert_int_equal(STATE_LIVE_GROWN - STATE_IDLE_GROWN, 1);
 }
 
+/* Those that are taken are found, each once and the newest first, however many there are; and no other. */
+static void descriptors_that_are_taken_are_found(void **state)
+{
+    (void)state;
+    static struct desc *all[MANY + 1];
+    for (uint32_t colour = 0; colour < 32; colour += 31) {
+        struct desc_table table;
+        memset(&table, 0, sizeof(table));
+        table.colour = colour;
+        assert_int_equal(desc_taken_below(&table, 1), 0);
+        for (uint32_t i = 1; i <= MANY; i++)
+            all[i] = desc_take(&table);
+        const uint32_t every[] = {1, 2, 7, 63, 64, 65, 1000, MANY + 1};
+        for (size_t e = 0; e < sizeof(every) / sizeof(every[0]); e++) {
+            for (uint32_t i = 1; i <= MANY; i++)
+                if (i % every[e] != 0)
+                    desc_give(&table, all[i]);
+            uint32_t expected = MANY - MANY % every[e];
+            struct desc *d;
+            for_each_taken(&table, i, d)
+            {
+                assert_int_equal(i, expected);
+                assert_ptr_equal(d, all[i]);
+                expected -= every[e];
+            }
+            assert_int_equal(expected, 0);
+            for_each_taken(&table, i, d) desc_give(&table, d); /* also while they are walked through */
+            assert_int_equal(desc_taken_below(&table, MANY + 1), 0);
+            for (uint32_t i = 1; i <= MANY; i++) {
+                d = desc_take(&table);
+                all[d->index] = d;
+            }
+            assert_int_equal(load_relaxed(&table.used), MANY);
+        }
+        desc_table_destroy(&table);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +141,7 @@ int main(void)
         cmocka_unit_test(the_descriptor_given_back_last_is_taken_first),
         cmocka_unit_test(descriptors_end_at_the_last_number),
         cmocka_unit_test(a_foreign_pointer_is_no_descriptor),
+        cmocka_unit_test(descriptors_that_are_taken_are_found),
         cmocka_unit_test(a_word_keeps_pool_index_and_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
