@@ -9,6 +9,12 @@
  * The thread has a record of its own, so that one that has been told to end and one that begins right after do not
  * meet. Lock order: this lock before all others of the library; under it no pool is worked on. It guards `begun`; the
  * relaxed reads without it only save taking it.
+ *
+ * The end of the library. The free hook runs on the thread, and may wait for a lock that the caller of exit() holds. So
+ * at exit the thread is told to stop, and nobody waits for it. Only where the library's code is about to be unmapped,
+ * with a plug-in that contains the static library, the end must wait. The same destructor serves both ends. at_exit()
+ * tells them apart: exit() calls at_exit() before any destructor, dlclose() calls it after ours. Since a handler of
+ * exit() that runs later might still close the plug-in, at_exit() pins it.
  */
 #include "background.h"
 
@@ -16,18 +22,21 @@
 #include "clock.h"
 #include "reclaim.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
 
 /* The free hook of a pool runs on it too. */
 #define STACK_BYTES ((size_t)128 << 10)
 
 struct worker {
     pthread_t thread;
-    bool stop;
-    bool orphan; /* nobody joins it: it frees this itself */
+    _Atomic(bool) stop; /* under the lock; relaxed, since the thread that reads it without the lock only stops early */
+    bool orphan;        /* nobody joins it: it frees this itself */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -35,6 +44,9 @@ static pthread_cond_t changed; /* on the monotonic clock; there once a worker is
 static bool changed_is_made;
 static struct worker *worker; /* NULL: there is none */
 static bufferpool_t *pools;   /* linked by background.next */
+static bool at_exit_is_set;   /* at_exit() will be called */
+static bool exiting;          /* the process ends, and nothing of the library is unmapped before */
+static bool ended;            /* the library has ended: no thread begins any more */
 
 /* ---- the thread ---- */
 
@@ -51,7 +63,7 @@ static void *run(void *arg)
 {
     struct worker *self = arg;
     pthread_mutex_lock(&lock);
-    while (!self->stop) {
+    while (!load_relaxed(&self->stop)) {
         bufferpool_t *pool = first_due();
         uint64_t now = clock_coarse_ms();
         if (pool == NULL) {
@@ -62,7 +74,7 @@ static void *run(void *arg)
         } else {
             pool->background.busy = true;
             pthread_mutex_unlock(&lock);
-            uint64_t due_ms = reclaim_in_background(pool);
+            uint64_t due_ms = reclaim_in_background(pool, &self->stop);
             pthread_mutex_lock(&lock);
             pool->background.busy = false;
             pool->background.due_ms = due_ms > now ? due_ms : now + 1; /* another thread may be at it */
@@ -106,10 +118,48 @@ static bool make_changed(void)
     return changed_is_made;
 }
 
+/* ---- the end of the process ---- */
+
+typedef void *(*dlopen_fn)(const char *file, int mode);
+
+/* From here to the end of the process the library's code stays mapped. False: that is not sure. */
+static bool pin_library(void)
+{
+    Dl_info library, program;
+    if (dladdr((void *)&exiting, &library) == 0)
+        return true; /* the program is linked statically, */
+    if (dladdr((void *)getauxval(AT_PHDR), &program) != 0 && program.dli_fbase == library.dli_fbase)
+        return true; /* or the library is a part of it */
+    /* looked up, since the linker warns of dlopen in programs that are linked statically */
+    void *symbol = dlsym(RTLD_DEFAULT, "dlopen");
+    dlopen_fn open = NULL;
+    memcpy(&open, &symbol, sizeof(open));
+    return open != NULL && open(library.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE) != NULL;
+}
+
+static void at_exit(void)
+{
+    pthread_mutex_lock(&lock);
+    const bool needed = worker != NULL && !ended;
+    at_exit_is_set = needed;
+    pthread_mutex_unlock(&lock);
+    if (!needed || !pin_library()) /* without the lock, since the loader has locks of its own */
+        return;
+    pthread_mutex_lock(&lock);
+    exiting = true;
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- beginning ---- */
+
 static bool ensure_worker(void)
 {
     if (worker != NULL)
         return true;
+    if (ended)
+        return false;
+    if (!at_exit_is_set)
+        at_exit_is_set = atexit(at_exit) == 0; /* refused: at exit the thread is waited for */
     struct worker *w = make_changed() ? calloc(1, sizeof(*w)) : NULL;
     if (w == NULL || !create_thread(w)) {
         free(w);
@@ -139,27 +189,27 @@ void background_begin(bufferpool_t *pool)
     errno = saved_errno;
 }
 
-/* Tells the worker to end; the lock is held. */
-static struct worker *dismiss(void)
+/* Tells the worker to end; the lock is held. Returns the worker that the caller must wait for, with await_end and
+ * without the lock, or NULL. */
+static struct worker *dismiss(bool wait)
 {
     struct worker *w = worker;
     worker = NULL;
-    if (w != NULL) {
-        w->stop = true;
-        pthread_cond_broadcast(&changed);
-    }
-    return w;
+    if (w == NULL)
+        return NULL;
+    store_relaxed(&w->stop, true);
+    pthread_cond_broadcast(&changed);
+    if (wait && !pthread_equal(w->thread, pthread_self())) /* a hook that runs on it may be the caller */
+        return w;
+    w->orphan = true;
+    pthread_detach(w->thread);
+    return NULL;
 }
 
 static void await_end(struct worker *w)
 {
     if (w == NULL)
         return;
-    if (pthread_equal(w->thread, pthread_self())) { /* a hook that runs on it destroyed the last pool */
-        w->orphan = true;
-        pthread_detach(w->thread);
-        return;
-    }
     pthread_join(w->thread, NULL);
     free(w);
 }
@@ -177,7 +227,7 @@ void background_end(bufferpool_t *pool)
     *link = pool->background.next;
     while (pool->background.busy) /* whatever becomes of the worker: the end of another pool may dismiss it meanwhile */
         pthread_cond_wait(&changed, &lock);
-    struct worker *w = pools == NULL ? dismiss() : NULL;
+    struct worker *w = pools == NULL ? dismiss(true) : NULL;
     pthread_mutex_unlock(&lock);
     await_end(w);
     pthread_setcancelstate(cancelable, NULL);
@@ -188,7 +238,8 @@ void background_stop(void)
     int cancelable;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* else exit or dlclose might stop halfway */
     pthread_mutex_lock(&lock);
-    struct worker *w = dismiss();
+    ended = true;
+    struct worker *w = dismiss(!exiting);
     pthread_mutex_unlock(&lock);
     await_end(w);
     pthread_setcancelstate(cancelable, NULL);

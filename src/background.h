@@ -14,7 +14,7 @@ void background_begin(bufferpool_t *pool);
 /* The thread sees to the pool no more, and does not use it when this returns. The last pool's end is the thread's. */
 void background_end(bufferpool_t *pool);
 
-/* At the end of the library. */
+/* At the end of the library: the thread is told to stop. Returns when it has ended or, at exit(), at once. */
 void background_stop(void);
 
 /* Around fork; in the child the thread is gone, and the first slow path of each pool begins anew. */

@@ -180,15 +180,24 @@ void reclaim_tick(bufferpool_t *pool, struct cache *c)
     reclaim_on_time(pool, c);
 }
 
-uint64_t reclaim_in_background(bufferpool_t *pool)
+/* Frees what is due, in steps, so that it ends soon once it is told to stop. */
+static size_t free_all_due(bufferpool_t *pool, const _Atomic(bool) *stop)
+{
+    size_t bytes = 0;
+    while (load_relaxed(&pool->reclaim.due) > 0 && !load_relaxed(stop))
+        bytes += free_due(pool, STEP, true);
+    return bytes;
+}
+
+uint64_t reclaim_in_background(bufferpool_t *pool, const _Atomic(bool) *stop)
 {
     struct call call = call_begin("background", 0);
     if (begin_reclaiming(pool)) {
-        size_t bytes = free_due(pool, UINT32_MAX, true); /* what the ticks of the last period left */
+        size_t bytes = free_all_due(pool, stop); /* what the ticks of the last period left */
         bool over = period_is_over(pool);
         if (over) {
             end_period(pool);
-            bytes += free_due(pool, UINT32_MAX, true);
+            bytes += free_all_due(pool, stop);
         }
         end_reclaiming(pool, &pool->shared, bytes);
         if (over || bytes > 0)

@@ -20,8 +20,8 @@ void reclaim_surplus(bufferpool_t *pool, struct cache *c);
 
 /* For the background thread, which has nothing else to do: does at once, at the end of a period, what the calls of
  * users do little by little. Returns when the next period ends, on the coarse monotonic clock. Begins the first period
- * if none has begun. */
-uint64_t reclaim_in_background(bufferpool_t *pool);
+ * if none has begun. Does less if *stop becomes true meanwhile. */
+uint64_t reclaim_in_background(bufferpool_t *pool, const _Atomic(bool) *stop);
 
 /* For a grown buffer that a put has claimed: counts little use, and at the last strike replaces the block by one that
  * fits the last use. If that block has buffer_capacity bytes, the buffer is a plain one afterwards. If there is no

@@ -580,6 +580,29 @@ static void the_process_may_end_while_the_background_thread_runs(void **state)
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
+/* The hook never comes back, as if it waited for a lock that the caller of exit holds. */
+static int end_beside_a_hook(void *arg)
+{
+    test_blocks_t *blocks = arg;
+    bufferpool_t *pool = pool_with(blocks, 1);
+    use(pool, 10);
+    bufferpool_thread_flush();
+    if (!comes(atomic_load(&gate) == 1))
+        _exit(70);
+    exit(0);
+}
+
+static void exit_does_not_wait_for_a_hook(void **state)
+{
+    enum { SECONDS = 20 };
+    (void)state;
+    if (TEST_TSAN)
+        skip();
+    test_blocks_t blocks = {.on_free = stay_inside};
+    atomic_store(&gate, 0);
+    assert_int_equal(run_in_child(end_beside_a_hook, &blocks, SECONDS), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -596,6 +619,7 @@ int main(void)
         cmocka_unit_test(hundreds_of_pools_come_and_go_while_the_background_thread_works),
         cmocka_unit_test(a_child_starts_its_own_background_thread),
         cmocka_unit_test(the_process_may_end_while_the_background_thread_runs),
+        cmocka_unit_test(exit_does_not_wait_for_a_hook),
     };
     return cmocka_run_group_tests_name("background", tests, NULL, NULL);
 }

@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SANITIZED_THREADS 0
@@ -108,6 +109,7 @@ struct end {
     bool busy;              /* other threads are inside */
     bool handlers;          /* handlers of exit use the pool */
     bool no_background;
+    bool closes_at_exit; /* a handler of exit, older than the library, closes it */
 };
 
 static enum role role;
@@ -122,6 +124,8 @@ static pthread_barrier_t prepared, acted, unloaded;
 static pthread_t actor, busy[BUSY];
 static atomic_int actor_tid, busy_now, came_through;
 static atomic_bool stop, waiting;
+static atomic_int hook_calls; /* calls of the free hook on the library's thread */
+static atomic_bool hook_may_go;
 
 static bool actor_is_main(void)
 {
@@ -139,6 +143,19 @@ static void hook_free(void *block, size_t size, void *ctx)
     (void)size, (void)ctx;
     pthread_mutex_lock(&hook_gate);
     pthread_mutex_unlock(&hook_gate);
+    free(block);
+}
+
+static void hook_free_and_stay(void *block, size_t size, void *ctx)
+{
+    char name[32] = "";
+    (void)size, (void)ctx;
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    if (strcmp(name, "bufferpool") == 0) {
+        atomic_fetch_add(&hook_calls, 1);
+        while (!atomic_load(&hook_may_go))
+            nanosleep(&(const struct timespec){0, 1000000}, NULL);
+    }
     free(block);
 }
 
@@ -682,6 +699,32 @@ static void exit_now(void)
     exit(EXIT_SUCCESS);
 }
 
+/* From here on the library's thread is in a hook, and stays there. */
+static void bring_thread_into_hook(void)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.alloc = hook_alloc;
+    config.free = hook_free_and_stay;
+    config.flags = BUFFERPOOL_BACKGROUND;
+    config.reclaim_interval_ms = 1;
+    bufferpool_t *hooked = lib->create(&config);
+    CHECK(hooked != NULL);
+    while (atomic_load(&hook_calls) == 0) {
+        bufferpool_buf_t *some[GOT];
+        CHECK(lib->get_bulk(hooked, some, GOT) == 0);
+        lib->put_bulk(some, GOT);
+        lib->thread_flush();
+        nanosleep(&(const struct timespec){0, 10000000}, NULL); /* some periods without a call */
+    }
+}
+
+static void exit_beside_a_hook(void)
+{
+    bring_thread_into_hook();
+    say("x");
+    exit(EXIT_SUCCESS);
+}
+
 static void exit_when_cancelled(void)
 {
     say("x");
@@ -790,6 +833,33 @@ static void unload_when_cancelled(void)
     pthread_testcancel();
 }
 
+static void unload_beside_a_hook(void)
+{
+    bring_thread_into_hook();
+    atomic_store(&waiting, true);
+    library_close();
+    pthread_barrier_wait(&unloaded);
+}
+
+/* The hook goes on when dlclose waits for it, or else has come back. */
+static void let_hook_go_on(void)
+{
+    await_actor_waiting();
+    atomic_store(&hook_may_go, true);
+    pthread_barrier_wait(&unloaded);
+    await_actor_end(false);
+    check_world_without();
+}
+
+/* The hook returns into the library after that, and is called again. */
+static void close_at_exit(void)
+{
+    CHECK(dlclose(handle) == 0);
+    atomic_store(&hook_may_go, true);
+    while (atomic_load(&hook_calls) < 2)
+        sched_yield();
+}
+
 static void observe_unloader(void)
 {
     await_actor_end(true);
@@ -802,31 +872,34 @@ static void observe_unloader(void)
 /* ---- the matrix ---- */
 
 static const struct end ends[] = {
-    {"thread_exit", NULL, just_end, observe_end, false, false, false},
-    {"thread_exit_late", NULL, leave_destructors, observe_destructors, false, false, false},
-    {"cancel_pending", cancel_myself, be_cancelled_now, observe_cancelled, false, false, false},
-    {"cancel_deferred", NULL, wait_at_a_cancellation_point, cancel_when_through, false, false, false},
-    {"cancel_asynchronous", NULL, run_on_cancellable_anywhere, cancel_when_through, false, false, false},
-    {"cancel_while_waiting", NULL, wait_inside, cancel_inside, false, false, false},
-    {"fork_child_uses", NULL, fork_child_uses, observe_end, false, false, false},
-    {"fork_child_exits", NULL, fork_child_exits, observe_end, false, true, false},
-    {"fork_child_quits", NULL, fork_child_quits, observe_end, false, false, false},
+    {"thread_exit", NULL, just_end, observe_end, false, false, false, false},
+    {"thread_exit_late", NULL, leave_destructors, observe_destructors, false, false, false, false},
+    {"cancel_pending", cancel_myself, be_cancelled_now, observe_cancelled, false, false, false, false},
+    {"cancel_deferred", NULL, wait_at_a_cancellation_point, cancel_when_through, false, false, false, false},
+    {"cancel_asynchronous", NULL, run_on_cancellable_anywhere, cancel_when_through, false, false, false, false},
+    {"cancel_while_waiting", NULL, wait_inside, cancel_inside, false, false, false, false},
+    {"fork_child_uses", NULL, fork_child_uses, observe_end, false, false, false, false},
+    {"fork_child_exits", NULL, fork_child_exits, observe_end, false, true, false, false},
+    {"fork_child_quits", NULL, fork_child_quits, observe_end, false, false, false, false},
     /* the thread of BUFFERPOOL_BACKGROUND is one more, which would go on */
-    {"fork_child_thread_ends", NULL, fork_child_thread_ends, observe_end, false, false, true},
-    {"fork_among_busy", NULL, fork_among_busy, observe_end, true, false, false},
-    {"exec", NULL, exec_again, park, false, false, false},
-    {"exec_among_busy", NULL, exec_again, park, true, false, false},
-    {"exit", NULL, exit_now, park, false, true, false},
-    {"exit_among_busy", NULL, exit_now, park, true, true, false},
-    {"exit_when_cancelled", NULL, exit_when_cancelled, park, false, false, false},
-    {"return_from_main", NULL, return_or_park, park_or_return, false, true, false},
-    {"quick_exit", NULL, quick_exit_now, park, false, false, false},
-    {"_exit", NULL, _exit_now, park, false, false, false},
+    {"fork_child_thread_ends", NULL, fork_child_thread_ends, observe_end, false, false, true, false},
+    {"fork_among_busy", NULL, fork_among_busy, observe_end, true, false, false, false},
+    {"exec", NULL, exec_again, park, false, false, false, false},
+    {"exec_among_busy", NULL, exec_again, park, true, false, false, false},
+    {"exit", NULL, exit_now, park, false, true, false, false},
+    {"exit_among_busy", NULL, exit_now, park, true, true, false, false},
+    {"exit_when_cancelled", NULL, exit_when_cancelled, park, false, false, false, false},
+    {"exit_beside_a_hook", NULL, exit_beside_a_hook, park, false, false, false, false},
+    {"return_from_main", NULL, return_or_park, park_or_return, false, true, false, false},
+    {"quick_exit", NULL, quick_exit_now, park, false, false, false, false},
+    {"_exit", NULL, _exit_now, park, false, false, false, false},
 #ifndef LIFECYCLE_LINKED
-    {"thread_exit_then_unload", NULL, just_end, unload_after_end, false, false, false},
-    {"unload_then_thread_exit", NULL, outlive_the_library, unload_before_end, false, false, false},
-    {"unload_with_buffers_out", NULL, outlive_the_library, unload_in_use, false, false, false},
-    {"unload_when_cancelled", NULL, unload_when_cancelled, observe_unloader, false, false, false},
+    {"thread_exit_then_unload", NULL, just_end, unload_after_end, false, false, false, false},
+    {"unload_then_thread_exit", NULL, outlive_the_library, unload_before_end, false, false, false, false},
+    {"unload_with_buffers_out", NULL, outlive_the_library, unload_in_use, false, false, false, false},
+    {"unload_when_cancelled", NULL, unload_when_cancelled, observe_unloader, false, false, false, false},
+    {"unload_beside_a_hook", NULL, unload_beside_a_hook, let_hook_go_on, false, false, false, false},
+    {"unload_at_exit", NULL, exit_beside_a_hook, park, false, false, false, true},
 #endif
 };
 
@@ -904,6 +977,10 @@ int main(int argc, char **argv)
     CHECK(pthread_key_create(&older, older_destructor) == 0);
     if (end->handlers)
         CHECK(atexit(handler) == 0);
+#ifndef LIFECYCLE_LINKED
+    if (end->closes_at_exit)
+        CHECK(atexit(close_at_exit) == 0);
+#endif
     library_open(argv[3]);
     pool = make_pool(0, end->no_background ? 0 : BUFFERPOOL_BACKGROUND, false);
     if (end->handlers) {

@@ -30,6 +30,7 @@
             end(exit, "hhd")          /* with buffers out, and handlers and a destructor that use the pool */          \
         end(exit_among_busy, "hhd")   /* while others are inside */                                                    \
         end(exit_when_cancelled, "x") /* by a thread with a cancellation pending */                                    \
+        end(exit_beside_a_hook, "x")  /* that waits, on the library's thread, for what the caller of exit holds */     \
         end(return_from_main, "hhd")  /* ... by whom the roles let main */                                             \
         end(quick_exit, "q") end(_exit, "")
 
@@ -37,6 +38,8 @@
 #define LIFECYCLE_UNLOADS(end)                                                                                         \
     end(thread_exit_then_unload, ".") end(unload_then_thread_exit, ".") /* the thread outlives the handle */           \
         end(unload_with_buffers_out, ".") /* and with the thread of BUFFERPOOL_BACKGROUND */                           \
-        end(unload_when_cancelled, ".")   /* by a thread with a cancellation pending */
+        end(unload_when_cancelled, ".")   /* by a thread with a cancellation pending */                                \
+        end(unload_beside_a_hook, ".")    /* that the library's thread is in for a while yet */                        \
+        end(unload_at_exit, "x")          /* by a handler of exit, beside a hook that waits for the caller */
 
 #endif
