@@ -7,8 +7,9 @@
  * last pool: the call that removes that one waits for it.
  *
  * The thread has a record of its own, so that one that has been told to end and one that begins right after do not
- * meet. Lock order: this lock before all others of the library; under it no pool is worked on. It guards `begun`; the
- * relaxed reads without it only save taking it.
+ * meet. Under the lock no pool is worked on, and no other lock of the library is taken. It guards `begun`; the relaxed
+ * reads without it only save taking it. It is not held across fork: the first pool that needs the thread in a child
+ * begins anew (forget_parents).
  *
  * The end of the library. The free hook runs on the thread, and may wait for a lock that the caller of exit() holds. So
  * at exit the thread is told to stop, and nobody waits for it. Only where the library's code is about to be unmapped,
@@ -20,7 +21,9 @@
 
 #include "atomic.h"
 #include "clock.h"
+#include "fork.h"
 #include "reclaim.h"
+#include "registry.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -47,6 +50,7 @@ static bufferpool_t *pools;   /* linked by background.next */
 static bool at_exit_is_set;   /* at_exit() will be called */
 static bool exiting;          /* the process ends, and nothing of the library is unmapped before */
 static bool ended;            /* the library has ended: no thread begins any more */
+static uint32_t epoch;        /* the fork_epoch of the process that all this is of; under the registry's lock */
 
 /* ---- the thread ---- */
 
@@ -118,6 +122,24 @@ static bool make_changed(void)
     return changed_is_made;
 }
 
+/* ---- fork ---- */
+
+/* In a child there is no thread, and nothing is true of what the parent's fields say. The lock may be held by a thread
+ * that is not here. */
+static void forget_parents(void)
+{
+    registry_lock();
+    if (epoch != fork_epoch) {
+        pthread_mutex_init(&lock, NULL);
+        changed_is_made = false; /* no thread waits on the child's */
+        free(worker);
+        worker = NULL;
+        pools = NULL;
+        epoch = fork_epoch;
+    }
+    registry_unlock();
+}
+
 /* ---- the end of the process ---- */
 
 typedef void *(*dlopen_fn)(const char *file, int mode);
@@ -139,6 +161,9 @@ static bool pin_library(void)
 
 static void at_exit(void)
 {
+    if (fork_epoch == FORK_EPOCH_BROKEN)
+        return;
+    forget_parents();
     pthread_mutex_lock(&lock);
     const bool needed = worker != NULL && !ended;
     at_exit_is_set = needed;
@@ -176,6 +201,7 @@ void background_begin(bufferpool_t *pool)
     if (likely(!pool->background.wanted) || load_relaxed(&pool->background.begun))
         return;
     int saved_errno = errno;
+    forget_parents();
     pthread_mutex_lock(&lock);
     if (!load_relaxed(&pool->background.begun)) {
         store_relaxed(&pool->background.begun, true); /* also if there is no thread: it is not tried again and again */
@@ -236,36 +262,12 @@ void background_end(bufferpool_t *pool)
 void background_stop(void)
 {
     int cancelable;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* else exit or dlclose might stop halfway */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* otherwise exit or dlclose might stop halfway */
+    forget_parents();
     pthread_mutex_lock(&lock);
     ended = true;
     struct worker *w = dismiss(!exiting);
     pthread_mutex_unlock(&lock);
     await_end(w);
     pthread_setcancelstate(cancelable, NULL);
-}
-
-/* ---- fork ---- */
-
-void background_before_fork(void)
-{
-    pthread_mutex_lock(&lock);
-}
-
-void background_after_fork(void)
-{
-    pthread_mutex_unlock(&lock);
-}
-
-void background_after_fork_in_child(void)
-{
-    changed_is_made = false; /* the child's has nobody waiting on it */
-    free(worker);
-    worker = NULL;
-    for (bufferpool_t *pool = pools; pool != NULL; pool = pool->background.next) {
-        store_relaxed(&pool->background.begun, false);
-        pool->background.busy = false;
-    }
-    pools = NULL;
-    pthread_mutex_unlock(&lock);
 }

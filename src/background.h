@@ -17,9 +17,4 @@ void background_end(bufferpool_t *pool);
 /* At the end of the library: the thread is told to stop. Returns when it has ended or, at exit(), at once. */
 void background_stop(void);
 
-/* Around fork; in the child the thread is gone, and the first slow path of each pool begins anew. */
-void background_before_fork(void);
-void background_after_fork(void);
-void background_after_fork_in_child(void);
-
 #endif

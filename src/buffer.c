@@ -10,6 +10,7 @@
 #include "cache.h"
 #include "call.h"
 #include "debug/watch.h"
+#include "fork.h"
 #include "heap/block.h"
 #include "heap/heap.h"
 #include "life.h"
@@ -56,6 +57,7 @@ static void note_use(const bufferpool_t *pool, bufferpool_buf_t *buf, size_t nee
 static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t keep)
 {
     struct desc *d = desc_of(buf);
+    const bool stepped_out = fork_enter(pool);
     if (modes_have(MODES_WATCH)) /* first: the mode checks data and cap */
         watch_resize(pool, d);
     if (!block_intact(&pool->heap, d))
@@ -66,6 +68,7 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
     if (pooled) /* before it grows: a child of fork must not take it for a plain one */
         store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE_GROWN));
     int error = modes_have(MODE_FAIL) && modes_fail_now() ? ENOMEM : heap_grow(&pool->heap, d, need, keep);
+    fork_leave(stepped_out);
     if (modes_have(MODES_WATCH))
         watch_resized(pool, d, false);
     if (error != 0) {

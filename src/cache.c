@@ -162,7 +162,8 @@ static bool reserve_idle(bufferpool_t *pool, size_t bytes)
 {
     size_t reserved = load_relaxed(&pool->idle_reserved);
     do {
-        if (bytes > pool->max_idle_bytes - reserved)
+        /* more than the limit is reserved in a child of fork, where buffers idle that were on their way */
+        if (reserved > pool->max_idle_bytes || bytes > pool->max_idle_bytes - reserved)
             return false;
     } while (!cas_relaxed(&pool->idle_reserved, &reserved, reserved + bytes));
     return true;

@@ -6,6 +6,7 @@
 #include "call.h"
 #include "debug/records.h"
 #include "debug/watch.h"
+#include "fork.h"
 #include "heap/heap.h"
 #include "heap/os.h"
 #include "init.h"
@@ -89,6 +90,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     heap->slabs.huge = (config->flags & BUFFERPOOL_HUGEPAGES) != 0;
     pthread_mutex_init(&heap->slabs.lock, NULL);
     store_relaxed(&pool->max_live, depot_cap(config->max_live));
+    store_relaxed(&pool->epoch, fork_epoch);
 }
 
 /* Returns NULL with *error set. */
@@ -119,8 +121,10 @@ static bufferpool_t *create(const bufferpool_config_t *config, int *error)
 bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
 {
     struct call call = call_begin("bufferpool_create", CALLER);
+    const bool stepped_out = fork_enter(NULL);
     int error;
     bufferpool_t *pool = create(config, &error);
+    fork_leave(stepped_out);
     call_end(&call, NULL);
     if (pool == NULL)
         errno = error;
@@ -166,10 +170,11 @@ int bufferpool_destroy(bufferpool_t *pool)
     if (pool == NULL || pool == &pool_default)
         return EINVAL;
     pool_check(pool, "bufferpool_destroy");
-    if (is_busy(pool))
-        return EBUSY;
     struct call call = call_begin("bufferpool_destroy", CALLER);
-    destroy(pool);
+    const bool stepped_out = fork_enter(pool), busy = is_busy(pool);
+    if (!busy)
+        destroy(pool);
+    fork_leave(stepped_out);
     call_end(&call, NULL);
-    return 0;
+    return busy ? EBUSY : 0;
 }

@@ -1,42 +1,83 @@
 /* SPDX-License-Identifier: MIT
  *
- * fork.c - the child of fork can use every pool
+ * fork.c - the child of fork repairs a pool when it first uses it
  *
- * fork copies the memory as it is at that moment, and of all threads only the calling one. The locks are taken
- * before, in their order, so what they guard is in order. The rest, lock-free lists and the caches of other threads,
- * may have been in any state. So the child does not trust them: it goes by the words of the descriptors.
+ * fork copies the memory as it is at that moment, and of all threads only the calling one. What the child does with a
+ * pool, if anything, the parent does not know: most children call exec. So the handler in the child touches no pool. It
+ * counts `fork_epoch` up, and each pool says in its `epoch` for which process it is in order. The first call on a pool
+ * whose epoch is another repairs the pool.
  *
- *     IDLE     in the cache of the calling thread it stays there; otherwise it goes into the depot, wherever it was
- *     LIVE     stays live, whichever thread of the parent held it: the child must put it
- *     BYPASS   the same
- *     FREE     free
+ * What the child may believe
  *
- * What is lost is at most the large block or the hook's block of a buffer that another thread was making or freeing,
- * and mappings that it was about to unmap.
+ *     1. Held across fork are the registry's lock and the lock of every heap. So the pools and the threads' structs,
+ *        slabs, retained mappings, the free descriptors and the bits that say which are taken (desc.c) are in order.
+ *     2. Anything else may have been in any state: thread caches and their gates, the depot, the stash, the counters, the
+ *        queue of callers that wait, the quarantine, a purge. None of their locks is held across fork; the repair makes
+ *        them anew. What they say is replaced by what the words of the taken descriptors say:
  *
- * Atomics are relaxed, or of the default order where there is no other: the child has one thread.
+ *            IDLE     goes into the depot, wherever it was
+ *            LIVE     stays live, whichever thread of the parent held it: the child must put it
+ *            BYPASS   the same
+ *            FREE     is freed: another thread was making or freeing it
+ *
+ *        A word changes in one store, and the thread that has the buffer changes it only where block and handle are
+ *        whole; a block is replaced under the heap's lock (heap.c).
+ *     3. What is lost is at most the large block or the hook's block of a buffer that another thread was making or
+ *        freeing, and mappings that it was about to unmap.
+ *
+ * Why the first call is always seen
+ *
+ *     4. A fast call needs a cache that the thread's table has. While a thread forks, its table is `tls_forking`, which
+ *        has none, and in the child the thread has no table at all (tls_cache.c), nor have threads that begin there. An
+ *        entry comes into a table in tls_cache_own alone, which is called after fork_enter with that pool. So whoever
+ *        finds a cache in the child finds the cache of a pool in order, and the fast path need not ask.
+ *     5. Any other use of a pool begins with fork_enter, which compares the epochs. The release in fork_repair and the
+ *        acquire there order the repair before the use. Two threads that come at once meet at the registry's lock.
+ *     6. What is left out needs no repair: from_data, max_live, and reports of misuse read words, the registry and the
+ *        table of descriptors, which are in order (1).
+ *     7. fork before a repair, in the child or in a child of the child: the epoch is counted on, and the pool is not in
+ *        order for the new process either. Its locks are as the first fork left them, so that only the locks of pools
+ *        in order are taken.
+ *
+ * The cost: for the parent a lock per pool. For the child nothing per pool at fork; the repair walks over the
+ * descriptors that are taken and over the slabs and caches that exist, not over the most there ever were.
+ *
+ * Calls between the handlers
+ *
+ *     8. Handlers of fork that the program installed before the library was loaded run while the library's locks are
+ *        held. A call from there finds tls_self to be `tls_forking`, and steps out: it gives the locks back, works, and
+ *        takes them again. So at the moment of the fork they are held.
+ *     9. In the child such a handler comes before the library's. Its call sees that the process is another, and does at
+ *        once what the library's handler would do.
+ *    10. A signal handler may fork where the signal interrupted the calling thread with one of these locks
+ *        (`locks_held`). Then nothing is taken, and the parent goes on. In the child something may be half done that
+ *        nobody finishes, and a lock may be held: it can call exec or end; a call on the library ends it with a message.
+ *
+ * Atomics are relaxed, or of the default order where there is no other: only one thread has the pool.
  */
 #include "fork.h"
 
-#include "background.h"
 #include "cache.h"
 #include "debug/quarantine.h"
+#include "debug/report.h"
 #include "debug/sanitizer.h"
 #include "depot.h"
 #include "heap/heap.h"
+#include "lock.h"
 #include "registry.h"
 #include "steal.h"
-#include "tls_cache.h"
 
-#define MARK UINT32_MAX
+#include <unistd.h>
+
+/* ---- the repair ---- */
 
 /* What the words of the descriptors say. */
 struct census {
-    uint32_t live, bypass, idle, cached;
-    size_t live_extra, cached_extra;
+    uint32_t live, bypass, idle;
+    size_t live_extra;
 };
 
-/* Idle buffers that are in no cache, on their way to the depot. */
+/* Idle buffers on their way to the depot. */
 struct collection {
     struct desc *bufs[MAGAZINE_MAX];
     uint32_t n;
@@ -46,7 +87,7 @@ struct collection {
 static void collection_push(bufferpool_t *pool, struct collection *all)
 {
     if (all->n > 0)
-        depot_push(&pool->depot, all->bufs, all->n, all->extra != 0);
+        depot_restore(&pool->depot, all->bufs, all->n, all->extra != 0);
     all->n = 0;
 }
 
@@ -59,153 +100,193 @@ static void collection_add(bufferpool_t *pool, struct collection *all, struct de
         collection_push(pool, all);
 }
 
-static struct census take_census(bufferpool_t *pool)
+static bool is_idle(const struct desc *d)
+{
+    const enum desc_state state = desc_state(load_relaxed(&d->word));
+    return state == STATE_IDLE || state == STATE_IDLE_GROWN;
+}
+
+/* Those that are FREE were given back before. */
+static struct census take_census(const bufferpool_t *pool)
 {
     struct census census = {0};
     const struct desc *d;
-    for_each_desc (&pool->heap.table, i, d, load_relaxed(&pool->heap.table.used)) {
-        switch (desc_state(load_relaxed(&d->word))) {
-        case STATE_LIVE:
-        case STATE_LIVE_GROWN:
+    for_each_taken (&pool->heap.table, i, d) {
+        if (is_idle(d)) {
+            census.idle++;
+        } else if (desc_state(load_relaxed(&d->word)) == STATE_BYPASS) {
+            census.bypass++;
+        } else {
             census.live++;
             census.live_extra += d->pub.cap - pool->heap.base;
-            break;
-        case STATE_IDLE:
-        case STATE_IDLE_GROWN:
-            census.idle++;
-            if (load_relaxed(&d->below) == MARK) {
-                census.cached++;
-                census.cached_extra += d->pub.cap - pool->heap.base;
-            }
-            break;
-        case STATE_BYPASS:
-            census.bypass++;
-            break;
-        case STATE_FREE:
-            break;
         }
     }
     return census;
 }
 
-/* Marks the calling thread's idle buffers for the walks. */
-static void mark_cached(struct cache *own, uint32_t mark)
-{
-    for (uint32_t i = 0; own != NULL && i < cache_idle(own); i++)
-        store_relaxed(&cache_entries(own)[i]->below, mark);
-}
-
-/* Fills the depot. Its in_flight counts every pooled buffer at first. */
+/* The depot counts them already. */
 static struct collection refill_depot(bufferpool_t *pool)
 {
     struct collection all = {0};
     struct desc *d;
-    for_each_desc (&pool->heap.table, i, d, load_relaxed(&pool->heap.table.used)) {
-        enum desc_state state = desc_state(load_relaxed(&d->word));
-        if ((state == STATE_IDLE || state == STATE_IDLE_GROWN) && load_relaxed(&d->below) != MARK)
+    for_each_taken (&pool->heap.table, i, d) {
+        if (is_idle(d))
             collection_add(pool, &all, d);
     }
     collection_push(pool, &all);
     return all;
 }
 
+static uint64_t count_of(const bufferpool_t *pool, enum counter counter)
+{
+    uint64_t n = load_relaxed(&pool->shared.counters[counter]);
+    for (const struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next)
+        n += load_relaxed(&c->counters[counter]) + (counter == GETS_THREAD ? cache_read(c).gets : 0);
+    return n;
+}
+
 /* Makes bypass_live, which is gets less drops, what the census found. */
 static void settle_bypass(bufferpool_t *pool, uint32_t bypass)
 {
-    uint64_t counted =
-        load_relaxed(&pool->shared.counters[GETS_BYPASS]) - load_relaxed(&pool->shared.counters[DROPS_BYPASS]);
-    for (const struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next)
-        counted += load_relaxed(&c->counters[GETS_BYPASS]) - load_relaxed(&c->counters[DROPS_BYPASS]);
-    cache_count(&pool->shared, GETS_BYPASS, bypass - counted);
+    cache_count(&pool->shared, GETS_BYPASS, bypass - (count_of(pool, GETS_BYPASS) - count_of(pool, DROPS_BYPASS)));
 }
 
 /* Adds the gets that are missing for buffers that are live or were dropped: a thread of the parent may not have counted
  * its get yet. */
-static void settle_gets(bufferpool_t *pool)
+static void settle_gets(bufferpool_t *pool, uint32_t live)
 {
-    bufferpool_stats_t s = BUFFERPOOL_STATS_INIT;
-    bufferpool_stats(pool, &s);
-    const uint64_t gets = s.gets_thread + s.gets_depot + s.gets_fresh;
-    const uint64_t least = s.live + s.drops_oversize + s.drops_over_cap + s.drops_idle_limit;
+    const uint64_t gets = count_of(pool, GETS_THREAD) + count_of(pool, GETS_DEPOT) + count_of(pool, GETS_FRESH);
+    const uint64_t least =
+        live + count_of(pool, DROPS_OVERSIZE) + count_of(pool, DROPS_OVER_CAP) + count_of(pool, DROPS_IDLE_LIMIT);
     if (gets < least)
         cache_count(&pool->shared, GETS_FRESH, least - gets);
 }
 
-static void pool_repair(bufferpool_t *pool)
+/* Some are held by threads that are not here. */
+static void renew_locks(bufferpool_t *pool)
 {
-    heap_repair(&pool->heap);
-    struct cache *own = tls_cache_adopt(pool);
-    mark_cached(own, MARK);
-    struct census census = take_census(pool);
-    uint32_t pooled = census.live + census.idle;
-    depot_reset(&pool->depot, pooled, pooled);
-    struct collection depot = refill_depot(pool);
-    mark_cached(own, 0);
+    pthread_mutex_init(&pool->caches_lock, NULL);
+    pthread_mutex_init(&pool->waiters.lock, NULL);
+    pthread_mutex_init(&pool->quarantine.lock, NULL);
+    pthread_mutex_init(&pool->heap.slabs.lock, NULL);
+}
 
+void fork_repair(bufferpool_t *pool)
+{
+    if (load_relaxed(&pool->epoch) == fork_epoch)
+        return;
+    renew_locks(pool);
+    heap_repair(&pool->heap);
+    tls_cache_disown_all(pool);
+    const struct census census = take_census(pool);
+    depot_reset(&pool->depot, census.live + census.idle, census.live);
+    const struct collection depot = refill_depot(pool);
     store_relaxed(&pool->depot.extra, depot.extra);
-    store_relaxed(&pool->grown_extra, depot.extra + census.cached_extra + census.live_extra);
-    if (pool->max_idle_bytes != 0)
-        store_relaxed(&pool->idle_reserved, depot.bytes + (own != NULL ? own->budget : 0));
-    /* the calling thread's cache counts what it holds, the shared one what is live */
-    if (own != NULL)
-        cache_reset(own, census.cached, census.cached);
+    store_relaxed(&pool->depot.low, census.idle);
+    store_relaxed(&pool->grown_extra, depot.extra + census.live_extra);
+    store_relaxed(&pool->idle_reserved, pool->max_idle_bytes != 0 ? depot.bytes : 0);
+    store_relaxed(&pool->idle_tight, false);
+
     cache_reset(&pool->shared, census.live, 0);
     settle_bypass(pool, census.bypass);
+    settle_gets(pool, census.live);
+    pool->gets_shown = pool->puts_shown = 0;
+
+    store_relaxed(&pool->pressure.state, PRESSURE_OFF);
     atomic_flag_clear(&pool->reclaim.busy);
     pool->waiters.first = pool->waiters.last = NULL;
     quarantine_reset(&pool->quarantine);
-    settle_gets(pool);
-    /* the next slow path opens the gate; closed, so that the first call is one, which begins what the child lacks
-     * (background.h) */
-    store_relaxed(&pool->pressure.state, PRESSURE_OFF);
-    if (own != NULL)
-        cache_close(own);
+    store_relaxed(&pool->background.begun, false);
+    pool->background.busy = false;
+    store_release(&pool->epoch, fork_epoch); /* with the acquire in fork_enter */
 }
 
 /* ---- the handlers ---- */
 
-static void before_fork(void)
+uint32_t fork_epoch;
+
+static pid_t forking_process;                                 /* under the registry's lock */
+static _Thread_local volatile unsigned interrupted TLS_MODEL; /* forks under way that took no lock (10) */
+
+/* Whether its lock is held across fork. The registry's lock is held. */
+static bool is_in_order(const bufferpool_t *pool)
 {
-    background_before_fork();
+    return load_relaxed(&pool->epoch) == fork_epoch;
+}
+
+static void take_locks(void)
+{
     registry_lock();
     if (sanitizer_on())
         sanitizer_lock();
     for_each_pool (pool) {
-        pthread_mutex_lock(&pool->caches_lock);
-        pthread_mutex_lock(&pool->waiters.lock);
-        pthread_mutex_lock(&pool->quarantine.lock);
-        pthread_mutex_lock(&pool->heap.slabs.lock);
+        if (is_in_order(pool))
+            heap_lock(&pool->heap);
     }
+    forking_process = getpid();
+    tls_fork_begin();
 }
 
-static void unlock_all(void)
+static void give_locks(void)
 {
+    tls_fork_end();
     for_each_pool (pool) {
-        pthread_mutex_unlock(&pool->heap.slabs.lock);
-        pthread_mutex_unlock(&pool->quarantine.lock);
-        pthread_mutex_unlock(&pool->waiters.lock);
-        pthread_mutex_unlock(&pool->caches_lock);
+        if (is_in_order(pool))
+            heap_unlock(&pool->heap);
     }
     if (sanitizer_on())
         sanitizer_unlock();
     registry_unlock();
 }
 
+/* ThreadSanitizer goes by which thread has which lock: for it the forking thread gives back what it has. */
+static void give_heap_locks_for_sanitizer(void)
+{
+    if (!BUFFERPOOL_REAL_FENCES)
+        return;
+    for_each_pool (pool) {
+        if (is_in_order(pool))
+            heap_unlock(&pool->heap);
+    }
+}
+
+static void become_child(void)
+{
+    give_heap_locks_for_sanitizer();
+    fork_epoch++;
+    tls_fork_end_in_child();
+    registry_after_fork_in_child();
+    steal_after_fork_in_child();
+    if (sanitizer_on())
+        sanitizer_unlock();
+    registry_unlock();
+    locks_held = 0; /* the heaps' are not */
+}
+
+static void before_fork(void)
+{
+    if (locks_held != 0)
+        interrupted++;
+    else if (fork_epoch != FORK_EPOCH_BROKEN)
+        take_locks();
+}
+
 static void after_fork_in_parent(void)
 {
-    unlock_all();
-    background_after_fork();
+    if (interrupted != 0)
+        interrupted--;
+    else if (tls_is_forking())
+        give_locks();
 }
 
 static void after_fork_in_child(void)
 {
-    tls_cache_forget_others();
-    registry_after_fork_in_child();
-    background_after_fork_in_child();
-    steal_after_fork_in_child();
-    for_each_pool (pool)
-        pool_repair(pool);
-    unlock_all();
+    if (interrupted != 0) {
+        fork_epoch = FORK_EPOCH_BROKEN;
+        tls_cache_abandon();
+    } else if (tls_is_forking()) {
+        become_child();
+    }
 }
 
 bool fork_handlers_install(void)
@@ -214,4 +295,35 @@ bool fork_handlers_install(void)
     if (!installed)
         installed = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
     return installed;
+}
+
+/* ---- calls ---- */
+
+/* Returns whether the thread is to step in again. */
+static bool step_out(void)
+{
+    const bool in_child = getpid() != forking_process;
+    if (in_child)
+        become_child();
+    else
+        give_locks();
+    return !in_child;
+}
+
+void fork_step_in(void)
+{
+    take_locks();
+}
+
+bool fork_settle(bufferpool_t *pool)
+{
+    if (fork_epoch == FORK_EPOCH_BROKEN)
+        report_misuse(pool, pool, "called in a child that a signal handler forked in the middle of another call");
+    const bool stepped_out = tls_is_forking() && step_out();
+    if (pool != NULL) {
+        registry_lock();
+        fork_repair(pool);
+        registry_unlock();
+    }
+    return stepped_out;
 }

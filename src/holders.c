@@ -11,6 +11,7 @@
 #include "debug/modes.h"
 #include "debug/records.h"
 #include "debug/say.h"
+#include "fork.h"
 #include "heap/desc.h"
 #include "registry.h"
 #include "stats.h"
@@ -150,8 +151,9 @@ static bool add_each(struct holders *holders, const bufferpool_t *pool, size_t f
 }
 
 /* The registry's lock is held. */
-static bool add_pool(struct holders *holders, const bufferpool_t *pool)
+static bool add_pool(struct holders *holders, bufferpool_t *pool)
 {
+    fork_repair(pool);
     const size_t first = holders->n;
     bool added;
     if (modes_have(MODES_WATCH))
@@ -234,8 +236,10 @@ int bufferpool_holders(bufferpool_buf_t *out)
     if (out == NULL || out->len > out->cap)
         return EINVAL;
     struct call call = call_begin("bufferpool_holders", CALLER);
+    const bool stepped_out = fork_enter(NULL);
     size_t n, length;
     char *text = write_uncancelled(&n, &length);
+    fork_leave(stepped_out);
     const int error = text != NULL ? buffer_append(out, text, length) : ENOMEM;
     free(text);
     call_end(&call, NULL);

@@ -18,13 +18,13 @@
 #include "steal.h"
 #include "tls_cache.h"
 
-static _Atomic(bool) ready;
+static _Atomic(uint32_t) ready; /* fork_epoch + 1 of the process that has begun; 0: none has */
 
 /* ---- the beginning ---- */
 
 bool init_first_use(void)
 {
-    if (likely(load_acquire(&ready))) /* with the release below */
+    if (likely(load_acquire(&ready) == fork_epoch + 1)) /* with the release below */
         return true;
     steal_init();
     registry_lock();
@@ -33,7 +33,8 @@ bool init_first_use(void)
         watch_configure(&pool_default.heap);
     }
     const bool installed = fork_handlers_install();
-    store_release(&ready, installed); /* with the acquire above: the modes and the default pool are as they stay */
+    store_release(&ready, installed ? fork_epoch + 1
+                                    : 0); /* with the acquire above: the modes and the default pool are as they stay */
     registry_unlock();
     if (MODES_BUILT)
         modes_tell();
@@ -56,6 +57,8 @@ __attribute__((constructor)) static void at_load(void)
  * must go with it. */
 __attribute__((destructor)) static void at_end(void)
 {
+    if (fork_epoch == FORK_EPOCH_BROKEN)
+        return;
     background_stop();
     if (modes_have(MODES_WATCH))
         verify_all();

@@ -9,6 +9,7 @@
 #include "buffer.h"
 #include "call.h"
 #include "debug/say.h"
+#include "fork.h"
 #include "registry.h"
 #include "stats.h"
 
@@ -258,6 +259,7 @@ static struct snapshot *copy_all(size_t *n)
     struct snapshot *at = snapshots;
     char *name = (char *)(snapshots + *n);
     for_each_pool (pool) {
+        fork_repair(pool);
         *at = copy(pool);
         at->stats.gets_thread = never_less(&pool->gets_shown, at->stats.gets_thread);
         at->puts = never_less(&pool->puts_shown, at->puts);
@@ -274,10 +276,12 @@ int bufferpool_metrics(bufferpool_buf_t *out)
     if (out == NULL || out->len > out->cap)
         return EINVAL;
     struct call call = call_begin("bufferpool_metrics", CALLER);
+    const bool stepped_out = fork_enter(NULL);
     size_t n;
     registry_lock();
     struct snapshot *snapshots = copy_all(&n);
     registry_unlock();
+    fork_leave(stepped_out);
     int error = ENOMEM;
     if (snapshots != NULL) {
         const size_t length = write_all(NULL, snapshots, n);
@@ -343,6 +347,7 @@ void metrics_say_all(void)
         registry_lock();
         pool = registry_from(index);
         if (pool != NULL) {
+            fork_repair(pool);
             text = brief_of(pool, "at exit", &length);
             index = pool->index + 1;
         }

@@ -21,6 +21,7 @@
 #include "call.h"
 #include "debug/modes.h"
 #include "debug/quarantine.h"
+#include "fork.h"
 #include "init.h"
 #include "life.h"
 #include "pressure.h"
@@ -180,18 +181,20 @@ static struct desc *bypass(bufferpool_t *pool, struct cache *c)
 static __attribute__((noinline)) struct desc *get_by_the_rules(bufferpool_t *pool, enum at_cap at_cap, int *error)
 {
     struct get get = {.pool = pool, .at_cap = at_cap, .error = ENOMEM};
+    const bool stepped_out = fork_enter(pool);
     get.c = cache_for_slow_path(pool);
     struct desc *d = NULL;
     if (get.c == NULL) {
         /* there is no memory */
     } else if (has_no_tls_index(pool, get.c) && (d = cache_pop_plain(get.c)) != NULL) {
-        return d;
+        /* as on the fast path */
     } else if ((d = take_slow(&get)) != NULL) {
         cache_count(get.c, get.source, 1);
         (void)life_got(pool, d);
     } else if (at_cap == REFUSE && get.error == EAGAIN) {
         cache_count(get.c, GETS_REFUSED, 1);
     }
+    fork_leave(stepped_out);
     *error = get.error;
     return d;
 }
@@ -273,6 +276,7 @@ static bufferpool_buf_t *get_waiting(bufferpool_t *pool, unsigned timeout_ms, ui
 {
     struct call call = call_begin("bufferpool_get_timed", caller);
     struct get get = {.pool = pool, .at_cap = WAIT};
+    const bool stepped_out = fork_enter(pool);
     get.c = cache_for_slow_path(pool); /* is there: a buffer was handed out before, so all that can fail was made */
     pressure_flush(pool, get.c);       /* a thread does not wait while its own cache has buffers */
     struct desc *d = wait_in_queue(&get, timeout_ms);
@@ -280,6 +284,7 @@ static bufferpool_buf_t *get_waiting(bufferpool_t *pool, unsigned timeout_ms, ui
         cache_count(get.c, get.source, 1);
         (void)life_got(pool, d);
     }
+    fork_leave(stepped_out);
     call_end(&call, pool);
     if (d != NULL)
         return &d->pub;
@@ -393,17 +398,19 @@ static __attribute__((noinline)) bufferpool_t *put_by_the_rules(struct desc *d, 
     bufferpool_t *pool = life_pool_of(d, word);
     if (pool == NULL)
         report_foreign(d);
+    const bool stepped_out = fork_enter(pool);
     struct cache *c =
         cache_for_slow_path(pool); /* is there: the buffer was handed out, so all that can fail was made */
-    if (has_no_tls_index(pool, c) && cache_push_plain(c, d, word))
-        return pool;
-    life_claim(pool, d, word);
-    if (desc_state(word) == STATE_LIVE_GROWN && d->pub.cap <= pool->max_capacity)
-        reclaim_judge(pool, c, d);
-    enum counter reason = give_back(pool, c, d, desc_state(word));
-    if (reason != NOT_DROPPED)
-        cache_count(c, reason, 1);
-    pressure_relax(pool);
+    if (!has_no_tls_index(pool, c) || !cache_push_plain(c, d, word)) {
+        life_claim(pool, d, word);
+        if (desc_state(word) == STATE_LIVE_GROWN && d->pub.cap <= pool->max_capacity)
+            reclaim_judge(pool, c, d);
+        enum counter reason = give_back(pool, c, d, desc_state(word));
+        if (reason != NOT_DROPPED)
+            cache_count(c, reason, 1);
+        pressure_relax(pool);
+    }
+    fork_leave(stepped_out);
     return pool;
 }
 
@@ -505,8 +512,10 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
         return EINVAL;
     pool = pool_of_call(pool, "bufferpool_get_bulk");
     struct call call = call_begin("bufferpool_get_bulk", CALLER);
+    const bool stepped_out = fork_enter(pool);
     struct get get = {.pool = pool, .c = cache_for_slow_path(pool), .at_cap = GO_BEYOND};
     const bool filled = get.c != NULL && fill_bulk(&get, bufs, n);
+    fork_leave(stepped_out);
     call_end(&call, pool);
     return filled ? 0 : ENOMEM;
 }

@@ -31,6 +31,7 @@
 #include "clock.h"
 #include "debug/quarantine.h"
 #include "debug/watch.h"
+#include "fork.h"
 #include "heap/block.h"
 #include "heap/heap.h"
 #include "life.h"
@@ -271,6 +272,7 @@ size_t bufferpool_reclaim(bufferpool_t *pool)
 {
     pool = pool_of_call(pool, "bufferpool_reclaim");
     struct call call = call_begin("bufferpool_reclaim", CALLER);
+    const bool stepped_out = fork_enter(pool);
     size_t bytes = 0;
     if (begin_reclaiming(pool)) {
         bytes = free_due(pool, UINT32_MAX, true);
@@ -279,6 +281,7 @@ size_t bufferpool_reclaim(bufferpool_t *pool)
         end_reclaiming(pool, tls_cache_own_or_shared(pool), bytes);
         bytes = purge_after(pool, bytes);
     }
+    fork_leave(stepped_out);
     call_end(&call, pool);
     return bytes;
 }
@@ -287,12 +290,14 @@ size_t bufferpool_trim(bufferpool_t *pool)
 {
     pool = pool_of_call(pool, "bufferpool_trim");
     struct call call = call_begin("bufferpool_trim", CALLER);
+    const bool stepped_out = fork_enter(pool);
     size_t bytes = modes_have(MODE_QUARANTINE) ? quarantine_release(pool) : 0;
     (void)steal(pool, STEAL_ALL, true);
     bytes += free_buffers(pool, depot_idle(depot_counts(&pool->depot)), true);
     store_relaxed(&pool->reclaim.due, 0); /* those are among them */
     bytes = purge_after(pool, bytes);
     cache_count(tls_cache_own_or_shared(pool), RECLAIMED_BYTES, bytes);
+    fork_leave(stepped_out);
     call_end(&call, pool);
     return bytes;
 }
@@ -305,15 +310,18 @@ static void flush(bufferpool_t *pool, struct cache *c)
 
 void bufferpool_thread_flush(void)
 {
+    const bool stepped_out = fork_enter(NULL);
     struct call call = call_begin("bufferpool_thread_flush", CALLER);
     tls_cache_for_own(flush);
     call_end(&call, NULL);
+    fork_leave(stepped_out);
 }
 
 void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
 {
     pool = pool_of_call(pool, "bufferpool_set_max_live");
     struct call call = call_begin("bufferpool_set_max_live", CALLER);
+    const bool stepped_out = fork_enter(pool);
     store_seq_cst(&pool->max_live, depot_cap(n)); /* with depot_reserve: depot.c (6) */
     if (depot_over_cap(&pool->depot, &pool->max_live)) {
         pressure_enter(pool); /* buffers that idle in thread caches come to the depot, and puts drop the surplus */
@@ -324,6 +332,7 @@ void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
     wait_serve(pool);
     /* again: a call that served waiters had a magazine in transit, but has put it back by now */
     free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, false);
+    fork_leave(stepped_out);
     call_end(&call, pool);
 }
 

@@ -9,6 +9,7 @@
  */
 #include "registry.h"
 
+#include "lock.h"
 #include "names.h"
 #include "numbers.h"
 
@@ -85,6 +86,7 @@ static uintptr_t next_tag(size_t index)
 
 void registry_lock(void)
 {
+    lock_begin();
     pthread_mutex_lock(&lock);
     if (unlikely(!begun)) {
         begun = true;
@@ -96,6 +98,7 @@ void registry_lock(void)
 void registry_unlock(void)
 {
     pthread_mutex_unlock(&lock);
+    lock_end();
 }
 
 static entry *entry_of(size_t index)

@@ -19,6 +19,7 @@
 #include "cache.h"
 #include "debug/report.h"
 #include "depot.h"
+#include "fork.h"
 #include "registry.h"
 
 #include <string.h>
@@ -92,6 +93,7 @@ static uint32_t live_of(const bufferpool_t *pool, const struct totals *totals)
 size_t bufferpool_live(const bufferpool_t *pool)
 {
     pool = pool_of_call(pool, "bufferpool_live");
+    fork_leave(fork_enter(pool));
     struct totals totals = add_up(pool);
     return live_of(pool, &totals);
 }
@@ -143,7 +145,9 @@ void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats)
 {
     size_t size = stats->size;
     bufferpool_stats_t full = BUFFERPOOL_STATS_INIT;
-    fill(pool_of_call(pool, "bufferpool_stats"), &full);
+    pool = pool_of_call(pool, "bufferpool_stats");
+    fork_leave(fork_enter(pool));
+    fill(pool, &full);
     full.size = size;
     if (size <= sizeof(full)) {
         if (size >= sizeof(size))

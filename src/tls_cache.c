@@ -35,12 +35,16 @@ _Static_assert(TLS_INDEXES == 32, "an empty table has that many entries");
     }
 static struct thread no_thread = {.table = {EMPTY_TABLE(&no_thread.none)}, .none = NO_CACHE};
 static struct thread gone_thread = {.table = {EMPTY_TABLE(&gone_thread.none)}, .none = NO_CACHE};
+struct thread tls_forking = {.table = {EMPTY_TABLE(&tls_forking.none)}, .none = NO_CACHE};
 
 _Thread_local struct thread *tls_self TLS_MODEL = &no_thread;
 
 static struct thread *threads; /* linked by next; under the registry's lock */
 static pthread_key_t key;      /* its value is tls_self; made if key_made; under the registry's lock */
 static bool key_made;
+static struct thread *forking_self; /* what the forking thread has as tls_self otherwise; under the registry's lock */
+static struct thread *inherited;    /* structs of the parent's threads, in a child that has none yet; the same */
+static bool abandoned;              /* the process is a child that cannot use the library */
 
 /* ---- the end of a thread ---- */
 
@@ -105,6 +109,12 @@ static void leave_cache(bufferpool_t *pool, struct cache *c)
 static void thread_end(void *value)
 {
     struct thread *thread = value;
+    if (abandoned)
+        return;
+    if (thread != tls_self) { /* the thread that forked has not used the library in the child */
+        tls_self = &gone_thread;
+        return;
+    }
     registry_lock();
     for_own(leave_cache);
     thread_unlink(thread);
@@ -179,11 +189,21 @@ static void clear(struct thread *thread, tls_entry *entries, size_t n)
         store_relaxed(&entries[i], &thread->none);
 }
 
+static void free_inherited(void)
+{
+    while (inherited != NULL) {
+        struct thread *thread = inherited;
+        inherited = thread->next;
+        thread_free(thread);
+    }
+}
+
 /* The calling thread's struct, made if there is none yet. Returns NULL if there is no memory, or no key. */
 static struct thread *thread_own(void)
 {
     if (tls_self != &no_thread)
         return tls_self;
+    free_inherited();
     if (!key_made && pthread_key_create(&key, thread_end) != 0)
         return NULL;
     key_made = true;
@@ -273,29 +293,36 @@ void tls_cache_free_all(bufferpool_t *pool)
 
 /* ---- fork ---- */
 
-void tls_cache_forget_others(void)
+void tls_fork_begin(void)
 {
-    for (struct thread *thread = threads; thread != NULL;) {
-        struct thread *next = thread->next;
-        if (thread != tls_self) {
-            thread_unlink(thread);
-            thread_free(thread);
-        }
-        thread = next;
-    }
+    forking_self = tls_self;
+    tls_self = &tls_forking;
 }
 
-struct cache *tls_cache_adopt(bufferpool_t *pool)
+void tls_fork_end(void)
 {
-    struct cache *own = tls_cache_find(pool->index);
-    if (own->pool == NULL)
-        own = NULL;
+    tls_self = forking_self;
+}
+
+/* The structs are freed later, if this process comes to make one: at fork that would be a page fault for each. */
+void tls_fork_end_in_child(void)
+{
+    tls_self = forking_self == &gone_thread ? &gone_thread : &no_thread;
+    if (inherited == NULL) /* otherwise this process's parent has made none itself */
+        inherited = threads;
+    threads = NULL;
+}
+
+void tls_cache_abandon(void)
+{
+    abandoned = true;
+    tls_self = &no_thread;
+}
+
+void tls_cache_disown_all(bufferpool_t *pool)
+{
     pool->unowned_caches = NULL;
-    if (own != NULL)
-        own->pending = PENDING_NOTHING;
     for (struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next) {
-        if (c == own)
-            continue;
         cache_close(c);
         cache_reset(c, 0, 0);
         store_relaxed(&c->extra, 0);
@@ -306,5 +333,4 @@ struct cache *tls_cache_adopt(bufferpool_t *pool)
         c->next_unowned = pool->unowned_caches;
         pool->unowned_caches = c;
     }
-    return own;
 }

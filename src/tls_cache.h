@@ -13,6 +13,7 @@
  *     a struct        linked into the list of threads, and the value of the library's pthread key
  *     &gone_thread    the key's destructor has run: an empty table, and nothing fills it. From then on the thread uses
  *                     pool->shared, so every buffer comes from the depot or goes there
+ *     &tls_forking    the thread is between two handlers of fork: an empty table (fork.c)
  */
 #ifndef BUFFERPOOL_TLS_CACHE_H
 #define BUFFERPOOL_TLS_CACHE_H
@@ -62,11 +63,23 @@ void tls_cache_free_all(bufferpool_t *pool);
 /* At the end of the library: threads that end later do not call into it. */
 void tls_cache_end(void);
 
-/* In the child after fork, with the registry's lock held: forgets the other threads. */
-void tls_cache_forget_others(void);
+/* Around fork, with the registry's lock held. In between the calling thread has the table `tls_forking`, without caches,
+ * so each of its calls is a slow one. In the child it has none after that, nor has any thread. */
+void tls_fork_begin(void);
+void tls_fork_end(void);
+void tls_fork_end_in_child(void);
 
-/* Then, for each pool: empties the caches of the other threads, which have no owner any longer. Returns the calling
- * thread's cache, or NULL if it has none. */
-struct cache *tls_cache_adopt(bufferpool_t *pool);
+extern struct thread tls_forking;
+
+static inline bool tls_is_forking(void)
+{
+    return tls_self == &tls_forking;
+}
+
+/* In a child that cannot use the library: no call is a fast one, and threads that end do not use it either. */
+void tls_cache_abandon(void);
+
+/* In the child, with the registry's lock held: empties the pool's caches. No thread owns them any longer. */
+void tls_cache_disown_all(bufferpool_t *pool);
 
 #endif

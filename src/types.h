@@ -476,6 +476,7 @@ struct bufferpool {
     uint32_t cache_entries; /* of each cache's array */
     uint32_t reclaim_interval_ms;
     /* written rarely */
+    _Atomic(uint32_t) epoch;        /* the fork_epoch of the process for which it is in order (fork.c) */
     _Atomic(size_t) max_live;       /* by set_max_live */
     _Atomic(struct cache *) caches; /* all that ever were, linked by next; grows under caches_lock */
     pthread_mutex_t caches_lock;    /* guards which thread has which cache, and what is behind closed gates */

@@ -16,6 +16,7 @@
 #include "debug/quarantine.h"
 #include "debug/watch.h"
 #include "depot.h"
+#include "fork.h"
 #include "registry.h"
 #include "steal.h"
 
@@ -65,7 +66,9 @@ static void verify(bufferpool_t *pool)
 void verify_all(void)
 {
     registry_lock();
-    for_each_pool (pool)
+    for_each_pool (pool) {
+        fork_repair(pool);
         verify(pool);
+    }
     registry_unlock();
 }

@@ -18,6 +18,7 @@
 #include "heap/purge.h"
 #include "heap/stash.h"
 #include "heap/wipe.h"
+#include "lock.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -43,6 +44,7 @@ static void relax(void)
 
 void heap_lock(struct heap *heap)
 {
+    lock_begin();
     for (int look = 0; look < LOOKS; look++) {
         if (pthread_mutex_trylock(&heap->slabs.lock) == 0)
             return;
@@ -55,6 +57,7 @@ void heap_lock(struct heap *heap)
 void heap_unlock(struct heap *heap)
 {
     pthread_mutex_unlock(&heap->slabs.lock);
+    lock_end();
 }
 
 void heap_wipe(void *memory, size_t n)
@@ -385,13 +388,12 @@ static void repair_sanitizer(const struct heap *heap, const struct desc *d)
 
 void heap_repair(struct heap *heap)
 {
-    heap->table.free_list = NULL;
     stash_reset(&heap->stash);
     heap->slabs.aside_bytes = 0;
     heap->slabs.beyond_cap_bytes = 0;
     slab_repair_begin(&heap->slabs);
-    for (uint32_t i = load_relaxed(&heap->table.used); i > 0; i--) {
-        struct desc *d = desc_at(&heap->table, i);
+    struct desc *d;
+    for_each_taken (&heap->table, i, d) {
         if (desc_state(load_relaxed(&d->word)) == STATE_FREE) {
             /* the large block of an unfinished call is lost; one in a slab is found again */
             give_desc(heap, d);

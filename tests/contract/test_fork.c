@@ -10,7 +10,11 @@
  */
 #include "support/laws.h"
 
+#include <limits.h>
 #include <sched.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { THREADS = 4, POOLS = 3, HELD = 6, CHILD_HELD = 40, CHILD_SECONDS = 60 };
@@ -346,9 +350,238 @@ static void a_get_that_was_not_counted_yet_counts_in_the_child(void **state)
     assert_int_equal(bufferpool_destroy(hook.pool), 0);
 }
 
+/* ---- what a child costs ---- */
+
+enum { CAME = 100000, SMALL = 256 };
+
+static volatile long *faults;
+
+/* The page faults of a child up to where it has done nothing, or has used the pool for the first time. */
+static long faults_of_child(bufferpool_t *used)
+{
+    long least = LONG_MAX;
+    for (int i = 0; i < 5; i++) {
+        const pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            struct rusage usage;
+            if (used != NULL)
+                bufferpool_put(bufferpool_get(used));
+            getrusage(RUSAGE_SELF, &usage);
+            *faults = usage.ru_minflt;
+            _exit(0);
+        }
+        int status = -1;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        least = *faults < least ? *faults : least;
+    }
+    return least;
+}
+
+static void a_child_pays_for_what_there_is_when_it_uses_it(void **state)
+{
+    (void)state;
+    if (test_instrumented())
+        skip();
+    static bufferpool_buf_t *bufs[CAME];
+    faults = mmap(NULL, sizeof *faults, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true((void *)faults != MAP_FAILED);
+    const long before = faults_of_child(NULL);
+    bufferpool_t *pools[50];
+    for (size_t i = 0; i < 50; i++) {
+        bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+        config.buffer_capacity = SMALL;
+        pools[i] = bufferpool_create(&config);
+        bufferpool_put(bufferpool_get(pools[i]));
+    }
+    const long unused = faults_of_child(NULL), few = faults_of_child(pools[0]);
+    assert_int_equal(bufferpool_get_bulk(pools[0], bufs, CAME), 0);
+    bufferpool_put_bulk(bufs, CAME);
+    const long many = faults_of_child(NULL);
+    (void)bufferpool_trim(pools[0]);
+    bufferpool_put(bufferpool_get(pools[0]));
+    const long after = faults_of_child(NULL), first_use = faults_of_child(pools[0]);
+    print_message("page faults: %ld without pools, %ld with 50, %ld after a use; with %d buffers %ld; after those %ld, "
+                  "%ld after a use\n",
+                  before, unused, few, CAME, many, after, first_use);
+    assert_in_range(unused, 0, before + 10);
+    assert_in_range(many, 0, before + 10);
+    assert_in_range(after, 0, before + 10);
+    assert_in_range(few, 0, before + 40);
+    assert_in_range(first_use, 0, few + 10);
+    for (size_t i = 0; i < 50; i++)
+        assert_int_equal(bufferpool_destroy(pools[i]), 0);
+    munmap((void *)faults, sizeof *faults);
+}
+
+/* ---- children of children ---- */
+
+struct generations {
+    bufferpool_t *pools[3];
+    bufferpool_buf_t *held[3];
+    unsigned depth;
+};
+
+static bool hold_laws(const struct generations *all, size_t from)
+{
+    for (size_t p = from; p < 3; p++)
+        if (!laws_hold(all->pools[p], NULL, 1) || !test_filled(all->held[p]->data, SMALL, p))
+            return false;
+    return true;
+}
+
+static void use_pool(bufferpool_t *pool)
+{
+    bufferpool_buf_t *bufs[20];
+    for (size_t i = 0; i < 20; i++)
+        bufs[i] = bufferpool_get(pool);
+    for (size_t i = 0; i < 20; i++)
+        bufferpool_put(bufs[i]);
+}
+
+/* Each generation uses one pool more than its parent did before it forked, and all after that. */
+static int be_generation(void *arg)
+{
+    struct generations *all = arg;
+    const unsigned depth = all->depth++;
+    for (size_t p = 0; p < depth && p < 3; p++)
+        use_pool(all->pools[p]);
+    for (int children = 0; depth < 4 && children < 2; children++) {
+        const int status = run_in_child(be_generation, all, CHILD_SECONDS);
+        if (status != 0)
+            return status;
+    }
+    if (!hold_laws(all, 0))
+        return 50 + (int)depth;
+    for (size_t p = 0; p < 3; p++)
+        use_pool(all->pools[p]);
+    if (!hold_laws(all, 0))
+        return 60 + (int)depth;
+    for (size_t p = 0; p < 3; p++)
+        bufferpool_put(all->held[p]);
+    for (size_t p = 0; p < 3; p++)
+        if (!laws_hold(all->pools[p], NULL, 0) || bufferpool_destroy(all->pools[p]) != 0)
+            return 70 + (int)depth;
+    return 0;
+}
+
+static void children_of_children_use_it_before_and_after_they_fork(void **state)
+{
+    (void)state;
+    struct generations all = {.depth = 0};
+    for (size_t p = 0; p < 3; p++) {
+        bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+        config.buffer_capacity = SMALL;
+        config.thread_cache_bytes = (size_t)8 * SMALL;
+        all.pools[p] = bufferpool_create(&config);
+        use_pool(all.pools[p]);
+        all.held[p] = bufferpool_get(all.pools[p]);
+        test_fill(all.held[p]->data, SMALL, p);
+    }
+    assert_int_equal(run_in_child(be_generation, &all, CHILD_SECONDS), 0);
+    assert_true(hold_laws(&all, 0));
+    for (size_t p = 0; p < 3; p++) {
+        bufferpool_put(all.held[p]);
+        assert_int_equal(bufferpool_destroy(all.pools[p]), 0);
+    }
+}
+
+/* ---- the thread that forked ---- */
+
+static long forking_tid;
+
+static char state_of_forking(void)
+{
+    char path[64], state = 'X';
+    snprintf(path, sizeof path, "/proc/self/task/%ld/stat", forking_tid);
+    FILE *file = fopen(path, "re");
+    if (file != NULL) {
+        (void)!fscanf(file, "%*d (%*[^)]) %c", &state);
+        fclose(file);
+    }
+    return state;
+}
+
+static void *outlive_it(void *pool)
+{
+    while (state_of_forking() != 'Z' && state_of_forking() != 'X')
+        sched_yield();
+    use_pool(pool);
+    use_pool(NULL);
+    _exit(laws_hold(pool, NULL, 0) && stats_of(pool).thread_caches == 1 ? 0 : 80);
+}
+
+static int end_unused(void *pool)
+{
+    pthread_t thread;
+    forking_tid = (long)gettid();
+    if (pthread_create(&thread, NULL, outlive_it, pool) != 0)
+        return 81;
+    pthread_exit(NULL);
+}
+
+/* It has used no pool in the child when it ends there. */
+static void the_thread_that_forked_may_end_in_the_child(void **state)
+{
+    (void)state;
+    if (TEST_SANITIZED)
+        skip(); /* they do not see that the main thread ended, or take threads of the child for ones of the parent */
+    bufferpool_t *pool = bufferpool_create(NULL);
+    use_pool(pool);
+    assert_int_equal(run_in_child(end_unused, pool, CHILD_SECONDS), 0);
+    use_pool(pool);
+    assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
+static pthread_key_t late_key;
+static int status_of_late;
+
+static int use_late_in_child(void *pool)
+{
+    use_pool(pool);
+    return laws_hold(pool, NULL, 0) && stats_of(pool).thread_caches == 0 ? 0 : 90;
+}
+
+static void fork_late(void *pool)
+{
+    status_of_late = run_in_child(use_late_in_child, pool, CHILD_SECONDS);
+    use_pool(pool);
+}
+
+static void *leave_a_late_fork(void *pool)
+{
+    use_pool(pool);
+    pthread_setspecific(late_key, pool);
+    return NULL;
+}
+
+/* A destructor of thread-specific data, which runs after the library's: the thread has no cache any more, nor has it in
+ * the child. */
+static void a_thread_may_fork_while_it_ends(void **state)
+{
+    (void)state;
+    bufferpool_t *pool = bufferpool_create(NULL);
+    use_pool(pool); /* makes the library's key */
+    bufferpool_thread_flush();
+    pthread_t thread;
+    assert_int_equal(pthread_key_create(&late_key, fork_late), 0);
+    status_of_late = -1;
+    assert_int_equal(pthread_create(&thread, NULL, leave_a_late_fork, pool), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    pthread_key_delete(late_key);
+    assert_int_equal(status_of_late, 0);
+    check_laws(pool, NULL, 0);
+    assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_child_pays_for_what_there_is_when_it_uses_it),
+        cmocka_unit_test(children_of_children_use_it_before_and_after_they_fork),
+        cmocka_unit_test(the_thread_that_forked_may_end_in_the_child),
+        cmocka_unit_test(a_thread_may_fork_while_it_ends),
         cmocka_unit_test(a_get_that_was_not_counted_yet_counts_in_the_child),
         cmocka_unit_test(a_child_reuses_buffers_idle_in_dead_threads),
         cmocka_unit_test(parent_and_child_go_separate_ways),

@@ -115,14 +115,14 @@ static void descriptors_that_are_taken_are_found(void **state)
                     desc_give(&table, all[i]);
             uint32_t expected = MANY - MANY % every[e];
             struct desc *d;
-            for_each_taken(&table, i, d)
-            {
+            for_each_taken (&table, i, d) {
                 assert_int_equal(i, expected);
                 assert_ptr_equal(d, all[i]);
                 expected -= every[e];
             }
             assert_int_equal(expected, 0);
-            for_each_taken(&table, i, d) desc_give(&table, d); /* also while they are walked through */
+            for_each_taken (&table, i, d)
+                desc_give(&table, d); /* also while they are walked through */
             assert_int_equal(desc_taken_below(&table, MANY + 1), 0);
             for (uint32_t i = 1; i <= MANY; i++) {
                 d = desc_take(&table);

@@ -62,6 +62,7 @@ static int take_from_own_threads(size_t held)
 static int use_it_in_the_child(void *arg)
 {
     const size_t held = *(const size_t *)arg;
+    (void)stats_of(forked.pool); /* the first call repairs the pool */
     if (load_relaxed(&forked.pool->pressure.state) != PRESSURE_OFF || depot_counts(&forked.pool->depot).pressure)
         end_child(13);
     int status = use_all_of_the_cap(held, stats_of(forked.pool).gets_bypass);
@@ -110,7 +111,8 @@ static int use_the_limit_in_the_child(void *arg)
 {
     static struct hand hands[HANDS];
     bufferpool_t *pool = arg;
-    if (load_relaxed(&pool->idle_reserved) != stats_of(pool).idle_bytes)
+    const uint64_t idle_bytes = stats_of(pool).idle_bytes;
+    if (load_relaxed(&pool->idle_reserved) != idle_bytes)
         end_child(1);
     hands_begin(hands, pool); /* they get the caches of the parent's threads, which have set nothing aside here */
     hands_fill(hands, (size_t)2 * HANDS, 0);

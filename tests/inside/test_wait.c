@@ -886,7 +886,7 @@ static int use_and_wait(void *arg)
 {
     struct inheritance *from = arg;
     bufferpool_t *pool = from->pool;
-    if (waiting(pool) != 0)
+    if (bufferpool_live(pool) != 1 || waiting(pool) != 0) /* the first call repairs the pool */
         end_child(50);
     if (bufferpool_get_timed(pool, 5) != NULL || errno != ETIMEDOUT)
         end_child(51);

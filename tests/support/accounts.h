@@ -63,10 +63,10 @@ static inline struct cached accounts_of_caches(const bufferpool_t *pool)
 
 static inline bool accounts_agree(const bufferpool_t *pool)
 {
+    const bufferpool_stats_t s = stats_of(pool); /* first: in a child of fork it repairs the pool */
     const struct accounts a = accounts_of_words(pool);
     const struct cached c = accounts_of_caches(pool);
     const struct depot_counts counts = depot_counts(&pool->depot);
-    const bufferpool_stats_t s = stats_of(pool);
     const size_t base = pool->heap.base;
     const size_t depot_extra = load_relaxed(&pool->depot.extra);
     bool ok = c.ok && s.live == a.live && s.bypass_live == a.bypass && idle_of(&s) == a.idle && s.idle_thread == c.n;
