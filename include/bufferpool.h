@@ -56,12 +56,12 @@ extern "C" {
  * and it exists from its first use to the end of the process. */
 typedef struct bufferpool bufferpool_t;
 
-/* A buffer. Only the library makes buffers, since it has hidden state behind the three fields. Callers must not assign
- * to data or cap: put does not check them. */
+/* A buffer. Only the library makes buffers, since it has hidden state behind the three fields. data and cap are const:
+ * only the library writes them. Misuse says what becomes of a caller that does all the same. */
 typedef struct bufferpool_buf {
-    unsigned char *data; /* the bytes; read-only; changes when the buffer grows */
-    size_t len;          /* bytes in use: the caller's to set, up to cap; 0 after get */
-    size_t cap;          /* bytes usable at data; read-only */
+    unsigned char *const data; /* the bytes; changes when the buffer grows */
+    size_t len;                /* bytes in use: the caller's to set, up to cap; 0 after get */
+    const size_t cap;          /* bytes usable at data */
 } bufferpool_buf_t;
 
 /* As timeout_ms, it means to wait without a limit. As reclaim_interval_ms, it means never to reclaim automatically. */
@@ -565,11 +565,15 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *       - a put of a buffer whose hidden state, right behind data, len and cap, was overwritten
  *       - an overwritten block prefix (the bytes in front of data), when the block grows, shrinks or is freed; not on
  *         every put
+ *       - a value of data or cap that the library did not set: in a put or get on the slow path (see Cost), in a call on
+ *         the content of the buffer, when the buffer leaves the cache of a thread that flushes it or exits or is stolen
+ *         from, and when the buffer is freed. Of the buffers that a full cache moves to the depot, one in eight is
+ *         looked at, at each position in turn
  *
  *     These are not caught, or not always:
  *
- *       - Wrong values in data and cap. put believes them, and the next holder gets them. BUFFERPOOL_DEBUG=holders
- *         checks them at every put.
+ *       - Wrong values in data and cap at a put on the fast path. The next holder gets them. BUFFERPOOL_DEBUG=holders,
+ *         as all modes that record call sites, checks them at every put.
  *       - A second put after another caller got the buffer. It takes the buffer away from its new holder, and a later,
  *         correct put may be the one that aborts. BUFFERPOOL_DEBUG=quarantine=N keeps others from getting the buffer
  *         so soon.

@@ -41,6 +41,7 @@ static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf)
         report_foreign(buf);
     if (!held)
         report_misuse(buf, pool, "used after it was put");
+    life_check(pool, (const struct desc *)(const void *)buf);
     return pool;
 }
 
@@ -78,7 +79,6 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
     if (pooled) {
         add_relaxed(&pool->grown_extra, buf->cap - old_cap);
         d->asked = need;
-        d->strikes = 0;
     }
     cache_count(tls_cache_own_or_shared(pool), GROWS, 1);
     return 0;
@@ -100,7 +100,9 @@ static bool append_to_room(bufferpool_buf_t *buf, const void *src, size_t n)
 {
     bool held;
     const bufferpool_t *pool = pool_of_buffer(buf, &held);
-    if (pool == NULL || !held || src == NULL || buf->len > buf->cap || n > buf->cap - buf->len || n == 0)
+    if (pool == NULL || !held || !desc_is_sealed(desc_of(buf)))
+        return false;
+    if (src == NULL || buf->len > buf->cap || n > buf->cap - buf->len || n == 0)
         return false;
     note_use(pool, buf, buf->len + n);
     memmove(buf->data + buf->len, src, n);

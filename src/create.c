@@ -10,6 +10,7 @@
 #include "heap/heap.h"
 #include "heap/os.h"
 #include "init.h"
+#include "life.h"
 #include "registry.h"
 #include "stats.h"
 #include "tls_cache.h"
@@ -143,8 +144,7 @@ static bool is_busy(const bufferpool_t *pool)
 static void destroy(bufferpool_t *pool)
 {
     background_end(pool);
-    if (modes_have(MODES_WATCH))
-        watch_destroy(pool);
+    life_check_idle(pool);
     if (modes_have(MODE_STATS))
         metrics_say(pool, "destroyed");
     registry_lock();

@@ -7,6 +7,7 @@
  */
 #include "life.h"
 
+#include "debug/records.h"
 #include "debug/watch.h"
 #include "registry.h"
 
@@ -36,12 +37,27 @@ struct desc *life_make_watched(bufferpool_t *pool, enum desc_state state)
     return d;
 }
 
+/* ---- data and cap ---- */
+
+_Noreturn void life_report_overwritten(const bufferpool_t *pool, const struct desc *d)
+{
+    const enum desc_state state = desc_state(load_relaxed(&d->word));
+    const struct record *record = modes_have(MODES_WATCH) ? records_at(&pool->records, d) : NULL;
+    size_t cap = state == STATE_IDLE || state == STATE_LIVE ? pool->heap.base : 0; /* 0: not known */
+    if (record != NULL)
+        cap = load_relaxed(&record->cap);
+    if (cap == 0)
+        report_misuse(&d->pub, pool, "its data or its cap was overwritten");
+    report_misuse(&d->pub, pool, cap != d->pub.cap ? "its cap was overwritten" : "its data was overwritten");
+}
+
 /* ---- handed out ---- */
 
 static __attribute__((noinline)) void hand_out_watched(bufferpool_t *pool, struct desc *d, uintptr_t word)
 {
     if (modes_have(MODES_WATCH))
         watch_idle(pool, d);
+    life_check(pool, d);
     block_set_held(&pool->heap, d, word, pool->heap.wipe);
 }
 
@@ -53,10 +69,12 @@ struct desc *life_hand_out(bufferpool_t *pool, struct desc *d)
     d->pub.len = 0;
     d->asked = 0;
     word += STATE_LIVE - STATE_IDLE;
-    if (steps_are_watched())
+    if (steps_are_watched()) {
         hand_out_watched(pool, d, word);
-    else
-        store_relaxed(&d->word, word);
+        return d;
+    }
+    life_check(pool, d);
+    store_relaxed(&d->word, word);
     return d;
 }
 
@@ -76,11 +94,22 @@ static void let_go(const bufferpool_t *pool, struct desc *d, uintptr_t word, enu
         report_misuse(&d->pub, pool, PUT_TWICE_AT_ONCE);
 }
 
+/* Of two threads that put the buffer at once, one may find that the other freed it. */
+static void check_put(const bufferpool_t *pool, const struct desc *d, uintptr_t word)
+{
+    if (likely(desc_is_sealed(d)))
+        return;
+    if (load_relaxed(&d->word) != word)
+        report_misuse(&d->pub, pool, PUT_TWICE_AT_ONCE);
+    life_report_overwritten(pool, d);
+}
+
 static __attribute__((noinline)) void let_go_watched(bufferpool_t *pool, struct desc *d, uintptr_t word,
                                                      enum desc_state to)
 {
     if (modes_have(MODES_WATCH)) /* first: the mode checks data and cap, which the next steps believe */
         watch_put(pool, d, to != STATE_FREE);
+    check_put(pool, d, word);
     if (pool->heap.wipe)
         heap_wipe_block(&pool->heap, d->pub.data, d->pub.cap);
     const bool told = sanitizer_on();
@@ -117,6 +146,7 @@ void life_claim(bufferpool_t *pool, struct desc *d, uintptr_t word)
         let_go_watched(pool, d, word, to);
         return;
     }
+    check_put(pool, d, word);
     if (pool->heap.wipe)
         heap_wipe_block(&pool->heap, d->pub.data, d->pub.cap);
     let_go(pool, d, word, to);
@@ -135,4 +165,19 @@ void life_free(bufferpool_t *pool, struct desc *d, bool defer)
     life_free_any(pool, d, defer);
     if (extra != 0)
         sub_relaxed(&pool->grown_extra, extra);
+}
+
+/* ---- the end of the pool ---- */
+
+void life_check_idle(bufferpool_t *pool)
+{
+    struct desc *d;
+    for_each_desc (&pool->heap.table, i, d, load_relaxed(&pool->heap.table.used)) {
+        const enum desc_state state = desc_state(load_relaxed(&d->word));
+        if (state != STATE_IDLE && state != STATE_IDLE_GROWN)
+            continue;
+        if (modes_have(MODES_WATCH))
+            watch_idle(pool, d);
+        life_check(pool, d);
+    }
 }

@@ -29,6 +29,11 @@ bufferpool_t *life_pool_of(const struct desc *d, uintptr_t word);
  * any address in memory that can be read. */
 static inline struct desc *life_of_data(const void *data);
 
+/* Reports misuse if a caller wrote to the members data or cap of the buffer. life_check_plain, for one that is LIVE or
+ * IDLE, costs four instructions. */
+static inline void life_check(const bufferpool_t *pool, const struct desc *d);
+static inline void life_check_plain(const bufferpool_t *pool, const struct desc *d);
+
 /* Makes a buffer in that state, LIVE or BYPASS, with len 0. The caller has counted it. Returns NULL if there is no
  * memory. */
 static inline struct desc *life_make(bufferpool_t *pool, enum desc_state state);
@@ -45,6 +50,10 @@ bufferpool_buf_t *life_got(bufferpool_t *pool, struct desc *d);
  * misuse. In a pool that wipes, the block is wiped first, since a child of fork may hand out any buffer that is not
  * held. */
 void life_claim(bufferpool_t *pool, struct desc *d, uintptr_t word);
+
+/* Before the pool ends: reports misuse unless data and cap of all idle buffers are as the library set them; and, if a
+ * debug mode watches, as watch_idle. Nobody else uses the pool. */
+void life_check_idle(bufferpool_t *pool);
 
 /* Frees an idle pooled buffer: state, block, descriptor. No cache counts the buffer. The caller of this function
  * subtracts it from the counts afterwards. With `defer` its memory may stay resident until heap_purge. */
@@ -75,6 +84,21 @@ static inline struct desc *life_of_data(const void *data)
     return d != NULL && d->pub.data == data ? d : NULL;
 }
 
+/* Reports misuse: data or cap of the buffer are not what the library set. */
+_Noreturn void life_report_overwritten(const bufferpool_t *pool, const struct desc *d);
+
+static inline void life_check(const bufferpool_t *pool, const struct desc *d)
+{
+    if (unlikely(!desc_is_sealed(d)))
+        life_report_overwritten(pool, d);
+}
+
+static inline void life_check_plain(const bufferpool_t *pool, const struct desc *d)
+{
+    if (unlikely(!desc_is_sealed_plain(d)))
+        life_report_overwritten(pool, d);
+}
+
 /* life_make, while a debug mode or a sanitizer watches. */
 struct desc *life_make_watched(bufferpool_t *pool, enum desc_state state);
 
@@ -93,6 +117,7 @@ static inline struct desc *life_make(bufferpool_t *pool, enum desc_state state)
 /* Frees the block and the descriptor of any buffer. */
 static inline void life_free_any(bufferpool_t *pool, struct desc *d, bool defer)
 {
+    life_check(pool, d);
     if (!block_intact(&pool->heap, d))
         report_misuse(&d->pub, pool, REPORT_OVERWRITTEN);
     store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));

@@ -228,12 +228,13 @@ static size_t judged_cap(const bufferpool_t *pool, struct desc *d)
     size_t len = d->pub.len < cap ? d->pub.len : cap;
     size_t used = len > d->asked ? len : d->asked;
     if (used >= cap / 4 && used > pool->heap.base) {
-        d->strikes = 0;
+        desc_set_strikes(d, 0);
         return cap;
     }
-    if (++d->strikes < STRIKES)
+    if (desc_strikes(d) + 1 < STRIKES) {
+        desc_set_strikes(d, desc_strikes(d) + 1);
         return cap;
-    d->strikes = STRIKES - 1;
+    }
     return used <= pool->heap.base ? pool->heap.base : power_of_two_for(used);
 }
 
@@ -251,7 +252,6 @@ void reclaim_judge(bufferpool_t *pool, struct cache *c, struct desc *d)
         watch_resized(pool, d, true);
     if (!shrunk)
         return;
-    d->strikes = 0;
     sub_relaxed(&pool->grown_extra, cap - d->pub.cap);
     if (d->pub.cap == pool->heap.base)
         store_relaxed(&d->word, desc_word(pool->tag, STATE_IDLE));

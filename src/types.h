@@ -93,8 +93,14 @@ enum desc_state {
 #define POOL_INDEX_MASK (((uintptr_t)1 << POOL_INDEX_BITS) - 1)
 
 struct desc {
-    /* the caller's, while it holds the buffer */
-    _Alignas(CACHE_LINE) bufferpool_buf_t pub;
+    /* the caller's, while it holds the buffer; `own` is how the library writes the members that callers must not */
+    _Alignas(CACHE_LINE) union {
+        bufferpool_buf_t pub;
+        struct {
+            unsigned char *data;
+            size_t len, cap;
+        } own;
+    };
     /* the thread that has the buffer writes the rest, under whatever lock or order hands the buffer on */
     _Atomic(uintptr_t) word; /* the descriptor's pool and state */
     union {
@@ -109,12 +115,14 @@ struct desc {
     /* Head of a magazine in the depot: the number of its buffers, and whether some are grown. Other nodes: one more
      * link. */
     _Atomic(uint32_t) count;
-    uint32_t index;  /* its own number, from 1; written once */
-    uint8_t strikes; /* grown: puts in a row after little use (reclaim.c) */
-    bool beyond_cap; /* the block was made beyond the cap */
+    uint32_t index; /* its own number, from 1; written once */
+    uint32_t seal;  /* data and cap as the library set them, and the flags of the block (desc_flags) */
 };
 
 _Static_assert(sizeof(struct desc) == CACHE_LINE, "a descriptor is one cache line");
+_Static_assert(offsetof(struct desc, own.data) == offsetof(struct desc, pub.data) &&
+                   offsetof(struct desc, own.cap) == offsetof(struct desc, pub.cap),
+               "both views are of the same members");
 
 /* The table of descriptors: chunk j holds 64 << j of them, so the table grows without moving any. Indexes start at 1;
  * 0 means "none". */
@@ -220,6 +228,7 @@ struct cache {
     _Atomic(uintptr_t) gate;                      /* under caches_lock; read by the owner, inside */
     size_t limit;                                 /* n may grow to this */
     _Atomic(bool) busy;                           /* the owner is inside */
+    uint8_t exchanges;                            /* so far, modulo 256: which buffers the next one looks at */
     bool overflowed;                              /* its last exchange with the depot was an overflow */
     struct desc *bottom;                          /* &cache_bottom; the entries follow, beyond the end of the struct */
 };

@@ -127,12 +127,18 @@ static void count_get(scratch_t *scratch)
     }
 }
 
-static bufferpool_buf_t *malloc_get(bufferpool_buf_t *own)
+static bufferpool_buf_t *malloc_get(scratch_own_t *own)
 {
-    own->data = malloc(BLOCK_SIZE);
-    own->len = 0;
-    own->cap = BLOCK_SIZE;
-    return own->data != NULL ? own : NULL;
+    own->bytes.data = malloc(BLOCK_SIZE);
+    own->bytes.len = 0;
+    own->bytes.cap = BLOCK_SIZE;
+    return own->bytes.data != NULL ? &own->buf : NULL;
+}
+
+/* The handle of a buffer that came from malloc_get. */
+static scratch_own_t *own_of(bufferpool_buf_t *buf)
+{
+    return (scratch_own_t *)(void *)buf;
 }
 
 static bufferpool_buf_t *waiting_get(bufferpool_t *pool, unsigned wait_ms)
@@ -144,7 +150,7 @@ static bufferpool_buf_t *waiting_get(bufferpool_t *pool, unsigned wait_ms)
     return buf;
 }
 
-bufferpool_buf_t *scratch_get(scratch_t *scratch, bufferpool_buf_t *own, unsigned wait_ms)
+bufferpool_buf_t *scratch_get(scratch_t *scratch, scratch_own_t *own, unsigned wait_ms)
 {
     bufferpool_buf_t *buf = NULL;
     switch (scratch->kind) {
@@ -171,7 +177,7 @@ void scratch_put(scratch_t *scratch, bufferpool_buf_t *buf)
         bufferpool_put(buf);
     } else {
         free(buf->data);
-        buf->data = NULL;
+        own_of(buf)->bytes.data = NULL;
     }
 }
 
@@ -191,8 +197,8 @@ int scratch_reserve(scratch_t *scratch, bufferpool_buf_t *buf, size_t cap)
     if (data == NULL) {
         return ENOMEM;
     }
-    buf->data = data;
-    buf->cap = larger;
+    own_of(buf)->bytes.data = data;
+    own_of(buf)->bytes.cap = larger;
     return 0;
 }
 

@@ -30,10 +30,21 @@ scratch_t *scratch_create(scratch_kind_t kind, size_t cap);
  * beyond the cap. Returns 0, or 1 with a message. `counts` may be NULL. */
 int scratch_destroy(scratch_t *scratch, scratch_counts_t *counts);
 
+/* A handle for malloc. Only the library makes handles elsewhere: data and cap are const members of bufferpool_buf_t, so
+ * the demonstration writes them through a second view. */
+typedef union scratch_own {
+    bufferpool_buf_t buf;
+    struct {
+        unsigned char *data;
+        size_t len;
+        size_t cap;
+    } bytes;
+} scratch_own_t;
+
 /* Returns an empty buffer of at least 32 KiB. Returns NULL with errno ENOMEM, or, for SCRATCH_POOL_WAITING, with errno
  * EAGAIN if all buffers were out for wait_ms milliseconds. `own` is a handle that the caller keeps for as long as the
  * buffer is out. With malloc it describes the buffer's bytes. A pool has handles of its own and does not touch it. */
-bufferpool_buf_t *scratch_get(scratch_t *scratch, bufferpool_buf_t *own, unsigned wait_ms);
+bufferpool_buf_t *scratch_get(scratch_t *scratch, scratch_own_t *own, unsigned wait_ms);
 void scratch_put(scratch_t *scratch, bufferpool_buf_t *buf);
 
 /* As bufferpool_buf_reserve, _append and _printf. */

@@ -58,7 +58,7 @@ typedef struct conn {
     int fd;
     worker_t *worker;
     bufferpool_buf_t *buf; /* the response that is being sent, or NULL */
-    bufferpool_buf_t own;  /* see scratch_get */
+    scratch_own_t own;     /* see scratch_get */
     size_t sent;           /* bytes of the response that are out */
     char *pending;         /* the bytes that came of the next request, or NULL */
     size_t pending_length;

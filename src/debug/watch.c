@@ -224,13 +224,3 @@ void watch_idle(bufferpool_t *pool, const struct desc *d)
     if (check_block(pool, d, false))
         check_poison(pool, d);
 }
-
-void watch_destroy(bufferpool_t *pool)
-{
-    const struct desc *d;
-    for_each_desc (&pool->heap.table, i, d, load_relaxed(&pool->heap.table.used)) {
-        const enum desc_state state = desc_state(load_relaxed(&d->word));
-        if (state == STATE_IDLE || state == STATE_IDLE_GROWN)
-            watch_idle(pool, d);
-    }
-}

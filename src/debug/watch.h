@@ -35,7 +35,4 @@ void watch_put(bufferpool_t *pool, struct desc *d, bool idle);
 /* The buffer was idle, and is about to be handed out or freed. */
 void watch_idle(bufferpool_t *pool, const struct desc *d);
 
-/* The pool is about to be destroyed, with all buffers that idle in it. */
-void watch_destroy(bufferpool_t *pool);
-
 #endif

@@ -17,6 +17,7 @@
 #define BUFFERPOOL_BLOCK_H
 
 #include "debug/sanitizer.h"
+#include "heap/desc.h"
 #include "heap/slab.h"
 
 #include <string.h>
@@ -33,15 +34,13 @@ struct block {
 
 static inline struct block block_of(const struct desc *d)
 {
-    return (struct block){d->pub.data, d->pub.cap, d->slab, d->beyond_cap};
+    return (struct block){d->pub.data, d->pub.cap, d->slab, desc_is_beyond_cap(d)};
 }
 
 static inline void block_attach(struct desc *d, const struct block *block)
 {
-    d->pub.data = block->data;
-    d->pub.cap = block->cap;
+    desc_set_block(d, block->data, block->cap, block->beyond_cap ? DESC_BEYOND_CAP : 0);
     d->slab = block->slab;
-    d->beyond_cap = block->beyond_cap;
 }
 
 /* ---- size ---- */

@@ -56,6 +56,57 @@ static inline uintptr_t desc_word(uintptr_t tag, enum desc_state state)
     return (tag << STATE_BITS) | (uintptr_t)state;
 }
 
+/* The flags of a block are kept in the seal, folded with data and cap. A caller that writes to these two members leaves
+ * flags that no block has, but for once in 2^28 times. So one look at the flags finds that. */
+#define DESC_STRIKES    7u /* grown: puts in a row after little use (reclaim.c) */
+#define DESC_BEYOND_CAP 8u /* the block was made beyond the cap */
+#define DESC_FLAGS      (DESC_STRIKES | DESC_BEYOND_CAP)
+
+/* The difference: so data and cap that move towards each other do not make up for one another. */
+static inline uint32_t desc_fold(const unsigned char *data, size_t cap)
+{
+    return (uint32_t)(uintptr_t)data - (uint32_t)cap;
+}
+
+static inline uint32_t desc_flags(const struct desc *d)
+{
+    return d->seal ^ desc_fold(d->pub.data, d->pub.cap);
+}
+
+static inline void desc_set_block(struct desc *d, unsigned char *data, size_t cap, uint32_t flags)
+{
+    d->own.data = data;
+    d->own.cap = cap;
+    d->seal = desc_fold(data, cap) ^ flags;
+}
+
+static inline unsigned desc_strikes(const struct desc *d)
+{
+    return desc_flags(d) & DESC_STRIKES;
+}
+
+static inline void desc_set_strikes(struct desc *d, unsigned strikes)
+{
+    d->seal ^= desc_strikes(d) ^ strikes;
+}
+
+static inline bool desc_is_beyond_cap(const struct desc *d)
+{
+    return (desc_flags(d) & DESC_BEYOND_CAP) != 0;
+}
+
+/* Whether data and cap are as the library set them. */
+static inline bool desc_is_sealed(const struct desc *d)
+{
+    return desc_flags(d) <= DESC_FLAGS;
+}
+
+/* The same for a plain buffer, whose block has no flags. */
+static inline bool desc_is_sealed_plain(const struct desc *d)
+{
+    return desc_flags(d) == 0;
+}
+
 /* Whether a descriptor can be at that address at all. This rules out many foreign pointers before anything is read. */
 static inline bool desc_aligned(const bufferpool_buf_t *buf)
 {

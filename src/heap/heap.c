@@ -122,7 +122,7 @@ static size_t give_block(struct heap *heap, const struct block *block, bool defe
 
 static void give_desc(struct heap *heap, struct desc *d)
 {
-    d->pub.data = NULL;
+    d->own.data = NULL;
     desc_give(&heap->table, d);
 }
 
@@ -137,7 +137,7 @@ static struct stash_lane *stash_lane(struct heap *heap)
 
 static bool fits_stash(const struct heap *heap, const struct desc *d)
 {
-    return d->beyond_cap && d->slab != NULL && d->pub.cap == heap->base;
+    return desc_is_beyond_cap(d) && d->slab != NULL && d->pub.cap == heap->base;
 }
 
 /* Opens the lane for blocks of that stride if it is closed, the lock held. */
@@ -262,10 +262,10 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     else if (SANITIZER_ASAN && cap > d->pub.cap) /* there was room */
         sanitizer_show(d->pub.data, cap, true);
     if (memory != NULL) {
-        d->pub.data = memory + heap->alignment;
-        d->pub.cap = cap;
+        const bool beyond_cap = desc_is_beyond_cap(d);
+        desc_set_block(d, memory + heap->alignment, cap, beyond_cap ? DESC_BEYOND_CAP : 0);
         block_write_prefix(d, d->pub.data);
-        if (d->beyond_cap) {
+        if (beyond_cap) {
             heap->slabs.beyond_cap_bytes = heap->slabs.beyond_cap_bytes + bytes - old_bytes;
             purge_excess(&heap->slabs);
         }

@@ -536,6 +536,207 @@ static void a_smashed_state_is_caught(void **state)
         expect_abort(smash_state, &bits, "bufferpool_put", NULL);
 }
 
+/* ---- data and cap, which callers must not write ---- */
+
+enum written { DATA_NULL, DATA_MOVED, DATA_MOVED_FAR, DATA_AND_CAP_MOVED, CAP_HUGE, CAP_LESS, ALL_THREE, WRITTEN };
+
+static void write_members(bufferpool_buf_t *buf, enum written how)
+{
+    switch (how) {
+    case DATA_NULL:
+        set_data(buf, NULL);
+        break;
+    case DATA_MOVED:
+        set_data(buf, buf->data + 100);
+        break;
+    case DATA_MOVED_FAR:
+        set_data(buf, buf->data + 65536);
+        break;
+    case DATA_AND_CAP_MOVED: /* the rest of a partial write */
+        set_data(buf, buf->data + 16);
+        set_cap(buf, buf->cap - 16);
+        break;
+    case CAP_HUGE:
+        set_cap(buf, (size_t)1 << (8 * sizeof(size_t) - 24));
+        break;
+    case CAP_LESS:
+        set_cap(buf, buf->cap / 2);
+        break;
+    default:
+        memset((void *)buf, 0x41, sizeof *buf);
+        break;
+    }
+}
+
+enum found_by {
+    PUT_GROWN,
+    PUT_BEYOND,
+    PUT_WIPING,
+    PUT_CLOSED,
+    OWN_APPEND,
+    OWN_RESERVE,
+    OWN_PRINTF,
+    OWN_METRICS,
+    NEXT_APPEND,
+    FLUSH,
+    TRIM_ALL,
+    DESTROY_POOL,
+    THREAD_EXIT,
+    EXCHANGE,
+    IDLE_GET, /* written while it idles in the depot */
+    IDLE_TRIM,
+    FOUND_BY
+};
+
+static const char *const found_by[FOUND_BY] = {"bufferpool_put:",
+                                               "bufferpool_put:",
+                                               "bufferpool_put:",
+                                               "bufferpool_put:",
+                                               "bufferpool_buf_append:",
+                                               "bufferpool_buf_reserve:",
+                                               "bufferpool_buf_printf:",
+                                               "bufferpool_metrics:",
+                                               "bufferpool_buf_append:",
+                                               "bufferpool_thread_flush:",
+                                               "bufferpool_trim:",
+                                               "bufferpool_destroy:",
+                                               "",
+                                               "",
+                                               "bufferpool_get:",
+                                               "bufferpool_trim:"};
+
+struct members {
+    enum written how;
+    enum found_by by;
+};
+
+enum { OTHERS = 5 };
+
+/* Others lie below it in the thread's cache. */
+static void *get_write_and_put(void *arg)
+{
+    const struct members *m = arg;
+    bufferpool_buf_t *others[OTHERS], *buf = get_noted();
+    if (bufferpool_get_bulk(pool, others, OTHERS) != 0)
+        _exit(2);
+    write_members(buf, m->how);
+    bufferpool_put_bulk(others, OTHERS);
+    bufferpool_put(buf);
+    return NULL;
+}
+
+/* One buffer of 64 that a thread gets and puts over and over, so that each eighth call is an exchange with the depot. */
+static void exchange_until_found(const struct members *m)
+{
+    bufferpool_buf_t *bufs[64];
+    for (int turn = 0; turn < 100; turn++) {
+        for (size_t i = 0; i < 64; i++)
+            bufs[i] = bufferpool_get(pool);
+        if (turn == 20) {
+            expect_in_message("%p", (void *)bufs[40]);
+            write_members(bufs[40], m->how);
+        }
+        for (size_t i = 0; i < 64; i++)
+            bufferpool_put(bufs[i]);
+    }
+}
+
+static void write_and_put_slowly(const struct members *m)
+{
+    if (m->by == PUT_BEYOND || m->by == PUT_CLOSED)
+        bufferpool_set_max_live(pool, m->by == PUT_BEYOND ? 1 : 2);
+    bufferpool_buf_t *other = bufferpool_get(pool), *buf = get_noted();
+    if (other == NULL || (m->by == PUT_GROWN && bufferpool_buf_reserve(buf, 100000) != 0))
+        _exit(2);
+    if (m->by == PUT_CLOSED) /* a get beyond the cap: under pressure each put is slow */
+        bufferpool_put(bufferpool_get(pool));
+    write_members(buf, m->how);
+    bufferpool_put(buf);
+}
+
+static void write_and_use(const struct members *m)
+{
+    bufferpool_buf_t *buf = get_noted();
+    write_members(buf, m->how);
+    buf->len = 0;
+    if (m->by == OWN_APPEND)
+        (void)bufferpool_buf_append(buf, "text", 4);
+    else if (m->by == OWN_RESERVE)
+        (void)bufferpool_buf_reserve(buf, 100000);
+    else if (m->by == OWN_PRINTF)
+        (void)bufferpool_buf_printf(buf, "%d", 1);
+    else
+        (void)bufferpool_metrics(buf);
+}
+
+static void write_while_idle(const struct members *m)
+{
+    bufferpool_buf_t *buf = get_noted();
+    bufferpool_put(buf);
+    bufferpool_thread_flush();
+    write_members(buf, m->how);
+    if (m->by == IDLE_GET)
+        (void)bufferpool_get(pool);
+    else
+        (void)bufferpool_trim(pool);
+}
+
+static void write_and_put_fast(struct members *m)
+{
+    pthread_t thread;
+    if (m->by != THREAD_EXIT)
+        (void)get_write_and_put(m);
+    switch (m->by) {
+    case NEXT_APPEND:
+        (void)bufferpool_buf_append(bufferpool_get(pool), "text", 4);
+        break;
+    case FLUSH:
+        bufferpool_thread_flush();
+        break;
+    case TRIM_ALL:
+        (void)bufferpool_trim(pool);
+        break;
+    case DESTROY_POOL:
+        (void)bufferpool_destroy(pool);
+        break;
+    default:
+        if (pthread_create(&thread, NULL, get_write_and_put, m) != 0 || pthread_join(thread, NULL) != 0)
+            _exit(2);
+        break;
+    }
+}
+
+static void write_members_and_go_on(void *arg)
+{
+    struct members *m = arg;
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.name = "members";
+    config.flags = m->by == PUT_WIPING ? BUFFERPOOL_ZERO : 0;
+    pool = bufferpool_create(&config);
+    if (pool == NULL)
+        _exit(2);
+    if (m->by <= PUT_CLOSED)
+        write_and_put_slowly(m);
+    else if (m->by <= OWN_METRICS)
+        write_and_use(m);
+    else if (m->by == EXCHANGE)
+        exchange_until_found(m);
+    else if (m->by >= IDLE_GET)
+        write_while_idle(m);
+    else
+        write_and_put_fast(m);
+}
+
+static void members_that_a_caller_wrote_are_caught(void **state)
+{
+    (void)state;
+    for (int how = 0; how < WRITTEN; how++)
+        for (int by = 0; by < FOUND_BY; by++) {
+            struct members m = {(enum written)how, (enum found_by)by};
+            expect_abort(write_members_and_go_on, &m, found_by[by], "was overwritten (pool members)", NULL);
+        }
+}
+
 static void smash_prefix(void *arg)
 {
     const struct smash *smash = arg;
@@ -561,7 +762,7 @@ static void move_data(void *arg)
 {
     bufferpool_buf_t *buf = get_noted();
     memset(buf->data, 0, buf->cap);
-    buf->data += 64; /* the member is not for writing */
+    set_data(buf, buf->data + 64);
     do_next(arg, buf);
 }
 
@@ -572,7 +773,7 @@ static void move_data_away(void *arg)
     bufferpool_buf_t *buf = get_noted();
     if (other == NULL)
         _exit(2);
-    buf->data = static_memory + LINE;
+    set_data(buf, static_memory + LINE);
     do_next(arg, buf);
 }
 
@@ -750,6 +951,7 @@ int main(void)
         cmocka_unit_test(foreign_pointers_are_caught),
         cmocka_unit_test(a_smashed_handle_is_caught),
         cmocka_unit_test(a_smashed_state_is_caught),
+        cmocka_unit_test(members_that_a_caller_wrote_are_caught),
         cmocka_unit_test(a_smashed_block_prefix_is_caught),
         cmocka_unit_test(content_calls_after_put_are_caught),
         cmocka_unit_test(content_calls_on_foreign_memory_are_caught),

@@ -504,9 +504,9 @@ static void smash(void *arg)
     if (s->when == ON_GET || s->when == ON_TRIM)
         place_put(buf);
     if (s->cap != 0)
-        buf->cap = s->cap;
+        set_cap(buf, s->cap);
     else
-        buf->data = (unsigned char *)s->data; // NOLINT(performance-no-int-to-ptr)
+        set_data(buf, (unsigned char *)s->data); // NOLINT(performance-no-int-to-ptr)
     if (s->when == ON_PUT)
         place_put(buf);
     else if (s->when == ON_GROWTH)

@@ -13,6 +13,7 @@
 #include "support/hands.h"
 
 #include "pressure.h"
+#include "tls_cache.h"
 
 #include <sched.h>
 
@@ -653,6 +654,50 @@ static void put_garbage(void *word)
 }
 
 /* Words that gates have, and what a put makes of them. */
+/* ---- buffers whose data a caller wrote ---- */
+
+enum { ENTRIES = 16, MOVED = ENTRIES / 2 };
+
+struct look {
+    uint32_t bad, turn;
+};
+
+/* A full cache of 16, of which one more put moves the colder eight, one of them bad. */
+static void overflow_with_a_bad_one(void *arg)
+{
+    const struct look *look = arg;
+    begin(ENTRIES, 0, 0);
+    for (size_t i = 0; i <= ENTRIES; i++)
+        bufs[i] = bufferpool_get(pool);
+    for (size_t i = 0; i < ENTRIES; i++)
+        bufferpool_put(bufs[i]);
+    struct cache *own = tls_cache_find(pool->index);
+    own->exchanges = (uint8_t)look->turn;
+    set_data(bufs[look->bad], bufs[look->bad]->data + 1);
+    bufferpool_put(bufs[ENTRIES]);
+    if (own->exchanges != (uint8_t)(look->turn + 1) || stats_of(pool).idle_depot != MOVED)
+        _exit(4);
+}
+
+static int overflow_in_child(void *arg)
+{
+    overflow_with_a_bad_one(arg);
+    return 0;
+}
+
+static void an_exchange_looks_at_one_of_eight_and_at_each_in_turn(void **state)
+{
+    (void)state;
+    for (uint32_t turn = 248; turn < 256; turn++)
+        for (uint32_t bad = 0; bad < MOVED; bad++) {
+            struct look look = {bad, turn};
+            if (bad == turn % MOVED)
+                expect_abort(overflow_with_a_bad_one, &look, "bufferpool_put:", "its data was overwritten", NULL);
+            else
+                assert_int_equal(run_in_child(overflow_in_child, &look, 60), 0);
+        }
+}
+
 static void the_word_of_a_gate_is_caught_as_no_buffer(void **state)
 {
     (void)state;
@@ -685,6 +730,7 @@ int main(void)
         cmocka_unit_test(an_exchange_leaves_nothing_beyond_a_cap_that_was_lowered_meanwhile),
         cmocka_unit_test(a_child_counts_a_call_that_another_thread_was_in),
         cmocka_unit_test(two_puts_at_once_of_a_buffer_beyond_the_cap_are_caught),
+        cmocka_unit_test(an_exchange_looks_at_one_of_eight_and_at_each_in_turn),
         cmocka_unit_test(the_word_of_a_gate_is_caught_as_no_buffer),
     };
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);

@@ -158,6 +158,17 @@ void test_blocks_fail_none(test_blocks_t *blocks);
 
 /* ---- small things ---- */
 
+/* Write the members of a buffer that are const for callers, as a mistaken program does. */
+static inline void set_data(bufferpool_buf_t *buf, unsigned char *data)
+{
+    memcpy((unsigned char *)buf + offsetof(bufferpool_buf_t, data), &data, sizeof data);
+}
+
+static inline void set_cap(bufferpool_buf_t *buf, size_t cap)
+{
+    memcpy((unsigned char *)buf + offsetof(bufferpool_buf_t, cap), &cap, sizeof cap);
+}
+
 typedef struct test_random {
     uint64_t state;
 } test_random_t;

@@ -49,7 +49,8 @@ grown_and_swapped)
     edit "$header" '/^    unsigned flags; /d' 's|^    unsigned reclaim_interval_ms; .*|    unsigned flags;\n&|'
     ;;
 swapped_in_buffer)
-    edit "$header" '/^    size_t len; /d' 's|^    size_t cap; .*|&\n    size_t len;|'
+    edit "$header" '/^    size_t len; /d' 's|^    const size_t cap; .*|&\n    size_t len;|'
+    edit "$tree/src/types.h" 's|size_t len, cap;|size_t cap, len;|'
     ;;
 *)
     fail "unknown change $2"

@@ -62,8 +62,7 @@ static void buffers_init(struct desc_table *table)
     store_relaxed(&table->chunks[0], scene_descs);
     for (uint32_t i = 0; i < BUFFERS; i++) {
         scene_descs[i].index = i + 1;
-        scene_descs[i].pub.data = &scene_blocks[i];
-        scene_descs[i].pub.cap = 1;
+        desc_set_block(&scene_descs[i], &scene_blocks[i], 1, 0);
     }
 }
 
@@ -78,7 +77,6 @@ static void use(struct desc *d, unsigned char byte)
     assert(scene_owners[number_of(d)]++ == 0);
     d->pub.data[0] = byte;
     d->pub.len = byte;
-    d->strikes = byte;
     scene_owners[number_of(d)]--;
 }
 
@@ -87,7 +85,7 @@ static void check(const struct desc *d, unsigned char byte, size_t len)
 {
     assert(d->pub.len == len);
     assert(d->pub.data == &scene_blocks[number_of(d)]);
-    assert(d->pub.data[0] == byte && d->strikes == byte);
+    assert(d->pub.data[0] == byte);
 }
 
 #endif
