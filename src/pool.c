@@ -208,9 +208,11 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
     pool_check(pool, function);
     PROBE1(pool, get_slow, function);
     if (!modes_have(MODES_WATCH | MODE_FAIL)) { /* with fail=N each allocation counts: none is tried twice */
-        d = refill(pool, c);
-        if (d == NULL && at_cap == GO_BEYOND)
+        /* under pressure callers mostly have all, which one look at the counts tells */
+        if (!cache_is_open(c) && at_cap == GO_BEYOND)
             d = bypass(pool, c);
+        if (d == NULL)
+            d = refill(pool, c);
     }
     int error = 0;
     if (unlikely(d == NULL))

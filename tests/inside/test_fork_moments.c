@@ -277,6 +277,8 @@ static void do_all(unsigned flags, size_t max_live)
 static void the_parent_goes_on_and_the_child_is_in_order(void **state)
 {
     (void)state;
+    if (TEST_TSAN) /* it reports every allocation of a signal handler, and a child of such a handler allocates */
+        skip();
     test_blocks_before_fork();
     const struct sigaction on = {.sa_handler = on_signal}, off = {.sa_handler = SIG_DFL};
     pthread_t thread;
@@ -288,7 +290,7 @@ static void the_parent_goes_on_and_the_child_is_in_order(void **state)
     do_all(0, HELD + 20);
     assert_int_equal(sigaction(SIGUSR1, &off, NULL), 0);
     assert_true(handlers_inside >= 6 && handlers_outside > 0);
-    assert_true(others > 0 || TEST_TSAN);
+    assert_true(others > 0);
     print_message("forks in handlers: %zu with a lock, %zu without; by another thread: %zu\n", handlers_inside,
                   handlers_outside, others);
 }
