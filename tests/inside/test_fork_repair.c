@@ -551,7 +551,7 @@ static void check_without_background(void)
 
 static void spoil_handle(void)
 {
-    held[3]->data += ((size_t)1 << 22) + 8;
+    set_data(held[3], held[3]->data + ((size_t)1 << 22) + 8);
 }
 
 static int put_overwritten(void *unused)
