@@ -202,6 +202,9 @@ BUFFERPOOL_API size_t bufferpool_live(const bufferpool_t *pool);
  * A lowered cap frees the idle buffers beyond n at once, in whatever thread's cache they are. Buffers beyond n that
  * callers hold are freed when they are put. A raised cap serves the calls that wait in bufferpool_get_timed.
  *
+ * Idle buffers in the cache of a thread that is preempted in the middle of a call just then are freed by the next call
+ * on the pool that takes the slow path, by whichever thread. While the pool has too many buffers, every call does.
+ *
  * Without membarrier(2), idle buffers in another thread's cache are freed at that thread's next call on the pool. If
  * that thread calls bufferpool_thread_flush or ends instead, they are freed by the next call that uses the depot.
  *
@@ -640,8 +643,10 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     thread_flush or ends. At the cap they also leave with that thread's next call on the pool, which moves them to
  *     the depot. This affects get, try_get, get_timed, reclaim, trim and set_max_live.
  *
- *     The cache of a thread that was preempted in the middle of a call is out of reach in the same way. Other calls
- *     wait for such a thread only a bounded time.
+ *     The cache of a thread that was preempted in the middle of a call is out of reach too, for as long as that lasts.
+ *     Other calls wait for such a thread a few hundred microseconds at most. Once the thread is out, the next call on the
+ *     pool that takes the slow path reaches its cache, by whichever thread; so does the thread of
+ *     BUFFERPOOL_BACKGROUND.
  *
  * ------------------------------------------------------------------------------------------------------------
  * NOTES ON THE IMPLEMENTATION: how things work today. The figures are from one machine.

@@ -347,11 +347,11 @@ static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
 /* Takes back a claimed buffer that was in that state before. Returns where it went, which is not yet counted. */
 static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *d, enum desc_state state)
 {
+    serve_gate(pool, c);
     if (state == STATE_BYPASS)
         return drop_bypass(pool, d);
     if (d->pub.cap > pool->max_capacity)
         return drop(pool, c, d, DROPS_OVERSIZE);
-    serve_gate(pool, c);
     if (depot_over_cap(&pool->depot, &pool->max_live))
         return drop(pool, c, d, DROPS_OVER_CAP);
     if (!modes_have(MODE_NOPOOL) && wait_hand_over(pool, d)) {
@@ -387,7 +387,8 @@ static bool make_room(struct cache *c, struct desc *d, uintptr_t word)
 static bool put_bypass(struct cache *c, struct desc *d, uintptr_t word)
 {
     bufferpool_t *pool = c->pool;
-    if (pool == NULL || word != desc_word(pool->tag, STATE_BYPASS) || !desc_table_has(&pool->heap.table, d))
+    if (pool == NULL || word != desc_word(pool->tag, STATE_BYPASS) || !desc_table_has(&pool->heap.table, d) ||
+        steal_has_rest(pool))
         return false;
     life_claim(pool, d, word);
     cache_count(c, drop_bypass(pool, d), 1);

@@ -13,7 +13,7 @@
  * ENTERING lasts where an owner was preempted inside its cache. The gets that find nothing wait for the owner, all of
  * them until the same moment, PATIENCE_NS after the first; then they go beyond the cap. Each later get that finds
  * nothing looks once more (the gate was closed long ago, so that takes no barrier), and the owner itself flushes its
- * cache at its next call.
+ * cache in its next call. An owner that comes out and makes no call leaves its buffers to the next call of any thread.
  *
  * Two things keep the state from fluttering: pressure ends only well below the cap, and not before DWELL buffers came
  * out of the depot. So stealing, which costs some microseconds and may touch every cache, comes at most once per DWELL
@@ -30,6 +30,16 @@
 
 #define DWELL 256u
 
+/* caches_lock is held: after a steal, whether the pool is ON. The steal may have let the lock go, and pressure may have
+ * ended meanwhile. */
+static void settle(bufferpool_t *pool, struct stolen stolen)
+{
+    if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || !steal_possible())) {
+        store_relaxed(&pool->pressure.state, PRESSURE_ON);
+        depot_begin_pressure(&pool->depot);
+    }
+}
+
 /* Enters the pressure, or goes on with entering it. It may end after `dwell` pops, at most DWELL. Returns whether it is
  * ON. */
 static bool enter(bufferpool_t *pool, uint32_t dwell)
@@ -45,12 +55,7 @@ static bool enter(bufferpool_t *pool, uint32_t dwell)
     }
     if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING) {
         struct patience patience = {pool->pressure.until_ns};
-        struct stolen stolen = steal_caches(pool, STEAL_ALL, &patience);
-        /* it may have let the lock go, and pressure may have ended meanwhile */
-        if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || !steal_possible())) {
-            store_relaxed(&pool->pressure.state, PRESSURE_ON);
-            depot_begin_pressure(&pool->depot);
-        }
+        settle(pool, steal_caches(pool, STEAL_ALL, &patience));
     }
     bool on = load_relaxed(&pool->pressure.state) == PRESSURE_ON;
     pthread_mutex_unlock(&pool->caches_lock);
@@ -97,6 +102,14 @@ void pressure_relax(bufferpool_t *pool)
     pthread_mutex_unlock(&pool->caches_lock);
 }
 
+void pressure_take_rest(bufferpool_t *pool)
+{
+    if (likely(!steal_has_rest(pool)) || pthread_mutex_trylock(&pool->caches_lock) != 0)
+        return;
+    settle(pool, steal_caches(pool, STEAL_REST, NULL));
+    pthread_mutex_unlock(&pool->caches_lock);
+}
+
 /* ---- the gate, for its owner ---- */
 
 /* caches_lock is held, so the calling thread may move what its cache has, whether the gate is open or not. */
@@ -119,6 +132,7 @@ void pressure_flush(bufferpool_t *pool, struct cache *c)
 
 void pressure_serve_gate(bufferpool_t *pool, struct cache *c)
 {
+    pressure_take_rest(pool);
     if (likely(cache_is_open(c)) || c->shared)
         return;
     int state = load_relaxed(&pool->pressure.state);

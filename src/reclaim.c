@@ -190,9 +190,18 @@ static size_t free_all_due(bufferpool_t *pool, const _Atomic(bool) *stop)
     return bytes;
 }
 
+/* Buffers beyond a lowered cap, which no call has come for. */
+static void free_rest(bufferpool_t *pool, const _Atomic(bool) *stop)
+{
+    pressure_take_rest(pool);
+    for (uint32_t steps = depot_idle(depot_counts(&pool->depot)) / STEP + 1; steps > 0 && !load_relaxed(stop); steps--)
+        reclaim_surplus(pool, &pool->shared);
+}
+
 uint64_t reclaim_in_background(bufferpool_t *pool, const _Atomic(bool) *stop)
 {
     struct call call = call_begin("background", 0);
+    free_rest(pool, stop);
     if (begin_reclaiming(pool)) {
         size_t bytes = free_all_due(pool, stop); /* what the ticks of the last period left */
         bool over = period_is_over(pool);

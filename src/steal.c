@@ -27,7 +27,7 @@
  *
  *     3. While the gate stays closed, 1 and 2 hold for every later c, by any thread, with the one barrier of b. So the
  *        next call that steals, for whatever reason, takes that cache too, if its owner is out by then, and needs no
- *        barrier for it.
+ *        barrier for it. Every slow call that comes to a gate looks whether that is so (steal_has_rest).
  *     4. The owner itself finds the closed gate in its next call. It then flushes its cache under the lock, and opens
  *        the gate if there is no pressure (pressure.c). No other thread opens the gate of a pending cache, but
  *        give_up_pending, which leaves those that had their barrier.
@@ -148,7 +148,7 @@ static uint32_t take_inside(bufferpool_t *pool, struct cache *c)
 /* A closed gate whose cache is not pending has nothing behind it, and stays so. */
 static bool worth_it(struct cache *c, enum steal_kind kind, bool pressure)
 {
-    if (!load_relaxed(&c->owned))
+    if (!load_relaxed(&c->owned) || kind == STEAL_REST)
         return false;
     if (kind == STEAL_UNUSED && !cache_unused(c))
         return false;
@@ -212,6 +212,7 @@ static struct cache *take_pending(bufferpool_t *pool, const struct cache *own, u
         if (reopen)
             cache_open(pool, c);
     }
+    store_relaxed(&pool->stuck, left != NULL && left->fenced ? left : NULL);
     return left;
 }
 

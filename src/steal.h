@@ -5,14 +5,15 @@
 #ifndef BUFFERPOOL_STEAL_H
 #define BUFFERPOOL_STEAL_H
 
+#include "cache.h"
 #include "clock.h"
-#include "types.h"
 
 enum steal_kind {
     STEAL_ALL,     /* all buffers go to the depot */
     STEAL_UNUSED,  /* the same, from caches in which nothing went in or out since the last time that this was asked */
     STEAL_BUDGETS, /* only what the caches have reserved of max_idle_bytes and do not use */
-    STEAL_NOTHING  /* but the idle buffers are verified where they are; a debug mode watches */
+    STEAL_NOTHING, /* but the idle buffers are verified where they are; a debug mode watches */
+    STEAL_REST     /* only from caches that an earlier call was to empty and did not reach */
 };
 
 struct stolen {
@@ -32,6 +33,13 @@ struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct pati
 
 /* The same, by a call that holds no lock; `patient`: with a patience of its own. */
 struct stolen steal(bufferpool_t *pool, enum steal_kind kind, bool patient);
+
+/* Whether an earlier call did not reach a cache, and STEAL_REST would now. Any thread, without a lock: a hint. */
+static inline bool steal_has_rest(const bufferpool_t *pool)
+{
+    const struct cache *stuck = load_relaxed(&pool->stuck); /* caches stay as long as the pool */
+    return unlikely(stuck != NULL) && cache_owner_is_out(stuck);
+}
 
 /* Registers the process for membarrier(2), unless that was done: when this returns, steal_possible knows. It takes no
  * lock, since registering takes some milliseconds where threads run already. So it is called when a pool is created,

@@ -322,6 +322,7 @@ void tls_cache_abandon(void)
 void tls_cache_disown_all(bufferpool_t *pool)
 {
     pool->unowned_caches = NULL;
+    store_relaxed(&pool->stuck, NULL);
     for (struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next) {
         cache_close(c);
         cache_reset(c, 0, 0);

@@ -11,6 +11,8 @@
 
 #include "support/blocks.h"
 
+#include "reclaim.h"
+
 #include <sched.h>
 
 /* ---- owners that were stopped inside ---- */
@@ -65,7 +67,7 @@ static void an_owner_that_trim_skipped_moves_its_cache_to_the_depot_in_its_next_
     }
 }
 
-/* Also where it is the next reclaim or the next get at the cap, for which it is not a cache to be taken. */
+/* Also a reclaim, for which that cache is none to be emptied, and a slow get. */
 static void whatever_steals_next_takes_what_trim_skipped(void **state)
 {
     static struct scene scene;
@@ -84,7 +86,7 @@ static void whatever_steals_next_takes_what_trim_skipped(void **state)
             (void)bufferpool_reclaim(scene.pool);
         }
         assert_int_equal(cache_idle(scene.hands[3].cache), 0);
-        assert_int_equal(atomic_load(&barriers), barriers_expected(by_get ? 2 : 1));
+        assert_int_equal(atomic_load(&barriers), barriers_expected(1));
         scene_end(&scene);
     }
 }
@@ -225,6 +227,92 @@ static void only_gets_while_an_owner_is_inside_go_beyond_the_cap(void **state)
     have_all_but_the_stalled(&scene, &scene.hands[7], bufs);
     hand_do(&scene.hands[7], hand_unstall);
     have_the_rest_too(&scene, bufs, 60);
+    scene_end(&scene);
+}
+
+/* ---- a lowered cap ---- */
+
+enum next_call { NEXT_GET, NEXT_PUT, NEXT_BYPASS_PUT, NEXT_BULK, NEXT_TIMED, NEXT_FIRST, NEXT_CALLS };
+
+static void hand_get_bulk(struct hand *hand)
+{
+    thread_check(bufferpool_get_bulk(hand->pool, hand->bufs, 1) == 0);
+    hand->n = 1;
+}
+
+static void hand_get_timed(struct hand *hand)
+{
+    hand->bufs[0] = bufferpool_get_timed(hand->pool, 0);
+    hand->n = hand->bufs[0] != NULL;
+}
+
+/* A hand's call that is no call of the owner that was inside. */
+static void make_next_call(struct hand *hand, enum next_call next)
+{
+    switch (next) {
+    case NEXT_PUT:
+    case NEXT_BYPASS_PUT:
+        hand_do(hand, hand_put);
+        break;
+    case NEXT_BULK:
+        hand_do(hand, hand_get_bulk);
+        break;
+    case NEXT_TIMED:
+        hand_do(hand, hand_get_timed);
+        break;
+    default:
+        hand->want = 1;
+        hand_do(hand, hand_get);
+    }
+}
+
+/* The cap is lowered while an owner is inside, who then leaves, and sleeps. Whichever thread makes the next call, and
+ * whichever call, the buffers in that cache beyond the cap are freed. */
+static void the_next_call_of_any_thread_frees_what_an_owner_inside_had_beyond_a_lowered_cap(void **state)
+{
+    static struct scene scene;
+    struct hand newcomer;
+    needs_stealing();
+    for (enum next_call next = NEXT_GET; next < NEXT_CALLS; next++) {
+        scene_begin(&scene, 64);
+        struct hand *stalled = &scene.hands[3], *other = &scene.hands[11];
+        hand_begin(&newcomer, scene.pool, 0);
+        other->want = next == NEXT_PUT;
+        hand_do(other, hand_get);
+        hand_do(stalled, hand_stall);
+        if (next == NEXT_BYPASS_PUT) {
+            bufferpool_set_max_live(scene.pool, 4);
+            other->want = 1;
+            hand_do(other, hand_get);
+            assert_int_equal(stats_of(scene.pool).bypass_live, 1);
+        }
+        bufferpool_set_max_live(scene.pool, 2);
+        const uint64_t out = other->n;
+        assert_int_equal(cache_idle(stalled->cache), 4);
+        assert_int_equal(atomic_load(&scene.blocks.count), 4 + out);
+        hand_do(stalled, hand_unstall);
+        make_next_call(next == NEXT_FIRST ? &newcomer : other, next);
+        assert_int_equal(cache_idle(stalled->cache), 0);
+        assert_int_equal(atomic_load(&scene.blocks.count), 2);
+        hand_do(other, hand_put);
+        hand_do(&newcomer, hand_put);
+        hand_end(&newcomer);
+        scene_end(&scene);
+    }
+}
+
+static void the_background_thread_frees_what_an_owner_inside_had_beyond_a_lowered_cap(void **state)
+{
+    static struct scene scene;
+    needs_stealing();
+    scene_begin(&scene, 64);
+    hand_do(&scene.hands[3], hand_stall);
+    bufferpool_set_max_live(scene.pool, 2);
+    hand_do(&scene.hands[3], hand_unstall);
+    assert_int_equal(atomic_load(&scene.blocks.count), 4);
+    _Atomic(bool) stop = false;
+    (void)reclaim_in_background(scene.pool, &stop);
+    assert_int_equal(atomic_load(&scene.blocks.count), 2);
     scene_end(&scene);
 }
 
@@ -468,6 +556,8 @@ int main(void)
         cmocka_unit_test(a_pressure_that_ended_while_its_get_waited_is_not_declared),
         cmocka_unit_test(reclaim_skips_an_owner_that_is_inside_and_frees_its_cache_later),
         cmocka_unit_test(only_gets_while_an_owner_is_inside_go_beyond_the_cap),
+        cmocka_unit_test(the_next_call_of_any_thread_frees_what_an_owner_inside_had_beyond_a_lowered_cap),
+        cmocka_unit_test(the_background_thread_frees_what_an_owner_inside_had_beyond_a_lowered_cap),
         cmocka_unit_test(a_get_at_the_cap_waits_a_bounded_time),
         cmocka_unit_test(an_owner_that_finds_its_gate_closed_moves_its_cache_to_the_depot),
         cmocka_unit_test(an_owner_that_ends_under_pressure_leaves_its_buffers_to_the_others),

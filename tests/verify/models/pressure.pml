@@ -34,8 +34,9 @@
  *     wait_for_owner  steal.c wait_for_owner          "pthread_mutex_unlock(&pool->caches_lock);"
  *     steal           steal.c steal_caches            "patient = wait_for_owner(pool, left, patience);"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
- *                     pressure.c enter                "if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || !steal_possible())) {"
- *                     pressure.c enter (9)            "depot_begin_pressure(&pool->depot);"
+ *     settle          pressure.c settle               "if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || !steal_possible())) {"
+ *                     pressure.c settle (9)           "depot_begin_pressure(&pool->depot);"
+ *     take_rest       pressure.c pressure_take_rest   "settle(pool, steal_caches(pool, STEAL_REST, NULL));"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot))"
  *                     pressure.c may_end              "return counts.in_flight <= cap - margin && counts.pooled <= cap &&"
  *     get             cache.h cache_pop_plain         "store_relaxed(&c->level, level + LEVEL_GET - 1);"
@@ -228,18 +229,6 @@ inline flush_and_open()
     fi
 }
 
-inline serve_gate()
-{
-    if
-    :: gate[me]
-    :: !gate[me] && state != OFF && cache[me] == 0
-    :: !gate[me] && caches_lock
-    :: atomic { !gate[me] && (state == OFF || cache[me] > 0) && !caches_lock -> caches_lock = true };
-        flush_and_open();
-        unlock()
-    fi
-}
-
 inline close_gates()
 {
     d_step {
@@ -299,6 +288,20 @@ inline steal()
     od
 }
 
+inline settle()
+{
+    if
+#ifdef MUTANT_INCOMPLETE
+    :: state == ENTERING -> state = ON; pressure = true
+#elif defined(MUTANT_STALE)
+    :: complete -> state = ON; pressure = true
+#else
+    :: state == ENTERING && complete -> state = ON; pressure = true
+#endif
+    :: else
+    fi
+}
+
 inline enter()
 {
     lock();
@@ -312,19 +315,34 @@ inline enter()
         pressure = true;
 #endif
         steal();
-        if
-#ifdef MUTANT_INCOMPLETE
-        :: state == ENTERING -> state = ON; pressure = true
-#elif defined(MUTANT_STALE)
-        :: complete -> state = ON; pressure = true
-#else
-        :: state == ENTERING && complete -> state = ON; pressure = true
-#endif
-        :: else
-        fi
+        settle()
     :: else
     fi;
     unlock()
+}
+
+inline take_rest()
+{
+    if
+    :: atomic { state == ENTERING && !caches_lock -> caches_lock = true };
+        take_pending();
+        settle();
+        unlock()
+    :: true
+    fi
+}
+
+inline serve_gate()
+{
+    take_rest();
+    if
+    :: gate[me]
+    :: !gate[me] && state != OFF && cache[me] == 0
+    :: !gate[me] && caches_lock
+    :: atomic { !gate[me] && (state == OFF || cache[me] > 0) && !caches_lock -> caches_lock = true };
+        flush_and_open();
+        unlock()
+    fi
 }
 
 #define MAY_END (state != OFF && in_flight < MOST)

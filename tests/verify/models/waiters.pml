@@ -25,7 +25,7 @@
  *     hand_over       wait.c wait_hand_over           "if (likely(!depot_wanted(&pool->depot)))"
  *                     wait.c wait_hand_over           "serve_first(pool, d);"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
- *                     pressure.c enter                "depot_begin_pressure(&pool->depot);"
+ *                     pressure.c settle               "depot_begin_pressure(&pool->depot);"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot))"
  *                     depot.c depot_end_pressure      "if (depot_counts_of(counts).wanted)"
  *     serve_gate      pressure.c pressure_serve_gate  "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
