@@ -35,11 +35,13 @@ static const struct copy *open_plugin(void **handle)
     return function();
 }
 
+enum call { PUT, APPEND, RESERVE, CALLS };
+
 struct scene {
     bool to_plugin; /* the buffer is the program's, and goes to the plug-in; otherwise the other way round */
     bool created;   /* of the first pool that each creates; otherwise of the default pools */
     bool warm;      /* the thread has caches of both, with room */
-    enum { PUT, APPEND, RESERVE } then;
+    enum call then;
 };
 
 /* Of a pointer of 32 bits eight tell the copies apart: one time in 256 they do not. */
@@ -90,9 +92,9 @@ static void give_to_the_other(void *arg)
 
 static void a_buffer_of_another_copy_is_misuse(void **state)
 {
-    static const char *const names[] = {"bufferpool_put", "bufferpool_buf_", "bufferpool_buf_"};
+    static const char *const names[CALLS] = {"bufferpool_put", "bufferpool_buf_", "bufferpool_buf_"};
     (void)state;
-    for (int then = PUT; then <= RESERVE; then++)
+    for (enum call then = PUT; then < CALLS; then++)
         for (int which = 0; which < 8; which++) {
             struct scene scene = {(which & 1) != 0, (which & 2) != 0, (which & 4) != 0, then};
             expect_abort(give_to_the_other, &scene, names[then], "another copy", NULL);
