@@ -623,16 +623,23 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     Thread exit   The caches of a thread that exits go to the depots. get and put still work in destructors of
  *                   thread-specific data that run later.
  *     Fork          The child can use every pool at once. Buffers that other threads of the parent held stay live in
- *                   the child, and the child must put them. Handlers that were given to pthread_atfork before the
- *                   library was loaded must not call the library. A child that was forked in an allocator hook or in a
- *                   signal handler must not return into the library call that it came from.
- *     Signals       No function is async-signal-safe.
+ *                   the child, and the child must put them. The child's first call on a pool takes time in proportion
+ *                   to the buffers and thread caches of that pool. A child that calls nothing pays nothing. Handlers
+ *                   of pthread_atfork may call the library. But a handler that was installed before the library was
+ *                   loaded must not wait for a thread that calls the library, nor for a lock under which another
+ *                   thread does. A child that was forked in an allocator hook or in a signal handler must not return
+ *                   into the library call that it came from.
+ *     Signals       No function is async-signal-safe. A signal handler may fork, also if the signal interrupted a call
+ *                   of the library. If that call held a lock, the child can end or call exec, but not use the library:
+ *                   any call is reported as misuse.
  *     Cancellation  No function is a cancellation point.
  *     Unloading     The shared library stays mapped after dlclose, so threads that used it may outlive the handle. A
  *                   plug-in that contains the static library must end the threads that used it before it is unloaded.
+ *                   Its dlclose waits for the thread of BUFFERPOOL_BACKGROUND, which may be in a free hook; so a
+ *                   thread that calls dlclose must not hold a lock that the hook takes.
  *     Process end   The thread of BUFFERPOOL_BACKGROUND keeps a process alive if all threads of the program ended by
- *                   pthread_exit. exit() waits for that thread, which may be in a free hook; so a thread that calls
- *                   exit() must not hold a lock that the hook takes.
+ *                   pthread_exit. exit() stops that thread but does not wait for it. So a free hook may still run
+ *                   while the process ends.
  *
  * Without membarrier
  *
