@@ -568,10 +568,10 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *       - a put of a buffer whose hidden state, right behind data, len and cap, was overwritten
  *       - an overwritten block prefix (the bytes in front of data), when the block grows, shrinks or is freed; not on
  *         every put
- *       - a value of data or cap that the library did not set: in a put or get on the slow path (see Cost), in a call on
- *         the content of the buffer, when the buffer leaves the cache of a thread that flushes it or exits or is stolen
- *         from, and when the buffer is freed. Of the buffers that a full cache moves to the depot, one in eight is
- *         looked at, at each position in turn
+ *       - a value of data or cap that the library did not set: in a put or get on the slow path (see Cost), in a call
+ *         on the content of the buffer, when the buffer leaves the cache of a thread that flushes it or exits or is
+ *         stolen from, and when the buffer is freed. Of the buffers that a full cache moves to the depot, one in eight
+ *         is looked at, at each position in turn
  *
  *     These are not caught, or not always:
  *
@@ -651,8 +651,8 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     the depot. This affects get, try_get, get_timed, reclaim, trim and set_max_live.
  *
  *     The cache of a thread that was preempted in the middle of a call is out of reach too, for as long as that lasts.
- *     Other calls wait for such a thread a few hundred microseconds at most. Once the thread is out, the next call on the
- *     pool that takes the slow path reaches its cache, by whichever thread; so does the thread of
+ *     Other calls wait for such a thread a few hundred microseconds at most. Once the thread is out, the next call on
+ *     the pool that takes the slow path reaches its cache, by whichever thread; so does the thread of
  *     BUFFERPOOL_BACKGROUND.
  *
  * ------------------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@
  *
  *     1. Held across fork are the registry's lock and the lock of every heap. So the pools and the threads' structs,
  *        slabs, retained mappings, the free descriptors and the bits that say which are taken (desc.c) are in order.
- *     2. Anything else may have been in any state: thread caches and their gates, the depot, the stash, the counters, the
- *        queue of callers that wait, the quarantine, a purge. None of their locks is held across fork; the repair makes
- *        them anew. What they say is replaced by what the words of the taken descriptors say:
+ *     2. Anything else may have been in any state: thread caches and their gates, the depot, the stash, the counters,
+ *        the queue of callers that wait, the quarantine, a purge. None of their locks is held across fork; the repair
+ *        makes them anew. What they say is replaced by what the words of the taken descriptors say:
  *
  *            IDLE     goes into the depot, wherever it was
  *            LIVE     stays live, whichever thread of the parent held it: the child must put it
@@ -51,7 +51,8 @@
  *        once what the library's handler would do.
  *    10. A signal handler may fork where the signal interrupted the calling thread with one of these locks
  *        (`locks_held`). Then nothing is taken, and the parent goes on. In the child something may be half done that
- *        nobody finishes, and a lock may be held: it can call exec or end; a call on the library ends it with a message.
+ *        nobody finishes, and a lock may be held: it can call exec or end; a call on the library ends it with a
+ *        message.
  *
  * Atomics are relaxed, or of the default order where there is no other: only one thread has the pool.
  */

@@ -22,8 +22,8 @@ extern uint32_t fork_epoch;
 /* The rare part of fork_enter. */
 bool fork_settle(bufferpool_t *pool);
 
-/* After this the calling thread may take any lock of the library, and the pool (NULL: none) is as this process needs it.
- * No lock of the library is held. Returns what fork_leave is to be told. */
+/* After this the calling thread may take any lock of the library, and the pool (NULL: none) is as this process needs
+ * it. No lock of the library is held. Returns what fork_leave is to be told. */
 static inline bool fork_enter(const bufferpool_t *pool)
 {
     /* acquire: with the release in fork_repair */

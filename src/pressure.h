@@ -30,8 +30,8 @@ void pressure_relax(bufferpool_t *pool);
 /* Takes what idles in caches that a steal did not reach, if the owner of one has come out since. */
 void pressure_take_rest(bufferpool_t *pool);
 
-/* At the beginning of a slow path: takes the rest, and for the owner opens its gate if nothing keeps it closed any longer,
- * and flushes what is left in its cache behind a closed one. */
+/* At the beginning of a slow path: takes the rest, and for the owner opens its gate if nothing keeps it closed any
+ * longer, and flushes what is left in its cache behind a closed one. */
 void pressure_serve_gate(bufferpool_t *pool, struct cache *c);
 
 /* For the owner: flushes its cache, whether the gate is open or not, and opens the gate unless there is pressure. */

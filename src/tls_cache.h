@@ -63,8 +63,8 @@ void tls_cache_free_all(bufferpool_t *pool);
 /* At the end of the library: threads that end later do not call into it. */
 void tls_cache_end(void);
 
-/* Around fork, with the registry's lock held. In between the calling thread has the table `tls_forking`, without caches,
- * so each of its calls is a slow one. In the child it has none after that, nor has any thread. */
+/* Around fork, with the registry's lock held. In between the calling thread has the table `tls_forking`, without
+ * caches, so each of its calls is a slow one. In the child it has none after that, nor has any thread. */
 void tls_fork_begin(void);
 void tls_fork_end(void);
 void tls_fork_end_in_child(void);

@@ -490,8 +490,8 @@ struct bufferpool {
     _Atomic(struct cache *) caches; /* all that ever were, linked by next; grows under caches_lock */
     pthread_mutex_t caches_lock;    /* guards which thread has which cache, and what is behind closed gates */
     struct cache *unowned_caches;   /* those without a thread; under caches_lock */
-    /* A pending cache, had its barrier, whose owner was inside at the last look; NULL: there is none. Under caches_lock,
-     * read without it for hints. */
+    /* A pending cache, had its barrier, whose owner was inside at the last look; NULL: there is none. Under
+     * caches_lock, read without it for hints. */
     _Atomic(struct cache *) stuck;
     struct pressure pressure;
     struct wait_queue waiters;

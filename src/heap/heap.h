@@ -47,9 +47,9 @@ void heap_wipe(void *memory, size_t n);
 /* The same for a block of the heap. Pages of it that nobody has written stay without memory. */
 void heap_wipe_block(const struct heap *heap, void *data, size_t n);
 
-/* In the child of fork, when nobody else uses the heap: rebuilds what depends on the words of the descriptors, so that it
- * does not matter what threads of the parent were doing. Slabs, free descriptors and retained mappings are as the lock,
- * which was held across fork, left them. */
+/* In the child of fork, when nobody else uses the heap: rebuilds what depends on the words of the descriptors, so that
+ * it does not matter what threads of the parent were doing. Slabs, free descriptors and retained mappings are as the
+ * lock, which was held across fork, left them. */
 void heap_repair(struct heap *heap);
 
 /* Frees every block, used or not, and clears the table. Nobody else uses the heap any more. */

@@ -625,7 +625,8 @@ static void *get_write_and_put(void *arg)
     return NULL;
 }
 
-/* One buffer of 64 that a thread gets and puts over and over, so that each eighth call is an exchange with the depot. */
+/* One buffer of 64 that a thread gets and puts over and over, so that each eighth call is an exchange with the
+ * depot. */
 static void exchange_until_found(const struct members *m)
 {
     bufferpool_buf_t *bufs[64];
