@@ -42,7 +42,8 @@ void registry_unlock(void)
 static void *maker(void *unused)
 {
     (void)unused;
-    struct cache *c = cache_acquire(&pool);
+    tls_entry entry;
+    struct cache *c = cache_acquire(&pool, &entry);
     assert(c->limit == SLOTS && c->bottom == &cache_bottom && cache_is_open(c));
     return NULL;
 }
