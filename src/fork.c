@@ -21,7 +21,8 @@
  *            FREE     is freed: another thread was making or freeing it
  *
  *        A word changes in one store, and the thread that has the buffer changes it only where block and handle are
- *        whole; a block is replaced under the heap's lock (heap.c).
+ *        whole; a block is replaced under the heap's lock (heap.c). The word says grown before that or no longer after
+ *        it. So the repair believes cap, and makes the word say GROWN where cap is not buffer_capacity.
  *     3. What is lost is at most the large block or the hook's block of a buffer that another thread was making or
  *        freeing, and mappings that it was about to unmap.
  *
@@ -107,6 +108,23 @@ static bool is_idle(const struct desc *d)
     return state == STATE_IDLE || state == STATE_IDLE_GROWN;
 }
 
+/* Makes the words say which buffers are grown. A plain one that passed for grown would get strikes (reclaim.c). */
+static void settle_words(bufferpool_t *pool)
+{
+    struct desc *d;
+    for_each_taken (&pool->heap.table, i, d) {
+        const uintptr_t word = load_relaxed(&d->word);
+        const bool grown = d->pub.cap != pool->heap.base;
+        uintptr_t right = word;
+        if (is_idle(d))
+            right = desc_word(pool->tag, grown ? STATE_IDLE_GROWN : STATE_IDLE);
+        else if (desc_state(word) != STATE_BYPASS)
+            right = desc_word(pool->tag, grown ? STATE_LIVE_GROWN : STATE_LIVE);
+        if (word != right) /* or the child would copy the page */
+            store_relaxed(&d->word, right);
+    }
+}
+
 /* Those that are FREE were given back before. */
 static struct census take_census(const bufferpool_t *pool)
 {
@@ -179,6 +197,7 @@ void fork_repair(bufferpool_t *pool)
     renew_locks(pool);
     heap_repair(&pool->heap);
     tls_cache_disown_all(pool);
+    settle_words(pool);
     const struct census census = take_census(pool);
     depot_reset(&pool->depot, census.live + census.idle, census.live);
     const struct collection depot = refill_depot(pool);

@@ -691,6 +691,29 @@ static void check_idle_limit(void)
     pool->max_idle_bytes = SIZE_MAX;
 }
 
+/* A thread of the parent had told a word what it was about to do to the block, or not yet what it had done. */
+static void spoil_growth(void)
+{
+    struct desc *d;
+    for_each_taken (&pool->heap.table, i, d) {
+        if (d->pub.cap == pool->heap.base && desc_state(load_relaxed(&d->word)) == STATE_IDLE)
+            store_relaxed(&d->word, desc_word(pool->tag, STATE_IDLE_GROWN));
+    }
+    store_relaxed(&desc_of(held[1])->word, desc_word(pool->tag, STATE_LIVE_GROWN));
+    store_relaxed(&desc_of(held[2])->word, desc_word(pool->tag, STATE_LIVE));
+}
+
+static void check_growth(void)
+{
+    (void)stats_of(pool);
+    const struct desc *d;
+    for_each_taken (&pool->heap.table, i, d) {
+        const enum desc_state state = desc_state(load_relaxed(&d->word));
+        const bool says_grown = state == STATE_IDLE_GROWN || state == STATE_LIVE_GROWN;
+        NEED(state == STATE_BYPASS || says_grown == (d->pub.cap != pool->heap.base));
+    }
+}
+
 #define LIMIT ((size_t)1 << 30)
 
 static const struct spoiled all_spoiled[] = {
@@ -739,6 +762,7 @@ static const struct spoiled all_spoiled[] = {
     {"slots, wiped", spoil_slot, NULL, BUFFERPOOL_ZERO, 0},
     {"purge under way", spoil_purging, NULL, 0, 0},
     {"words", spoil_words, check_idle_limit, 0, LIMIT},
+    {"words of grown buffers", spoil_growth, check_growth, 0, 0},
 };
 
 static int be_child(void *arg)
