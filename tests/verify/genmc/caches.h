@@ -55,6 +55,7 @@ static void cache_init(struct cache_room *room)
     c->bottom = &cache_bottom;
     c->limit = SLOTS;
     store_relaxed(&c->owned, true);
+    c->fenced = true;
     c->next = load_relaxed(&pool.caches);
     store_relaxed(&pool.caches, c);
     cache_open(&pool, c);

@@ -23,6 +23,8 @@ static bool too_many, made, served;
 
 struct bufferpool pool_default; /* not this one */
 _Thread_local struct thread *tls_self TLS_MODEL;
+struct thread tls_forking;
+uint32_t fork_epoch; /* 0, as the pool's: no process has forked */
 
 /* The functions with which the call goes on. */
 

@@ -20,7 +20,8 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 "${CLANG:-clang-16}" -std=gnu11 -Wall -Wextra -Wno-unused-function -Werror -g -O2 -Xclang -disable-llvm-passes \
-    -D"__builtin_ia32_pause()=((void)0)" -DBUFFERPOOL_NO_SDT -DBUFFERPOOL_NO_DEBUG_MODES -emit-llvm -c -isystem "$headers" -D__CONFIG_GENMC_INODE_DATA_SIZE=64 \
+    -DBUFFERPOOL_NO_SDT -DBUFFERPOOL_NO_DEBUG_MODES -emit-llvm -c -isystem "$headers" \
+    -D__CONFIG_GENMC_INODE_DATA_SIZE=64 \
     -I"$src" -I"$include" -I"$here" "$@" "$here/$harness" -o "$scratch/harness.bc"
 "${OPT:-opt-16}" -passes='internalize,inline,function(sroa),globaldce' -internalize-public-api-list=main \
     -inline-threshold=100000 -inline-cold-callsite-threshold=100000 "$scratch/harness.bc" -o "$scratch/inlined.bc"

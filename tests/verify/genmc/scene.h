@@ -21,16 +21,28 @@
 
 typedef int pthread_cond_t; /* GenMC has none, and no harness waits */
 
-/* GenMC cannot read pieces of different sizes from the same memory. The three members of the union belong to states
- * that exclude each other; here each member has bytes of its own. */
 #include "atomic.h"
 #include "bufferpool.h"
-#define union struct
+
+/* GenMC has no instruction of a processor. */
+#undef spin_hint
+#define spin_hint() ((void)0)
+
+/* GenMC cannot read pieces of different sizes from the same memory. Of the two unions in a descriptor the first one is
+ * two views of the same members, and stays a union. The members of the second one belong to states that exclude each
+ * other; here each member has bytes of its own. */
+#define union               SCENE_UNION(__COUNTER__)
+#define SCENE_UNION(number) SCENE_JOIN(number)
+#define SCENE_JOIN(number)  scene_union_##number
+#define scene_union_0       union
+#define scene_union_1       struct
 #undef _Static_assert
 #define _Static_assert(condition, text) struct scene_nothing
 #include "heap/desc.h"
 #undef union
 #undef _Static_assert
+_Static_assert(offsetof(struct desc, own) == offsetof(struct desc, pub), "the two views are a union");
+_Static_assert(offsetof(struct desc, chain) != offsetof(struct desc, asked), "the members for the states are none");
 
 /* The execution ends here, and shows nothing, unless the condition holds. */
 #define assume(condition) __VERIFIER_assume(condition)
@@ -77,6 +89,7 @@ static void use(struct desc *d, unsigned char byte)
     assert(scene_owners[number_of(d)]++ == 0);
     d->pub.data[0] = byte;
     d->pub.len = byte;
+    desc_set_strikes(d, 0);
     scene_owners[number_of(d)]--;
 }
 
@@ -86,6 +99,7 @@ static void check(const struct desc *d, unsigned char byte, size_t len)
     assert(d->pub.len == len);
     assert(d->pub.data == &scene_blocks[number_of(d)]);
     assert(d->pub.data[0] == byte);
+    assert(desc_is_sealed_plain(d));
 }
 
 #endif
