@@ -16,9 +16,13 @@
  *     SCENE 7    only caches that were not used since they were last looked at: the owner gets, or has not yet
  *     SCENE 8    a third thread pops the stolen buffer while the owner gets it, or puts it
  *     SCENE 9    the owner gets, puts and gets again, while the thief steals twice
+ *     SCENE 10   the owner gets one, and puts it; what the thief does not reach it takes later, without another barrier
+ *     SCENE 11   a patient thief lets the lock go and looks twice more at an owner that gets, and puts
+ *     SCENE 12   the same beside another thread that steals
  */
 #include "caches.h"
 
+#include "clock.h"
 #include "tls_cache.h"
 
 #include <errno.h>
@@ -26,12 +30,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+static bool rest; /* the thief asks for no barrier any more */
+
 #if defined(MEMBARRIER)
 static long system_call(long number, int command)
 {
     assert(number == SYS_membarrier);
-    if (command == 1 << 3)
+    if (command == 1 << 3) {
+        assert(!rest);
         barrier_in_owner();
+    }
     return 0;
 }
 #define syscall(number, command, flags, cpu) system_call((number), (command))
@@ -40,11 +48,15 @@ static long system_call(long number, int command)
 #define interruptible_end()   (void)0
 #endif
 
+/* In place of the time: so many looks at an owner that is inside. */
+#define PATIENCE_LOOKS          2
+#define patience_left(patience) ((patience)->until_ns++ < PATIENCE_LOOKS)
+
 #include "steal.c"
 
 _Thread_local struct thread *tls_self TLS_MODEL;
 
-static struct thread thief_thread;
+static struct thread thief_thread, other_thread;
 static struct cache *const c = &room_a.cache;
 static struct desc *held[2]; /* the buffers of owner and thief at the end */
 
@@ -65,6 +77,9 @@ static void *owner(void *unused)
         break;
     case 3:
     case 8:
+    case 10:
+    case 11:
+    case 12:
         d = get(c);
         if (d == NULL)
             break;
@@ -112,6 +127,7 @@ static void *thief(void *unused)
     (void)unused;
     tls_self = &thief_thread;
     struct stolen stolen;
+    struct patience patience = {0};
     switch (SCENE) {
     case 4:
         store_relaxed(&pool.pressure.state, PRESSURE_ENTERING);
@@ -137,6 +153,23 @@ static void *thief(void *unused)
         (void)steal_caches(&pool, STEAL_ALL, NULL);
         (void)steal_caches(&pool, STEAL_ALL, NULL);
         break;
+    case 10:
+        if (steal_caches(&pool, STEAL_ALL, NULL).complete)
+            return NULL;
+        rest = true;
+        stolen = steal_caches(&pool, STEAL_REST, NULL);
+        assert(stolen.buffers <= 1);
+        assert(cache_is_open(c) == stolen.complete);
+        break;
+    case 11:
+    case 12:
+        pthread_mutex_lock(&pool.caches_lock);
+        stolen = steal_caches(&pool, STEAL_ALL, &patience);
+        assert(stolen.buffers <= 1);
+        assert(cache_is_open(c) == stolen.complete);
+        assert(stolen.complete || patience.until_ns > PATIENCE_LOOKS);
+        pthread_mutex_unlock(&pool.caches_lock);
+        break;
     default:
         stolen = steal_caches(&pool, STEAL_ALL, NULL);
         assert(stolen.buffers <= 1);
@@ -152,7 +185,15 @@ static void *thief(void *unused)
 static void *third(void *unused)
 {
     (void)unused;
-    pop_one();
+    if (SCENE == 8) {
+        pop_one();
+        return NULL;
+    }
+    tls_self = &other_thread;
+    pthread_mutex_lock(&pool.caches_lock);
+    const struct stolen stolen = steal_caches(&pool, STEAL_ALL, NULL);
+    assert(cache_is_open(c) == stolen.complete);
+    pthread_mutex_unlock(&pool.caches_lock);
     return NULL;
 }
 
@@ -162,6 +203,7 @@ int main(void)
     steal_init();
     pool_init(two ? 2 : 1);
     store_relaxed(&thief_thread.table[0], &room_b.cache);
+    store_relaxed(&other_thread.table[0], &other_thread.none);
     use(&scene_descs[0], 7);
     use(&scene_descs[1], 7);
     if (SCENE == 5) {
@@ -183,7 +225,7 @@ int main(void)
         c->seen.moved = now.moved;
         c->seen.n = now.n;
     }
-    run(owner, thief, SCENE == 8 ? third : NULL);
+    run(owner, thief, SCENE == 8 || SCENE == 12 ? third : NULL);
     caches_add_up((uint32_t)(held[0] != NULL) + (held[1] != NULL));
     assert(held[0] == NULL || held[0] != held[1]);
     return 0;
