@@ -31,18 +31,20 @@ typedef int pthread_cond_t; /* GenMC has none, and no harness waits */
 /* GenMC cannot read pieces of different sizes from the same memory. Of the two unions in a descriptor the first one is
  * two views of the same members, and stays a union. The members of the second one belong to states that exclude each
  * other; here each member has bytes of its own. */
+/* clang-format off */
 #define union               SCENE_UNION(__COUNTER__)
 #define SCENE_UNION(number) SCENE_JOIN(number)
 #define SCENE_JOIN(number)  scene_union_##number
 #define scene_union_0       union
 #define scene_union_1       struct
+/* clang-format on */
 #undef _Static_assert
 #define _Static_assert(condition, text) struct scene_nothing
 #include "heap/desc.h"
 #undef union
 #undef _Static_assert
 _Static_assert(offsetof(struct desc, own) == offsetof(struct desc, pub), "the two views are a union");
-_Static_assert(offsetof(struct desc, chain) != offsetof(struct desc, asked), "the members for the states are none");
+_Static_assert(offsetof(struct desc, chain) != offsetof(struct desc, asked), "the members of the states are not");
 
 /* The execution ends here, and shows nothing, unless the condition holds. */
 #define assume(condition) __VERIFIER_assume(condition)
