@@ -60,7 +60,8 @@ uint32_t desc_taken_below(const struct desc_table *table, uint32_t index)
 {
     while (index > 1) {
         unsigned bit;
-        const uint64_t bits = *taken_word(table, --index, &bit) << (63 - bit);
+        const uint64_t *word = taken_word(table, --index, &bit);
+        const uint64_t bits = *word << (63 - bit);
         if (bits != 0)
             return index - (uint32_t)__builtin_clzll(bits);
         index -= bit;
