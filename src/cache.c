@@ -272,7 +272,7 @@ static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
     size_t extra = 0;
     if (plain) {
         for (uint32_t i = c->exchanges++ % LOOKED_AT; i < count; i += LOOKED_AT)
-            life_check_plain(pool, entries[i]);
+            life_check(pool, entries[i]);
     } else {
         for (uint32_t i = 0; i < count; i++) {
             life_check(pool, entries[i]);

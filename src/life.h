@@ -29,10 +29,8 @@ bufferpool_t *life_pool_of(const struct desc *d, uintptr_t word);
  * any address in memory that can be read. */
 static inline struct desc *life_of_data(const void *data);
 
-/* Reports misuse if a caller wrote to the members data or cap of the buffer. life_check_plain, for one that is LIVE or
- * IDLE, costs four instructions. */
+/* Reports misuse if a caller wrote to the members data or cap of the buffer. */
 static inline void life_check(const bufferpool_t *pool, const struct desc *d);
-static inline void life_check_plain(const bufferpool_t *pool, const struct desc *d);
 
 /* Makes a buffer in that state, LIVE or BYPASS, with len 0. The caller has counted it. Returns NULL if there is no
  * memory. */
@@ -90,12 +88,6 @@ _Noreturn void life_report_overwritten(const bufferpool_t *pool, const struct de
 static inline void life_check(const bufferpool_t *pool, const struct desc *d)
 {
     if (unlikely(!desc_is_sealed(d)))
-        life_report_overwritten(pool, d);
-}
-
-static inline void life_check_plain(const bufferpool_t *pool, const struct desc *d)
-{
-    if (unlikely(!desc_is_sealed_plain(d)))
         life_report_overwritten(pool, d);
 }
 

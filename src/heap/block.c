@@ -129,8 +129,7 @@ bool block_intact(const struct heap *heap, const struct desc *d)
 /* Whether the handle can be believed. Otherwise the memory that it leads to is left alone. */
 static bool is_sound(const struct heap *heap, const struct desc *d)
 {
-    const struct block block = block_of(d);
-    return block_intact(heap, d) && (block.slab == NULL || block.cap <= block.slab->stride - heap->alignment);
+    return desc_is_sealed(d) && block_intact(heap, d);
 }
 
 void block_show(const struct heap *heap, const struct desc *d, bool defined)

@@ -56,8 +56,9 @@ static inline uintptr_t desc_word(uintptr_t tag, enum desc_state state)
     return (tag << STATE_BITS) | (uintptr_t)state;
 }
 
-/* The flags of a block are kept in the seal, folded with data and cap. A caller that writes to these two members leaves
- * flags that no block has, but for once in 2^28 times. So one look at the flags finds that. */
+/* The lowest bits of the seal are the flags of the block, the others are data and cap, folded. A caller that writes to
+ * these two members leaves flags that no block has: always if data moves by less than 256 MiB, otherwise but for once in
+ * 2^28 times. So one look at the flags finds that. */
 #define DESC_STRIKES    7u /* grown: puts in a row after little use (reclaim.c) */
 #define DESC_BEYOND_CAP 8u /* the block was made beyond the cap */
 #define DESC_FLAGS      (DESC_STRIKES | DESC_BEYOND_CAP)
@@ -65,7 +66,7 @@ static inline uintptr_t desc_word(uintptr_t tag, enum desc_state state)
 /* The difference: so data and cap that move towards each other do not make up for one another. */
 static inline uint32_t desc_fold(const unsigned char *data, size_t cap)
 {
-    return (uint32_t)(uintptr_t)data - (uint32_t)cap;
+    return ((uint32_t)(uintptr_t)data - (uint32_t)cap) << 4;
 }
 
 static inline uint32_t desc_flags(const struct desc *d)
@@ -99,12 +100,6 @@ static inline bool desc_is_beyond_cap(const struct desc *d)
 static inline bool desc_is_sealed(const struct desc *d)
 {
     return desc_flags(d) <= DESC_FLAGS;
-}
-
-/* The same for a plain buffer, whose block has no flags. */
-static inline bool desc_is_sealed_plain(const struct desc *d)
-{
-    return desc_flags(d) == 0;
 }
 
 /* Whether a descriptor can be at that address at all. This rules out many foreign pointers before anything is read. */

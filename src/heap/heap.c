@@ -399,7 +399,8 @@ void heap_repair(struct heap *heap)
             give_desc(heap, d);
         } else {
             const struct block block = block_of(d);
-            if (block.slab == NULL || slab_repair_claim(block.slab, block.data - heap->alignment))
+            const bool claimed = block.slab == NULL || slab_repair_claim(block.slab, block.data - heap->alignment);
+            if (claimed && desc_is_sealed(d)) /* otherwise its holder wrote over the handle, which its put will find */
                 heap->slabs.beyond_cap_bytes += counted_bytes(heap, &block);
 #if SANITIZER_ASAN
             repair_sanitizer(heap, d);

@@ -538,13 +538,34 @@ static void a_smashed_state_is_caught(void **state)
 
 /* ---- data and cap, which callers must not write ---- */
 
-enum written { DATA_NULL, DATA_MOVED, DATA_MOVED_FAR, DATA_AND_CAP_MOVED, CAP_HUGE, CAP_LESS, ALL_THREE, WRITTEN };
+enum written {
+    DATA_NULL,
+    DATA_MOVED_1,
+    DATA_MOVED_8,
+    DATA_MOVED,
+    DATA_MOVED_FAR,
+    CAP_1_LESS,
+    DATA_AND_CAP_MOVED,
+    CAP_HUGE,
+    CAP_LESS,
+    ALL_THREE,
+    WRITTEN
+};
 
 static void write_members(bufferpool_buf_t *buf, enum written how)
 {
     switch (how) {
     case DATA_NULL:
         set_data(buf, NULL);
+        break;
+    case DATA_MOVED_1:
+        set_data(buf, buf->data + 1);
+        break;
+    case DATA_MOVED_8:
+        set_data(buf, buf->data + 8);
+        break;
+    case CAP_1_LESS:
+        set_cap(buf, buf->cap - 1);
         break;
     case DATA_MOVED:
         set_data(buf, buf->data + 100);
