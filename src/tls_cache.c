@@ -109,12 +109,8 @@ static void leave_cache(bufferpool_t *pool, struct cache *c)
 static void thread_end(void *value)
 {
     struct thread *thread = value;
-    if (abandoned)
+    if (abandoned || thread != tls_self) /* the thread that forked has not used the library in the child */
         return;
-    if (thread != tls_self) { /* the thread that forked has not used the library in the child */
-        tls_self = &gone_thread;
-        return;
-    }
     registry_lock();
     for_own(leave_cache);
     thread_unlink(thread);

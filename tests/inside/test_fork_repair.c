@@ -32,6 +32,8 @@ int __wrap_sched_getcpu(void) /* or other slabs are taken from */
 
 static size_t frees;
 static bool no_threads;
+static pthread_t *beginning; /* the thread that is about to start the background thread */
+static sem_t parked;
 
 void __real_free(void *block);
 void __wrap_free(void *block);
@@ -45,6 +47,11 @@ int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, v
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg)
 {
+    if (beginning != NULL && pthread_equal(pthread_self(), *beginning)) { /* with the background thread's lock */
+        sem_post(&parked);
+        for (;;)
+            pause();
+    }
     return no_threads ? EAGAIN : __real_pthread_create(thread, attributes, run, arg);
 }
 
@@ -73,8 +80,6 @@ static bool has_stamp(const bufferpool_buf_t *buf, size_t who)
 {
     return buf->len == buf->cap && test_filled(buf->data, buf->cap, who);
 }
-
-static sem_t parked;
 
 /* Another thread of the parent, with buffers in its cache. */
 static void *be_another(void *unused)
@@ -501,6 +506,8 @@ static void forget_quarantine(void)
 
 /* The background thread, which the child has not. */
 
+static sem_t begin;
+
 static size_t workers(void)
 {
     size_t n = 0;
@@ -535,6 +542,26 @@ static void check_background(void)
     bufferpool_t *other = bufferpool_create(&config);
     bufferpool_put(bufferpool_get(other));
     NEED(workers() == 1 && bufferpool_destroy(other) == 0);
+}
+
+static void *begin_background(void *unused)
+{
+    while (sem_wait(&begin) != 0)
+        ;
+    bufferpool_put(bufferpool_get(pool));
+    return unused;
+}
+
+static void spoil_beginning(void)
+{
+    static pthread_t thread;
+    sem_init(&begin, 0, 0);
+    NEED(workers() == 0 && pthread_create(&thread, NULL, begin_background, NULL) == 0);
+    pool->background.wanted = true;
+    beginning = &thread;
+    sem_post(&begin);
+    sem_wait(&parked);
+    beginning = NULL;
 }
 
 /* Where there are no threads, nobody but the repair says that no thread works on the pool. */
@@ -750,6 +777,7 @@ static const struct spoiled all_spoiled[] = {
     {"count of the quarantine", spoil_quarantine_count, NULL, 0, 0},
     {"bytes of the quarantine", spoil_quarantine_bytes, forget_quarantine, 0, 0},
     {"background", spoil_background, check_background, BUFFERPOOL_BACKGROUND, 0},
+    {"background that begins", spoil_beginning, check_background, 0, 0},
     {"background without threads", spoil_background, check_without_background, BUFFERPOOL_BACKGROUND, 0},
     {"an overwritten handle", spoil_handle, check_handle, 0, 0},
     {"buffers in the making", spoil_making, NULL, 0, 0},
