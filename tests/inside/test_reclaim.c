@@ -12,11 +12,14 @@
 #include "support/inside.h"
 
 #include <dirent.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 enum { CAPACITY = 1024, BURST = 20, INTERVAL_MS = 1000 };
 
 static uint64_t clock_ms = 5000;
+static pthread_t main_thread;
+static atomic_size_t looks_of_others; /* at any clock, by other threads */
 static bool no_threads;
 static bool no_small_stacks;
 static size_t threads_asked_for;
@@ -35,11 +38,31 @@ int __real_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 {
+    if (!pthread_equal(pthread_self(), main_thread))
+        atomic_fetch_add(&looks_of_others, 1);
     if (clock != CLOCK_MONOTONIC_COARSE)
         return __real_clock_gettime(clock, now);
     now->tv_sec = (time_t)(clock_ms / 1000);
     now->tv_nsec = (long)(clock_ms % 1000) * 1000000;
     return 0;
+}
+
+/* The moment within a theft when the gates are closed. */
+static void (*at_barrier)(void);
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+long __wrap_syscall(long number, ...)
+{
+    enum { EXPEDITED = 1 << 3 };
+    va_list args;
+    va_start(args, number);
+    const long a = va_arg(args, long), b = va_arg(args, long), c = va_arg(args, long), d = va_arg(args, long),
+               e = va_arg(args, long);
+    va_end(args);
+    if (number == SYS_membarrier && a == EXPEDITED && at_barrier != NULL)
+        at_barrier();
+    return __real_syscall(number, a, b, c, d, e);
 }
 
 static bufferpool_t *pool_with_flags(test_blocks_t *blocks, unsigned interval_ms, unsigned flags)
@@ -590,6 +613,268 @@ static void buffers_in_transit_when_the_cap_is_lowered_are_freed(void **state)
     }
 }
 
+/* ---- on the background thread's part, called by hand ---- */
+
+static _Atomic(bool) go_on, stop_now = true;
+
+/* Without ticks: the buffers are fresh, fit into the cache when they are put, and go to the depot by a flush. */
+static bufferpool_t *pool_with_idle(test_blocks_t *blocks, size_t n)
+{
+    bufferpool_t *pool = pool_with_magazines(blocks);
+    fill_depot(pool, n);
+    assert_int_equal(load_relaxed(&pool->reclaim.period_end_ms), 0);
+    return pool;
+}
+
+static void the_first_period_begins_with_the_first_look(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_idle(&blocks, PEAK);
+    const uint64_t end_ms = reclaim_in_background(pool, &go_on);
+    assert_in_range(end_ms, clock_ms + INTERVAL_MS, clock_ms + INTERVAL_MS + 1);
+    clock_ms += INTERVAL_MS - 1;
+    assert_int_equal(reclaim_in_background(pool, &go_on), end_ms); /* until then nothing happens */
+    assert_int_equal(atomic_load(&blocks.count), PEAK);
+    clock_ms += 1;
+    const uint64_t next_ms = reclaim_in_background(pool, &go_on);
+    assert_in_range(next_ms, clock_ms + INTERVAL_MS, clock_ms + INTERVAL_MS + 1);
+    assert_int_equal(atomic_load(&blocks.count), 0); /* and at its end all that lay there, at once */
+    assert_int_equal(stats_of(pool).reclaimed_bytes, PEAK * CAPACITY);
+    destroy_empty(pool, &blocks);
+}
+
+/* By a tick it begins as well, and knows what lies in the depot at that moment. */
+static void what_lay_in_the_depot_when_the_first_period_began_is_due_at_its_end(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_idle(&blocks, PEAK);
+    for (int period = 0; period < 2; period++) {
+        reclaim_on_time(pool, &pool->shared);
+        assert_int_equal(atomic_load(&blocks.count), PEAK);
+        assert_int_equal(load_relaxed(&pool->depot.low), PEAK);
+        clock_ms += INTERVAL_MS / 2;
+    }
+    clock_ms += 2;
+    for (size_t left = PEAK; left > 0; left -= MAGAZINE_MAX) {
+        assert_int_equal(atomic_load(&blocks.count), left);
+        reclaim_on_time(pool, &pool->shared);
+    }
+    assert_int_equal(atomic_load(&blocks.count), 0);
+    destroy_empty(pool, &blocks);
+}
+
+static void what_the_ticks_left_goes_before_the_period_ends(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_idle(&blocks, PEAK);
+    (void)reclaim_in_background(pool, &go_on);
+    store_relaxed(&pool->reclaim.due, 100);
+    (void)reclaim_in_background(pool, &go_on);
+    assert_int_equal(atomic_load(&blocks.count), PEAK - 100);
+    assert_int_equal(load_relaxed(&pool->reclaim.due), 0);
+    assert_int_equal(stats_of(pool).reclaimed_bytes, 100 * CAPACITY);
+
+    store_relaxed(&pool->reclaim.due, 100); /* so does bufferpool_reclaim, however little lay in the depot */
+    store_relaxed(&pool->depot.low, 0);
+    assert_int_equal(bufferpool_reclaim(pool), 100 * CAPACITY);
+    assert_int_equal(atomic_load(&blocks.count), PEAK - 200);
+    (void)bufferpool_trim(pool);
+    destroy_empty(pool, &blocks);
+}
+
+/* Told to stop, the thread frees no more than a step. */
+static void stop_the_thread(test_blocks_t *blocks, const unsigned char *block, size_t size)
+{
+    (void)blocks, (void)block, (void)size;
+    store_relaxed(&go_on, true);
+}
+
+static void it_stops_when_it_is_told_to(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_idle(&blocks, PEAK);
+    (void)reclaim_in_background(pool, &go_on);
+    clock_ms += INTERVAL_MS + 1;
+    (void)reclaim_in_background(pool, &stop_now);
+    assert_int_equal(atomic_load(&blocks.count), PEAK);
+    assert_int_equal(load_relaxed(&pool->reclaim.due), PEAK);
+    blocks.on_free = stop_the_thread;
+    (void)reclaim_in_background(pool, &go_on);
+    assert_int_equal(atomic_load(&blocks.count), PEAK - MAGAZINE_MAX);
+    blocks.on_free = NULL;
+    store_relaxed(&go_on, false);
+    (void)reclaim_in_background(pool, &go_on);
+    assert_int_equal(atomic_load(&blocks.count), 0);
+    destroy_empty(pool, &blocks);
+}
+
+/* Nobody else at the same time; and whoever came second does not end what the first does. */
+static void a_reclaim_under_way_is_left_alone(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_idle(&blocks, BURST);
+    (void)reclaim_in_background(pool, &go_on);
+    clock_ms += INTERVAL_MS + 1;
+    assert_false(atomic_flag_test_and_set(&pool->reclaim.busy));
+    for (int i = 0; i < 3; i++)
+        (void)reclaim_in_background(pool, &go_on);
+    assert_int_equal(atomic_load(&blocks.count), BURST);
+    assert_true(atomic_flag_test_and_set(&pool->reclaim.busy));
+    atomic_flag_clear(&pool->reclaim.busy);
+    (void)reclaim_in_background(pool, &go_on);
+    assert_int_equal(atomic_load(&blocks.count), 0);
+    destroy_empty(pool, &blocks);
+}
+
+/* Where no buffer idles, the memory of free blocks is left. It goes at the end of a period, and not before. */
+static void dirty_memory_goes_back_at_the_end_of_a_period(void **state)
+{
+    (void)state;
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.buffer_capacity = CAPACITY;
+    config.reclaim_interval_ms = INTERVAL_MS;
+    bufferpool_t *pool = bufferpool_create(&config);
+    use(pool, BURST);
+    bufferpool_set_max_live(pool, 1);
+    bufferpool_set_max_live(pool, 0);
+    bufferpool_thread_flush();
+    (void)reclaim_in_background(pool, &go_on);
+    for (int period = 0; period < 2; period++) { /* the last buffers go */
+        clock_ms += INTERVAL_MS + 1;
+        (void)reclaim_in_background(pool, &go_on);
+    }
+    assert_int_equal(stats_of(pool).idle_bytes, 0);
+    assert_int_equal(pool->heap.slabs.dirty_bytes, 0);
+
+    bufferpool_set_max_live(pool, 1);
+    bufferpool_buf_t *pooled = bufferpool_get(pool), *beyond[BURST];
+    for (size_t i = 0; i < BURST; i++)
+        beyond[i] = bufferpool_get(pool);
+    bufferpool_put_bulk(beyond, BURST);
+    const size_t dirty = pool->heap.slabs.dirty_bytes + pool->heap.slabs.aside_bytes;
+    assert_true(dirty > 0);
+    (void)reclaim_in_background(pool, &go_on);
+    assert_int_equal(pool->heap.slabs.dirty_bytes + pool->heap.slabs.aside_bytes, dirty);
+    clock_ms += INTERVAL_MS + 1;
+    (void)reclaim_in_background(pool, &go_on);
+    assert_int_equal(pool->heap.slabs.dirty_bytes + pool->heap.slabs.aside_bytes, 0);
+    bufferpool_put(pooled);
+    assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
+/* It sleeps until a pool is due, and looks at the clock but a few times. */
+static void the_background_thread_does_not_spin(void **state)
+{
+    enum { MS = 50 };
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_flags(&blocks, INTERVAL_MS, BUFFERPOOL_BACKGROUND);
+    const size_t before = atomic_load(&looks_of_others);
+    use(pool, BURST);
+    const struct timespec pause = {0, MS * 1000000};
+    nanosleep(&pause, NULL);
+    const size_t looks = atomic_load(&looks_of_others) - before;
+    assert_in_range(looks, 1, 20);
+    destroy_empty(pool, &blocks);
+}
+
+/* ---- what else a period ends, and a trim ---- */
+
+static void what_was_due_is_not_after_a_trim(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_idle(&blocks, PEAK);
+    store_relaxed(&pool->reclaim.due, 100);
+    assert_int_equal(bufferpool_trim(pool), PEAK * CAPACITY);
+    fill_depot(pool, MAGAZINE_MAX);
+    for (int i = 0; i < 4; i++)
+        reclaim_on_time(pool, &pool->shared);
+    assert_int_equal(atomic_load(&blocks.count), MAGAZINE_MAX);
+    (void)bufferpool_trim(pool);
+    destroy_empty(pool, &blocks);
+}
+
+static bufferpool_t *pool_with_limit(test_blocks_t *blocks)
+{
+    bufferpool_config_t config = config_with(blocks);
+    config.buffer_capacity = CAPACITY;
+    config.thread_cache_bytes = 4 * CAPACITY;
+    config.max_idle_bytes = PEAK * CAPACITY;
+    config.reclaim_interval_ms = INTERVAL_MS;
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    return pool;
+}
+
+/* With a limit on idle bytes no put takes the short way, and get_bulk never does. */
+static void calls_that_take_no_short_way_reclaim_too(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_limit(&blocks);
+    for (int period = 0; period < 4; period++) {
+        use(pool, period == 0 ? BURST : 6);
+        use(pool, 6);
+        clock_ms += INTERVAL_MS + 1;
+    }
+    use(pool, 6);
+    assert_in_range(atomic_load(&blocks.count), 6, 10);
+    (void)bufferpool_trim(pool);
+    destroy_empty(pool, &blocks);
+}
+
+/* Once idle bytes were scarce, caches set none aside; with the period that ends. */
+static void room_for_idle_bytes_is_scarce_until_the_period_ends(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_limit(&blocks);
+    reclaim_on_time(pool, &pool->shared);
+    store_relaxed(&pool->idle_tight, true);
+    reclaim_on_time(pool, &pool->shared);
+    assert_true(load_relaxed(&pool->idle_tight));
+    clock_ms += INTERVAL_MS + 1;
+    reclaim_on_time(pool, &pool->shared);
+    assert_false(load_relaxed(&pool->idle_tight));
+    destroy_empty(pool, &blocks);
+}
+
+static void lower_the_cap_now(void)
+{
+    store_seq_cst(&lowered->max_live, 1);
+}
+
+/* The cap is lowered while a get steals what it finds: the surplus that it brings to the depot is freed by that get. */
+static void a_get_frees_the_surplus_that_it_stole(void **state)
+{
+    (void)state;
+    if (!test_can_steal() || TEST_TSAN) /* there without a barrier */
+        skip();
+    test_blocks_t blocks = {0};
+    struct sleepers sleepers = {.pool = pool_for_working_set(&blocks, BUFFERPOOL_NEVER, CACHED)};
+    assert_int_equal(pthread_barrier_init(&sleepers.step, NULL, 2), 0);
+    test_crew_t *crew = start_threads(1, fill_cache_and_sleep, &sleepers);
+    pthread_barrier_wait(&sleepers.step);
+    lowered = sleepers.pool;
+    bufferpool_set_max_live(lowered, CACHED);
+    at_barrier = lower_the_cap_now;
+    bufferpool_buf_t *buf = bufferpool_try_get(lowered);
+    at_barrier = NULL;
+    assert_non_null(buf);
+    assert_int_equal(atomic_load(&blocks.count), 1);
+    bufferpool_put(buf);
+    pthread_barrier_wait(&sleepers.step);
+    join_threads(crew);
+    destroy_empty(sleepers.pool, &blocks);
+    pthread_barrier_destroy(&sleepers.step);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -610,6 +895,18 @@ int main(void)
         cmocka_unit_test(a_get_frees_no_more_than_its_part_of_a_surplus),
         cmocka_unit_test(surplus_buffers_are_freed_in_bounded_steps),
         cmocka_unit_test(buffers_in_transit_when_the_cap_is_lowered_are_freed),
+        cmocka_unit_test(the_first_period_begins_with_the_first_look),
+        cmocka_unit_test(what_lay_in_the_depot_when_the_first_period_began_is_due_at_its_end),
+        cmocka_unit_test(what_the_ticks_left_goes_before_the_period_ends),
+        cmocka_unit_test(it_stops_when_it_is_told_to),
+        cmocka_unit_test(a_reclaim_under_way_is_left_alone),
+        cmocka_unit_test(dirty_memory_goes_back_at_the_end_of_a_period),
+        cmocka_unit_test(the_background_thread_does_not_spin),
+        cmocka_unit_test(what_was_due_is_not_after_a_trim),
+        cmocka_unit_test(calls_that_take_no_short_way_reclaim_too),
+        cmocka_unit_test(room_for_idle_bytes_is_scarce_until_the_period_ends),
+        cmocka_unit_test(a_get_frees_the_surplus_that_it_stole),
     };
+    main_thread = pthread_self();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
