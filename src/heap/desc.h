@@ -57,8 +57,8 @@ static inline uintptr_t desc_word(uintptr_t tag, enum desc_state state)
 }
 
 /* The lowest bits of the seal are the flags of the block, the others are data and cap, folded. A caller that writes to
- * these two members leaves flags that no block has: always if data moves by less than 256 MiB, otherwise but for once in
- * 2^28 times. So one look at the flags finds that. */
+ * these two members leaves flags that no block has: always if data moves by less than 256 MiB, otherwise but for once
+ * in 2^28 times. So one look at the flags finds that. */
 #define DESC_STRIKES    7u /* grown: puts in a row after little use (reclaim.c) */
 #define DESC_BEYOND_CAP 8u /* the block was made beyond the cap */
 #define DESC_FLAGS      (DESC_STRIKES | DESC_BEYOND_CAP)

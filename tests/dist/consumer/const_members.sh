@@ -14,10 +14,10 @@ compiles()
 languages=c
 test -z "$CXX" || languages='c cpp'
 for language in $languages; do
-    compiles $language 'buf->len = buf->cap; buf->data[0] = 1; unsigned char *at = buf->data; at += 1; *at = 2;' ||
+    compiles "$language" 'buf->len = buf->cap; buf->data[0] = 1; unsigned char *at = buf->data; at += 1; *at = 2;' ||
         fail "$language: what is allowed does not compile: $(cat "$work/said")"
     for statement in 'buf->data += 1;' 'buf->data = 0;' 'buf->cap = 1;' 'buf->cap -= 1;'; do
-        compiles $language "$statement" && fail "$language: this compiles: $statement"
+        compiles "$language" "$statement" && fail "$language: this compiles: $statement"
         grep -q 'read-only\|const' "$work/said" || fail "$language: $statement: $(cat "$work/said")"
     done
 done
