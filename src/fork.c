@@ -247,6 +247,13 @@ static void take_locks(void)
     tls_fork_begin();
 }
 
+static void give_outer_locks(void)
+{
+    if (sanitizer_on())
+        sanitizer_unlock();
+    registry_unlock();
+}
+
 static void give_locks(void)
 {
     tls_fork_end();
@@ -254,9 +261,7 @@ static void give_locks(void)
         if (is_in_order(pool))
             heap_unlock(&pool->heap);
     }
-    if (sanitizer_on())
-        sanitizer_unlock();
-    registry_unlock();
+    give_outer_locks();
 }
 
 /* ThreadSanitizer goes by which thread has which lock: for it the forking thread gives back what it has. */
@@ -277,9 +282,7 @@ static void become_child(void)
     tls_fork_end_in_child();
     registry_after_fork_in_child();
     steal_after_fork_in_child();
-    if (sanitizer_on())
-        sanitizer_unlock();
-    registry_unlock();
+    give_outer_locks();
     locks_held = 0; /* the heaps' are not */
 }
 

@@ -43,9 +43,7 @@ static void verify_depot(bufferpool_t *pool)
     const size_t most = depot_idle(depot_counts(&pool->depot));
     struct magazine few[64], *all = most <= 64 ? few : malloc(most * sizeof(*all));
     size_t n = 0;
-    if (all == NULL)
-        return;
-    while (n < most && (all[n] = depot_pop(&pool->depot, &pool->heap.table)).head != NULL)
+    while (all != NULL && n < most && (all[n] = depot_pop(&pool->depot, &pool->heap.table)).head != NULL)
         verify_magazine(pool, &all[n++]);
     while (n > 0)
         put_back(pool, &all[--n]);

@@ -70,11 +70,10 @@ static void left_leave(void)
     atomic_flag_clear_explicit(&left.busy, memory_order_release); /* with left_enter */
 }
 
+/* Between left_enter and left_leave. */
 // NOLINTNEXTLINE(readability-non-const-parameter): the next mapping there is written to
 static void left_add(unsigned char *from, size_t bytes)
 {
-    if (!left_enter())
-        return;
     struct os_range added = {from, from + bytes};
     unsigned n = load_relaxed(&left.n);
     for (unsigned i = 0; i < n;) {
@@ -91,7 +90,6 @@ static void left_add(unsigned char *from, size_t bytes)
     if (n < LEFT_MAX)
         left.range[n++] = added;
     store_relaxed(&left.n, n);
-    left_leave();
 }
 
 static void *left_take(size_t bytes)
@@ -157,8 +155,10 @@ void os_unmap(void *region, size_t bytes)
 {
     if (SANITIZER_ASAN) /* the code that maps memory there next may use it */
         sanitizer_forget(region, bytes, false);
-    if (munmap(region, bytes) != 0 && os_discard(region, bytes))
+    if (munmap(region, bytes) != 0 && os_discard(region, bytes) && left_enter()) {
         left_add(region, bytes);
+        left_leave();
+    }
 }
 
 void os_lock_on_fault(void *region, size_t bytes)

@@ -825,6 +825,73 @@ static void the_child_repairs_it(void **state)
     assert_int_equal(run_in_child(be_parent, *state, 2 * SECONDS), 0);
 }
 
+/* ---- between the handlers ---- */
+
+static void (*between)(void); /* called between the library's handlers and fork, on both sides */
+
+static void call_between(void)
+{
+    if (between != NULL)
+        between();
+}
+
+/* Before the library does so when it is loaded: handlers that were registered first run innermost. */
+__attribute__((constructor(101))) static void register_first(void)
+{
+    (void)pthread_atfork(call_between, call_between, call_between);
+}
+
+static void use_pool_between(void)
+{
+    bufferpool_put(bufferpool_get(pool));
+    (void)bufferpool_trim(pool);
+}
+
+static int be_child_between(void *unused)
+{
+    (void)unused;
+    between = NULL;
+    NEED(accounts_agree(pool) && laws_hold(pool, NULL, HELD));
+    end_all();
+    end_child(0);
+}
+
+static int be_parent_between(void *unused)
+{
+    (void)unused;
+    sem_init(&parked, 0, 0);
+    make_scene(0, 0);
+    between = use_pool_between;
+    const int status = run_in_child(be_child_between, NULL, SECONDS);
+    between = NULL;
+    NEED(accounts_agree(pool) && laws_hold(pool, NULL, HELD));
+    end_child(status);
+}
+
+static void a_handler_of_fork_may_use_a_pool(void **state)
+{
+    (void)state;
+    if (TEST_TSAN)
+        skip();
+    assert_int_equal(run_in_child(be_parent_between, NULL, 2 * SECONDS), 0);
+}
+
+/* ---- a pool that was overwritten ---- */
+
+static void overwrite_pool(void *unused)
+{
+    (void)unused;
+    pool = bufferpool_create(NULL);
+    store_relaxed(&pool->life, 0);
+    (void)bufferpool_trim(pool);
+}
+
+static void an_overwritten_pool_is_reported(void **state)
+{
+    (void)state;
+    expect_abort(overwrite_pool, NULL, "bufferpool_trim:", "the pool was overwritten", NULL);
+}
+
 /* ---- the end of a child that has used no pool ---- */
 
 static int end_unused(void *unused)
@@ -858,9 +925,11 @@ static void a_child_that_has_used_nothing_may_end(void **state)
 int main(void)
 {
     enum { N = sizeof all_spoiled / sizeof all_spoiled[0] };
-    struct CMUnitTest tests[N + 1] = {[N] = cmocka_unit_test(a_child_that_has_used_nothing_may_end)};
+    struct CMUnitTest tests[N + 3] = {[N] = cmocka_unit_test(a_child_that_has_used_nothing_may_end),
+                                      cmocka_unit_test(a_handler_of_fork_may_use_a_pool),
+                                      cmocka_unit_test(an_overwritten_pool_is_reported)};
     for (size_t i = 0; i < N; i++)
         tests[i] = (struct CMUnitTest){all_spoiled[i].name, the_child_repairs_it, NULL, NULL,
                                        (void *)(uintptr_t)&all_spoiled[i]};
-    return _cmocka_run_group_tests("fork_repair", tests, N + 1, NULL, NULL);
+    return _cmocka_run_group_tests("fork_repair", tests, N + 3, NULL, NULL);
 }
