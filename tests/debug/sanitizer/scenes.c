@@ -430,6 +430,8 @@ static void in_child(void (*play)(unsigned char *), unsigned char *at)
 
 static void write_it(unsigned char *at)
 {
+    bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
+    bufferpool_stats(NULL, &stats); /* the first call repairs the pool */
     scene_write(at);
 }
 
