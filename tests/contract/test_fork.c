@@ -35,6 +35,8 @@ static void be_busy(void *arg, unsigned index)
 {
     struct family *family = arg;
     test_random_t random = {index};
+    for (size_t p = 0; p < BUSY_POOLS; p++) /* what malloc is needed for, before the first fork */
+        bufferpool_put(bufferpool_get(family->pools[p]));
     atomic_fetch_add(&family->busy, 1);
     while (!atomic_load(&family->stop)) {
         const size_t i = test_random_below(&random, HELD);

@@ -188,8 +188,8 @@ static void on_signal(int number)
     const size_t n = handlers_inside++;
     if (n % 2 == 0 && !TEST_SANITIZED) /* whose own locks may be taken */
         expect_abort(calls[n / 2 % 3], NULL, says, NULL);
-    else
-        assert_int_equal(run_in_child(ends[n / 2 % 4], NULL, SECONDS), 0);
+    else /* what a call was about to have is a leak where the child ends as usual */
+        assert_int_equal(run_in_child(TEST_ASAN ? end_at_once : ends[n / 2 % 4], NULL, SECONDS), 0);
 }
 
 static sem_t go, done;
