@@ -34,6 +34,6 @@ add_custom_target(check-coverage
     COMMAND ${read} --delete --json ${report}/lines.json ${PROJECT_BINARY_DIR}
     COMMAND ${gcovr} --add-tracefile ${report}/branches.json --branches --txt ${report}/branches.txt
     COMMAND ${gcovr} --add-tracefile ${report}/lines.json --html-details ${report}/index.html
-    COMMAND ${gcovr} --add-tracefile ${report}/branches.json --print-summary --fail-under-branch 95 --txt /dev/null
+    COMMAND ${gcovr} --add-tracefile ${report}/branches.json --print-summary --fail-under-branch 95 --txt ${report}/summary.txt
     COMMAND ${gcovr} --add-tracefile ${report}/lines.json --txt --fail-under-line 100
     USES_TERMINAL VERBATIM COMMENT "Coverage of src/; line by line: ${report}/index.html")

@@ -148,10 +148,10 @@ typedef void *(*dlopen_fn)(const char *file, int mode);
 static bool pin_library(void)
 {
     Dl_info library, program;
-    if (dladdr((void *)&exiting, &library) == 0)
-        return true; /* the program is linked statically, */
-    if (dladdr((void *)getauxval(AT_PHDR), &program) != 0 && program.dli_fbase == library.dli_fbase)
-        return true; /* or the library is a part of it */
+    /* the program is linked statically, or the library is a part of it */
+    if (dladdr((void *)&exiting, &library) == 0 ||
+        (dladdr((void *)getauxval(AT_PHDR), &program) != 0 && program.dli_fbase == library.dli_fbase))
+        return true;
     /* looked up, since the linker warns of dlopen in programs that are linked statically */
     void *symbol = dlsym(RTLD_DEFAULT, "dlopen");
     dlopen_fn open = NULL;
@@ -159,30 +159,32 @@ static bool pin_library(void)
     return open != NULL && open(library.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE) != NULL;
 }
 
-static void at_exit(void)
+static bool worker_is_there(void)
 {
-    if (fork_epoch == FORK_EPOCH_BROKEN)
-        return;
     forget_parents();
     pthread_mutex_lock(&lock);
-    const bool needed = worker != NULL && !ended;
-    at_exit_is_set = needed;
+    const bool there = worker != NULL && !ended;
+    at_exit_is_set = there;
     pthread_mutex_unlock(&lock);
-    if (!needed || !pin_library()) /* without the lock, since the loader has locks of its own */
-        return;
-    pthread_mutex_lock(&lock);
-    exiting = true;
-    pthread_mutex_unlock(&lock);
+    return there;
+}
+
+static void at_exit(void)
+{
+    /* pin_library without the lock, since the loader has locks of its own */
+    if (fork_epoch != FORK_EPOCH_BROKEN && worker_is_there() && pin_library()) {
+        pthread_mutex_lock(&lock);
+        exiting = true;
+        pthread_mutex_unlock(&lock);
+    }
 }
 
 /* ---- beginning ---- */
 
 static bool ensure_worker(void)
 {
-    if (worker != NULL)
-        return true;
-    if (ended)
-        return false;
+    if (worker != NULL || ended)
+        return worker != NULL;
     if (!at_exit_is_set)
         at_exit_is_set = atexit(at_exit) == 0; /* refused: at exit the thread is waited for */
     struct worker *w = make_changed() ? calloc(1, sizeof(*w)) : NULL;

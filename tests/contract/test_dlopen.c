@@ -127,11 +127,34 @@ static void the_library_stays_mapped_after_dlclose(void **state)
     assert_int_equal(dlclose(handle), 0);
 }
 
+static int end_with_background(void *unused)
+{
+    (void)unused;
+    struct library library;
+    load(&library);
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.flags = BUFFERPOOL_BACKGROUND;
+    library.pool = library.create(&config);
+    if (library.pool == NULL)
+        _exit(80);
+    use(&library, library.pool, 0);
+    exit(0);
+}
+
+static void the_process_may_end_while_the_background_thread_runs(void **state)
+{
+    (void)state;
+    if (TEST_TSAN)
+        skip();
+    assert_int_equal(run_in_child(end_with_background, NULL, 60), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_library_stays_mapped_after_dlclose),
         cmocka_unit_test(threads_may_outlive_dlclose),
+        cmocka_unit_test(the_process_may_end_while_the_background_thread_runs),
     };
     void *handle = dlopen(BUFFERPOOL_SHARED_PATH, RTLD_NOW | RTLD_NOLOAD);
     loaded_from_the_start = handle != NULL;

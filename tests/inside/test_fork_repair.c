@@ -327,6 +327,14 @@ static void spoil_quarantine_lock(void)
     have_taken(&pool->quarantine.lock);
 }
 
+/* Another thread keeps the pool from being destroyed. */
+static void spoil_pins(void)
+{
+    registry_lock();
+    registry_pin(pool);
+    registry_unlock();
+}
+
 /* Caches. */
 
 static void spoil_level(void)
@@ -749,6 +757,7 @@ static const struct spoiled all_spoiled[] = {
     {"caches_lock", spoil_caches_lock, NULL, 0, 0},
     {"the queue's lock", spoil_waiters_lock, NULL, 0, 0},
     {"the quarantine's lock", spoil_quarantine_lock, NULL, 0, 0},
+    {"pins", spoil_pins, NULL, 0, 0},
     {"level", spoil_level, NULL, 0, 0},
     {"moved", spoil_moved, NULL, 0, 0},
     {"moved_past", spoil_moved_past, NULL, 0, 0},
