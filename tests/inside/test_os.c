@@ -8,6 +8,8 @@
  */
 #include "support/support.h"
 
+#include "debug/modes.h"
+#include "debug/sanitizer.h"
 #include "heap/os.h"
 
 #include <sys/mman.h>
@@ -341,11 +343,27 @@ static void a_call_that_the_kernel_refused_is_not_made_again(void **state)
     }
 }
 
+static void memory_is_read_in_another_way_under_memcheck(void **state)
+{
+    (void)state;
+#if SANITIZER_MEMCHECK && MODES_BUILT
+    unsigned char here = 0;
+    const unsigned before = load_relaxed(&modes);
+    store_relaxed(&modes, before | MODE_MEMCHECK);
+    const bool can = os_can_read((uintptr_t)&here);
+    store_relaxed(&modes, before);
+    assert_true(can);
+#else
+    skip();
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_mapping_is_cut_to_the_alignment_of_huge_pages),
         cmocka_unit_test(others_are_for_small_pages),
+        cmocka_unit_test(memory_is_read_in_another_way_under_memcheck),
         cmocka_unit_test(a_range_that_cannot_be_unmapped_gives_its_memory_back),
         cmocka_unit_test(what_cannot_be_unmapped_is_used_again),
         cmocka_unit_test(many_that_cannot_be_unmapped_do_no_harm),
