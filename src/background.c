@@ -150,7 +150,7 @@ static bool pin_library(void)
     Dl_info library, program;
     /* the program is linked statically, or the library is a part of it */
     if (dladdr((void *)&exiting, &library) == 0 ||
-        (dladdr((void *)getauxval(AT_PHDR), &program) != 0 && program.dli_fbase == library.dli_fbase))
+        (dladdr((void *)(uintptr_t)getauxval(AT_PHDR), &program) != 0 && program.dli_fbase == library.dli_fbase))
         return true;
     /* looked up, since the linker warns of dlopen in programs that are linked statically */
     void *symbol = dlsym(RTLD_DEFAULT, "dlopen");
