@@ -137,8 +137,9 @@ static uint32_t take_inside(bufferpool_t *pool, struct cache *c)
         cache_give_budget_back(pool, c);
         return 0;
     case PENDING_LOOK:
-        for (uint32_t i = 0; MODES_BUILT && i < cache_idle(c); i++)
-            watch_idle(pool, cache_entries(c)[i]);
+        if (MODES_BUILT)
+            for (uint32_t i = 0; i < cache_idle(c); i++)
+                watch_idle(pool, cache_entries(c)[i]);
         return 0;
     default:
         return cache_flush_inside(pool, c);
