@@ -38,6 +38,7 @@ static void load(void)
     assert_non_null(symbol);                                                                                           \
     memcpy(&lib_##name, &symbol, sizeof symbol);
     FUNCTIONS(FIND)
+    // cppcheck-suppress resourceLeak ; it stays loaded
 }
 
 static bufferpool_stats_t stats_of(const bufferpool_t *of)
