@@ -150,7 +150,9 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsign
  *   - if it was made beyond the cap,
  *   - if its cap exceeds max_capacity,
  *   - if more pooled buffers exist than the cap allows, or
- *   - if the pool's idle bytes would exceed max_idle_bytes.
+ *   - if the pool's idle bytes would exceed max_idle_bytes. (The caches of other threads reserve bytes of that limit. A
+ *     put that finds no room collects what they do not use. Where 32 threads or more use the pool, only some puts do,
+ *     and the others free their buffer although there is room.)
  *
  * Everything that a thread wrote before its put is visible to the thread that gets the same buffer next.
  *
@@ -372,11 +374,11 @@ BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
 /* ------------------------------------------------------------------------------------------------------------
  * Memory
  *
- * A pool reclaims automatically, every reclaim_interval_ms, while gets and puts exchange buffers with the depot. One
- * such call starts the reclaim, and the next ones continue it, a few buffers each. Calls on the fast path (see Cost) do
- * not start it.
+ * A pool reclaims automatically, every reclaim_interval_ms, in its gets and puts. One call starts the reclaim, and the
+ * next ones continue it: a few buffers each if calls come often, and never more than a quarter of all that are to go.
+ * What a burst left is gone after three intervals and 64 gets of a thread, whatever their rate.
  *
- * So a pool without such calls keeps its idle buffers. Set BUFFERPOOL_BACKGROUND, or call bufferpool_reclaim or
+ * So a pool without calls keeps its idle buffers. Set BUFFERPOOL_BACKGROUND, or call bufferpool_reclaim or
  * bufferpool_trim, for example when the server falls idle.
  * ---------------------------------------------------------------------------------------------------------- */
 

@@ -57,20 +57,10 @@ static void leave(struct cache *c)
 
 /* ---- counts ---- */
 
-static unsigned side_of(uint64_t level)
-{
-    return (level & LEVEL_SIDE) != 0;
-}
-
-/* moved and n change in one store, so that a reader that sums up (moved - n) never sees half of the change. */
+/* The count goes on. */
 static inline void level_set(struct cache *c, uint32_t moved, uint32_t n)
 {
-    const uint64_t level = load_relaxed(&c->level);
-    const unsigned side = side_of(level);
-    /* releases: a thread that reads one of the two new values then reads a level that is no older than `level` */
-    store_release(&c->base[!side].gets, load_relaxed(&c->base[side].gets) + level / LEVEL_GET);
-    store_release(&c->base[!side].moved, moved);
-    store_release(&c->level, (side ? 0 : LEVEL_SIDE) | n); /* with the acquires in cache_read */
+    level_begin(c, moved, n, load_relaxed(&c->level) / LEVEL_GET);
 }
 
 static inline void level_add(struct cache *c, int32_t moved, int32_t n)
@@ -80,8 +70,7 @@ static inline void level_add(struct cache *c, int32_t moved, int32_t n)
     else if (moved == 0)
         store_relaxed(&c->level, load_relaxed(&c->level) + (uint64_t)(int64_t)n);
     else
-        level_set(c, load_relaxed(&c->base[side_of(load_relaxed(&c->level))].moved) + (uint32_t)moved,
-                  cache_idle(c) + (uint32_t)n);
+        level_set(c, cache_moved_of(c) + (uint32_t)moved, cache_idle(c) + (uint32_t)n);
 }
 
 /* The same for the owner of c, which is inside of `in`: c or the shared cache. All threads write to the shared cache's
@@ -100,23 +89,23 @@ void cache_reset(struct cache *c, uint32_t moved, uint32_t n)
     if (c->shared)
         store_relaxed(&c->base[0].moved, moved);
     else
-        level_set(c, moved, n);
+        level_begin(c, moved, n, count_before(LOOK_USUALLY));
 }
 
-/* The level may be one that a fast call stored relaxed. It names the same side as the store in level_set before it. If
- * the owner made both, the later store continues the release sequence of the earlier one (C11, 5.1.2.4; not so in
- * C++20). If a stealing thread called level_set, the gate orders the two: processors then show a reader of the later
+/* The level may be one that a fast call stored relaxed. It names the same side as the store in level_begin before it.
+ * If the owner made both, the later store continues the release sequence of the earlier one (C11, 5.1.2.4; not so in
+ * C++20). If a stealing thread called level_begin, the gate orders the two: processors then show a reader of the later
  * store the base too, though C11 does not promise it. */
 struct cache_counts cache_read(const struct cache *c)
 {
     for (;;) {
-        const uint64_t before = load_acquire(&c->level); /* with the release in level_set */
-        const struct cache_base *base = &c->base[side_of(before)];
+        const uint64_t before = load_acquire(&c->level); /* with the release in level_begin */
+        const struct cache_base *base = &c->base[level_side(before)];
         const uint64_t gets = load_acquire(&base->gets);   /* acquires: these two come before */
         const uint32_t moved = load_acquire(&base->moved); /* the second reading */
-        const uint64_t level = load_acquire(&c->level);    /* with the release in level_set: what follows is no older */
+        const uint64_t level = load_acquire(&c->level);    /* with the release there: what follows is no older */
         /* after two changes the side is the same again; then the base was written anew, and mostly differs */
-        if (side_of(level) == side_of(before) && load_relaxed(&base->gets) == gets &&
+        if (level_side(level) == level_side(before) && load_relaxed(&base->gets) == gets &&
             load_relaxed(&base->moved) == moved)
             return (struct cache_counts){gets + level / LEVEL_GET, moved + load_relaxed(&c->moved_past),
                                          level_n(level)};
@@ -370,7 +359,8 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
         magazine.n <= pool->cache_entries) {
         magazine_open(&magazine, &pool->heap.table, cache_entries(in));
         depot_take(&pool->depot, magazine.n);
-        level_add(in, (int32_t)magazine.n, (int32_t)magazine.n - 1);
+        /* the calls that refill look at the clock afterwards */
+        level_begin(in, cache_moved_of(in) + magazine.n, magazine.n - 1, count_before(LOOK_USUALLY));
         in->overflowed = false;
         leave(in);
         return magazine.head;

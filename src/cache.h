@@ -24,8 +24,11 @@
  * The level is one word, so that a fast call counts and moves with one store, and another thread reads all of it at
  * once:
  *
- *     level = gets << 17 | side << 16 | n        gets served here since base[side] was written, modulo 2^47: days of
- *                                                nothing but fast calls
+ *     level = count << 17 | side << 16 | n       count + base[side].gets = gets served here, modulo 2^64
+ *
+ * The count does not begin at 0, but so that it overflows after LOOK_USUALLY gets. The addition that a fast get makes
+ * anyway shows that in the carry. Such a get takes the slow path, which looks at the clock and begins the count anew:
+ * so time passes also for a pool whose threads make nothing but fast calls (reclaim_look).
  *
  * What the fast calls leave alone stands beside it, twice, as in Linux's seqcount latch: a slow call writes the base
  * that `side` does not name, and then the level that names it (cache_read).
@@ -44,6 +47,12 @@
 
 #define LEVEL_SIDE ((uint64_t)1 << 16)
 #define LEVEL_GET  (LEVEL_SIDE << 1)
+#define LEVEL_LAST ((uint64_t)0 - LEVEL_GET) /* with the last count */
+
+/* One get in so many looks, if nothing speaks for another number (reclaim.c). It costs three times as much as the
+ * others. With that number what a burst left is gone within 64 gets. */
+#define LOOK_USUALLY 48u
+#define LOOK_NEVER   (LEVEL_LAST / LEVEL_GET)
 
 static inline uint32_t level_n(uint64_t level)
 {
@@ -118,6 +127,12 @@ void cache_tell_sanitizer(const struct cache *c, const struct desc *d, bool held
 #define cache_tell_sanitizer(c, d, held) ((void)0)
 #endif
 
+/* Whether the next fast get fails because the count is at its end. For the owner. */
+static inline bool cache_wants_look(const struct cache *c)
+{
+    return unlikely(load_relaxed(&c->level) >= LEVEL_LAST);
+}
+
 /* The fast get. Returns the warmest buffer, now live, with len 0; or NULL if the slow path must serve the call. */
 static inline struct desc *cache_pop_plain(struct cache *c)
 {
@@ -126,11 +141,13 @@ static inline struct desc *cache_pop_plain(struct cache *c)
     uint64_t level = load_relaxed(&c->level);
     struct desc *d = (&c->bottom)[level_n(level)];
     uintptr_t word = load_relaxed(&d->word) + (STATE_LIVE - STATE_IDLE);
-    if (unlikely(word != gate)) { /* the cache is empty, the buffer is a grown one, or the gate is closed */
+    uint64_t next;
+    /* the cache is empty, the buffer is a grown one, or the gate is closed; or it is time to look at the clock */
+    if (unlikely(word != gate) || unlikely(__builtin_add_overflow(level, LEVEL_GET - 1, &next))) {
         cache_leave(c);
         return NULL;
     }
-    store_relaxed(&c->level, level + LEVEL_GET - 1);
+    store_relaxed(&c->level, next);
     cache_leave(c);
     cache_tell_sanitizer(c, d, true);
     store_relaxed(&d->word, word);
@@ -155,6 +172,44 @@ static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t w
     store_relaxed(&c->level, level + 1);
     cache_leave(c);
     return true;
+}
+
+static inline unsigned level_side(uint64_t level)
+{
+    return (level & LEVEL_SIDE) != 0;
+}
+
+/* moved and n change in one store, so that a reader that sums up (moved - n) never sees half of the change. */
+static inline void level_begin(struct cache *c, uint32_t moved, uint32_t n, uint64_t count)
+{
+    const uint64_t level = load_relaxed(&c->level);
+    const unsigned side = level_side(level);
+    /* releases: a thread that reads one of the two new values then reads a level that is no older than `level` */
+    store_release(&c->base[!side].gets, load_relaxed(&c->base[side].gets) + level / LEVEL_GET - count);
+    store_release(&c->base[!side].moved, moved);
+    /* with the acquires in cache_read */
+    store_release(&c->level, count * LEVEL_GET | (side ? 0 : LEVEL_SIDE) | n);
+}
+
+/* The count at which so many fast gets are left. */
+static inline uint64_t count_before(uint64_t gets)
+{
+    return LOOK_NEVER - gets;
+}
+
+static inline uint32_t cache_moved_of(const struct cache *c)
+{
+    return load_relaxed(&c->base[level_side(load_relaxed(&c->level))].moved);
+}
+
+/* Begins the count of gets anew: the one after so many, which are at least one and at most LOOK_NEVER, looks. If the
+ * gate is closed it does nothing. */
+static inline void cache_count_anew(struct cache *c, uint64_t gets)
+{
+    cache_enter(c);
+    if (gate_load(&c->gate) != GATE_CLOSED)
+        level_begin(c, cache_moved_of(c), cache_idle(c), count_before(gets));
+    cache_leave(c);
 }
 
 /* ---- the slow path: for the owner, which is not inside; c may be pool->shared ---- */
@@ -219,7 +274,7 @@ void cache_give_budget_back(bufferpool_t *pool, struct cache *c);
 /* Whether no buffer went in or out since this was last asked. */
 bool cache_unused(struct cache *c);
 
-/* In the child after fork: sets moved and n. */
+/* In the child after fork, and for a new cache: sets moved and n. */
 void cache_reset(struct cache *c, uint32_t moved, uint32_t n);
 
 #endif

@@ -206,6 +206,7 @@ void fork_repair(bufferpool_t *pool)
     store_relaxed(&pool->grown_extra, depot.extra + census.live_extra);
     store_relaxed(&pool->idle_reserved, pool->max_idle_bytes != 0 ? depot.bytes : 0);
     store_relaxed(&pool->idle_tight, false);
+    store_relaxed(&pool->idle_skips, 0);
 
     cache_reset(&pool->shared, census.live, 0);
     settle_bypass(pool, census.bypass);

@@ -110,10 +110,12 @@ static struct desc *take_beyond_cache(struct get *get)
 static struct desc *take_slow(struct get *get)
 {
     serve_gate(get->pool, get->c);
+    if (cache_wants_look(get->c) && reclaim_look(get->pool, get->c))
+        reclaim_on_time(get->pool, get->c);
     get->source = GETS_THREAD;
     struct desc *d = cache_take(get->pool, get->c);
     d = d != NULL ? life_hand_out(get->pool, d) : take_beyond_cache(get);
-    if (d != NULL && get->source == GETS_DEPOT)
+    if (d != NULL && (get->source == GETS_DEPOT || get->source == GETS_FRESH))
         reclaim_tick(get->pool, get->c);
     return d;
 }
@@ -130,6 +132,7 @@ static struct cache *cache_for_slow_path(bufferpool_t *pool)
 /* Whether the fast path could not find the cache, because the pool has no TLS index of its own. */
 static bool has_no_tls_index(const bufferpool_t *pool, const struct cache *c)
 {
+    // cppcheck-suppress nullPointerRedundantCheck ; report_foreign does not return
     return unlikely(pool->index >= TLS_INDEX_NONE) && !c->shared;
 }
 
@@ -177,23 +180,28 @@ static struct desc *bypass(bufferpool_t *pool, struct cache *c)
     return d;
 }
 
+static struct desc *take_and_count(struct get *get)
+{
+    struct desc *d = NULL;
+    if (has_no_tls_index(get->pool, get->c) && (d = cache_pop_plain(get->c)) != NULL)
+        return d; /* as on the fast path */
+    d = take_slow(get);
+    if (d != NULL) {
+        cache_count(get->c, get->source, 1);
+        (void)life_got(get->pool, d);
+    } else if (get->at_cap == REFUSE && get->error == EAGAIN) {
+        cache_count(get->c, GETS_REFUSED, 1);
+    }
+    return d;
+}
+
 /* Every get that the paths above do not serve. Returns NULL with *error set. */
 static __attribute__((noinline)) struct desc *get_by_the_rules(bufferpool_t *pool, enum at_cap at_cap, int *error)
 {
     struct get get = {.pool = pool, .at_cap = at_cap, .error = ENOMEM};
     const bool stepped_out = fork_enter(pool);
     get.c = cache_for_slow_path(pool);
-    struct desc *d = NULL;
-    if (get.c == NULL) {
-        /* there is no memory */
-    } else if (has_no_tls_index(pool, get.c) && (d = cache_pop_plain(get.c)) != NULL) {
-        /* as on the fast path */
-    } else if ((d = take_slow(&get)) != NULL) {
-        cache_count(get.c, get.source, 1);
-        (void)life_got(pool, d);
-    } else if (at_cap == REFUSE && get.error == EAGAIN) {
-        cache_count(get.c, GETS_REFUSED, 1);
-    }
+    struct desc *d = get.c != NULL ? take_and_count(&get) : NULL;
     fork_leave(stepped_out);
     *error = get.error;
     return d;
@@ -203,8 +211,14 @@ static __attribute__((noinline)) struct desc *get_by_the_rules(bufferpool_t *poo
 static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, struct cache *c, enum at_cap at_cap,
                                                             const char *function, uintptr_t caller)
 {
+    struct desc *d;
+    const bool look = cache_wants_look(c);
+    if (look && !reclaim_look(pool, c) && (d = cache_pop_plain(c)) != NULL)
+        return &d->pub;
     struct call call = call_begin(function, caller);
-    struct desc *d = NULL;
+    if (look)
+        reclaim_on_time(pool, c);
+    d = NULL;
     pool_check(pool, function);
     PROBE1(pool, get_slow, function);
     if (!modes_have(MODES_WATCH | MODE_FAIL)) { /* with fail=N each allocation counts: none is tried twice */
@@ -334,10 +348,21 @@ static inline __attribute__((always_inline)) enum counter drop_bypass(bufferpool
 }
 
 /* Makes room for `cap` more idle bytes. Caches reserve bytes of max_idle_bytes. If the bytes that really idle leave
- * room, the caches give back what they do not use. Returns whether the put that found no room may try again. */
+ * room, the caches give back what they do not use. Returns whether the put that found no room may try again.
+ *
+ * This goes over all caches. With 32 or more it is not done for each such put, so that the cost of a put
+ * does not grow with the number of threads. Some of the puts between then find no room that there is. */
 static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
 {
-    if (stats_idle_bytes(pool) + cap > pool->max_idle_bytes)
+    const uint32_t skips = load_relaxed(&pool->idle_skips);
+    if (skips > 0) {
+        store_relaxed(&pool->idle_skips, skips - 1);
+        return false;
+    }
+    uint32_t caches;
+    const size_t idle = stats_idle_bytes(pool, &caches);
+    store_relaxed(&pool->idle_skips, caches / 32);
+    if (idle + cap > pool->max_idle_bytes)
         return false;
     store_relaxed(&pool->idle_tight, true);
     (void)steal(pool, STEAL_BUDGETS, true);
@@ -402,8 +427,8 @@ static __attribute__((noinline)) bufferpool_t *put_by_the_rules(struct desc *d, 
     if (pool == NULL)
         report_foreign(d);
     const bool stepped_out = fork_enter(pool);
-    struct cache *c =
-        cache_for_slow_path(pool); /* is there: the buffer was handed out, so all that can fail was made */
+    background_begin(pool);
+    struct cache *c = tls_cache_own(pool);
     if (!has_no_tls_index(pool, c) || !cache_push_plain(c, d, word)) {
         life_claim(pool, d, word);
         if (desc_state(word) == STATE_LIVE_GROWN && d->pub.cap <= pool->max_capacity)

@@ -9,15 +9,22 @@
  *     512 once, then 64 at a time       due after the first period that saw only the 64: 448
  *     512 once, then nothing            due after the first period without a call: 512
  *
- * Magazines are popped one at a time, so the depot does not look empty to other threads while it holds more, and every
- * step is bounded: by what the depot held at the beginning, or by STEP and a magazine more. A call never puts buffers
- * beyond the cap back into the depot. If it puts a part of a magazine back, it looks at the cap once more afterwards,
- * since a call that lowered the cap meanwhile found the depot without that part. Blocks are freed without any lock but
- * the heap's. One thread at a time reclaims; a second one goes on without.
+ * Calls look at the clock when they use the depot, and some gets of those that do not (reclaim_look): mostly one in 48,
+ * which hides its cost; one in 512 where nothing lies in the depot; one in two where 48 would take too long. So
+ * whatever the rate of its gets, a thread ends the period in which the burst was, ends the next, and frees what is due,
+ * all within three intervals and 64 gets. In figures: 48 gets until the first look, then at most two for each of six
+ * looks. (Only a thread at full speed beside an empty depot, which gets that rare at the very moment when other threads
+ * fill the depot, may take up to 512 gets until its first look.)
  *
- * What is relaxed: `due`, period_end_ms, idle_tight and the depot's `low` say how much and when, and mostly the one
- * thread that reclaims moves them; an old value frees a little too much, or a little late. max_live is read for its
- * number alone.
+ * Magazines are popped one at a time, so the depot does not look empty to other threads while it holds more, and every
+ * step is bounded: by what the depot held at the beginning, by STEP and a magazine more, or by a quarter of what is
+ * due. A call never puts buffers beyond the cap back into the depot. If it puts a part of a magazine back, it looks at
+ * the cap once more afterwards, since a call that lowered the cap meanwhile found the depot without that part. Blocks
+ * are freed without any lock but the heap's. One thread at a time reclaims; a second one goes on without.
+ *
+ * What is relaxed: `due`, period_end_ms, idle_tight, idle_skips and the depot's `low` say how much and when, and mostly
+ * the one thread that reclaims moves them; an old value frees a little too much, or a little late. max_live is read for
+ * its number alone.
  *
  * Grown buffers: a strike is a put after a turn that used less than a quarter of the buffer, or no more than
  * buffer_capacity. STRIKES of them in a row shrink it. One well-used turn clears them, so that a buffer that is needed
@@ -110,14 +117,28 @@ void reclaim_surplus(bufferpool_t *pool, struct cache *c)
 
 /* ---- by working set ---- */
 
-/* Ends a period: the buffers that it did not need are due. */
-static void end_period(bufferpool_t *pool)
+/* What lies in the depot from now on and is not touched will not have been needed. */
+static void begin_marking(bufferpool_t *pool)
 {
-    uint32_t low = load_relaxed(&pool->depot.low);
-    struct stolen stolen = steal(pool, STEAL_UNUSED, false);
-    store_relaxed(&pool->reclaim.due, low + stolen.buffers);
-    store_relaxed(&pool->idle_tight, false);
     store_relaxed(&pool->depot.low, depot_idle(depot_counts(&pool->depot)));
+}
+
+/* Ends a period at `end_ms`: the buffers that it did not need are due. If some still are from the period before, the
+ * pace stays what it was. */
+static void end_period(bufferpool_t *pool, uint64_t end_ms)
+{
+    struct reclaim *reclaim = &pool->reclaim;
+    const bool goes_on = load_relaxed(&reclaim->due) > 0;
+    const uint32_t low = load_relaxed(&pool->depot.low);
+    const uint32_t due = low + steal(pool, STEAL_UNUSED, false).buffers;
+    if (!goes_on || due > reclaim->due_at_first)
+        reclaim->due_at_first = due;
+    if (!goes_on)
+        reclaim->due_since_ms = end_ms;
+    store_relaxed(&reclaim->due, due);
+    store_relaxed(&pool->idle_tight, false);
+    store_relaxed(&pool->idle_skips, 0);
+    begin_marking(pool);
 }
 
 /* Frees at most `most` of what is due. */
@@ -146,32 +167,81 @@ static void end_reclaiming(bufferpool_t *pool, struct cache *c, size_t bytes)
     atomic_flag_clear_explicit(&pool->reclaim.busy, memory_order_release); /* with begin_reclaiming */
 }
 
-/* Whether a period is over; the next then begins. */
-static bool period_is_over(bufferpool_t *pool)
+/* If a period is over, the next begins. Returns when it was over; 0: it is not, or this is the first. */
+static uint64_t period_ended(bufferpool_t *pool, uint64_t now_ms)
 {
-    uint64_t now = clock_coarse_ms();
-    uint64_t end = load_relaxed(&pool->reclaim.period_end_ms);
-    if (now < end)
-        return false;
-    store_relaxed(&pool->reclaim.period_end_ms, now + pool->reclaim_interval_ms);
-    if (end == 0) /* the first begins */
-        store_relaxed(&pool->depot.low, depot_idle(depot_counts(&pool->depot)));
-    return end != 0;
+    const uint64_t end_ms = load_relaxed(&pool->reclaim.period_end_ms);
+    if (now_ms < end_ms)
+        return 0;
+    store_relaxed(&pool->reclaim.period_end_ms, now_ms + pool->reclaim_interval_ms);
+    /* The first begins; or no call that used the depot has looked at the clock for longer than a period, so what lies
+     * there was not needed for so long. */
+    if (end_ms == 0 || now_ms - end_ms >= pool->reclaim_interval_ms)
+        begin_marking(pool);
+    return end_ms;
 }
 
-static bool is_time(const bufferpool_t *pool)
+/* How many buffers a call frees. What is due goes evenly within half a period, but no call frees more than a quarter of
+ * it, or fewer than STEP. */
+static uint32_t part_of_due(const bufferpool_t *pool, uint64_t now_ms)
 {
-    return pool->reclaim_interval_ms != BUFFERPOOL_NEVER &&
-           (load_relaxed(&pool->reclaim.due) > 0 || clock_coarse_ms() >= load_relaxed(&pool->reclaim.period_end_ms));
+    const uint64_t interval_ms = pool->reclaim_interval_ms, ms = now_ms - pool->reclaim.due_since_ms;
+    const uint64_t first = pool->reclaim.due_at_first, due = load_relaxed(&pool->reclaim.due);
+    const uint64_t gone = first * 2 * (ms < interval_ms ? ms : interval_ms) / interval_ms; /* if it was on time */
+    const uint64_t part = due + gone > first ? due + gone - first : 0, quarter = first / 4 + 1;
+    const uint64_t most = part < quarter ? part : quarter;
+    return most > STEP ? (uint32_t)most : STEP;
+}
+
+static bool is_time(const bufferpool_t *pool, uint64_t now_ms)
+{
+    return load_relaxed(&pool->reclaim.due) > 0 || now_ms >= load_relaxed(&pool->reclaim.period_end_ms);
 }
 
 void reclaim_on_time(bufferpool_t *pool, struct cache *c)
 {
-    if (likely(!is_time(pool)) || !begin_reclaiming(pool))
+    if (pool->reclaim_interval_ms == BUFFERPOOL_NEVER)
         return;
-    if (period_is_over(pool))
-        end_period(pool);
-    end_reclaiming(pool, c, free_due(pool, STEP, false));
+    const uint64_t now_ms = clock_coarse_ms();
+    if (likely(!is_time(pool, now_ms)) || !begin_reclaiming(pool))
+        return;
+    const uint64_t ended_ms = period_ended(pool, now_ms);
+    if (ended_ms != 0)
+        end_period(pool, ended_ms);
+    end_reclaiming(pool, c, free_due(pool, part_of_due(pool, now_ms), false));
+}
+
+/* One get in so many looks: in the next LOOK_USUALLY gets, if the last took more than a sixteenth of a period; and if
+ * nothing lies in the depot, in LOOK_SELDOM gets that will take less. */
+#define LOOK_OFTEN  2u
+#define LOOK_SELDOM 512u
+
+static uint64_t next_look(const bufferpool_t *pool, struct cache *c, uint64_t now_ms)
+{
+    const uint32_t some_ms = pool->reclaim_interval_ms / 16;
+    uint64_t ms = 0;
+    if (c->often > 0) {
+        c->often--;
+    } else {
+        ms = (uint32_t)now_ms - c->looked_ms;
+        c->often = ms > some_ms ? LOOK_USUALLY / LOOK_OFTEN : 0;
+        c->looked_ms = (uint32_t)now_ms;
+    }
+    if (c->often > 0)
+        return LOOK_OFTEN;
+    const bool seldom = ms * (LOOK_SELDOM / LOOK_USUALLY) <= some_ms && depot_idle(depot_counts(&pool->depot)) == 0;
+    return seldom ? LOOK_SELDOM : LOOK_USUALLY;
+}
+
+bool reclaim_look(bufferpool_t *pool, struct cache *c)
+{
+    if (pool->reclaim_interval_ms == BUFFERPOOL_NEVER) {
+        cache_count_anew(c, LOOK_NEVER);
+        return false;
+    }
+    const uint64_t now_ms = clock_coarse_ms();
+    cache_count_anew(c, next_look(pool, c, now_ms));
+    return is_time(pool, now_ms);
 }
 
 void reclaim_tick(bufferpool_t *pool, struct cache *c)
@@ -204,9 +274,10 @@ uint64_t reclaim_in_background(bufferpool_t *pool, const _Atomic(bool) *stop)
     free_rest(pool, stop);
     if (begin_reclaiming(pool)) {
         size_t bytes = free_all_due(pool, stop); /* what the ticks of the last period left */
-        bool over = period_is_over(pool);
+        const uint64_t now_ms = clock_coarse_ms();
+        const bool over = period_ended(pool, now_ms) != 0;
         if (over) {
-            end_period(pool);
+            end_period(pool, now_ms);
             bytes += free_all_due(pool, stop);
         }
         end_reclaiming(pool, &pool->shared, bytes);
@@ -285,7 +356,7 @@ size_t bufferpool_reclaim(bufferpool_t *pool)
     size_t bytes = 0;
     if (begin_reclaiming(pool)) {
         bytes = free_due(pool, UINT32_MAX, true);
-        end_period(pool);
+        end_period(pool, clock_coarse_ms());
         bytes += free_due(pool, UINT32_MAX, true);
         end_reclaiming(pool, tls_cache_own_or_shared(pool), bytes);
         bytes = purge_after(pool, bytes);

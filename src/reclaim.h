@@ -11,7 +11,11 @@
  * period. Ends the period if its time has come. */
 void reclaim_on_time(bufferpool_t *pool, struct cache *c);
 
-/* The same, and frees idle buffers beyond a lowered cap. */
+/* After a fast get has failed because it is time to look at the clock (cache.h): makes the next gets fast again.
+ * Returns whether reclaim_on_time would find something to do. */
+bool reclaim_look(bufferpool_t *pool, struct cache *c);
+
+/* As reclaim_on_time, and frees idle buffers beyond a lowered cap. */
 void reclaim_tick(bufferpool_t *pool, struct cache *c);
 
 /* Frees idle buffers in the depot until no more pooled buffers exist than the cap allows, or the depot is empty. One

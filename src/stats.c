@@ -98,11 +98,17 @@ size_t bufferpool_live(const bufferpool_t *pool)
     return live_of(pool, &totals);
 }
 
-size_t stats_idle_bytes(const bufferpool_t *pool)
+size_t stats_idle_bytes(const bufferpool_t *pool, uint32_t *caches)
 {
-    struct totals totals = add_up(pool);
-    size_t idle = totals.idle + depot_idle(depot_counts(&pool->depot));
-    return idle * pool->heap.base + (size_t)totals.extra + load_relaxed(&pool->depot.extra);
+    size_t idle = depot_idle(depot_counts(&pool->depot)), extra = load_relaxed(&pool->depot.extra);
+    *caches = 0;
+    /* acquire: with the release in cache_link (tls_cache.c) */
+    for (const struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
+        idle += cache_idle(c);
+        extra += load_relaxed(&c->extra);
+        ++*caches;
+    }
+    return idle * pool->heap.base + extra;
 }
 
 static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)

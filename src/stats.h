@@ -7,8 +7,8 @@
 
 #include "types.h"
 
-/* The sum of cap over idle buffers. Off by calls under way. Costs a walk over the caches. */
-size_t stats_idle_bytes(const bufferpool_t *pool);
+/* The sum of cap over idle buffers. Off by calls under way. Costs a walk over the caches; sets how many there are. */
+size_t stats_idle_bytes(const bufferpool_t *pool, uint32_t *caches);
 
 /* Writes the metrics of the pool to stderr, without those that are 0. `when` is for the heading. Says nothing of a pool
  * that was never used. */

@@ -139,6 +139,7 @@ static struct cache *cache_make(bufferpool_t *pool)
     c->pool = pool;
     store_relaxed(&c->gate, GATE_CLOSED);
     c->bottom = &cache_bottom;
+    cache_reset(c, 0, 0);
     return c;
 }
 

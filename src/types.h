@@ -191,7 +191,7 @@ _Static_assert(CACHE_ENTRIES_MAX < 1u << 16, "n has 16 bits of the level");
 
 /* One of the latch's two copies: what the fast calls leave alone. */
 struct cache_base {
-    _Atomic(uint64_t) gets;  /* served here before */
+    _Atomic(uint64_t) gets;  /* served here, less the level's count, modulo 2^64 */
     _Atomic(uint32_t) moved; /* pooled buffers that came to this thread less those that left it, modulo 2^32 */
 };
 
@@ -224,12 +224,14 @@ struct cache {
     _Atomic(uint32_t) moved_past; /* what the owner moved while the gate was closed */
     _Atomic(uint64_t) counters[COUNTERS];
     /* the owner, in every call; the first entries share the line */
-    _Alignas(CACHE_LINE) _Atomic(uint64_t) level; /* gets << 17 | side << 16 | n */
+    _Alignas(CACHE_LINE) _Atomic(uint64_t) level; /* count << 17 | side << 16 | n */
     _Atomic(uintptr_t) gate;                      /* under caches_lock; read by the owner, inside */
     size_t limit;                                 /* n may grow to this */
     _Atomic(bool) busy;                           /* the owner is inside */
     uint8_t exchanges;                            /* so far, modulo 256: which buffers the next one looks at */
     bool overflowed;                              /* its last exchange with the depot was an overflow */
+    uint8_t often;                                /* so many looks at the clock are to come soon (reclaim_look) */
+    uint32_t looked_ms;                           /* when that was last decided, modulo 2^32 */
     struct desc *bottom;                          /* &cache_bottom; the entries follow, beyond the end of the struct */
 };
 
@@ -462,8 +464,10 @@ struct background {
 /* Mostly written by the one thread that reclaims. */
 struct reclaim {
     _Atomic(uint64_t) period_end_ms; /* on the coarse monotonic clock; 0: no period has begun */
-    _Atomic(uint32_t) due;           /* buffers that this period is to free */
-    atomic_flag busy;                /* one reclaimer at a time */
+    _Atomic(uint32_t) due;           /* buffers that this period is yet to free */
+    atomic_flag busy;                /* one reclaimer at a time; under it: */
+    uint32_t due_at_first;           /* `due` when the period began */
+    uint64_t due_since_ms;           /* when that was, on the same clock */
 };
 
 /* Whether a pool may be used. Only slow paths look at this, and the memory that they look at may be anything. */
@@ -504,6 +508,7 @@ struct bufferpool {
     struct depot depot;
     _Atomic(size_t) idle_reserved; /* bytes of max_idle_bytes in use or reserved by caches */
     _Atomic(bool) idle_tight;      /* a put found no room in this period, although caches had unused reservations */
+    _Atomic(uint32_t) idle_skips;  /* so many puts that find no room are to free their buffer without a look around */
     _Atomic(size_t) grown_extra;   /* bytes of cap beyond buffer_capacity in all pooled buffers */
     struct reclaim reclaim;
     /* written by calls that make or free buffers */

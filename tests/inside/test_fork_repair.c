@@ -164,7 +164,7 @@ static void check_repaired(void)
     NEED(unowned == caches_of());
     for (const struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next)
         NEED(!cache_is_open(c) && !load_relaxed(&c->busy) && !load_relaxed(&c->owned) && c->budget == 0);
-    NEED(!load_relaxed(&pool->idle_tight));
+    NEED(!load_relaxed(&pool->idle_tight) && load_relaxed(&pool->idle_skips) == 0);
     NEED(load_relaxed(&pool->pressure.state) == PRESSURE_OFF);
     NEED(!depot_counts(&pool->depot).pressure && !depot_counts(&pool->depot).wanted);
     NEED(pool->gets_shown == 0 && pool->puts_shown == 0);
@@ -432,6 +432,11 @@ static void spoil_idle_reserved(void)
 static void spoil_idle_tight(void)
 {
     store_relaxed(&pool->idle_tight, true);
+}
+
+static void spoil_idle_skips(void)
+{
+    store_relaxed(&pool->idle_skips, 1000);
 }
 
 static void spoil_bypass_counters(void)
@@ -774,6 +779,7 @@ static const struct spoiled all_spoiled[] = {
     {"grown_extra", spoil_grown_extra, NULL, 0, 0},
     {"idle_reserved", spoil_idle_reserved, NULL, 0, LIMIT},
     {"idle_tight", spoil_idle_tight, NULL, 0, LIMIT},
+    {"idle_skips", spoil_idle_skips, NULL, 0, LIMIT},
     {"counters of buffers beyond the cap", spoil_bypass_counters, NULL, 0, 0},
     {"counters of gets", spoil_gets, NULL, 0, 0},
     {"gets_shown", spoil_shown, NULL, 0, 0},

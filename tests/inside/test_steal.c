@@ -271,6 +271,53 @@ static void idle_bytes_are_used_to_the_byte(void **state)
     }
 }
 
+/* A put that finds no room walks at all caches. Where there are many, only some of these puts do; what is set aside and
+ * not used is found by the next that does. */
+static void few_puts_at_the_limit_look_at_many_caches(void **state)
+{
+    enum { MANY = 96, N = 2 * MANY, PUTS = 60 };
+    static struct hand hands[MANY];
+    bufferpool_buf_t *bufs[N + PUTS];
+    needs_stealing();
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with_limit(&blocks, N * CAPACITY);
+    for (unsigned i = 0; i < MANY; i++) {
+        hand_begin(&hands[i], pool, i);
+        hands[i].want = 1;
+        hand_do(&hands[i], hand_get);
+    }
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, N + PUTS), 0);
+    bufferpool_put_bulk(bufs, N);
+    assert_int_equal(stats_of(pool).idle_bytes, N * CAPACITY);
+    size_t walks = 0;
+    for (size_t i = N; i < N + PUTS; i++) {
+        const uint32_t skips = load_relaxed(&pool->idle_skips);
+        bufferpool_put(bufs[i]);
+        walks += load_relaxed(&pool->idle_skips) > skips;
+    }
+    assert_in_range(walks, PUTS / 4, PUTS / 4 + 1); /* of 97 caches: three puts without a look */
+    assert_int_equal(stats_of(pool).drops_idle_limit, PUTS);
+
+    /* eight idle no more, and their bytes are set aside here */
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 8), 0);
+    size_t dropped = 0;
+    while (hand_do(&hands[0], hand_put), stats_of(pool).drops_idle_limit > PUTS + dropped) {
+        dropped++;
+        hand_do(&hands[0], hand_get);
+    }
+    assert_in_range(dropped, 0, 3);
+    bufferpool_put_bulk(bufs, 8);
+    store_relaxed(&pool->idle_skips, 1000);
+    (void)bufferpool_reclaim(pool); /* a new period begins with a look */
+    assert_int_equal(load_relaxed(&pool->idle_skips), 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        hand_do(&hands[i], hand_put);
+        hand_end(&hands[i]);
+    }
+    check_laws(pool, &blocks, 0);
+    destroy_empty(pool, &blocks);
+}
+
 int main(void)
 {
     test_tell_memcheck_nothing();
@@ -285,6 +332,7 @@ int main(void)
         cmocka_unit_test(a_lowered_cap_frees_what_idles_with_threads_that_sleep),
         cmocka_unit_test(bytes_set_aside_and_not_used_do_not_make_a_put_drop),
         cmocka_unit_test(idle_bytes_are_used_to_the_byte),
+        cmocka_unit_test(few_puts_at_the_limit_look_at_many_caches),
     };
     return cmocka_run_group_tests_name("takeover", tests, NULL, NULL);
 }

@@ -2,12 +2,13 @@
  *
  * reader.c - cache_read beside the owner: its figures were true at one moment, and two readings are in order
  *
- * The owner goes through STEPS changes of which no two leave the same; with each slow one the base moves to the other
- * side.
+ * The owner goes through STEPS changes. With each slow one the base moves to the other side. No two leave the same
+ * figures, but for those that begin the count of gets anew and change none.
  *
  *     SCENE 1    slow changes only: the side comes back after every other one
  *     SCENE 2    fast ones between
  *     SCENE 3    slow ones that leave parts of the base as they were
+ *     SCENE 4    the count begins anew, twice
  */
 #include "caches.h"
 
@@ -20,14 +21,17 @@ static const struct cache_counts states[] = {
 #elif SCENE == 2
     {0, 8, 0}, {0, 8, 1}, {1, 8, 0}, {1, 9, 3}, {2, 9, 2},
     {2, 7, 1}, {3, 7, 0}, {3, 5, 3}
-#else
+#elif SCENE == 3
     {0, 8, 0}, {0, 9, 1}, {1, 9, 0}, {1, 8, 0},
     {1, 9, 1}, {1, 8, 1}
+#else
+    {0, 8, 0}, {0, 8, 1}, {1, 8, 0}, {1, 8, 0},
+    {1, 8, 1}, {2, 8, 0}, {2, 8, 0}
 #endif
 };
 _Static_assert(STEPS < sizeof(states) / sizeof(states[0]), "there are so many");
 
-/* The store of a fast call is relaxed, and comes after the release in level_set. By C11 (5.1.2.4, 10) it continues that
+/* The store of a fast call is relaxed, and comes after the release in level_begin. By C11 (5.1.2.4, 10) it continues that
  * release sequence, since it is of the same thread: a reader of the store is no worse off than a reader of the release.
  * GenMC follows C++20, in which only read-modify-writes continue a release sequence. So for GenMC the store is one. */
 #if defined(CXX20)
@@ -40,7 +44,10 @@ _Static_assert(STEPS < sizeof(states) / sizeof(states[0]), "there are so many");
 static void step(unsigned i)
 {
     const struct cache_counts *from = &states[i], *to = &states[i + 1];
-    if (from->moved == to->moved) /* as in cache_pop_plain and cache_push_plain */
+    if (from->gets == to->gets && from->moved == to->moved &&
+        from->n == to->n) /* as cache_count_anew, with an open gate */
+        level_begin(c, to->moved, to->n, load_relaxed(&c->level) / LEVEL_GET + 7);
+    else if (from->moved == to->moved) /* as in cache_pop_plain and cache_push_plain */
         level_store(c, load_relaxed(&c->level) + (to->gets != from->gets ? LEVEL_GET - 1 : (uint64_t)to->n - from->n));
     else
         level_add(c, (int32_t)(to->moved - from->moved), (int32_t)(to->n - from->n));

@@ -15,7 +15,7 @@
  *     go_in       cache.h cache_enter (1)                   "store_relaxed(&c->busy, true);"
  *                 cache.h cache_enter                       "compiler_barrier();"
  *                 cache.h cache_pop_plain (2)               "uintptr_t gate = gate_load(&c->gate);"
- *     get         cache.h cache_pop_plain (3)               "store_relaxed(&c->level, level + LEVEL_GET - 1);"
+ *     get         cache.h cache_pop_plain (3)               "store_relaxed(&c->level, next);"
  *     put         cache.h cache_push_plain (3)              "store_relaxed(&c->level, level + 1);"
  *     go_out      cache.h cache_leave (4)                   "store_release(&c->busy, false);"
  *     refill      cache.c cache_refill                      "const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);"
