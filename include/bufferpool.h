@@ -413,9 +413,8 @@ BUFFERPOOL_API void bufferpool_thread_flush(void);
  * Observation
  * ---------------------------------------------------------------------------------------------------------- */
 
-/* The statistics of a pool. Gauges say how the pool is now. Counters only grow, with two exceptions while calls are
- * under way. gets_thread may fall when a get_bulk fails, since the call takes back what it had counted. puts_kept is
- * computed from the other numbers, and may fall with them. Neither falls by more than those calls account for.
+/* The statistics of a pool. Gauges say how the pool is now. Counters only grow, with one exception: puts_kept is
+ * computed from the other numbers, and may fall while calls are under way, by no more than those calls account for.
  *
  * All numbers are exact when no call is under way on the pool. Then
  *

@@ -211,7 +211,7 @@ void fork_repair(bufferpool_t *pool)
     cache_reset(&pool->shared, census.live, 0);
     settle_bypass(pool, census.bypass);
     settle_gets(pool, census.live);
-    pool->gets_shown = pool->puts_shown = 0;
+    pool->puts_shown = 0;
 
     store_relaxed(&pool->pressure.state, PRESSURE_OFF);
     atomic_flag_clear(&pool->reclaim.busy);

@@ -222,8 +222,9 @@ static size_t write_all(unsigned char *to, const struct snapshot *snapshots, siz
 
 /* ---- what the pools hold ---- */
 
-/* While calls are under way, the counters of gets_thread and of puts may fall a little (bufferpool.h). Prometheus would
- * take that for a new process, so a smaller value than the one shown before is not shown. */
+/* While calls are under way, the number of puts may fall a little, since it is computed from other numbers
+ * (bufferpool.h). Prometheus would take that for a new process, so a smaller value than the one shown before is not
+ * shown. The other counters only grow by themselves. */
 static uint64_t never_less(uint64_t *shown, uint64_t value)
 {
     if (value > *shown)
@@ -261,7 +262,6 @@ static struct snapshot *copy_all(size_t *n)
     for_each_pool (pool) {
         fork_repair(pool);
         *at = copy(pool);
-        at->stats.gets_thread = never_less(&pool->gets_shown, at->stats.gets_thread);
         at->puts = never_less(&pool->puts_shown, at->puts);
         const size_t size = strlen(pool->name) + 1;
         at->name = memcpy(name, pool->name, size);

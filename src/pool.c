@@ -506,18 +506,18 @@ static void return_uncounted(bufferpool_t *pool, struct cache *c, bufferpool_buf
     }
 }
 
-/* Fills bufs and counts the gets. Returns false, with nothing taken and nothing counted, if there is no memory. */
+/* Fills bufs and counts the gets. Returns false, with nothing taken and nothing counted, if there is no memory. No get
+ * is counted before all buffers are there, since a count that is taken back would be a counter that falls. */
 static bool fill_bulk(struct get *get, bufferpool_buf_t **bufs, size_t n)
 {
-    uint64_t taken[COUNTERS] = {0}, counted = 0;
+    uint64_t taken[COUNTERS] = {0};
     for (size_t i = 0; i < n; i++) {
-        struct desc *d = get->c->shared ? NULL : cache_pop_plain(get->c);
+        struct desc *d = get->c->shared ? NULL : cache_pop_uncounted(get->c);
         if (d != NULL) {
-            counted++;
+            taken[GETS_THREAD]++;
         } else {
             d = take_slow(get);
             if (d == NULL) {
-                cache_count(get->c, GETS_THREAD, -counted);
                 return_uncounted(get->pool, get->c, bufs, i);
                 return false;
             }
@@ -529,6 +529,7 @@ static bool fill_bulk(struct get *get, bufferpool_buf_t **bufs, size_t n)
     for (int source = GETS_THREAD; source <= GETS_BYPASS; source++)
         if (taken[source] != 0)
             cache_count(get->c, (enum counter)source, taken[source]);
+    reclaim_on_time(get->pool, get->c); /* the fast ones did not look at the clock */
     return true;
 }
 

@@ -500,9 +500,9 @@ struct bufferpool {
     struct pressure pressure;
     struct wait_queue waiters;
     struct background background;
-    uint64_t gets_shown, puts_shown; /* the most that metrics ever showed; under the registry's lock */
-    uint32_t pins;                   /* threads that work on it without using it; under the registry's lock */
-    struct records records;          /* used by debug modes only, as is the next */
+    uint64_t puts_shown;    /* the most that metrics ever showed; under the registry's lock */
+    uint32_t pins;          /* threads that work on it without using it; under the registry's lock */
+    struct records records; /* used by debug modes only, as is the next */
     struct quarantine quarantine;
     /* written by calls that use the depot */
     struct depot depot;
