@@ -360,7 +360,8 @@ typedef struct bufferpool_config {
 BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config);
 
 /* Frees the pool and all its idle buffers, in the caches of every thread. The caller makes sure that no other call on
- * the pool runs at the same time or comes later.
+ * the pool runs at the same time or comes later. No lock is held while memory is freed, so calls on other pools do not
+ * wait for this one, however large the pool is.
  *
  * A later call is misuse. It is caught while the pool is among the last 32 that were destroyed; the library keeps some
  * 3 KiB of each of these.

@@ -73,11 +73,16 @@ void *__wrap_os_grow(void *region, size_t bytes, size_t new_bytes)
     return new_bytes > largest ? NULL : __real_os_grow(region, bytes, new_bytes);
 }
 
+/* Called before each mapping ends; NULL: nothing is. */
+static void (*before_unmapping)(size_t bytes);
+
 void __real_os_unmap(void *region, size_t bytes);
 void __wrap_os_unmap(void *region, size_t bytes);
 void __wrap_os_unmap(void *region, size_t bytes)
 {
     happen(&while_unmapping);
+    if (before_unmapping != NULL)
+        before_unmapping(bytes);
     watch_call(0); /* what was purged has no pages, however many bytes it has */
     __real_os_unmap(region, bytes);
 }
@@ -1023,9 +1028,66 @@ static void a_give_purges_no_more_than_its_share(void **state)
     slabs_end(&slabs);
 }
 
+/* ---- a pool ends ---- */
+
+enum { LARGE = 256 << 10, MANY_LARGE = 1200, STEP_MAX = 64 << 20 };
+
+static struct {
+    size_t steps, bytes, most;
+} ending;
+
+static void live_and_end(void *arg, unsigned index)
+{
+    (void)arg, (void)index;
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.name = "ends";
+    bufferpool_t *other = bufferpool_create(&config);
+    if (!thread_check(other != NULL))
+        return;
+    bufferpool_buf_t *buf = bufferpool_get(other);
+    thread_check(buf != NULL && bufferpool_buf_reserve(buf, LARGE) == 0);
+    bufferpool_put(buf);
+    bufferpool_thread_flush();
+    (void)bufferpool_trim(other);
+    thread_check(bufferpool_destroy(other) == 0);
+}
+
+/* Another thread comes, uses another pool, ends the pool, and ends. */
+static void count_and_use_another_pool(size_t bytes)
+{
+    ending.steps++;
+    ending.bytes += bytes;
+    ending.most = bytes > ending.most ? bytes : ending.most;
+    before_unmapping = NULL;
+    run_threads(1, live_and_end, NULL);
+    before_unmapping = count_and_use_another_pool;
+}
+
+static void hundreds_of_megabytes_end_in_steps_and_other_pools_go_on(void **state)
+{
+    static bufferpool_buf_t *bufs[MANY_LARGE];
+    (void)state;
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.name = "ends";
+    config.buffer_capacity = LARGE;
+    config.reclaim_interval_ms = BUFFERPOOL_NEVER;
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, MANY_LARGE), 0);
+    bufferpool_put_bulk(bufs, MANY_LARGE);
+    memset(&ending, 0, sizeof ending);
+    before_unmapping = count_and_use_another_pool;
+    assert_int_equal(bufferpool_destroy(pool), 0);
+    before_unmapping = NULL;
+    assert_true(ending.bytes >= (size_t)MANY_LARGE * LARGE);
+    assert_in_range(ending.most, LARGE, STEP_MAX);
+    assert_true(ending.steps >= ending.bytes / STEP_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hundreds_of_megabytes_end_in_steps_and_other_pools_go_on),
         cmocka_unit_test(a_set_of_slots_has_each_slot_once),
 
         cmocka_unit_test(slots_do_not_overlap),
