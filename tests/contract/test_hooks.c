@@ -34,7 +34,8 @@ static struct {
     pthread_t thread;
     sem_t go, done;
     void (*step)(void);
-} visitor;
+    pthread_mutex_t asked;
+} visitor = {.asked = PTHREAD_MUTEX_INITIALIZER};
 
 static _Thread_local bool never_stops; /* hooks that this thread calls */
 
@@ -59,9 +60,11 @@ static void *visitor_main(void *arg)
 
 static void ask_visitor(void (*step)(void))
 {
+    pthread_mutex_lock(&visitor.asked); /* hooks run in the background thread too */
     visitor.step = step;
     sem_post(&visitor.go);
     wait_for(&visitor.done);
+    pthread_mutex_unlock(&visitor.asked);
 }
 
 static int begin_visitor(void **state)

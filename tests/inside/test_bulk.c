@@ -19,14 +19,14 @@ enum { CAPACITY = 1024, N = 8, CAP = 4 };
 static struct scene {
     test_blocks_t blocks; /* first: the hook gets its address */
     bufferpool_t *pool;
-    int calls_to_failure;   /* the alloc that fails: 0 the next one; below 0 none */
-    void (*in_hook)(void);  /* before that failure */
-    bufferpool_stats_t met; /* what a thread saw meanwhile */
+    atomic_int calls_to_failure; /* the alloc that fails: 0 the next one; below 0 none */
+    void (*in_hook)(void);       /* before that failure */
+    bufferpool_stats_t met;      /* what a thread saw meanwhile */
 } scene;
 
 static void *alloc(size_t size, size_t align, void *ctx)
 {
-    if (scene.calls_to_failure-- != 0)
+    if (atomic_fetch_sub(&scene.calls_to_failure, 1) != 0)
         return test_blocks_alloc(size, align, ctx);
     if (scene.in_hook != NULL)
         scene.in_hook();
@@ -47,7 +47,7 @@ static void assert_nothing_recorded(void)
 static void begin(size_t max_live, size_t max_idle_bytes, unsigned flags)
 {
     memset(&scene, 0, sizeof scene);
-    scene.calls_to_failure = -1;
+    atomic_store(&scene.calls_to_failure, -1);
     bufferpool_config_t config = config_with(&scene.blocks);
     config.alloc = alloc;
     config.buffer_capacity = CAPACITY;
@@ -126,7 +126,7 @@ static void a_failed_bulk_counts_nothing_whichever_allocation_fails(void **state
             begin(pools[p].max_live, pools[p].max_idle_bytes, pools[p].flags);
             leave_idle(pools[p].in_depot, pools[p].in_cache);
             const bufferpool_stats_t before = stats_of(scene.pool);
-            scene.calls_to_failure = k;
+            atomic_store(&scene.calls_to_failure, k);
             assert_int_equal(bufferpool_get_bulk(scene.pool, bufs, N), ENOMEM);
             const bufferpool_stats_t after = stats_of(scene.pool);
             assert_as_before(&before, &after);
@@ -211,7 +211,7 @@ static void a_failed_bulk_hands_its_buffers_to_waiting_threads(void **state)
             leave_idle(1, 2);
             const bufferpool_stats_t before = stats_of(scene.pool);
             wanted_in_queue = threads;
-            scene.calls_to_failure = 2; /* the fourth pooled one, one beyond the cap, and then this */
+            atomic_store(&scene.calls_to_failure, 2); /* the fourth pooled one, one beyond the cap, and then this */
             scene.in_hook = threads_come_to_wait;
             assert_int_equal(bufferpool_get_bulk(scene.pool, bufs, N), ENOMEM);
             join_waiting();
@@ -240,7 +240,7 @@ static void a_failed_bulk_gives_its_room_to_a_waiting_thread(void **state)
         assert_int_equal(bufferpool_get_bulk(scene.pool, others, others_hold), 0);
         const bufferpool_stats_t before = stats_of(scene.pool);
         wanted_in_queue = (size_t)k + 1;
-        scene.calls_to_failure = k;
+        atomic_store(&scene.calls_to_failure, k);
         scene.in_hook = threads_come_to_wait;
         assert_int_equal(bufferpool_get_bulk(scene.pool, bufs, N), ENOMEM);
         join_waiting();
@@ -326,7 +326,7 @@ static void a_failed_bulk_leaves_nothing_beyond_a_cap_that_was_lowered_meanwhile
             begin(CAP, 0, 0);
             leave_idle(1, 2);
             const bufferpool_stats_t before = stats_of(scene.pool);
-            scene.calls_to_failure = k;
+            atomic_store(&scene.calls_to_failure, k);
             scene.in_hook = another_thread_lowers_the_cap;
             assert_int_equal(bufferpool_get_bulk(scene.pool, bufs, N), ENOMEM);
             assert_nothing_recorded();
@@ -382,7 +382,7 @@ static void a_failed_bulk_shows_no_get_that_it_takes_back(void **state)
         begin(pools[p].max_live, pools[p].max_idle_bytes, pools[p].flags);
         leave_idle(pools[p].in_depot, pools[p].in_cache);
         const bufferpool_stats_t before = stats_of(scene.pool);
-        scene.calls_to_failure = (int)(N - pools[p].in_depot - pools[p].in_cache - 1);
+        atomic_store(&scene.calls_to_failure, (int)(N - pools[p].in_depot - pools[p].in_cache - 1));
         scene.in_hook = another_thread_reads;
         assert_int_equal(bufferpool_get_bulk(scene.pool, bufs, N), ENOMEM);
         assert_nothing_recorded();
