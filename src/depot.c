@@ -21,11 +21,13 @@
  *        would have to sleep between the two for exactly a multiple of 2^32 pops to be fooled.) Pushes need not move
  *        the tag: a push that finds the same top, whatever happened to it, links to it rightly.
  *     3. A push writes the links, count, below and the buffers' words and bytes, and then swaps head, a release. A pop
- *        swaps with acquire. Pushes and pops by others in between are read-modify-writes of head, so they continue
- *        the release sequence of each push beneath: a pop synchronises with the push of the very magazine that it
- *        takes, and a thread that gets a buffer sees everything that was written before it was put.
- *     4. The read of head before `below` is an acquire too, so that `below` is not older than the push that it
- *        belongs to.
+ *        reads head with acquire. Pushes and pops by others in between are read-modify-writes of head, so they
+ *        continue the release sequence of each push beneath: the read synchronises with the push of the very magazine
+ *        that it finds on top. So `below` is not older than that push, and a thread that gets a buffer sees everything
+ *        that was written before it was put.
+ *     4. The pop's swap needs no order of its own. It finds the same write of head that the read found, since no two
+ *        writes have the same value: a pop moves the tag on, and under one tag a descriptor comes to the top at most
+ *        once, because it stays in the stack until the next pop.
  *
  * The cap
  *
@@ -63,11 +65,26 @@
  *        a waiter sets the flag and then reads head; all four seq_cst, so one of the two sees the other. unreserve and
  *        discard are read-modify-writes of counts, as setting the flag is: whichever comes second sees the first.
  *
+ * A magazine in transit while N is lowered
+ *
+ *    12. The call that lowers N cannot find the magazine. The call that has the magazine, and puts it back, therefore
+ *        looks at the cap afterwards (depot_is_calm). It swaps head, and then reads N and counts; the lowering call
+ *        stores N, and then reads counts and head. All are seq_cst: either the lowering call finds the magazine, or
+ *        the other call sees that too many buffers exist.
+ *
  * What is relaxed
  *
- *    12. The nodes' `below`, `count` and links lie behind the head (3). counts is one word, so its changes have one
- *        order by themselves, and a thread that reads it reads what was true at one moment. peak_in_flight, low and
- *        extra are numbers for statistics and reclaim: nothing is found through them.
+ *    13. The nodes' `below`, `count` and links lie behind the head (3). counts is one word, so its changes have one
+ *        order by themselves, and a thread that reads it reads what was true at one moment. So the verdict (9) needs no
+ *        order, nor does the first reading in depot_reserve, which the swap confirms: if it says that there is no room,
+ *        then it is no older than a flag that the same thread set before (11). A push subtracts before the release of
+ *        its swap, and a pop adds after the acquire of its read: so the two come in this order (8). peak_in_flight, low
+ *        and extra are numbers for statistics and reclaim: nothing is found through them.
+ *
+ * What is stronger than needed
+ *
+ *    14. The changes of the flags are seq_cst, although only that of depot_want(true) must be (11). The word itself
+ *        keeps the others in order. They are rare.
  */
 #include "depot.h"
 
@@ -170,19 +187,19 @@ void depot_restore(struct depot *depot, struct desc *const *bufs, uint32_t n, bo
     uint64_t head = load_relaxed(&depot->head);
     do {
         store_relaxed(&first->below, HEAD_INDEX(head));
-        /* release: with the acquires in depot_peek and depot_swap (3); seq_cst: with depot_want (11) */
+        /* release: with the acquire in depot_peek (3); seq_cst: with depot_want (11), before depot_is_calm (12) */
     } while (!cas_seq_cst(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));
 }
 
 void depot_push(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown)
 {
-    sub_release(&depot->counts, IN_FLIGHT(n)); /* before the swap (8); release: as every change but a flag's */
+    sub_relaxed(&depot->counts, IN_FLIGHT(n)); /* before the swap, which is the release (8, 13) */
     depot_restore(depot, bufs, n, grown);
 }
 
 struct desc *depot_peek(struct depot *depot, const struct desc_table *table, uint64_t *head, uint64_t *below)
 {
-    /* acquire: with the release in depot_restore (4); seq_cst: after depot_want (11) */
+    /* acquire: with the release in depot_restore (3); seq_cst: after depot_want (11) */
     *head = load_seq_cst(&depot->head);
     if (HEAD_INDEX(*head) == 0)
         return NULL;
@@ -194,7 +211,7 @@ struct desc *depot_peek(struct depot *depot, const struct desc_table *table, uin
 bool depot_swap(struct depot *depot, uint64_t head, uint64_t below)
 {
     uint64_t next = ((head & ~(HEAD_TAG - 1)) + HEAD_TAG) | below;
-    return cas_acquire(&depot->head, &head, next); /* with the release in depot_restore (3) */
+    return cas_relaxed(&depot->head, &head, next); /* finds the write that depot_peek read with acquire (4) */
 }
 
 struct magazine depot_pop(struct depot *depot, const struct desc_table *table)
@@ -226,7 +243,7 @@ void depot_discard(struct depot *depot, uint32_t n)
 
 bool depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live)
 {
-    uint64_t counts = load_seq_cst(&depot->counts); /* after depot_want (11) */
+    uint64_t counts = load_relaxed(&depot->counts); /* not older than depot_want (13) */
     uint64_t after;
     do {
         if (depot_counts_of(counts).pooled >= depot_cap_of(max_live))
@@ -255,12 +272,12 @@ void depot_want(struct depot *depot, bool wanted)
     if (wanted)
         (void)or_seq_cst(&depot->counts, DEPOT_WANTED); /* with depot_wanted (11) */
     else
-        (void)and_seq_cst(&depot->counts, ~DEPOT_WANTED); /* the same; under the queue's lock (wait.c) */
+        (void)and_seq_cst(&depot->counts, ~DEPOT_WANTED); /* under the queue's lock (wait.c); order: (14) */
 }
 
 void depot_begin_pressure(struct depot *depot)
 {
-    (void)or_seq_cst(&depot->counts, DEPOT_PRESSURE); /* with depot_exhausted */
+    (void)or_seq_cst(&depot->counts, DEPOT_PRESSURE); /* order: (14) */
 }
 
 bool depot_end_pressure(struct depot *depot)

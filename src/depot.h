@@ -58,7 +58,7 @@ static inline bool depot_is_calm(const struct depot *depot, const _Atomic(size_t
 {
     size_t n = depot_cap_of(max_live);
     struct depot_counts counts =
-        depot_counts_of(load_seq_cst(&depot->counts)); /* as in depot_over_cap and depot_wanted */
+        depot_counts_of(load_seq_cst(&depot->counts)); /* after the swap in depot_restore: depot.c (12) */
     return !counts.wanted && counts.pooled <= n;
 }
 
@@ -74,7 +74,7 @@ static inline bool depot_over_cap(const struct depot *depot, const _Atomic(size_
 static inline bool depot_exhausted(const struct depot *depot, const _Atomic(size_t) *max_live)
 {
     size_t n = depot_cap_of(max_live);
-    struct depot_counts counts = depot_counts_of(load_seq_cst(&depot->counts)); /* with depot_begin_pressure */
+    struct depot_counts counts = depot_counts(depot); /* true at one moment: depot.c (13) */
     return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;
 }
 

@@ -10,14 +10,15 @@
 
 #include "depot.h"
 
-#undef cas_acquire /* in depot.c it is depot_swap's alone */
-#define cas_acquire(p, expected, v)                                                                                    \
+/* In depot.c it is depot_swap's alone, but for words of 32 bits, which the mask leaves as they are. */
+#undef cas_relaxed
+#define cas_relaxed(p, expected, v)                                                                                    \
     atomic_compare_exchange_weak_explicit((p), (expected), (v) & (((uint64_t)1 << TAG_BITS << 32) - 1),                \
-                                          memory_order_acquire, memory_order_acquire)
+                                          memory_order_relaxed, memory_order_relaxed)
 #if TAG_BITS == 32
-#undef cas_acquire
-#define cas_acquire(p, expected, v)                                                                                    \
-    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acquire, memory_order_acquire)
+#undef cas_relaxed
+#define cas_relaxed(p, expected, v)                                                                                    \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed, memory_order_relaxed)
 #endif
 
 #include "single.h"

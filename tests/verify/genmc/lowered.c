@@ -6,6 +6,9 @@
  *                refused, or the call goes on to free the surplus
  *     SCENE 2    the cap is raised beside a caller that begins to wait: either the caller finds the room, or the call
  *                finds the caller by its look at the flag
+ *     SCENE 3    the cap is lowered while a call has a magazine in transit, and another thread makes a buffer: the call
+ *                that lowered the cap finds the magazine, or the call that put it back sees that too many buffers
+ *                exist (settle in pool.c)
  */
 #include "caches.h"
 
@@ -72,6 +75,46 @@ static void *other(void *unused)
     return NULL;
 }
 
+#if SCENE == 3
+
+static bool found, calm = true;
+
+static void *lowering(void *unused)
+{
+    (void)unused;
+    store_seq_cst(&pool.max_live, 1);
+    if (depot_over_cap(&pool.depot, &pool.max_live))
+        found = depot_pop(&pool.depot, &pool.heap.table).head != NULL;
+    return NULL;
+}
+
+static void *exchanging(void *unused)
+{
+    (void)unused;
+    const struct magazine magazine = depot_pop(&pool.depot, &pool.heap.table);
+    if (magazine.head != NULL) {
+        struct desc *d = magazine.head;
+        depot_take(&pool.depot, 1);
+        depot_push(&pool.depot, &d, 1, false);
+        calm = depot_is_calm(&pool.depot, &pool.max_live);
+    }
+    return NULL;
+}
+
+int main(void)
+{
+    struct desc *d = &scene_descs[0];
+    pool_init(1);
+    depot_push(&pool.depot, &d, 1, false);
+    store_relaxed(&pool.max_live, 2);
+    run(lowering, exchanging, other);
+    assert(depot_counts(&pool.depot).pooled == 1u + made);
+    assert(!made || found || !calm);
+    return 0;
+}
+
+#else
+
 int main(void)
 {
     pool_init(1);
@@ -86,3 +129,5 @@ int main(void)
     }
     return 0;
 }
+
+#endif

@@ -12,7 +12,7 @@
  *     ----              -------                                  -----
  *     pop               depot.c depot_pop                        "} while (!depot_swap(depot, head, below));"
  *     take              depot.c depot_take (8)                   "uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));"
- *     push              depot.c depot_push (8)                   "sub_release(&depot->counts, IN_FLIGHT(n));"
+ *     push              depot.c depot_push (8)                   "sub_relaxed(&depot->counts, IN_FLIGHT(n));"
  *                       depot.c depot_push                       "depot_restore(depot, bufs, n, grown);"
  *     restore           cache.c cache_refill                     "depot_restore(&pool->depot, bufs, others - fit, magazine.grown);"
  *     reserve           depot.c depot_reserve                    "if (depot_counts_of(counts).pooled >= depot_cap_of(max_live))"

@@ -23,7 +23,7 @@
  *                       depot.c depot_restore (3)       "} while (!cas_seq_cst(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
  *     peek              depot.c depot_peek              "*head = load_seq_cst(&depot->head);"
  *                       depot.c depot_peek (1)          "*below = load_relaxed(&first->below);"
- *     swap              depot.c depot_swap (2)          "return cas_acquire(&depot->head, &head, next);"
+ *     swap              depot.c depot_swap (2)          "return cas_relaxed(&depot->head, &head, next);"
  *     pop               depot.c depot_pop               "} while (!depot_swap(depot, head, below));"
  *                       depot.c depot_pop               "const uint32_t count = load_relaxed(&first->count);"
  *     free_buffer       heap/desc.c desc_give           "d->chain = table->free_list;"

@@ -4,7 +4,7 @@
 # A row of a table names a step of the model, a file and a function of src/, perhaps the number of a step of that file's
 # comment, and a line or a part of a line:
 #
-#     push    depot.c depot_push (8)    "sub_release(&depot->counts, IN_FLIGHT(n));"
+#     push    depot.c depot_push (8)    "sub_relaxed(&depot->counts, IN_FLIGHT(n));"
 #
 # The step is an inline or a proctype of the model. A row without a step belongs to the step of the row above. Each inline
 # and proctype has a row, except those of "Only watches: NAME NAME". The function is defined in that file, and the text

@@ -13,7 +13,7 @@
  *     ----            -------                         -----
  *     pop             depot.c depot_pop               "} while (!depot_swap(depot, head, below));"
  *     take            depot.c depot_take (8)          "uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));"
- *     push            depot.c depot_push (8)          "sub_release(&depot->counts, IN_FLIGHT(n));"
+ *     push            depot.c depot_push (8)          "sub_relaxed(&depot->counts, IN_FLIGHT(n));"
  *     restore         depot.c depot_restore           "} while (!cas_seq_cst(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
  *     exhausted       depot.h depot_exhausted (9)     "return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;"
  *     flush           cache.c flush_coldest           "push(pool, entries, count, extra);"
