@@ -268,6 +268,183 @@ static void a_failed_metrics_call_changes_nothing(void **state)
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
+/* ---- counters never fall from one text to the next ---- */
+
+static struct {
+    test_blocks_t blocks; /* first: the hook gets its address */
+    bufferpool_t *pool;
+    bufferpool_buf_t *bufs[40];
+    char *shown; /* the last text */
+} scraped;
+
+/* Returns how many counters of the pool there are, or 0 if one fell. */
+static size_t counters_that_did_not_fall(const char *now)
+{
+    size_t counters = 0;
+    for (const char *line = scraped.shown; *line != '\0'; line = strchr(line, '\n') + 1) {
+        const char *labels = strstr(line, "_total{pool=\"scraped\""), *end = strchr(line, '\n');
+        if (labels == NULL || labels > end)
+            continue;
+        const size_t length = (size_t)(strchr(labels, ' ') - line);
+        const uint64_t value = value_of(now, "%.*s", (int)length, line);
+        if (value == UINT64_MAX || value < strtoull(line + length, NULL, 10))
+            return 0;
+        counters++;
+    }
+    return counters;
+}
+
+/* Workers and hooks call this too. */
+static void scrape(void)
+{
+    char *now = text_of_now();
+    thread_check(scraped.shown == NULL || counters_that_did_not_fall(now) == 14);
+    free(scraped.shown);
+    scraped.shown = now;
+}
+
+static void scrape_in_hook(test_blocks_t *blocks, const unsigned char *block, size_t size)
+{
+    (void)blocks, (void)block, (void)size;
+    scrape();
+}
+
+static void get_in_thread(void *arg, unsigned index)
+{
+    (void)arg, (void)index;
+    thread_check(bufferpool_get_bulk(scraped.pool, scraped.bufs, 40) == 0);
+    scrape();
+}
+
+static void put_in_thread(void *arg, unsigned index)
+{
+    (void)arg, (void)index;
+    bufferpool_put_bulk(scraped.bufs, 40);
+    scrape();
+}
+
+static void put_nothing_in_thread(void *arg, unsigned index)
+{
+    (void)arg, (void)index;
+    bufferpool_put(NULL);
+}
+
+/* Gets in one thread, puts in another; each of them ends. */
+static void move_buffers_between_threads(void)
+{
+    for (int round = 0; round < 4; round++) {
+        run_threads(1, get_in_thread, NULL);
+        scrape();
+        if (round % 2 == 0)
+            put_in_thread(NULL, 0);
+        else
+            run_threads(1, put_in_thread, NULL);
+        scrape();
+    }
+}
+
+static void put_and_stay(void *arg, unsigned index)
+{
+    pthread_barrier_t *barrier = arg;
+    put_in_thread(NULL, index);
+    pthread_barrier_wait(barrier); /* its cache has the buffers */
+    pthread_barrier_wait(barrier); /* they were stolen */
+    bufferpool_put(bufferpool_get(scraped.pool));
+}
+
+static void steal_from_a_thread(void)
+{
+    pthread_barrier_t barrier;
+    pthread_barrier_init(&barrier, NULL, 2);
+    get_in_thread(NULL, 0);
+    scrape();
+    test_crew_t *crew = start_threads(1, put_and_stay, &barrier);
+    pthread_barrier_wait(&barrier);
+    scrape();
+    (void)bufferpool_trim(scraped.pool);
+    scrape();
+    assert_int_equal(stats_of(scraped.pool).stolen, test_can_steal() ? 40 : 0);
+    pthread_barrier_wait(&barrier);
+    join_threads(crew);
+    pthread_barrier_destroy(&barrier);
+    scrape();
+}
+
+static void give_memory_back(void)
+{
+    get_in_thread(NULL, 0);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(bufferpool_buf_reserve(scraped.bufs[i], i == 0 ? 2 << 20 : 4 * CAPACITY), 0);
+    bufferpool_set_max_live(scraped.pool, 20);
+    scrape();
+    put_in_thread(NULL, 0);
+    scrape();
+    get_in_thread(NULL, 0); /* the half of them beyond the cap */
+    put_in_thread(NULL, 0);
+    bufferpool_set_max_live(scraped.pool, 0);
+    for (int i = 0; i < 3; i++)
+        (void)bufferpool_reclaim(scraped.pool);
+    scrape();
+    (void)bufferpool_trim(scraped.pool);
+    scrape();
+}
+
+static void fail_to_get_many(void)
+{
+    bufferpool_put(bufferpool_get(scraped.pool));
+    scrape();
+    for (size_t k = 0; k < 39; k++) {
+        test_blocks_fail(&scraped.blocks, k, 1);
+        if (bufferpool_get_bulk(scraped.pool, scraped.bufs, 40) == 0)
+            bufferpool_put_bulk(scraped.bufs, 40);
+        test_blocks_fail_none(&scraped.blocks);
+        scrape();
+        (void)bufferpool_trim(scraped.pool);
+    }
+}
+
+static int go_on_in_child(void *arg)
+{
+    (void)arg;
+    scrape();
+    for (int round = 0; round < 3; round++) {
+        put_in_thread(NULL, 0);
+        get_in_thread(NULL, 0);
+    }
+    return test_recorded_failure();
+}
+
+static void fork_while_buffers_are_held(void)
+{
+    get_in_thread(NULL, 0);
+    scrape();
+    assert_int_equal(run_in_child(go_on_in_child, NULL, 60), 0);
+    put_in_thread(NULL, 0);
+    scrape();
+}
+
+static void no_counter_falls_from_one_text_to_the_next(void **state)
+{
+    (void)state;
+    memset(&scraped, 0, sizeof scraped);
+    scraped.blocks.on_free = scrape_in_hook;
+    scraped.pool = named_pool("scraped", &scraped.blocks);
+    scrape();
+    move_buffers_between_threads();
+    steal_from_a_thread();
+    give_memory_back();
+    fork_while_buffers_are_held();
+    fail_to_get_many();
+    scraped.blocks.on_free = NULL;
+    (void)bufferpool_trim(scraped.pool);
+    run_threads(1, get_in_thread, NULL);
+    put_in_thread(NULL, 0);
+    run_threads(1, put_nothing_in_thread, NULL); /* fails if a text did */
+    free(scraped.shown);
+    scraped.shown = NULL;
+    destroy_empty(scraped.pool, &scraped.blocks);
+}
+
 /* ---- beside everything else ---- */
 
 static struct {
@@ -339,6 +516,7 @@ int main(void)
         cmocka_unit_test(a_pool_named_default_gets_a_suffix),
         cmocka_unit_test(metrics_are_appended),
         cmocka_unit_test(a_failed_metrics_call_changes_nothing),
+        cmocka_unit_test(no_counter_falls_from_one_text_to_the_next),
         cmocka_unit_test(pools_come_and_go_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
