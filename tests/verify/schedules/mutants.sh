@@ -53,7 +53,7 @@ LINK=$*
 # the depot
 mutant tag_stands_still depot head_comes_back depot.c 's/((head & ~(HEAD_TAG - 1)) + HEAD_TAG)/(head \& ~(HEAD_TAG - 1))/'
 mutant pushed_before_counted depot head_comes_back depot.c \
-    '/^void depot_push/,/^}/{/sub_release/d;s/    depot_restore(.*/& sub_release(\&depot->counts, IN_FLIGHT(n));/;}'
+    '/^void depot_push/,/^}/{/sub_relaxed/d;s/    depot_restore(.*/& sub_release(\&depot->counts, IN_FLIGHT(n));/;}'
 mutant below_written_once depot head_comes_back_beside_a_third depot.c \
     '/^void depot_restore/,/^}/{s/    do {/store_relaxed(\&first->below, HEAD_INDEX(head)); do {/;/^        store_relaxed/d;}'
 mutant cap_read_once depot cap_lowered depot.c 's/if (depot_counts_of(after).pooled > depot_cap_of(max_live))/if (0)/'
