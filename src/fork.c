@@ -164,10 +164,15 @@ static uint64_t count_of(const bufferpool_t *pool, enum counter counter)
     return n;
 }
 
-/* Makes bypass_live, which is gets less drops, what the census found. */
+/* Makes bypass_live, which is gets less drops, what the census found. A thread of the parent may not have counted its
+ * get or its drop yet. Whichever is missing is added, since counters only grow. */
 static void settle_bypass(bufferpool_t *pool, uint32_t bypass)
 {
-    cache_count(&pool->shared, GETS_BYPASS, bypass - (count_of(pool, GETS_BYPASS) - count_of(pool, DROPS_BYPASS)));
+    const uint64_t gets = count_of(pool, GETS_BYPASS), least = count_of(pool, DROPS_BYPASS) + bypass;
+    if (gets < least)
+        cache_count(&pool->shared, GETS_BYPASS, least - gets);
+    else if (gets > least)
+        cache_count(&pool->shared, DROPS_BYPASS, gets - least);
 }
 
 /* Adds the gets that are missing for buffers that are live or were dropped: a thread of the parent may not have counted
@@ -211,7 +216,6 @@ void fork_repair(bufferpool_t *pool)
     cache_reset(&pool->shared, census.live, 0);
     settle_bypass(pool, census.bypass);
     settle_gets(pool, census.live);
-    pool->puts_shown = 0;
 
     store_relaxed(&pool->pressure.state, PRESSURE_OFF);
     atomic_flag_clear(&pool->reclaim.busy);
