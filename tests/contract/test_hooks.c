@@ -145,7 +145,9 @@ static void no_counter_fell(const char *before, const char *now)
 static void metrics_are_sound(void)
 {
     bufferpool_buf_t *out = bufferpool_get(NULL);
-    thread_check(out != NULL && bufferpool_metrics(out) == 0 && bufferpool_buf_append(out, "", 1) == 0);
+    if (!thread_check(out != NULL) || out == NULL)
+        return;
+    thread_check(bufferpool_metrics(out) == 0 && bufferpool_buf_append(out, "", 1) == 0);
     if (thread_check(out->len <= sizeof scene.shown)) {
         no_counter_fell(scene.shown, (const char *)out->data);
         memcpy(scene.shown, out->data, out->len);

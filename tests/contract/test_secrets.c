@@ -50,12 +50,12 @@ static size_t count_in_chunk(size_t n)
 static size_t count_in(int memory, uintptr_t from, uintptr_t to)
 {
     size_t found = 0;
-    while (to - from >= SECRET) {
-        const size_t left = to - from, n = left < sizeof chunk ? left : sizeof chunk;
+    for (size_t n = sizeof chunk; to - from >= SECRET && n == sizeof chunk; from += n - SECRET + 1) {
+        if (to - from < n)
+            n = to - from;
         if (pread(memory, chunk, n, (off_t)from) != (ssize_t)n)
             break;
         found += count_in_chunk(n);
-        from += n < left ? n - SECRET + 1 : n;
     }
     return found;
 }
@@ -69,9 +69,10 @@ static size_t secrets(void)
     char line[512];
     size_t found = 0;
     while (memory >= 0 && maps != NULL && fgets(line, sizeof line, maps) != NULL) {
-        uintptr_t from, to;
-        char access[8];
-        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &from, &to, access) != 3 || access[0] != 'r')
+        char *end;
+        uintptr_t from = strtoumax(line, &end, 16);
+        const uintptr_t to = strtoumax(end + 1, &end, 16);
+        if (end[0] != ' ' || end[1] != 'r')
             continue;
         if (from <= own && own < to) {
             found += count_in(memory, from, own);
