@@ -302,6 +302,11 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
  * flag is ignored with allocator hooks. */
 #define BUFFERPOOL_HUGEPAGES 0x4u
 
+/* Since 0.3. The pool works as on a system without membarrier(2) (see Without membarrier): no call on the pool makes
+ * this system call, nor does its bufferpool_create. This is for programs under a filter that ends a process for it. If
+ * every pool of a process has the flag, and the default pool is not used, the process never makes the call. */
+#define BUFFERPOOL_NO_MEMBARRIER 0x10u
+
 /* The configuration of a pool. Start from BUFFERPOOL_CONFIG_INIT and set the fields that you need. Zero or NULL in a
  * field means its default.
  *
@@ -320,7 +325,7 @@ typedef struct bufferpool_config {
     size_t thread_cache_bytes;    /* bytes that one thread's cache may hold. Default: 512 KiB */
     size_t alignment;             /* of data, in bytes: a power of two, at most the page size. Default: 64 */
     unsigned reclaim_interval_ms; /* milliseconds between automatic reclaims; or BUFFERPOOL_NEVER. Default: 10,000 */
-    unsigned flags;               /* BUFFERPOOL_ZERO, BUFFERPOOL_BACKGROUND, BUFFERPOOL_HUGEPAGES. Default: none */
+    unsigned flags;               /* of those above, such as BUFFERPOOL_ZERO. Default: none */
     /* The block allocator: set both hooks, or neither to use the system. The library holds no lock when it calls a
      * hook, and may call it from any thread, also while a thread exits. A hook must not use this pool. The size
      * includes the library's prefix of a block. alloc returns memory that is aligned to align, or NULL. free gets the
@@ -635,6 +640,17 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *                   of the library. If that call held a lock, the child can end or call exec, but not use the library:
  *                   any call is reported as misuse.
  *     Cancellation  No function is a cancellation point.
+ *     Left calls    A call must not be left in the middle, as by asynchronous cancellation, or by a signal handler that
+ *                   calls siglongjmp or pthread_exit. If it is left on the fast path, no other call hangs. One buffer
+ *                   may be lost: it counts as live for ever, and bufferpool_destroy returns EBUSY. The other buffers
+ *                   in the cache of that thread are out of reach until the thread makes its next call on the pool, or
+ *                   ends. If the call is left on the slow path, it may hold a lock, and later calls may wait for ever.
+ *     Priorities    The fast path waits for no thread. The slow path spins for other threads, which may have been
+ *                   preempted in the middle of a call, for 200 microseconds at most per call, and holds no lock
+ *                   meanwhile. It also takes mutexes, which inherit no priority. So a real-time thread on the slow path
+ *                   may wait for a thread of lower priority that has such a mutex and no processor.
+ *     Restore       When CRIU restores a process, its registration for membarrier(2) is lost. The first call that
+ *                   steals registers anew.
  *     Unloading     The shared library stays mapped after dlclose, so threads that used it may outlive the handle. A
  *                   plug-in that contains the static library must end the threads that used it before it is unloaded.
  *                   Its dlclose waits for the thread of BUFFERPOOL_BACKGROUND, which may be in a free hook; so a
@@ -646,11 +662,16 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  * Without membarrier
  *
  *     The library uses membarrier(2) to reach buffers that idle in the caches of other threads. It needs the private
- *     expedited commands of Linux 4.14 or later, and no seccomp filter that refuses the call.
+ *     expedited commands of Linux 4.14 or later, and no seccomp filter that refuses the call. A filter that ends the
+ *     process for the call is a case for BUFFERPOOL_NO_MEMBARRIER.
  *
  *     Without membarrier(2) everything works, but those buffers stay where they are until their thread calls
  *     thread_flush or ends. At the cap they also leave with that thread's next call on the pool, which moves them to
  *     the depot. This affects get, try_get, get_timed, reclaim, trim and set_max_live.
+ *
+ *     If the system refuses the call, the library does without for a second. The first call that steals after that asks
+ *     again. When it succeeds, those buffers are within reach again. A system that goes on refusing is asked once a
+ *     second at most.
  *
  *     The cache of a thread that was preempted in the middle of a call is out of reach too, for as long as that lasts.
  *     Other calls wait for such a thread a few hundred microseconds at most. Once the thread is out, the next call on
@@ -676,7 +697,8 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     Pressure ends when callers hold clearly fewer buffers than the cap allows.
  *
  *     The first create of the process registers for membarrier(2), or the first get if that comes earlier. This takes
- *     some milliseconds if other threads run already.
+ *     some milliseconds if other threads run already. Pools with BUFFERPOOL_NO_MEMBARRIER do not register. If the first
+ *     pool has the flag, the first create of another pool registers, or the first steal from the default pool.
  *
  * Cost of the slow path
  *

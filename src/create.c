@@ -13,6 +13,7 @@
 #include "life.h"
 #include "registry.h"
 #include "stats.h"
+#include "steal.h"
 #include "tls_cache.h"
 
 #include <stdlib.h>
@@ -23,7 +24,7 @@
 /* The size of the struct in version 0.1, the first: no program was built with a smaller one. */
 #define SIZE_MIN (offsetof(bufferpool_config_t, ctx) + sizeof(void *))
 
-#define FLAGS_KNOWN (BUFFERPOOL_ZERO | BUFFERPOOL_BACKGROUND | BUFFERPOOL_HUGEPAGES)
+#define FLAGS_KNOWN (BUFFERPOOL_ZERO | BUFFERPOOL_BACKGROUND | BUFFERPOOL_HUGEPAGES | BUFFERPOOL_NO_MEMBARRIER)
 
 static void default_to(size_t *field, size_t value)
 {
@@ -106,7 +107,9 @@ static bufferpool_t *create(const bufferpool_config_t *config, int *error)
     if (pool == NULL)
         return NULL;
     *pool = (bufferpool_t){0};
-    (void)init_first_use(); /* if it failed, the first get fails */
+    pool->no_membarrier = (resolved.flags & BUFFERPOOL_NO_MEMBARRIER) != 0;
+    (void)init_first_use(pool); /* if it failed, the first get fails */
+    steal_init(pool);           /* again: the first use may have been that of a pool that does without */
     registry_lock();
     pool_configure(pool, &resolved);
     bool added = registry_add(pool, resolved.name);

@@ -22,11 +22,11 @@ static _Atomic(uint32_t) ready; /* fork_epoch + 1 of the process that has begun;
 
 /* ---- the beginning ---- */
 
-bool init_first_use(void)
+bool init_first_use(const bufferpool_t *pool)
 {
     if (likely(load_acquire(&ready) == fork_epoch + 1)) /* with the release below */
         return true;
-    steal_init();
+    steal_init(pool);
     registry_lock();
     if (MODES_BUILT) {
         modes_init(sanitizer_under_memcheck());

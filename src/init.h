@@ -5,11 +5,12 @@
 #ifndef BUFFERPOOL_INIT_H
 #define BUFFERPOOL_INIT_H
 
-#include <stdbool.h>
+#include "types.h"
 
 /* Prepares what must be there before the first pool is made or the first buffer is handed out: the debug modes, the
- * handlers of fork, and stealing, if the system allows it. Any thread, without a lock. After the first time it costs
- * one load. Returns false if there is no memory for the handlers of fork, without which no buffer may be handed out. */
-bool init_first_use(void);
+ * handlers of fork, and stealing, if the system allows it and this pool asks for it. Any thread, without a lock. After
+ * the first time it costs one load. Returns false if there is no memory for the handlers of fork, without which no
+ * buffer may be handed out. */
+bool init_first_use(const bufferpool_t *pool);
 
 #endif

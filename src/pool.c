@@ -123,7 +123,7 @@ static struct desc *take_slow(struct get *get)
 /* The calling thread's cache, after all that the first call on a pool needs. Returns NULL if there is no memory. */
 static struct cache *cache_for_slow_path(bufferpool_t *pool)
 {
-    if (!init_first_use())
+    if (!init_first_use(pool))
         return NULL;
     background_begin(pool);
     return tls_cache_own(pool);
@@ -172,7 +172,7 @@ static struct desc *refill(bufferpool_t *pool, struct cache *c)
  * memory. */
 static struct desc *bypass(bufferpool_t *pool, struct cache *c)
 {
-    if (!is_settled(pool, c) || !depot_exhausted(&pool->depot, &pool->max_live))
+    if (!is_settled(pool, c) || steal_has_rest(pool) || !depot_exhausted(&pool->depot, &pool->max_live))
         return NULL;
     struct desc *d = make_bypass(pool);
     if (d != NULL)

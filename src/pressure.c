@@ -34,7 +34,7 @@
  * ended meanwhile. */
 static void settle(bufferpool_t *pool, struct stolen stolen)
 {
-    if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || !steal_possible())) {
+    if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || stolen.refused)) {
         store_relaxed(&pool->pressure.state, PRESSURE_ON);
         depot_begin_pressure(&pool->depot);
     }
@@ -44,7 +44,7 @@ static void settle(bufferpool_t *pool, struct stolen stolen)
  * ON. */
 static bool enter(bufferpool_t *pool, uint32_t dwell)
 {
-    steal_init();
+    steal_init(pool);
     pthread_mutex_lock(&pool->caches_lock);
     if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF) {
         struct patience fresh = {0};
@@ -104,7 +104,10 @@ void pressure_relax(bufferpool_t *pool)
 
 void pressure_take_rest(bufferpool_t *pool)
 {
-    if (likely(!steal_has_rest(pool)) || pthread_mutex_trylock(&pool->caches_lock) != 0)
+    if (likely(!steal_has_rest(pool)))
+        return;
+    steal_init(pool);
+    if (pthread_mutex_trylock(&pool->caches_lock) != 0)
         return;
     settle(pool, steal_caches(pool, STEAL_REST, NULL));
     pthread_mutex_unlock(&pool->caches_lock);

@@ -38,8 +38,8 @@
  * For ThreadSanitizer, which does not know membarrier, 1, 2, a and c are seq_cst, and b is not needed: either c comes
  * after 1 in their order, or 2 comes after a.
  *
- * Without membarrier (a kernel before 4.14, a seccomp filter) only the owner can tell whether it is inside. Then a
- * thread steals from no cache but its own. A closed gate still asks the owner to flush its cache.
+ * Without membarrier (a kernel before 4.14, a seccomp filter, BUFFERPOOL_NO_MEMBARRIER) only the owner can tell whether
+ * it is inside. Then a thread steals from no cache but its own. A closed gate still asks the owner to flush its cache.
  *
  * The owner's stores are the same whether the system has it or not, so that it need not ask.
  *
@@ -49,8 +49,29 @@
  * as once. No thread waits for another one here, so fork and signals need no care: a child forked while another thread
  * was at it registers anew.
  *
- * What is relaxed: `possible` says what the system can do, and leads to no other memory; `owned` and the pressure's
- * state move under the caches_lock, which is held here.
+ * A refusal lasts for RETRY_MS. The first steal after that registers anew. A process that was restored by CRIU has lost
+ * its registration without a refusal: the barrier fails with EPERM, and then the thief registers and tries once more,
+ * at once. `possible` may go from true to false and back at any moment, in the middle of any call:
+ *
+ *     6. What a thief may take follows from `fenced` alone. Only a thread whose barrier succeeded sets it, under the
+ *        lock, for gates that were closed before that barrier. `possible` decides no more than whether to ask the
+ *        system.
+ *     7. A pending cache without a barrier holds what its owner left there, and nothing has been done to it. Its gate
+ *        was closed, so a barrier that comes later is as good as one that came at once (1, 2). So there is nothing to
+ *        undo when the system has membarrier again: fence() counts for all that are pending then.
+ *     8. Whether a steal was refused is what that steal found (`refused`: a cache without a barrier is left), not what
+ *        `possible` says afterwards. So no call that had its barrier declares pressure because another was refused.
+ *     9. Pressure may be ON over caches that could not be emptied (pressure.c, settle). Then each of them is pending
+ *        with its gate closed, and `stuck` points to pool->shared, which stands for them. depot_exhausted may be wrong
+ *        for so long: a get goes beyond the cap early, by what idles there. is_settled (pool.c) looks at the calling
+ *        thread's own cache, and is right either way. When the system may be asked again, steal_has_rest says so, and
+ *        the next slow call of any thread takes those caches. From then on "ON: no cache holds a buffer" is true,
+ *        without a change of state.
+ *    10. If the pressure ends before that, the caches stay pending. The next steal takes them and opens their gates, or
+ *        is refused and opens them (give_up_pending), or their owners do.
+ *
+ * What is relaxed: `possible` and `refused_ms` say when to ask the system, and lead to no other memory; `owned` and the
+ * pressure's state move under the caches_lock, which is held here.
  */
 #include "steal.h"
 
@@ -60,20 +81,22 @@
 #include "probes.h"
 #include "tls_cache.h"
 
+#include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /* ---- the barrier ---- */
 
+#define RETRY_MS 1000u
+
 static _Atomic(bool) possible;
-static _Atomic(bool) asked; /* the system has answered a registration, and `possible` says what */
+static _Atomic(uint64_t) refused_ms; /* when the system last refused, on the coarse monotonic clock; 0: ask at once */
 
 #if BUFFERPOOL_REAL_FENCES
 
-void steal_init(void)
+static bool membarrier_register(void)
 {
-    store_relaxed(&possible, true);
-    store_release(&asked, true);
+    return true;
 }
 
 static bool barrier_in_all_threads(void)
@@ -93,39 +116,58 @@ static bool membarrier(int command)
     return syscall(SYS_membarrier, command, 0, 0) == 0;
 #else
     (void)command;
+    errno = ENOSYS;
     return false;
 #endif
 }
 
-void steal_init(void)
+static bool membarrier_register(void)
 {
-    if (load_acquire(&asked)) /* with the releases here: `possible` is as old as the answer, or newer */
-        return;
-    if (membarrier(REGISTER_PRIVATE_EXPEDITED))
-        store_relaxed(&possible, true);
-    store_release(&asked, true);
+    return membarrier(REGISTER_PRIVATE_EXPEDITED);
 }
 
-/* Returns false if the system refused it; then it is not tried again. */
+/* Returns false if the system refused it. */
 static bool barrier_in_all_threads(void)
 {
     if (membarrier(PRIVATE_EXPEDITED))
         return true;
-    store_relaxed(&possible, false);
-    return false;
+    return errno == EPERM && membarrier_register() && membarrier(PRIVATE_EXPEDITED);
 }
 
 #endif
 
-void steal_after_fork_in_child(void)
+static void note_refusal(void)
 {
-    if (!steal_possible())
-        store_relaxed(&asked, false);
+    store_relaxed(&refused_ms, clock_coarse_ms());
+    store_relaxed(&possible, false);
 }
 
-bool steal_possible(void)
+bool steal_may_ask(void)
 {
-    return load_relaxed(&possible);
+    const uint64_t refused = load_relaxed(&refused_ms);
+    /* modulo 2^64: a clock that went back, in a process that was restored elsewhere, is no reason to wait */
+    return load_relaxed(&possible) || refused == 0 || clock_coarse_ms() - refused >= RETRY_MS;
+}
+
+void steal_init(const bufferpool_t *pool)
+{
+    if (pool->no_membarrier || load_relaxed(&possible) || !steal_may_ask())
+        return;
+    if (membarrier_register())
+        store_relaxed(&possible, true);
+    else
+        note_refusal();
+}
+
+void steal_after_fork_in_child(void)
+{
+    if (!load_relaxed(&possible))
+        store_relaxed(&refused_ms, 0);
+}
+
+bool steal_possible(const bufferpool_t *pool)
+{
+    return !pool->no_membarrier && load_relaxed(&possible);
 }
 
 /* ---- stealing ---- */
@@ -183,11 +225,24 @@ static bool close_gates(bufferpool_t *pool, enum steal_kind kind, const struct c
 /* Has the barrier for all that are pending now. */
 static void fence(bufferpool_t *pool)
 {
-    if (!steal_possible() || !barrier_in_all_threads())
+    if (!steal_possible(pool))
         return;
+    if (!barrier_in_all_threads()) {
+        note_refusal();
+        return;
+    }
     /* acquire: as in close_gates */
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
         c->fenced |= c->pending != PENDING_NOTHING;
+}
+
+/* What steal_has_rest looks at. Caches without a barrier are out of reach until the system may be asked again, and a
+ * pool that does not ask never reaches them. */
+static struct cache *rest_of(bufferpool_t *pool, struct cache *left)
+{
+    if (left == NULL || left->fenced)
+        return left;
+    return pool->no_membarrier ? NULL : &pool->shared;
 }
 
 /* Takes the pending caches whose owners are out. Returns one that is left, one that waiting may help if there is any;
@@ -213,7 +268,7 @@ static struct cache *take_pending(bufferpool_t *pool, const struct cache *own, u
         if (reopen)
             cache_open(pool, c);
     }
-    store_relaxed(&pool->stuck, left != NULL && left->fenced ? left : NULL);
+    store_relaxed(&pool->stuck, rest_of(pool, left));
     return left;
 }
 
@@ -228,6 +283,8 @@ static void give_up_pending(bufferpool_t *pool)
         c->pending = PENDING_NOTHING;
         cache_open(pool, c);
     }
+    if (load_relaxed(&pool->stuck) == &pool->shared)
+        store_relaxed(&pool->stuck, NULL);
 }
 
 /* Lets the lock go until the owner is out, or the patience is over; then returns false. */
@@ -245,7 +302,7 @@ struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct pati
 {
     PROBE1(pool, steal_begin, kind);
     struct cache *own = tls_cache_find(pool->index);
-    struct stolen stolen = {0, true};
+    struct stolen stolen = {0, true, false};
     bool patient = patience != NULL;
     if (close_gates(pool, kind, own))
         fence(pool);
@@ -253,6 +310,7 @@ struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct pati
     while ((left = take_pending(pool, own, &stolen.buffers)) != NULL && patient && left->fenced)
         patient = wait_for_owner(pool, left, patience);
     stolen.complete = left == NULL;
+    stolen.refused = left != NULL && !left->fenced;
     if (!stolen.complete && load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
         give_up_pending(pool);
     PROBE2(pool, steal_end, stolen.buffers, (int)stolen.complete);
@@ -262,7 +320,8 @@ struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct pati
 struct stolen steal(bufferpool_t *pool, enum steal_kind kind, bool patient)
 {
     struct patience patience = {0};
-    steal_init();
+    if (load_relaxed(&pool->caches) != NULL) /* otherwise there is nothing to ask the system for */
+        steal_init(pool);
     pthread_mutex_lock(&pool->caches_lock);
     struct stolen stolen = steal_caches(pool, kind, patient ? &patience : NULL);
     pthread_mutex_unlock(&pool->caches_lock);

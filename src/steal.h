@@ -19,6 +19,7 @@ enum steal_kind {
 struct stolen {
     uint32_t buffers; /* moved to the depot */
     bool complete;    /* no cache is left that was to be stolen from */
+    bool refused; /* some are left, and none of these had a barrier: the system refused it, or the pool never asks */
 };
 
 /* Steals from the caches of all threads, the calling one's included. Under pressure (pressure.h) the gates of all of
@@ -34,24 +35,27 @@ struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct pati
 /* The same, by a call that holds no lock; `patient`: with a patience of its own. */
 struct stolen steal(bufferpool_t *pool, enum steal_kind kind, bool patient);
 
-/* Whether an earlier call did not reach a cache, and STEAL_REST would now. Any thread, without a lock: a hint. */
+/* Whether the system may be asked for a barrier now: it has not refused one within the last second. Any thread. */
+bool steal_may_ask(void);
+
+/* Whether an earlier call did not reach a cache, and STEAL_REST may now. Any thread, without a lock: a hint. */
 static inline bool steal_has_rest(const bufferpool_t *pool)
 {
     const struct cache *stuck = load_relaxed(&pool->stuck); /* caches stay as long as the pool */
-    return unlikely(stuck != NULL) && cache_owner_is_out(stuck);
+    return unlikely(stuck != NULL) && (stuck->shared ? steal_may_ask() : cache_owner_is_out(stuck));
 }
 
-/* Registers the process for membarrier(2), unless that was done: when this returns, steal_possible knows. It takes no
- * lock, since registering takes some milliseconds where threads run already. So it is called when a pool is created,
- * which is early as a rule, or otherwise before the first cache is made, and not when a thread steals for the first
- * time. A child of fork whose parent was not registered calls it before it steals. */
-void steal_init(void);
+/* Registers the process for membarrier(2), unless that was done, or was refused within the last second, or the pool
+ * does without. It takes no lock, since registering takes some milliseconds where threads run already. So it is called
+ * when a pool is created, which is early as a rule, or otherwise before the first cache is made, and again before each
+ * steal, where it mostly finds nothing to do. A child of fork whose parent was not registered asks anew. */
+void steal_init(const bufferpool_t *pool);
 
 /* In the child after fork: what the parent did not have, the child asks for itself. Another thread may have been in the
  * middle of it. */
 void steal_after_fork_in_child(void);
 
-/* Whether caches of other threads can be stolen from. Any thread, without a lock. */
-bool steal_possible(void);
+/* Whether caches of other threads can be stolen from, as far as the system has said. Any thread, without a lock. */
+bool steal_possible(const bufferpool_t *pool);
 
 #endif

@@ -488,14 +488,16 @@ struct bufferpool {
     size_t cache_bytes;     /* thread_cache_bytes, at least buffer_capacity */
     uint32_t cache_entries; /* of each cache's array */
     uint32_t reclaim_interval_ms;
+    bool no_membarrier; /* BUFFERPOOL_NO_MEMBARRIER */
     /* written rarely */
     _Atomic(uint32_t) epoch;        /* the fork_epoch of the process for which it is in order (fork.c) */
     _Atomic(size_t) max_live;       /* by set_max_live */
     _Atomic(struct cache *) caches; /* all that ever were, linked by next; grows under caches_lock */
     pthread_mutex_t caches_lock;    /* guards which thread has which cache, and what is behind closed gates */
     struct cache *unowned_caches;   /* those without a thread; under caches_lock */
-    /* A pending cache, had its barrier, whose owner was inside at the last look; NULL: there is none. Under
-     * caches_lock, read without it for hints. */
+    /* A pending cache, had its barrier, whose owner was inside at the last look; or &shared, which stands for pending
+     * caches that had no barrier, since the system refused it; NULL: there is neither. Under caches_lock, read without
+     * it for hints. */
     _Atomic(struct cache *) stuck;
     struct pressure pressure;
     struct wait_queue waiters;

@@ -105,7 +105,7 @@ static int child_of_two_creates(void *arg)
     struct hand first;
     begin_registering(&first, *(const enum first_call *)arg);
     bufferpool_t *pool = make_pool();
-    thread_check(steal_possible());
+    thread_check(steal_possible(pool));
     get_what_idles_with_another(pool);
     end_registering(&first);
     get_all(pool);
@@ -119,7 +119,7 @@ static int child_of_two_gets(void *arg)
     begin_registering(&first, *(const enum first_call *)arg);
     bufferpool_set_max_live(NULL, CAP);
     bufferpool_put(bufferpool_get(NULL));
-    thread_check(steal_possible());
+    thread_check(steal_possible(&pool_default));
     bufferpool_thread_flush();
     get_what_idles_with_another(NULL);
     end_registering(&first);
@@ -131,7 +131,7 @@ static int child_of_two_gets(void *arg)
 static int grandchild(void *arg)
 {
     bufferpool_t *pool = make_pool();
-    thread_check(steal_possible());
+    thread_check(steal_possible(pool));
     (void)arg;
     get_what_idles_with_another(pool);
     end_child(test_recorded_failure() ? 1 : 0);

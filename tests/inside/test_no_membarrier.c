@@ -138,7 +138,7 @@ static int trim_child(void *arg)
     hands[0].want = 1;
     for (unsigned i = 0; i < 3; i++)
         check(bufferpool_trim(pool) == 0);
-    check(!steal_possible());
+    check(!steal_possible(pool));
     check(stats_of(pool).stolen == 0 && stats_of(pool).idle_thread == CAP);
     check_state(0);
     bufferpool_buf_t *buf = NULL;
@@ -314,7 +314,7 @@ static void hand_refused(struct hand *hand)
     (void)hand;
     if (!refuse(&refusal_of_one))
         end_child(CANNOT);
-    check(bufferpool_trim(pool) == 0 || !steal_possible()); /* finds out in the middle of it */
+    check(bufferpool_trim(pool) == 0 || !steal_possible(pool)); /* finds out in the middle of it */
 }
 
 static int one_thread_child(void *arg)
@@ -323,10 +323,10 @@ static int one_thread_child(void *arg)
     make_pool(0);
     hands_begin(hands, pool);
     hands_fill(hands, CAP, 0);
-    if (!steal_possible())
+    if (!steal_possible(pool))
         return CANNOT;
     hand_do(&hands[3], hand_refused);
-    check(!steal_possible());
+    check(!steal_possible(pool));
     check(stats_of(pool).idle_thread == CAP - EACH); /* its own it could free */
     check(bufferpool_trim(pool) == 0);               /* from now on that is so for all: */
     check_state(0);

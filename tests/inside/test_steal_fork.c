@@ -156,7 +156,7 @@ static int find_that_it_can(void *arg)
 {
     (void)arg;
     scene_begin(&forked, 64);
-    if (use_all_of_the_cap(0, 0) != 0 || stats_of(forked.pool).stolen == 0 || !steal_possible())
+    if (use_all_of_the_cap(0, 0) != 0 || stats_of(forked.pool).stolen == 0 || !steal_possible(forked.pool))
         return 21;
     hands_end(forked.hands);
     return bufferpool_destroy(forked.pool) == 0 && !test_recorded_failure() ? 0 : 22;
@@ -166,14 +166,15 @@ static int find_that_it_cannot(void *arg)
 {
     bufferpool_put(bufferpool_get(NULL));
     bufferpool_t *pool = bufferpool_create(NULL);
-    if (steal_possible() || bufferpool_destroy(pool) != 0)
+    if (steal_possible(pool) || bufferpool_destroy(pool) != 0)
         return 23;
     barrier_refused = false;
     return run_in_child(find_that_it_can, arg, 60);
 }
 
 /* The system refused the barrier to the parent; the child asks for itself, since its filter may be another, and may do
- * so as early as in fork(). This case is the first of all, since a process asks once. */
+ * so as early as in fork(). This case is the first of all, since a process that was refused asks again only after a
+ * second. */
 static void a_child_asks_for_itself_whether_it_can_steal(void **state)
 {
     needs_stealing();

@@ -200,7 +200,7 @@ static void *third(void *unused)
 int main(void)
 {
     const bool two = SCENE == 4;
-    steal_init();
+    steal_init(&pool);
     pool_init(two ? 2 : 1);
     store_relaxed(&thief_thread.table[0], &room_b.cache);
     store_relaxed(&other_thread.table[0], &other_thread.none);

@@ -69,7 +69,7 @@ static void *thief(void *unused)
 int main(void)
 {
     pool_init(1);
-    steal_init();
+    steal_init(&pool);
     run(maker, SCENE == 3 ? thief : reader, SCENE == 2 ? maker : NULL);
     assert(add_up_once(&pool).owned == (SCENE == 2 ? 4 : 3));
     return 0;

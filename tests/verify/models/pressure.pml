@@ -34,7 +34,7 @@
  *     wait_for_owner  steal.c wait_for_owner          "pthread_mutex_unlock(&pool->caches_lock);"
  *     steal           steal.c steal_caches            "patient = wait_for_owner(pool, left, patience);"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
- *     settle          pressure.c settle               "if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || !steal_possible())) {"
+ *     settle          pressure.c settle               "if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || stolen.refused)) {"
  *                     pressure.c settle (9)           "depot_begin_pressure(&pool->depot);"
  *     take_rest       pressure.c pressure_take_rest   "settle(pool, steal_caches(pool, STEAL_REST, NULL));"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot))"
