@@ -292,8 +292,8 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
 
 /* A thread of the library reclaims every reclaim_interval_ms, even when no calls come. One thread serves all pools that
  * have this flag. It is named "bufferpool", and all signals are blocked in it. It starts with the first get of such a
- * pool, and ends with the bufferpool_destroy of the last one. A child of fork starts its own thread in the same way. If
- * the thread cannot be started, calls reclaim as without the flag. */
+ * pool (but see BUFFERPOOL_START_NOW), and ends with the bufferpool_destroy of the last one. A child of fork starts its
+ * own thread in the same way. If the thread cannot be started, calls reclaim as without the flag. */
 #define BUFFERPOOL_BACKGROUND 0x2u
 
 /* Asks the system for huge pages behind the blocks. Where the system grants them, fresh memory is three to four times
@@ -301,6 +301,14 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
  * 10,000 buffers of 32 KiB with 4 KiB written each take 318 MiB instead of 80. Memory goes back in steps of 2 MiB. The
  * flag is ignored with allocator hooks. */
 #define BUFFERPOOL_HUGEPAGES 0x4u
+
+/* Since 0.3. With BUFFERPOOL_BACKGROUND: bufferpool_create starts the library's thread itself, unless it runs already,
+ * and fails if that is impossible. The gets of the pool then start no thread. This suits programs that give up the
+ * right to make threads after their start, by a filter of system calls. Programs that fork after they created the pool
+ * do better without: a child of fork has no thread of its parent's, and starts its own with its first get of the pool,
+ * as without this flag. With reclaim_interval_ms BUFFERPOOL_NEVER there is no thread to start, and the flag has no
+ * effect. Without BUFFERPOOL_BACKGROUND it is an error. */
+#define BUFFERPOOL_START_NOW 0x8u
 
 /* Since 0.3. The pool works as on a system without membarrier(2) (see Without membarrier): no call on the pool makes
  * this system call, nor does its bufferpool_create. This is for programs under a filter that ends a process for it. If
@@ -359,9 +367,11 @@ typedef struct bufferpool_config {
  * Returns:
  *     a pool                  the caller ends it with bufferpool_destroy
  *     NULL, errno ENOMEM      there is no memory, or 65,535 pools exist, the default pool included
+ *     NULL, errno EAGAIN      the thread of BUFFERPOOL_START_NOW cannot be started
  *     NULL, errno EINVAL      config->size is not known to this library; alignment is no power of two or exceeds the
  *                             page size; max_capacity is below buffer_capacity; a capacity exceeds PTRDIFF_MAX - 8 MiB;
- *                             one hook is set without the other; or a flag is unknown */
+ *                             one hook is set without the other; a flag is unknown; or BUFFERPOOL_START_NOW is set
+ *                             without BUFFERPOOL_BACKGROUND */
 BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config);
 
 /* Frees the pool and all its idle buffers, in the caches of every thread. The caller makes sure that no other call on

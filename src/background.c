@@ -3,8 +3,8 @@
  * background.c - the thread that reclaims when no call comes (BUFFERPOOL_BACKGROUND)
  *
  * One thread for the whole library. It sleeps until the first of its pools is due, runs reclaim_in_background on that
- * one without any lock, and sleeps again. It begins with the first slow path of the first such pool, and ends with the
- * last pool: the call that removes that one waits for it.
+ * one without any lock, and sleeps again. It begins with the first slow path of the first such pool, or with the create
+ * of a pool that has BUFFERPOOL_START_NOW, and ends with the last pool: the call that removes that one waits for it.
  *
  * The thread has a record of its own, so that one that has been told to end and one that begins right after do not
  * meet. Under the lock no pool is worked on, and no other lock of the library is taken. It guards `begun`; the relaxed
@@ -39,6 +39,7 @@
 struct worker {
     pthread_t thread;
     _Atomic(bool) stop; /* under the lock; relaxed, since the thread that reads it without the lock only stops early */
+    bool runs;          /* it has made the system calls that the beginning of a thread takes */
     bool orphan;        /* nobody joins it: it frees this itself */
 };
 
@@ -67,6 +68,8 @@ static void *run(void *arg)
 {
     struct worker *self = arg;
     pthread_mutex_lock(&lock);
+    self->runs = true;
+    pthread_cond_broadcast(&changed);
     while (!load_relaxed(&self->stop)) {
         bufferpool_t *pool = first_due();
         uint64_t now = clock_coarse_ms();
@@ -91,24 +94,25 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* With every signal blocked, so that the program's handlers run on the program's threads. */
-static bool create_thread(struct worker *w)
+/* With every signal blocked, so that the program's handlers run on the program's threads. Returns 0 or an error. */
+static int create_thread(struct worker *w)
 {
     sigset_t all, before;
     pthread_attr_t attributes;
-    if (pthread_attr_init(&attributes) != 0)
-        return false;
+    int error = pthread_attr_init(&attributes);
+    if (error != 0)
+        return error;
     (void)pthread_attr_setstacksize(&attributes, STACK_BYTES); /* refused: the default */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&w->thread, &attributes, run, w);
+    error = pthread_create(&w->thread, &attributes, run, w);
     if (error == EINVAL) /* the program's thread-local storage, which takes from the stack, leaves too little of it */
         error = pthread_create(&w->thread, NULL, run, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     if (error == 0)
         (void)pthread_setname_np(w->thread, "bufferpool");
-    return error == 0;
+    return error;
 }
 
 static bool make_changed(void)
@@ -181,40 +185,70 @@ static void at_exit(void)
 
 /* ---- beginning ---- */
 
-static bool ensure_worker(void)
+/* Returns 0, or the error for which there is no thread: ENOMEM or EAGAIN. */
+static int ensure_worker(void)
 {
     if (worker != NULL || ended)
-        return worker != NULL;
+        return worker != NULL ? 0 : EAGAIN;
     if (!at_exit_is_set)
         at_exit_is_set = atexit(at_exit) == 0; /* refused: at exit the thread is waited for */
     struct worker *w = make_changed() ? calloc(1, sizeof(*w)) : NULL;
-    if (w == NULL || !create_thread(w)) {
+    const int error = w != NULL ? create_thread(w) : ENOMEM;
+    if (error != 0)
         free(w);
-        return false;
-    }
-    worker = w;
-    return true;
+    else
+        worker = w;
+    return error == 0 || error == ENOMEM ? error : EAGAIN; /* a filter may refuse the thread with any error */
 }
 
 /* ---- for the rest of the library ---- */
+
+/* The lock is held. The pool in the list keeps the worker, unless the library ends. */
+static void await_beginning(void)
+{
+    int cancelable;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
+    while (worker != NULL && !worker->runs)
+        pthread_cond_wait(&changed, &lock);
+    pthread_setcancelstate(cancelable, NULL);
+}
+
+/* The pool is in the list, also if there is no thread for it, unless the caller needs the thread. A caller that needs
+ * it may then forbid what a thread does as it begins, by a filter for all threads. So it waits for that. */
+static int begin(bufferpool_t *pool, bool needs_thread)
+{
+    int error = 0;
+    forget_parents();
+    pthread_mutex_lock(&lock);
+    if (!load_relaxed(&pool->background.begun)) {
+        error = ensure_worker();
+        if (error == 0 || !needs_thread) {
+            store_relaxed(&pool->background.begun, true); /* so it is not tried again and again */
+            pool->background.due_ms = 0;                  /* at once: the first period begins */
+            pool->background.next = pools;
+            pools = pool;
+        }
+        if (error == 0)
+            pthread_cond_broadcast(&changed);
+        if (error == 0 && needs_thread)
+            await_beginning();
+    }
+    pthread_mutex_unlock(&lock);
+    return error;
+}
 
 void background_begin(bufferpool_t *pool)
 {
     if (likely(!pool->background.wanted) || load_relaxed(&pool->background.begun))
         return;
     int saved_errno = errno;
-    forget_parents();
-    pthread_mutex_lock(&lock);
-    if (!load_relaxed(&pool->background.begun)) {
-        store_relaxed(&pool->background.begun, true); /* also if there is no thread: it is not tried again and again */
-        pool->background.due_ms = 0;                  /* at once: the first period begins */
-        pool->background.next = pools;
-        pools = pool;
-        if (ensure_worker())
-            pthread_cond_broadcast(&changed);
-    }
-    pthread_mutex_unlock(&lock);
+    (void)begin(pool, false);
     errno = saved_errno;
+}
+
+int background_start(bufferpool_t *pool)
+{
+    return pool->background.wanted ? begin(pool, true) : 0;
 }
 
 /* Tells the worker to end; the lock is held. Returns the worker that the caller must wait for, with await_end and

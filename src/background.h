@@ -11,6 +11,10 @@
  * thread for the first such pool. Where no thread can be had, slow paths go on to reclaim by themselves. */
 void background_begin(bufferpool_t *pool);
 
+/* The same for bufferpool_create, which must have the thread. Returns 0, also where the pool's flags ask for no thread;
+ * ENOMEM or EAGAIN: there is no thread, and the pool is not in its list. */
+int background_start(bufferpool_t *pool);
+
 /* The thread sees to the pool no more, and does not use it when this returns. The last pool's end is the thread's. */
 void background_end(bufferpool_t *pool);
 

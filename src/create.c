@@ -24,7 +24,8 @@
 /* The size of the struct in version 0.1, the first: no program was built with a smaller one. */
 #define SIZE_MIN (offsetof(bufferpool_config_t, ctx) + sizeof(void *))
 
-#define FLAGS_KNOWN (BUFFERPOOL_ZERO | BUFFERPOOL_BACKGROUND | BUFFERPOOL_HUGEPAGES | BUFFERPOOL_NO_MEMBARRIER)
+#define FLAGS_KNOWN                                                                                                    \
+    (BUFFERPOOL_ZERO | BUFFERPOOL_BACKGROUND | BUFFERPOOL_HUGEPAGES | BUFFERPOOL_START_NOW | BUFFERPOOL_NO_MEMBARRIER)
 
 static void default_to(size_t *field, size_t value)
 {
@@ -32,12 +33,17 @@ static void default_to(size_t *field, size_t value)
         *field = value;
 }
 
+static bool flags_are_valid(unsigned flags)
+{
+    return (flags & ~FLAGS_KNOWN) == 0 && ((flags & BUFFERPOOL_START_NOW) == 0 || (flags & BUFFERPOOL_BACKGROUND) != 0);
+}
+
 static bool is_valid(const bufferpool_config_t *c)
 {
     bool alignment_ok = (c->alignment & (c->alignment - 1)) == 0 && c->alignment <= os_page_size();
     bool hooks_ok = (c->alloc == NULL) == (c->free == NULL);
     return alignment_ok && hooks_ok && c->max_capacity >= c->buffer_capacity && c->buffer_capacity <= HEAP_CAP_MAX &&
-           c->max_capacity <= HEAP_CAP_MAX && (c->flags & ~FLAGS_KNOWN) == 0;
+           c->max_capacity <= HEAP_CAP_MAX && flags_are_valid(c->flags);
 }
 
 /* Copies *from to *to, and sets each field that is 0 to its default. NULL stands for all defaults. Returns 0 or
@@ -95,6 +101,23 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     store_relaxed(&pool->epoch, fork_epoch);
 }
 
+/* The end of a pool that no thread works on, but for its struct. */
+static void dispose(bufferpool_t *pool)
+{
+    registry_lock();
+    tls_cache_forget(pool);
+    registry_remove(pool);
+    registry_unlock();
+
+    heap_destroy(&pool->heap);
+    tls_cache_free_all(pool);
+    pthread_mutex_destroy(&pool->caches_lock);
+    pthread_mutex_destroy(&pool->waiters.lock);
+    pthread_mutex_destroy(&pool->quarantine.lock);
+    free(pool->quarantine.ring);
+    records_destroy(&pool->records);
+}
+
 /* Returns NULL with *error set. */
 static bufferpool_t *create(const bufferpool_config_t *config, int *error)
 {
@@ -116,9 +139,15 @@ static bufferpool_t *create(const bufferpool_config_t *config, int *error)
     if (added)
         pool->heap.table.colour = pool->heap.slabs.colour = (uint32_t)pool->index;
     registry_unlock();
-    if (added)
+    if (!added) {
+        free(pool);
+        return NULL;
+    }
+    *error = (resolved.flags & BUFFERPOOL_START_NOW) != 0 ? background_start(pool) : 0;
+    if (*error == 0)
         return pool;
-    free(pool);
+    dispose(pool);
+    registry_free(pool); /* no caller has seen it, so it need not be kept for reports */
     return NULL;
 }
 
@@ -150,18 +179,7 @@ static void destroy(bufferpool_t *pool)
     life_check_idle(pool);
     if (modes_have(MODE_STATS))
         metrics_say(pool, "destroyed");
-    registry_lock();
-    tls_cache_forget(pool);
-    registry_remove(pool);
-    registry_unlock();
-
-    heap_destroy(&pool->heap);
-    tls_cache_free_all(pool);
-    pthread_mutex_destroy(&pool->caches_lock);
-    pthread_mutex_destroy(&pool->waiters.lock);
-    pthread_mutex_destroy(&pool->quarantine.lock);
-    free(pool->quarantine.ring);
-    records_destroy(&pool->records);
+    dispose(pool);
     registry_lock();
     bufferpool_t *out = registry_keep(pool);
     registry_unlock();

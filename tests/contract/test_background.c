@@ -560,6 +560,84 @@ static void a_child_starts_its_own_background_thread(void **state)
     until_no_worker();
 }
 
+/* ---- BUFFERPOOL_START_NOW ---- */
+
+static size_t threads(void)
+{
+    size_t n = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (const struct dirent *task; (task = readdir(tasks)) != NULL;)
+        n += task->d_name[0] != '.';
+    closedir(tasks);
+    return n;
+}
+
+static bufferpool_t *pool_that_starts_now(test_blocks_t *blocks)
+{
+    bufferpool_config_t config = config_with(blocks);
+    config.reclaim_interval_ms = INTERVAL_MS;
+    config.flags = BUFFERPOOL_BACKGROUND | BUFFERPOOL_START_NOW;
+    bufferpool_t *pool = bufferpool_create(&config);
+    thread_check(pool != NULL);
+    return pool;
+}
+
+static void a_thread_that_starts_now_is_there_when_create_returns(void **state)
+{
+    (void)state;
+    test_blocks_t blocks[2] = {{0}, {0}};
+    const size_t before = threads();
+    bufferpool_t *pool = pool_that_starts_now(&blocks[0]);
+    assert_int_equal(threads(), before + 1);
+    assert_int_equal(workers(), 1);
+    use(pool, 10); /* the first get starts none */
+    assert_int_equal(threads(), before + 1);
+    bufferpool_thread_flush();
+    until(atomic_load(&blocks[0].count) == 0); /* it serves the pool */
+    bufferpool_t *second = pool_that_starts_now(&blocks[1]);
+    assert_int_equal(threads(), before + 1);
+    destroy_empty(pool, &blocks[0]);
+    assert_int_equal(threads(), before + 1);
+    destroy_empty(second, &blocks[1]);
+    until_no_worker();
+}
+
+static int child_of_a_pool_that_started_now(void *arg)
+{
+    const bool before = workers() == 0;
+    use(arg, 10);
+    const bool after = workers() == 1;
+    test_blocks_t blocks = {0};
+    bufferpool_t *own = pool_that_starts_now(&blocks); /* a create of the child starts it too, if that comes first */
+    end_child(before && after && workers() == 1 && bufferpool_destroy(own) == 0 ? 0 : 1);
+}
+
+static int child_that_creates_first(void *arg)
+{
+    test_blocks_t blocks = {0};
+    bufferpool_t *own = pool_that_starts_now(&blocks);
+    const bool there = workers() == 1;
+    use(arg, 10);
+    end_child(there && workers() == 1 && bufferpool_destroy(own) == 0 ? 0 : 1);
+}
+
+static void in_a_child_the_first_get_starts_the_thread_again(void **state)
+{
+    (void)state;
+    if (TEST_TSAN)
+        skip(); /* it takes threads of the child for ones of the parent */
+    test_blocks_t blocks = {0};
+    test_blocks_before_fork();
+    bufferpool_t *pool = pool_that_starts_now(&blocks);
+    assert_int_equal(run_in_child(child_of_a_pool_that_started_now, pool, CHILD_SECONDS), 0);
+    assert_int_equal(run_in_child(child_that_creates_first, pool, CHILD_SECONDS), 0);
+    destroy_empty(pool, &blocks);
+    until_no_worker();
+}
+
+/* ---- the end of the process ---- */
+
 static int end_at_once(void *arg)
 {
     use(arg, 10);
@@ -618,6 +696,8 @@ int main(void)
         cmocka_unit_test(destroy_is_no_cancellation_point),
         cmocka_unit_test(hundreds_of_pools_come_and_go_while_the_background_thread_works),
         cmocka_unit_test(a_child_starts_its_own_background_thread),
+        cmocka_unit_test(a_thread_that_starts_now_is_there_when_create_returns),
+        cmocka_unit_test(in_a_child_the_first_get_starts_the_thread_again),
         cmocka_unit_test(the_process_may_end_while_the_background_thread_runs),
         cmocka_unit_test(exit_does_not_wait_for_a_hook),
     };

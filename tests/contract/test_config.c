@@ -147,9 +147,11 @@ static void absurd_values_are_refused(void **state)
     refused_with(max_capacity, SIZE_MAX);
     refused_with(buffer_capacity, (size_t)PTRDIFF_MAX - 7 * MIB);
     refused_with(buffer_capacity, SIZE_MAX);
-    refused_with(flags, 0x8u);
+    refused_with(flags, 0x20u);
     refused_with(flags, 0x80000000u);
     refused_with(flags, BUFFERPOOL_ZERO | 0x20u);
+    refused_with(flags, BUFFERPOOL_START_NOW);
+    refused_with(flags, BUFFERPOOL_START_NOW | BUFFERPOOL_ZERO | BUFFERPOOL_NO_MEMBARRIER);
     refused_with(alloc, test_blocks_alloc);
     refused_with(free, test_blocks_free);
     bufferpool_config_t config = config_with(&blocks);
@@ -170,7 +172,8 @@ static void limits_of_the_valid_range_are_accepted(void **state)
     config.thread_cache_bytes = 1;
     config.max_live = SIZE_MAX;
     config.max_idle_bytes = SIZE_MAX;
-    config.flags = BUFFERPOOL_ZERO | BUFFERPOOL_BACKGROUND | BUFFERPOOL_HUGEPAGES | BUFFERPOOL_NO_MEMBARRIER;
+    config.flags = BUFFERPOOL_ZERO | BUFFERPOOL_BACKGROUND | BUFFERPOOL_HUGEPAGES | BUFFERPOOL_START_NOW |
+                   BUFFERPOOL_NO_MEMBARRIER;
     bufferpool_t *pool = bufferpool_create(&config);
     assert_non_null(pool);
     assert_int_equal(bufferpool_max_live(pool), (1 << 30) - 1); /* values beyond count as that */

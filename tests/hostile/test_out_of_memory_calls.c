@@ -588,6 +588,21 @@ static enum outcome call_create(struct scene *scene)
     return DONE;
 }
 
+/* The thread of the library begins within the call, unless it is there for the scene's pool. */
+static enum outcome call_create_now(struct scene *scene)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.name = "now";
+    config.flags = BUFFERPOOL_BACKGROUND | BUFFERPOOL_START_NOW;
+    bufferpool_t *pool = bufferpool_create(&config);
+    (void)scene;
+    thread_check(pool != NULL ? errno == SENTINEL : errno == ENOMEM || errno == EAGAIN);
+    if (pool == NULL)
+        return NOMEM;
+    thread_check(bufferpool_destroy(pool) == 0);
+    return DONE;
+}
+
 /* Until one has come back with a buffer, or both: room for one there was. */
 static enum outcome one_is_served(struct scene *scene)
 {
@@ -634,6 +649,7 @@ struct call {
 
 static const struct call calls[] = {
     {"bufferpool_create", call_create, NULL, ANY, WAITED, false, false},
+    {"bufferpool_create", call_create_now, NULL, ANY, WAITED, false, false},
     {"bufferpool_destroy", call_destroy, prepare_destroy, ANY, WAITED, true, true},
     {"bufferpool_destroy", call_destroy_busy, NULL, ANY, WAITED, false, true},
     {"bufferpool_get", call_get, NULL, ANY, WAITED, false, false},
@@ -831,6 +847,7 @@ static enum outcome first_set_max_live(struct scene *scene)
 
 static const struct call first_calls[] = {
     {"bufferpool_create", call_create, NULL, ANY, 0, false, false},
+    {"bufferpool_create", call_create_now, NULL, ANY, 0, false, false},
     {"bufferpool_get", call_get, NULL, ANY, 0, false, false},
     {"bufferpool_try_get", call_try_get, NULL, ANY, 0, false, false},
     {"bufferpool_get_timed", call_get_timed, NULL, ANY, 0, false, false},

@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { CAPACITY = 1024, BURST = 20, INTERVAL_MS = 1000 };
 
@@ -23,6 +24,22 @@ static atomic_size_t looks_of_others; /* at any clock, by other threads */
 static bool no_threads;
 static bool no_small_stacks;
 static size_t threads_asked_for;
+static bool slow_threads;       /* they begin late */
+static atomic_bool late_thread; /* one has begun */
+
+struct late {
+    void *(*run)(void *);
+    void *arg;
+};
+
+static void *begin_late(void *arg)
+{
+    struct late late = *(struct late *)arg;
+    free(arg);
+    usleep(20000); /* time enough for a create that does not wait to return */
+    atomic_store(&late_thread, true);
+    return late.run(late.arg);
+}
 
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg);
@@ -31,6 +48,11 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, v
     threads_asked_for++;
     if (no_small_stacks && attributes != NULL)
         return EINVAL;
+    if (slow_threads) {
+        struct late *late = malloc(sizeof *late);
+        *late = (struct late){run, arg};
+        return __real_pthread_create(thread, attributes, begin_late, late);
+    }
     return no_threads ? EAGAIN : __real_pthread_create(thread, attributes, run, arg);
 }
 
@@ -159,6 +181,65 @@ static size_t threads_of_the_library(void)
     }
     closedir(tasks);
     return n;
+}
+
+static bufferpool_t *try_to_start_now(void)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.name = "now";
+    config.flags = BUFFERPOOL_BACKGROUND | BUFFERPOOL_START_NOW;
+    return bufferpool_create(&config);
+}
+
+/* Other pools go on without the thread, and have the one that a later create starts. */
+static void create_fails_without_the_thread_that_is_to_start_now(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    no_threads = true;
+    bufferpool_t *other = pool_with_flags(&blocks, INTERVAL_MS, BUFFERPOOL_BACKGROUND);
+    use(other, BURST);
+    threads_asked_for = 0;
+    for (int i = 0; i < 3; i++) {
+        errno = 0;
+        assert_null(try_to_start_now());
+        assert_int_equal(errno, EAGAIN);
+    }
+    assert_int_equal(threads_asked_for, 3);
+    no_threads = false;
+    errno = 0;
+    bufferpool_t *pool = try_to_start_now();
+    assert_non_null(pool);
+    assert_int_equal(errno, 0);
+    assert_string_equal(pool->name, "now"); /* nothing is left of those that failed */
+    assert_int_equal(threads_of_the_library(), 1);
+    assert_int_equal(bufferpool_destroy(pool), 0);
+    assert_int_equal(threads_of_the_library(), 1); /* the other pool has it too */
+    destroy_empty(other, &blocks);
+    assert_int_equal(threads_of_the_library(), 0);
+}
+
+/* A program may forbid the system calls with which a thread begins as soon as create returns. */
+static void create_returns_after_the_thread_that_starts_now_has_begun(void **state)
+{
+    (void)state;
+    slow_threads = true;
+    bufferpool_t *pool = try_to_start_now();
+    slow_threads = false;
+    assert_non_null(pool);
+    assert_true(atomic_load(&late_thread));
+    assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
+static void a_pool_that_never_reclaims_has_no_thread_to_start(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    threads_asked_for = 0;
+    bufferpool_t *pool = pool_with_flags(&blocks, BUFFERPOOL_NEVER, BUFFERPOOL_BACKGROUND | BUFFERPOOL_START_NOW);
+    use(pool, BURST);
+    assert_int_equal(threads_asked_for, 0);
+    destroy_empty(pool, &blocks);
 }
 
 /* Where much thread-local storage leaves too little of a small stack, it has one of the usual size. */
@@ -885,6 +966,9 @@ int main(void)
         cmocka_unit_test(an_interval_of_never_frees_nothing),
         cmocka_unit_test(calls_reclaim_without_a_background_thread),
         cmocka_unit_test(a_background_thread_started_later_serves_all_pools),
+        cmocka_unit_test(create_fails_without_the_thread_that_is_to_start_now),
+        cmocka_unit_test(create_returns_after_the_thread_that_starts_now_has_begun),
+        cmocka_unit_test(a_pool_that_never_reclaims_has_no_thread_to_start),
         cmocka_unit_test(a_background_thread_without_a_small_stack_has_the_default),
         cmocka_unit_test(after_a_burst_the_working_set_is_left),
         cmocka_unit_test(the_working_set_is_left_when_periods_end_by_time),
