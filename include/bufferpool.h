@@ -303,11 +303,11 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
 #define BUFFERPOOL_HUGEPAGES 0x4u
 
 /* Since 0.3. With BUFFERPOOL_BACKGROUND: bufferpool_create starts the library's thread itself, unless it runs already,
- * and fails if that is impossible. The gets of the pool then start no thread. This suits programs that give up the
- * right to make threads after their start, by a filter of system calls. Programs that fork after they created the pool
- * do better without: a child of fork has no thread of its parent's, and starts its own with its first get of the pool,
- * as without this flag. With reclaim_interval_ms BUFFERPOOL_NEVER there is no thread to start, and the flag has no
- * effect. Without BUFFERPOOL_BACKGROUND it is an error. */
+ * and fails if that is impossible. It returns once the thread has begun. The gets of the pool then start no thread.
+ * This suits programs that give up the right to make threads after their start, by a filter of system calls. Programs
+ * that fork after they created the pool do better without: a child of fork has no thread of its parent's, and starts
+ * its own with its first get of the pool, as without this flag. With reclaim_interval_ms BUFFERPOOL_NEVER there is no
+ * thread to start, and the flag has no effect. Without BUFFERPOOL_BACKGROUND it is an error. */
 #define BUFFERPOOL_START_NOW 0x8u
 
 /* Since 0.3. The pool works as on a system without membarrier(2) (see Without membarrier): no call on the pool makes
@@ -673,7 +673,7 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  *     The library uses membarrier(2) to reach buffers that idle in the caches of other threads. It needs the private
  *     expedited commands of Linux 4.14 or later, and no seccomp filter that refuses the call. A filter that ends the
- *     process for the call is a case for BUFFERPOOL_NO_MEMBARRIER.
+ *     process for the call is a case for BUFFERPOOL_NO_MEMBARRIER. docs/system-calls.md lists all system calls.
  *
  *     Without membarrier(2) everything works, but those buffers stay where they are until their thread calls
  *     thread_flush or ends. At the cap they also leave with that thread's next call on the pool, which moves them to
