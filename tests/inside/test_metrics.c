@@ -363,7 +363,8 @@ static void steal_from_a_thread(void)
     scrape();
     (void)bufferpool_trim(scraped.pool);
     scrape();
-    assert_int_equal(stats_of(scraped.pool).stolen, test_can_steal() ? 40 : 0);
+    const uint64_t most = test_can_steal() ? 40 : 0; /* with chaos fewer, since some puts free their buffer */
+    assert_in_range(stats_of(scraped.pool).stolen, most / 40, most);
     pthread_barrier_wait(&barrier);
     join_threads(crew);
     pthread_barrier_destroy(&barrier);

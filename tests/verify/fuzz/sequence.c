@@ -327,9 +327,11 @@ static bufferpool_config_t read_config(struct blocks *blocks)
     const unsigned flags = input_byte(in);
     c.flags = flags & 16 ? BUFFERPOOL_ZERO : 0;
     c.flags |= (flags & 15) == 15 ? BUFFERPOOL_HUGEPAGES : 0;
+    c.flags |= (flags & 15) == 13 ? BUFFERPOOL_NO_MEMBARRIER : 0;
     c.reclaim_interval_ms = flags & 32 ? 10 : BUFFERPOOL_NEVER;
     if ((flags & 15) == 14) {
         c.flags |= BUFFERPOOL_BACKGROUND; /* its thread is there, and sleeps longer than any input takes */
+        c.flags |= flags & 32 ? BUFFERPOOL_START_NOW : 0;
         c.reclaim_interval_ms = UINT32_MAX / 2;
     }
     c.name = flags & 64 ? "fuzz" : NULL;
@@ -409,7 +411,9 @@ static void op_create_invalid(void)
         c.free = blocks_free, c.ctx = &none;
         break;
     default:
-        c.flags = 0x8u << input_below(&run.in, 29);
+        c.flags = BUFFERPOOL_START_NOW << input_below(&run.in, 29); /* which needs BUFFERPOOL_BACKGROUND */
+        if (c.flags == BUFFERPOOL_NO_MEMBARRIER)
+            c.flags |= BUFFERPOOL_START_NOW;
     }
     struct call call = {.config = &c};
     in_thread(call_create, &call);
