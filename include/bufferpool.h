@@ -392,7 +392,8 @@ BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
  *
  * A pool reclaims automatically, every reclaim_interval_ms, in its gets and puts. One call starts the reclaim, and the
  * next ones continue it: a few buffers each if calls come often, and never more than a quarter of all that are to go.
- * What a burst left is gone after three intervals and 64 gets of a thread, whatever their rate.
+ * What a burst left is gone after three intervals and 64 gets of a thread, whatever their rate. (They may be 512 for a
+ * thread that called at full speed until then, while the depot was empty.)
  *
  * So a pool without calls keeps its idle buffers. Set BUFFERPOOL_BACKGROUND, or call bufferpool_reclaim or
  * bufferpool_trim, for example when the server falls idle.
