@@ -209,7 +209,6 @@ static struct slab *slab_make(struct slabs *slabs, const struct slab_request *re
     struct slab *slab = cls->unused.first;
     if (slab == NULL)
         return NULL;
-    list_remove(slab);
     slab->span->used++;
     size_t slots = slab->span->slab_bytes / request->stride;
     slab->slots = slots < SLAB_SLOTS_MAX ? (unsigned)slots : SLAB_SLOTS_MAX;
@@ -220,7 +219,7 @@ static struct slab *slab_make(struct slabs *slabs, const struct slab_request *re
     slab->lane = request->lane;
     for (unsigned slot = 0; slot < slab->slots; slot++)
         slots_add(slab->avail, slot);
-    list_update(slab);
+    list_update(slab); /* away from `unused` */
     return slab;
 }
 
