@@ -395,6 +395,61 @@ static void nopool_makes_and_frees_each(void **state)
     }
 }
 
+static size_t unwiped;
+
+static void look_for_bytes(test_blocks_t *blocks, const unsigned char *block, size_t size)
+{
+    (void)blocks;
+    unwiped += memchr(block, 0x5e, size) != NULL;
+}
+
+static void put_a_secret(void *arg)
+{
+    (void)arg;
+    test_blocks_t blocks = {.on_free = look_for_bytes};
+    bufferpool_config_t config = config_with(&blocks);
+    config.flags = BUFFERPOOL_ZERO;
+    bufferpool_t *pool = bufferpool_create(&config);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    memset(buf->data, 0x5e, buf->cap);
+    bufferpool_put(buf);
+    modes_check(atomic_load(&blocks.frees) == 1 && unwiped == 0);
+    modes_check(bufferpool_destroy(pool) == 0);
+}
+
+static void nopool_wipes_what_it_frees(void **state)
+{
+    (void)state;
+    run_with_modes("nopool", put_a_secret, NULL);
+    expect_outcome(0, NULL);
+}
+
+/* ---- poison ---- */
+
+static void get_a_new_one_and_again(void *arg)
+{
+    (void)arg;
+    bufferpool_t *pool = make_pool(4096, 0, NULL);
+    unsigned char first[4096];
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    memcpy(first, buf->data, sizeof first);
+    memset(buf->data, 0x5e, buf->cap);
+    bufferpool_put(buf);
+    buf = bufferpool_get(pool);
+    modes_check(stats_of(pool).gets_fresh == 1 && memcmp(buf->data, first, sizeof first) == 0 && first[0] != 0);
+    bufferpool_put(buf);
+    modes_check(bufferpool_destroy(pool) == 0);
+}
+
+static void a_new_buffer_has_the_bytes_of_one_that_was_put(void **state)
+{
+    (void)state;
+    if (test_instrumented())
+        skip(); /* memcheck forbids to look */
+    run_with_modes("poison", get_a_new_one_and_again, NULL);
+    expect_outcome(0, NULL);
+}
+
 /* ---- stats ---- */
 
 static void some_use(void *arg)
@@ -529,6 +584,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_nth_allocation_fails),
         cmocka_unit_test(chaos_shuffles_and_frees_a_quarter_the_same_in_every_run),
         cmocka_unit_test(nopool_makes_and_frees_each),
+        cmocka_unit_test(nopool_wipes_what_it_frees),
+        cmocka_unit_test(a_new_buffer_has_the_bytes_of_one_that_was_put),
         cmocka_unit_test(stats_are_printed_at_exit_and_when_a_pool_is_destroyed),
     };
     return cmocka_run_group_tests_name("debug_modes", tests, NULL, NULL);

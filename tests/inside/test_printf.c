@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_printf.c - a text that does not fit is formatted twice, and the second time may go unlike the first
+ * test_printf.c - a text that does not fit is formatted twice, the second time into memory of its own
+ *
+ * The second time may go unlike the first. The linker's --wrap replaces vsnprintf, and free to see what is left.
  */
 #include "support/laws.h"
+
+#include <malloc.h>
 
 static int calls, changed_call;
 static int changed_to; /* what that call returns, with errno ENOMEM if it is negative */
@@ -61,8 +65,45 @@ static void a_failed_vsnprintf_changes_nothing(void **state)
     destroy_empty(pool, &blocks);
 }
 
+/* ---- what is left of a text ---- */
+
+static bool watched;
+static size_t texts, secrets; /* freed blocks that are as large as the text, and those that had it in them */
+
+void __real_free(void *block);
+void __wrap_free(void *block);
+void __wrap_free(void *block)
+{
+    if (watched && block != NULL && malloc_usable_size(block) >= 1000) {
+        texts++;
+        secrets += memchr(block, 'x', 1000) != NULL;
+    }
+    __real_free(block);
+}
+
+static void a_pool_that_wipes_leaves_no_text_behind(void **state)
+{
+    (void)state;
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.buffer_capacity = 512;
+    config.flags = BUFFERPOOL_ZERO;
+    bufferpool_t *pool = bufferpool_create(&config);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    watched = true;
+    assert_int_equal(print_text(buf, 0, 0), 0);
+    watched = false;
+    assert_int_equal(buf->len, 999);
+    assert_int_equal(texts, 1);
+    assert_int_equal(secrets, 0);
+    bufferpool_put(buf);
+    assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_failed_vsnprintf_changes_nothing)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_failed_vsnprintf_changes_nothing),
+        cmocka_unit_test(a_pool_that_wipes_leaves_no_text_behind),
+    };
     return cmocka_run_group_tests_name("printf", tests, NULL, NULL);
 }
