@@ -78,11 +78,28 @@ static void a_pool_beyond_the_last_index_is_refused(void **state)
     destroy_pools(FEW_POOLS);
 }
 
+/* A word comes again only after all generations were used: their number is a power of two, and the step is odd. */
+static void generations_are_an_odd_step_apart(void **state)
+{
+    (void)state;
+    uintptr_t before = 0;
+    for (int i = 0; i < 4; i++) {
+        bufferpool_t *pool = bufferpool_create(NULL);
+        assert_non_null(pool);
+        const uintptr_t generation = pool->tag >> (TLS_INDEX_BITS + POOL_INDEX_BITS);
+        assert_int_equal(bufferpool_destroy(pool), 0);
+        if (i > 0)
+            assert_int_equal((generation - before) % 2, 1);
+        before = generation;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_memory_for_more_indexes_a_pool_is_refused),
         cmocka_unit_test(a_pool_beyond_the_last_index_is_refused),
+        cmocka_unit_test(generations_are_an_odd_step_apart),
     };
     return cmocka_run_group_tests_name("registry", tests, NULL, NULL);
 }

@@ -677,6 +677,8 @@ static void with_huge_pages_slabs_have_whole_ones_or_share_one(void **state)
             const struct span *span = slots[i].slab->span;
             assert_int_equal(span->slab_bytes, cases[s].slab_bytes);
             assert_int_equal(span->bytes % OS_HUGE_PAGE, 0);
+            if (span->slab_bytes < OS_HUGE_PAGE)
+                assert_int_equal(span->slabs, OS_HUGE_PAGE / span->slab_bytes);
             assert_int_equal((uintptr_t)span->base % OS_HUGE_PAGE, 0);
             assert_true(span->slab_bytes % OS_HUGE_PAGE == 0 || span->bytes == OS_HUGE_PAGE);
             assert_true(slots[i].at + cases[s].stride <= slots[i].slab->base + span->slab_bytes);
@@ -833,6 +835,34 @@ static void repair_finds_the_slots_that_are_claimed(void **state)
         for (unsigned j = 0; j < MANY; j += 2)
             assert_ptr_not_equal(slot.at, slots[j].at);
     }
+    slabs_end(&slabs);
+}
+
+/* Also to those behind one that is not used any more. */
+static void repair_comes_to_each_slab_of_a_span(void **state)
+{
+    enum { SLABS = 4, SLOTS = 4000 };
+    static struct slot slots[SLOTS];
+    (void)state;
+    struct slabs slabs;
+    slabs_init(&slabs);
+    const struct slab_request request = {&slabs.classes[0], 320, 0};
+    unsigned n = 0;
+    do { /* until the last slab of a span of several is used */
+        assert_in_range(n, 0, SLOTS - 1);
+        assert_non_null(slots[n].at = slab_take(&slabs, &request, &slots[n].slab));
+    } while (slabs.spans->slabs < SLABS || slots[n++].slab != &slabs.spans->slab[slabs.spans->slabs - 1]);
+    struct span *span = slabs.spans;
+    for (unsigned i = 0; i < n; i++)
+        if (slots[i].slab == &span->slab[1])
+            give(&slabs, &slots[i], true);
+    (void)purge_all(&slabs);
+    assert_null(span->slab[1].cls);
+    slab_repair_begin(&slabs);
+    slab_repair_end(&slabs, false);
+    check_invariants(&slabs);
+    for (unsigned i = 0; i < span->slabs; i++)
+        assert_int_equal(span->slab[i].free, i == 1 ? 0 : span->slab[i].slots); /* nobody claimed any */
     slabs_end(&slabs);
 }
 
@@ -1111,6 +1141,7 @@ int main(void)
         cmocka_unit_test(where_there_is_little_memory_a_span_has_one_slab),
         cmocka_unit_test(a_purge_of_the_parent_is_undone_in_the_child),
         cmocka_unit_test(repair_finds_the_slots_that_are_claimed),
+        cmocka_unit_test(repair_comes_to_each_slab_of_a_span),
         cmocka_unit_test(repair_ignores_claims_that_are_no_slots),
         cmocka_unit_test(blocks_grow_through_classes_and_mappings),
         cmocka_unit_test(growth_falls_back_to_what_is_needed),
