@@ -9,6 +9,8 @@
 #include "support/accounts.h"
 #include "support/hands.h"
 
+#include "pressure.h"
+
 #include <unistd.h>
 
 enum { CAPACITY = 128, CAP = 12, BEYOND = 5, CHILD_SECONDS = 60 };
@@ -368,6 +370,16 @@ static void a_get_opens_the_gate_once_pressure_has_ended(void **state)
     end();
 }
 
+/* It is that of threads without a cache. Nothing idles there, and no call finds a buffer by its gate. */
+static void no_word_matches_the_gate_of_the_shared_cache(void **state)
+{
+    (void)state;
+    begin(0);
+    pressure_flush(pool, &pool->shared);
+    assert_int_not_equal(load_relaxed(&pool->shared.gate), live_word(pool));
+    end();
+}
+
 /* ---- from the depot ---- */
 
 /* Of the shut caches none is asked, none is opened, and nobody takes anything over. */
@@ -410,6 +422,7 @@ int main(void)
         cmocka_unit_test(misuse_of_a_buffer_beyond_the_cap_is_caught),
         cmocka_unit_test(live_is_exact_after_moves_past_closed_gates),
         cmocka_unit_test(a_get_opens_the_gate_once_pressure_has_ended),
+        cmocka_unit_test(no_word_matches_the_gate_of_the_shared_cache),
         cmocka_unit_test(past_a_closed_gate_a_get_takes_from_the_depot),
     };
     return cmocka_run_group_tests_name("closed_gates", tests, NULL, NULL);

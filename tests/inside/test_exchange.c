@@ -698,6 +698,26 @@ static void an_exchange_looks_at_one_of_eight_and_at_each_in_turn(void **state)
         }
 }
 
+/* Where bytes are counted, the exchange reads each cap that it moves. So it looks at all. */
+static void overflow_a_counting_cache_with_a_bad_one(void *bad)
+{
+    begin(ENTRIES, 0, (size_t)4 * ENTRIES * CAPACITY);
+    for (size_t i = 0; i <= ENTRIES; i++)
+        bufs[i] = bufferpool_get(pool);
+    for (size_t i = 0; i < ENTRIES; i++)
+        bufferpool_put(bufs[i]);
+    set_data(bufs[*(const size_t *)bad], bufs[*(const size_t *)bad]->data + 1);
+    bufferpool_put(bufs[ENTRIES]);
+}
+
+static void an_exchange_that_counts_bytes_looks_at_all(void **state)
+{
+    (void)state;
+    for (size_t bad = 0; bad < MOVED; bad++)
+        expect_abort(overflow_a_counting_cache_with_a_bad_one, &bad, "bufferpool_put:", "its data was overwritten",
+                     NULL);
+}
+
 /* A child of fork may have a buffer whose block another thread had shrunk to buffer_capacity, but not yet its state. It
  * has strikes, and lies in caches of plain buffers. */
 static void a_shrunk_buffer_that_a_child_knows_as_grown_is_no_misuse(void **state)
@@ -748,6 +768,7 @@ int main(void)
         cmocka_unit_test(a_child_counts_a_call_that_another_thread_was_in),
         cmocka_unit_test(two_puts_at_once_of_a_buffer_beyond_the_cap_are_caught),
         cmocka_unit_test(an_exchange_looks_at_one_of_eight_and_at_each_in_turn),
+        cmocka_unit_test(an_exchange_that_counts_bytes_looks_at_all),
         cmocka_unit_test(a_shrunk_buffer_that_a_child_knows_as_grown_is_no_misuse),
         cmocka_unit_test(the_word_of_a_gate_is_caught_as_no_buffer),
     };

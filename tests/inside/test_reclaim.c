@@ -455,6 +455,48 @@ static void caches_in_use_are_left_alone(void **state)
     pthread_barrier_destroy(&sleepers.step);
 }
 
+/* Each get takes the slow path, which counts apart. */
+static void use_a_grown_buffer_in_steps(void *arg, unsigned index)
+{
+    struct sleepers *sleepers = arg;
+    (void)index;
+    for (size_t turn = 0; turn <= sleepers->turns; turn++) {
+        bufferpool_buf_t *buf = bufferpool_get(sleepers->pool);
+        if (!thread_check(buf != NULL))
+            abort();
+        thread_check(bufferpool_buf_reserve(buf, (size_t)2 * CAPACITY) == 0);
+        buf->len = buf->cap; /* used well, so that it keeps its size */
+        bufferpool_put(buf);
+        if (turn < sleepers->turns) {
+            pthread_barrier_wait(&sleepers->step); /* reclaim runs */
+            pthread_barrier_wait(&sleepers->step);
+        }
+    }
+}
+
+static void a_cache_of_grown_buffers_in_use_is_left_alone(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    struct sleepers sleepers = {.pool = pool_for_working_set(&blocks, BUFFERPOOL_NEVER, CACHED), .turns = 10};
+    assert_int_equal(pthread_barrier_init(&sleepers.step, NULL, 2), 0);
+    test_crew_t *crew = start_threads(1, use_a_grown_buffer_in_steps, &sleepers);
+    size_t freed = 0;
+    for (size_t turn = 0; turn < sleepers.turns; turn++) {
+        pthread_barrier_wait(&sleepers.step);
+        freed += bufferpool_reclaim(sleepers.pool);
+        pthread_barrier_wait(&sleepers.step);
+    }
+    join_threads(crew);
+    const bufferpool_stats_t stats = stats_of(sleepers.pool);
+    assert_int_equal(freed, 0);
+    assert_int_equal(stats.stolen, 0);
+    assert_int_equal(stats.gets_fresh, 1);
+    assert_int_equal(stats.gets_thread, sleepers.turns);
+    destroy_empty(sleepers.pool, &blocks);
+    pthread_barrier_destroy(&sleepers.step);
+}
+
 /* A thread whose cache was taken over finds its gate open again: its next calls are on its own cache. */
 static void take_back(void *arg, unsigned index)
 {
@@ -481,6 +523,27 @@ static void a_cache_that_was_emptied_works_again(void **state)
     join_threads(crew);
     destroy_empty(sleepers.pool, &blocks);
     pthread_barrier_destroy(&sleepers.step);
+}
+
+/* Otherwise each of its turns would take the slow path. */
+static void a_buffer_that_shrank_to_its_first_size_is_plain_again(void **state)
+{
+    enum { TURNS = 8 };
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_with(&blocks, BUFFERPOOL_NEVER);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    assert_int_equal(bufferpool_buf_reserve(buf, (size_t)2 * CAPACITY), 0);
+    buf->len = buf->cap;
+    for (int turn = 0; turn < TURNS; turn++) {
+        bufferpool_put(buf);
+        buf = bufferpool_get(pool);
+    }
+    assert_int_equal(stats_of(pool).shrinks, 1);
+    assert_int_equal(buf->cap, CAPACITY);
+    assert_int_equal(load_relaxed(&desc_of(buf)->word), live_word(pool));
+    bufferpool_put(buf);
+    destroy_empty(pool, &blocks);
 }
 
 /* ---- called ---- */
@@ -974,7 +1037,9 @@ int main(void)
         cmocka_unit_test(the_working_set_is_left_when_periods_end_by_time),
         cmocka_unit_test(three_reclaims_leave_nothing_of_an_unused_pool),
         cmocka_unit_test(caches_in_use_are_left_alone),
+        cmocka_unit_test(a_cache_of_grown_buffers_in_use_is_left_alone),
         cmocka_unit_test(a_cache_that_was_emptied_works_again),
+        cmocka_unit_test(a_buffer_that_shrank_to_its_first_size_is_plain_again),
         cmocka_unit_test(reclaim_counts_grown_buffers_with_their_bytes),
         cmocka_unit_test(only_one_thread_reclaims_at_a_time),
         cmocka_unit_test(reclaim_gives_the_memory_of_free_blocks_back),
