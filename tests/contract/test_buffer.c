@@ -252,6 +252,7 @@ static void wrong_arguments_are_EINVAL(void **state)
 
     buf->len = buf->cap + 1; /* the caller's mistake */
     fails_without_effect(EINVAL, bufferpool_buf_append(buf, "", 1));
+    fails_without_effect(EINVAL, bufferpool_buf_append(buf, "", 0));
     fails_without_effect(EINVAL, bufferpool_buf_printf(buf, "%d", 1));
     fails_without_effect(EINVAL, bufferpool_buf_reserve(buf, 100000));
     buf->len = SIZE_MAX;

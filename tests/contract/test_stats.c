@@ -338,6 +338,7 @@ static void a_smaller_struct_is_filled_that_far(void **state)
         memset(&old, 0x5a, sizeof old);
         old.size = size;
         bufferpool_stats(pool, &old);
+        assert_int_equal(old.size, size);
         assert_memory_equal((char *)&old + sizeof old.size, (const char *)&full + sizeof full.size,
                             size - sizeof old.size);
         for (size_t i = size; i < sizeof old; i++)
