@@ -171,6 +171,26 @@ static void each_mistake_is_found(void **state)
     }
 }
 
+/* The library opens blocks for its own looks and fills, and closes them again, also where a mode is off. */
+static void mistakes_are_found_under_the_modes_too(void **state)
+{
+    static const char *const debug[] = {"redzone", "poison", "poison,redzone,holders"};
+    (void)state;
+    if (!TEST_ASAN && !HAS_MEMCHECK)
+        skip();
+    for (size_t i = 0; i < (HAS_MEMCHECK ? 1 : sizeof debug / sizeof debug[0]); i++) {
+        play(debug[i], "read_after_put");
+        if (outcome.status != MISTAKE)
+            fail_msg("%s: %d:\n%s", debug[i], outcome.status, outcome.report);
+        expect_in_report(TEST_ASAN ? "use-after-poison" : "Invalid read of size 1");
+    }
+    if (HAS_MEMCHECK) {
+        play("redzone", "undefined_again");
+        assert_int_equal(outcome.status, MISTAKE);
+        expect_in_report("depends on uninitialised value");
+    }
+}
+
 /* ---- none ---- */
 
 static void no_tool_reports_a_program_without_mistakes(void **state)
@@ -258,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_mistake_is_found),
+        cmocka_unit_test(mistakes_are_found_under_the_modes_too),
         cmocka_unit_test(no_tool_reports_a_program_without_mistakes),
         cmocka_unit_test(a_child_poisons_what_its_states_call_idle),
         cmocka_unit_test(memcheck_lists_held_buffers_once_and_idle_ones_not_at_all),
