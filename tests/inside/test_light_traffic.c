@@ -279,8 +279,7 @@ static void check_looks(bufferpool_t *pool, size_t one_in)
     const size_t before = atomic_load(&looks);
     for (size_t i = 0; i < 100 * one_in; i++)
         turn(pool, bufferpool_get, 1);
-    if (!test_under_valgrind()) /* there each put is a slow call */
-        assert_in_range(atomic_load(&looks) - before, 100, 101);
+    assert_in_range(atomic_load(&looks) - before, 100, 101);
 }
 
 static void one_get_in_48_looks_at_the_clock(void **state)
