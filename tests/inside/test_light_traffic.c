@@ -93,7 +93,7 @@ static void light_traffic(bufferpool_t *pool, get_fn *get, size_t held, uint64_t
 {
     const uint64_t from_ms = clock_ms;
     uint64_t us = 0;
-    for (size_t gets = 0, late = 0; late < GETS; gets += held) {
+    for (size_t late = 0; late < GETS;) {
         turn(pool, get, held);
         us += gap_us * held;
         clock_ms = from_ms + us / 1000;
