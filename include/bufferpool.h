@@ -392,8 +392,10 @@ BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
  *
  * A pool reclaims automatically, every reclaim_interval_ms, in its gets and puts. One call starts the reclaim, and the
  * next ones continue it: a few buffers each if calls come often, and never more than a quarter of all that are to go.
- * What a burst left is gone after three intervals and 64 gets of a thread, whatever their rate. (They may be 512 for a
- * thread that called at full speed until then, while the depot was empty.)
+ * What a burst left is gone after three intervals and 64 gets of a thread, whatever their rate. A get_bulk counts as
+ * one get here. Two things stay: the buffers in the caches of threads that go on getting and putting, and up to 1 MiB
+ * of freed memory (see Freed memory). There is one exception: a thread at full speed beside an empty depot looks at the
+ * clock in one get of 512. If another thread's burst fills the depot just then, that thread may need 512 gets more.
  *
  * So a pool without calls keeps its idle buffers. Set BUFFERPOOL_BACKGROUND, or call bufferpool_reclaim or
  * bufferpool_trim, for example when the server falls idle.
@@ -547,6 +549,8 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  *     Get and put take the SLOW PATH when the cache is empty or full, and at the cap. They always take it for a buffer
  *     that has grown, in a pool with BUFFERPOOL_ZERO, under a debug mode that records call sites, and under memcheck.
+ *     Some gets take it to look at the clock, and to reclaim when it is time: at most one in 48 where gets come often,
+ *     one in two where they are rare.
  *
  * Which calls may run at once
  *
@@ -731,7 +735,7 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  *     The memory of freed blocks is retained for new blocks, up to a limit for each pool: 1 MiB, or the bytes of the
  *     buffers beyond the cap that callers hold, if those are more. Memory above the limit goes back to the system. trim
- *     and reclaim give all of it back. Allocator hooks get their blocks back at once.
+ *     and bufferpool_reclaim give all of it back. Allocator hooks get their blocks back at once.
  */
 
 #endif /* BUFFERPOOL_H */
