@@ -57,10 +57,12 @@ static void leave(struct cache *c)
 
 /* ---- counts ---- */
 
-/* The count goes on. */
+/* The count goes on. But if it has longer to go than usually, because nothing lay in the depot, it has so long no more:
+ * this may be the burst that leaves something there. */
 static inline void level_set(struct cache *c, uint32_t moved, uint32_t n)
 {
-    level_begin(c, moved, n, load_relaxed(&c->level) / LEVEL_GET);
+    const uint64_t count = load_relaxed(&c->level) / LEVEL_GET, usual = count_before(LOOK_USUALLY);
+    level_begin(c, moved, n, count > usual ? count : usual);
 }
 
 static inline void level_add(struct cache *c, int32_t moved, int32_t n)

@@ -139,6 +139,45 @@ static void it_is_gone_whenever_the_traffic_begins(void **state)
     }
 }
 
+/* The count of a thread at full speed has long to go while nothing lies in the depot, which its own burst changes. */
+static void it_is_gone_if_a_thread_at_full_speed_has_the_burst(void **state)
+{
+    (void)state;
+    for (size_t i = 1; i < GAPS; i += 3) {
+        const bufferpool_config_t config = light_config();
+        bufferpool_t *pool = create(&config);
+        for (size_t turns = 0; turns < 1000 + 37 * i; turns++)
+            turn(pool, bufferpool_get, 1);
+        burst(pool, BURST);
+        light_traffic(pool, bufferpool_get, 1, gaps_us[i]);
+        assert_in_range(idle_in(pool), 1, CACHED);
+        end(pool);
+    }
+}
+
+/* The same at the cap: the puts of the burst find the gate closed, and later ones open it again. */
+static void it_is_gone_after_pressure_too(void **state)
+{
+    enum { HELD = 8 };
+    (void)state;
+    if (!test_can_steal())
+        skip();
+    for (size_t i = 1; i < GAPS; i += 3) {
+        bufferpool_config_t config = light_config();
+        config.max_live = BURST - 1;
+        bufferpool_t *pool = create(&config);
+        for (size_t turns = 0; turns < 1000 + 37 * i; turns++)
+            turn(pool, bufferpool_get, 1);
+        burst(pool, BURST); /* one beyond the cap */
+        while (load_relaxed(&pool->pressure.state) != PRESSURE_OFF)
+            turn(pool, bufferpool_get, HELD);
+        turn(pool, bufferpool_get, 1);
+        light_traffic(pool, bufferpool_get, 1, gaps_us[i]);
+        assert_in_range(idle_in(pool), 1, CACHED);
+        end(pool);
+    }
+}
+
 static void it_is_gone_when_several_are_held(void **state)
 {
     (void)state;
@@ -357,6 +396,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_gone_whatever_the_rate),
         cmocka_unit_test(it_is_gone_whenever_the_traffic_begins),
+        cmocka_unit_test(it_is_gone_if_a_thread_at_full_speed_has_the_burst),
+        cmocka_unit_test(it_is_gone_after_pressure_too),
         cmocka_unit_test(it_is_gone_when_several_are_held),
         cmocka_unit_test(it_is_gone_within_64_gets_after_a_silence),
         cmocka_unit_test(it_is_gone_from_every_kind_of_pool),
