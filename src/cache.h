@@ -127,10 +127,11 @@ void cache_tell_sanitizer(const struct cache *c, const struct desc *d, bool held
 #define cache_tell_sanitizer(c, d, held) ((void)0)
 #endif
 
-/* Whether the next fast get fails because the count is at its end. For the owner. */
+/* Whether the next fast get fails because the count is at its end. For the owner. Behind a closed gate the count cannot
+ * begin anew, and each get would look: there the answer is no. */
 static inline bool cache_wants_look(const struct cache *c)
 {
-    return unlikely(load_relaxed(&c->level) >= LEVEL_LAST);
+    return unlikely(load_relaxed(&c->level) >= LEVEL_LAST) && load_relaxed(&c->gate) != GATE_CLOSED;
 }
 
 /* The fast get. Returns the warmest buffer, now live, with len 0; or NULL if the slow path must serve the call. */

@@ -391,6 +391,33 @@ static void a_closed_gate_does_not_end_the_looks(void **state)
     end(pool);
 }
 
+/* Another thread closes the gate just before the look. Nothing idles under pressure: there is nothing to look for. */
+static void no_get_beyond_the_cap_looks(void **state)
+{
+    enum { CAP = 4 };
+    static struct hand hand;
+    (void)state;
+    if (!test_can_steal())
+        skip();
+    bufferpool_config_t config = light_config();
+    config.max_live = CAP;
+    bufferpool_t *pool = create(&config);
+    burst(pool, CAP);
+    for (int i = 0; i < 48; i++)
+        turn(pool, bufferpool_get, 1);
+    hand_begin(&hand, pool, 0);
+    hand.want = CAP;
+    hand_do(&hand, hand_get);
+    const size_t before = atomic_load(&looks);
+    for (int i = 0; i < 100; i++)
+        turn(pool, bufferpool_get, 1);
+    assert_int_equal(atomic_load(&looks), before);
+    assert_int_equal(stats_of(pool).gets_bypass, 100);
+    hand_do(&hand, hand_put);
+    hand_end(&hand);
+    end(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,6 +434,7 @@ int main(void)
         cmocka_unit_test(one_get_in_512_looks_at_the_clock_if_the_depot_is_empty),
         cmocka_unit_test(a_pool_that_never_reclaims_does_not_look),
         cmocka_unit_test(a_closed_gate_does_not_end_the_looks),
+        cmocka_unit_test(no_get_beyond_the_cap_looks),
     };
     return cmocka_run_group_tests_name("light_traffic", tests, NULL, NULL);
 }
