@@ -304,7 +304,7 @@ static void no_call_frees_more_than_a_quarter(void **state)
             idle = now;
         }
         assert_true(most <= BURST / 4 + SLACK);
-        if (gaps_us[i] <= 100) /* where calls come often, they share the work */
+        if (gaps_us[i] <= 100 && !test_under_valgrind()) /* where calls come often, they share the work */
             assert_true(most <= 3 * SLACK);
         end(pool);
     }
@@ -364,7 +364,8 @@ static void a_pool_that_never_reclaims_does_not_look(void **state)
     }
     assert_int_equal(atomic_load(&looks), before);
     assert_int_equal(idle_in(pool), BURST);
-    assert_true(load_relaxed(&tls_cache_find(pool->index)->level) < LEVEL_LAST / 2); /* nor does it try again */
+    if (!test_under_valgrind()) /* nor does it try again */
+        assert_true(load_relaxed(&tls_cache_find(pool->index)->level) < LEVEL_LAST / 2);
     end(pool);
 }
 
