@@ -31,8 +31,8 @@ static const struct cache_counts states[] = {
 };
 _Static_assert(STEPS < sizeof(states) / sizeof(states[0]), "there are so many");
 
-/* The store of a fast call is relaxed, and comes after the release in level_begin. By C11 (5.1.2.4, 10) it continues that
- * release sequence, since it is of the same thread: a reader of the store is no worse off than a reader of the release.
+/* The store of a fast call is relaxed, and comes after the release in level_begin. By C11 (5.1.2.4, 10) it continues
+ * that release sequence, since it is of the same thread: a reader of the store is no worse off than one of the release.
  * GenMC follows C++20, in which only read-modify-writes continue a release sequence. So for GenMC the store is one. */
 #if defined(CXX20)
 #define level_store(c, value) store_relaxed(&(c)->level, (value))
