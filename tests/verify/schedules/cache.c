@@ -167,7 +167,7 @@ int main(int argc, char **argv)
         {"refill_and_refill", 3, 20000, all_in_one_magazine, {get_one, get_one}, LAWS},
         {"refill_and_refill_and_trim", 2, 52000, all_in_one_magazine, {get_one, get_one, trim}, LAWS},
         {"refill_and_trim", 3, 80000, empty_full_magazine, {get_put, trim}, LAWS},
-        {"idle_limit", 2, 30000, little_may_idle, {put_one, put_put}, LAWS},
+        {"idle_limit", 3, 100000, little_may_idle, {put_one, put_put}, LAWS},
         {"owner_and_trim", 3, 70000, two_idle, {get_put, trim}, LAWS},
         {"owner_puts_and_trim", 3, 51000, one_idle_one_out, {put_get, trim}, LAWS},
         {"owner_and_reclaim", 2, 3500, two_idle_unused, {get_put, reclaim}, LAWS},
