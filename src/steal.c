@@ -268,7 +268,7 @@ static struct cache *take_pending(bufferpool_t *pool, const struct cache *own, u
         if (reopen)
             cache_open(pool, c);
     }
-    store_relaxed(&pool->stuck, rest_of(pool, left));
+    store_release(&pool->stuck, rest_of(pool, left)); /* with the acquire in steal_has_rest: it finds the cache made */
     return left;
 }
 

@@ -41,7 +41,8 @@ bool steal_may_ask(void);
 /* Whether an earlier call did not reach a cache, and STEAL_REST may now. Any thread, without a lock: a hint. */
 static inline bool steal_has_rest(const bufferpool_t *pool)
 {
-    const struct cache *stuck = load_relaxed(&pool->stuck); /* caches stay as long as the pool */
+    /* acquire: with the release in take_pending (steal.c). Caches stay as long as the pool. */
+    const struct cache *stuck = load_acquire(&pool->stuck);
     return unlikely(stuck != NULL) && (stuck->shared ? steal_may_ask() : cache_owner_is_out(stuck));
 }
 

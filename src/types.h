@@ -324,7 +324,7 @@ struct os_range {
 };
 
 /* Without buffers beyond the cap at most three fit into what may be dirty: a mapping has more than 256 KiB. */
-#define RETAINED_MAX 16u
+#define RETAINED_MAX 12u
 
 /* Retained mappings, under the heap's lock. */
 struct retained {
