@@ -82,6 +82,7 @@ static void play(const char *debug, const char *scene)
                                            "--show-leak-kinds=all",
                                            "--errors-for-leak-kinds=definite,indirect",
                                            "--fair-sched=yes",
+                                           "--num-callers=24", /* so many where nothing is inlined */
                                            NULL};
     static const char *const nothing[] = {NULL};
     run(HAS_MEMCHECK ? memcheck : nothing, debug, scene, NULL);
