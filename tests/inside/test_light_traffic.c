@@ -237,6 +237,26 @@ static void it_is_gone_from_every_kind_of_pool(void **state)
     assert_in_range(idle_in(NULL), 1, CACHED); /* of 32 KiB in 512 */
 }
 
+/* Whose caches the fast path does not find. */
+static void it_is_gone_from_the_pools_beyond_the_first_ones(void **state)
+{
+    (void)state;
+    bufferpool_t *others[TLS_INDEXES];
+    for (size_t i = 0; i < TLS_INDEXES; i++)
+        assert_non_null(others[i] = bufferpool_create(NULL));
+    for (size_t i = 0; i < GAPS; i++) {
+        const bufferpool_config_t config = light_config();
+        bufferpool_t *pool = create(&config);
+        assert_true(pool->index >= TLS_INDEX_NONE);
+        burst(pool, BURST);
+        light_traffic(pool, bufferpool_get, 1, gaps_us[i]);
+        assert_in_range(idle_in(pool), 1, CACHED);
+        end(pool);
+    }
+    for (size_t i = 0; i < TLS_INDEXES; i++)
+        assert_int_equal(bufferpool_destroy(others[i]), 0);
+}
+
 /* ---- several threads ---- */
 
 static void hand_turn(struct hand *hand)
@@ -429,6 +449,7 @@ int main(void)
         cmocka_unit_test(it_is_gone_when_several_are_held),
         cmocka_unit_test(it_is_gone_within_64_gets_after_a_silence),
         cmocka_unit_test(it_is_gone_from_every_kind_of_pool),
+        cmocka_unit_test(it_is_gone_from_the_pools_beyond_the_first_ones),
         cmocka_unit_test(it_is_gone_beside_a_sleeping_thread),
         cmocka_unit_test(no_call_frees_more_than_a_quarter),
         cmocka_unit_test(one_get_in_48_looks_at_the_clock),
