@@ -238,7 +238,7 @@ static void tour_in_child(bufferpool_t *pool)
         begin_child();
         tour(pool);
         CALL((void)bufferpool_destroy(pool));
-        _exit(atomic_load(&violations) != 0);
+        _exit(atomic_load(&violations) != 0 ? 1 : 0);
     }
     int status;
     modes_check(waitpid(child, &status, 0) == child && status == 0);

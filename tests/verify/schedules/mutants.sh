@@ -93,7 +93,7 @@ mutant exit_without_the_lock end exit_and_get_at_the_cap tls_cache.c \
     '/^static void cache_disown/,/^}/s/^    pthread_mutex_.*//'
 mutant cache_had_without_the_lock end first_use_at_the_cap tls_cache.c '/^static struct cache \*cache_acquire/,/^}/s/^ *pthread_mutex_.*//'
 mutant destroyed_without_the_lock end destroyed_while_exiting create.c \
-    '/^static void destroy/,/^}/s/^    registry_[lu].*//'
+    '/^static void dispose/,/^}/s/^    registry_[lu].*//'
 mutant flushed_without_a_pin end destroyed_while_flushing tls_cache.c \
     '/^static void for_own/,/^}/s/^        registry_[un]*pin(pool);$//'
 mutant destroyed_although_pinned end destroyed_while_flushing tls_cache.c 's/^    registry_await_unpinned(pool);$//'
