@@ -327,7 +327,6 @@ static bufferpool_config_t read_config(struct blocks *blocks)
     const unsigned flags = input_byte(in);
     c.flags = flags & 16 ? BUFFERPOOL_ZERO : 0;
     c.flags |= (flags & 15) == 15 ? BUFFERPOOL_HUGEPAGES : 0;
-    c.flags |= (flags & 15) == 13 ? BUFFERPOOL_NO_MEMBARRIER : 0;
     c.reclaim_interval_ms = flags & 32 ? 10 : BUFFERPOOL_NEVER;
     if ((flags & 15) == 14) {
         c.flags |= BUFFERPOOL_BACKGROUND; /* its thread is there, and sleeps longer than any input takes */
