@@ -218,15 +218,14 @@ void reclaim_on_time(bufferpool_t *pool, struct cache *c)
 
 static uint64_t next_look(const bufferpool_t *pool, struct cache *c, uint64_t now_ms)
 {
-    const uint32_t some_ms = pool->reclaim_interval_ms / 16;
-    uint64_t ms = 0;
-    if (c->often > 0) {
+    if (c->often > 1) { /* the LOOK_USUALLY gets are not over */
         c->often--;
-    } else {
-        ms = (uint32_t)now_ms - c->looked_ms;
-        c->often = ms > some_ms ? LOOK_USUALLY / LOOK_OFTEN : 0;
-        c->looked_ms = (uint32_t)now_ms;
+        return LOOK_OFTEN;
     }
+    const uint32_t some_ms = pool->reclaim_interval_ms / 16;
+    const uint64_t ms = (uint32_t)now_ms - c->looked_ms;
+    c->looked_ms = (uint32_t)now_ms;
+    c->often = ms > some_ms ? LOOK_USUALLY / LOOK_OFTEN : 0;
     if (c->often > 0)
         return LOOK_OFTEN;
     const bool seldom = ms * (LOOK_SELDOM / LOOK_USUALLY) <= some_ms && depot_idle(depot_counts(&pool->depot)) == 0;

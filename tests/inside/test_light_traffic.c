@@ -370,6 +370,26 @@ static void one_get_in_512_looks_at_the_clock_if_the_depot_is_empty(void **state
     end(pool);
 }
 
+/* However long it has been slow: whoever fills the depot meanwhile, it finds out soon. */
+static void a_slow_thread_looks_often_beside_an_empty_depot_too(void **state)
+{
+    (void)state;
+    const bufferpool_config_t config = light_config();
+    bufferpool_t *pool = create(&config);
+    burst(pool, CACHED / 2);
+    for (size_t i = 0; i < 2 * 512; i++) /* at full speed first */
+        turn(pool, bufferpool_get, 1);
+    for (size_t i = 0; i < 512 + 48; i++, clock_ms += INTERVAL_MS)
+        turn(pool, bufferpool_get, 1);
+    for (int window = 0; window < 30; window++) {
+        const size_t before = atomic_load(&looks);
+        for (int i = 0; i < 48; i++, clock_ms += INTERVAL_MS)
+            turn(pool, bufferpool_get, 1);
+        assert_true(atomic_load(&looks) >= before + 48 / 2);
+    }
+    end(pool);
+}
+
 static void a_pool_that_never_reclaims_does_not_look(void **state)
 {
     (void)state;
@@ -454,6 +474,7 @@ int main(void)
         cmocka_unit_test(no_call_frees_more_than_a_quarter),
         cmocka_unit_test(one_get_in_48_looks_at_the_clock),
         cmocka_unit_test(one_get_in_512_looks_at_the_clock_if_the_depot_is_empty),
+        cmocka_unit_test(a_slow_thread_looks_often_beside_an_empty_depot_too),
         cmocka_unit_test(a_pool_that_never_reclaims_does_not_look),
         cmocka_unit_test(a_closed_gate_does_not_end_the_looks),
         cmocka_unit_test(no_get_beyond_the_cap_looks),
