@@ -350,8 +350,8 @@ static inline __attribute__((always_inline)) enum counter drop_bypass(bufferpool
 /* Makes room for `cap` more idle bytes. Caches reserve bytes of max_idle_bytes. If the bytes that really idle leave
  * room, the caches give back what they do not use. Returns whether the put that found no room may try again.
  *
- * This goes over all caches. With 32 or more it is not done for each such put, so that the cost of a put
- * does not grow with the number of threads. Some of the puts between then find no room that there is. */
+ * This goes over all caches. With 32 or more it is not done for each such put, so that the cost of a put does not grow
+ * with the number of threads. A put in between may then free its buffer although there is room. */
 static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
 {
     const uint32_t skips = load_relaxed(&pool->idle_skips);
