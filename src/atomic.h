@@ -23,14 +23,15 @@
 
 #define add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
-#define sub_release(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_release)
+#define add_seq_cst(p, v) atomic_fetch_add_explicit((p), (v), memory_order_seq_cst)
+#define sub_seq_cst(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_seq_cst)
 #define or_seq_cst(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_seq_cst)
 #define and_seq_cst(p, v) atomic_fetch_and_explicit((p), (v), memory_order_seq_cst)
 
 #define exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
 
-/* Weak: they may fail for no reason, so they stand in loops. The order of a failure is acquire for cas_acquire, and
- * relaxed for the others. */
+/* Weak: they may fail for no reason, so they stand in loops. The order of a failure is acquire for those whose
+ * name ends so, and relaxed for the others. */
 #define cas_relaxed(p, expected, v)                                                                                    \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed, memory_order_relaxed)
 #define cas_acquire(p, expected, v)                                                                                    \
@@ -39,6 +40,9 @@
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release, memory_order_relaxed)
 #define cas_seq_cst(p, expected, v)                                                                                    \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_seq_cst, memory_order_relaxed)
+
+#define cas_seq_cst_acquire(p, expected, v)                                                                            \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_seq_cst, memory_order_acquire)
 
 /* Adds to a variable that one thread writes and others only read. */
 #define bump_relaxed(p, v) store_relaxed((p), load_relaxed(p) + (v))

@@ -65,9 +65,8 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
         report_misuse(buf, pool, REPORT_OVERWRITTEN);
     size_t old_cap = buf->cap;
     uintptr_t word = load_relaxed(&d->word);
-    bool pooled = desc_state(word) != STATE_BYPASS;
-    if (pooled) /* before it grows: a child of fork must not take it for a plain one */
-        store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE_GROWN));
+    /* before it grows: a child of fork must not take it for a plain one */
+    store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE_GROWN));
     int error = modes_have(MODE_FAIL) && modes_fail_now() ? ENOMEM : heap_grow(&pool->heap, d, need, keep);
     fork_leave(stepped_out);
     if (modes_have(MODES_WATCH))
@@ -76,10 +75,8 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
         store_relaxed(&d->word, word);
         return error;
     }
-    if (pooled) {
-        add_relaxed(&pool->grown_extra, buf->cap - old_cap);
-        d->asked = need;
-    }
+    add_relaxed(&pool->grown_extra, buf->cap - old_cap);
+    d->asked = need;
     cache_count(tls_cache_own_or_shared(pool), GROWS, 1);
     return 0;
 }

@@ -138,6 +138,13 @@ static bool is_plain(const bufferpool_t *pool, const struct cache *c)
     return pool->max_idle_bytes == 0 && load_relaxed(&c->extra) == 0;
 }
 
+/* How many buffers the cache may hold, whatever their size. */
+static uint32_t entries_allowed(const bufferpool_t *pool, const struct cache *c)
+{
+    const uint32_t tickets = load_relaxed(&c->tickets);
+    return tickets != 0 && tickets < pool->cache_entries ? tickets : pool->cache_entries;
+}
+
 /* How many buffers the cache may hold if the next ones are plain. */
 static void limit_update(const bufferpool_t *pool, struct cache *c)
 {
@@ -145,7 +152,8 @@ static void limit_update(const bufferpool_t *pool, struct cache *c)
     if (pool->max_idle_bytes != 0 && c->budget < bytes)
         bytes = c->budget;
     size_t limit = (bytes - load_relaxed(&c->extra)) / pool->heap.base;
-    c->limit = limit < pool->cache_entries ? limit : pool->cache_entries;
+    const uint32_t most = entries_allowed(pool, c);
+    c->limit = limit < most ? limit : most;
 }
 
 /* ---- max_idle_bytes ---- */
@@ -243,7 +251,7 @@ static void push(bufferpool_t *pool, struct desc *const *bufs, uint32_t count, s
     const uint32_t most = load_relaxed(&pool->pressure.state) == PRESSURE_OFF ? MAGAZINE_MAX : 1;
     while (count > 0) {
         const uint32_t n = count < most ? count : most;
-        depot_push(&pool->depot, bufs, n, extra != 0);
+        depot_push(&pool->depot, &pool->heap.table, bufs, n, extra != 0);
         bufs += n;
         count -= n;
     }
@@ -280,6 +288,17 @@ static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
         limit_update(pool, c);
 }
 
+/* The cache is empty: what it held by them is in the depot. */
+static void end_tickets(bufferpool_t *pool, struct cache *c)
+{
+    const uint8_t tickets = load_relaxed(&c->tickets);
+    if (tickets == 0)
+        return;
+    store_relaxed(&c->tickets, 0);
+    store_relaxed(&pool->pressure.granted, load_relaxed(&pool->pressure.granted) - tickets);
+    depot_end_tickets(&pool->depot, tickets);
+}
+
 uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
 {
     uint32_t n = cache_idle(c);
@@ -288,6 +307,7 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
     if (n > 0)
         flush_coldest(pool, c, n);
     cache_give_budget_back(pool, c);
+    end_tickets(pool, c);
     limit_update(pool, c);
     return n;
 }
@@ -295,7 +315,7 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
 /* Whether one more buffer of that cap fits. */
 static bool has_room(const bufferpool_t *pool, const struct cache *c, size_t cap)
 {
-    return cache_idle(c) < pool->cache_entries && held_bytes(pool, c) + cap <= pool->cache_bytes;
+    return cache_idle(c) < entries_allowed(pool, c) && held_bytes(pool, c) + cap <= pool->cache_bytes;
 }
 
 static void store_warmest(const bufferpool_t *pool, struct cache *c, struct desc *d)
@@ -346,52 +366,68 @@ static uint32_t fitting(const bufferpool_t *pool, struct desc *const *bufs, uint
     return fit;
 }
 
+/* Takes one buffer out of the depot, and puts the rest of its magazine back. `in` is what the owner of c is inside of. */
+static struct desc *take_one(bufferpool_t *pool, struct cache *c, struct cache *in)
+{
+    const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);
+    if (magazine.head == NULL)
+        return NULL;
+    PROBE1(pool, refill, magazine.n);
+    level_move(c, in, 1, 0);
+    cache_left_depot(pool, 1, magazine.head->pub.cap);
+    if (magazine.n > 1) {
+        struct desc *bufs[MAGAZINE_MAX];
+        magazine_open(&magazine, &pool->heap.table, bufs);
+        depot_restore(&pool->depot, &pool->heap.table, bufs, magazine.n - 1, magazine.grown);
+    }
+    return magazine.head;
+}
+
+/* From inside the empty cache, whose gate is open without tickets: a magazine that does not simply fit. The head is for
+ * the caller, and as many of the others as fit are for the cache. */
+static void keep_fitting(bufferpool_t *pool, struct cache *c, const struct magazine *magazine)
+{
+    struct desc *bufs[MAGAZINE_MAX];
+    magazine_open(magazine, &pool->heap.table, bufs);
+    const uint32_t others = magazine->n - 1;
+    size_t bytes;
+    const uint32_t fit = fitting(pool, bufs, others, magazine->grown, &bytes);
+    memcpy(cache_entries(c), bufs + others - fit, fit * sizeof(struct desc *));
+    store_relaxed(&c->extra, bytes - fit * pool->heap.base);
+    bytes += magazine->grown ? magazine->head->pub.cap : pool->heap.base;
+    leave_account(pool, fit + 1, bytes);
+    level_add(c, (int32_t)fit + 1, (int32_t)fit);
+    budget_from_depot(pool, c, bytes);
+    limit_update(pool, c);
+    if (fit < others) /* their bytes never left the depot's account; nobody else is sure of the pressure meanwhile (8) */
+        depot_push(&pool->depot, &pool->heap.table, bufs, others - fit, magazine->grown);
+}
+
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
 {
     /* inside before the pop: otherwise a thread that steals from this cache would miss the buffers that are in transit
      * here */
     struct cache *in = enter(pool, c);
-    const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
-    if (magazine.head == NULL) {
-        leave(in);
-        return NULL;
+    struct desc *d;
+    if (in->shared || load_relaxed(&in->tickets) != 0 || cache_idle(in) > 0) {
+        d = take_one(pool, c, in);
+    } else {
+        const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
+        d = magazine.head;
+        if (d != NULL) {
+            PROBE1(pool, refill, magazine.n);
+            if (is_plain(pool, in) && !magazine.grown && magazine.n <= pool->cache_entries) {
+                magazine_open(&magazine, &pool->heap.table, cache_entries(in));
+                /* the calls that refill look at the clock afterwards */
+                level_begin(in, cache_moved_of(in) + magazine.n, magazine.n - 1, count_before(LOOK_USUALLY));
+            } else {
+                keep_fitting(pool, in, &magazine);
+            }
+            in->overflowed = false;
+        }
     }
-    PROBE1(pool, refill, magazine.n);
-    if (!in->shared && cache_idle(in) == 0 && is_plain(pool, in) && !magazine.grown &&
-        magazine.n <= pool->cache_entries) {
-        magazine_open(&magazine, &pool->heap.table, cache_entries(in));
-        depot_take(&pool->depot, magazine.n);
-        /* the calls that refill look at the clock afterwards */
-        level_begin(in, cache_moved_of(in) + magazine.n, magazine.n - 1, count_before(LOOK_USUALLY));
-        in->overflowed = false;
-        leave(in);
-        return magazine.head;
-    }
-    struct desc *bufs[MAGAZINE_MAX];
-    magazine_open(&magazine, &pool->heap.table, bufs);
-    /* The head is for the caller. As many of the others as fit are for the cache, which is empty unless its gate was
-     * closed a moment ago. */
-    const uint32_t others = magazine.n - 1;
-    size_t bytes = 0;
-    uint32_t fit = 0;
-    if (!in->shared && cache_idle(in) == 0) {
-        fit = fitting(pool, bufs, others, magazine.grown, &bytes);
-        memcpy(cache_entries(in), bufs + others - fit, fit * sizeof(struct desc *));
-        store_relaxed(&in->extra, bytes - fit * pool->heap.base);
-    }
-    bytes += magazine.grown ? magazine.head->pub.cap : pool->heap.base;
-    leave_account(pool, fit + 1, bytes);
-    depot_take(&pool->depot, fit + 1);
-    level_move(c, in, (int32_t)fit + 1, (int32_t)fit);
-    budget_from_depot(pool, in, bytes);
-    if (!in->shared) {
-        limit_update(pool, in);
-        in->overflowed = false;
-    }
-    if (fit < others) /* their bytes never left the depot's account */
-        depot_restore(&pool->depot, bufs, others - fit, magazine.grown);
     leave(in);
-    return magazine.head;
+    return d;
 }
 
 bool cache_overflow(bufferpool_t *pool, struct cache *c)
@@ -400,13 +436,37 @@ bool cache_overflow(bufferpool_t *pool, struct cache *c)
         return false;
     struct cache *in = enter(pool, c);
     const uint32_t n = cache_idle(in);
-    const bool full = !in->shared && n > 0 && n >= in->limit;
+    const bool full = !in->shared && load_relaxed(&in->tickets) == 0 && n > 0 && n >= in->limit;
     if (full) {
         flush_coldest(pool, in, in->overflowed ? n : (n + 1) / 2);
         in->overflowed = true;
     }
     leave(in);
     return full;
+}
+
+uint32_t cache_shed(bufferpool_t *pool, struct cache *c, struct desc **bufs)
+{
+    struct cache *in = enter(pool, c);
+    const uint32_t n = cache_idle(in);
+    uint32_t count = 0;
+    if (!in->shared && load_relaxed(&in->tickets) != 0 && n > 0 && n >= in->limit && is_plain(pool, in)) {
+        struct desc **entries = cache_entries(in);
+        count = (n + 1) / 2;
+        memcpy(bufs, entries, count * sizeof(struct desc *));
+        memcpy(entries, entries + count, (n - count) * sizeof(struct desc *));
+        level_add(in, -(int32_t)count, -(int32_t)count);
+    }
+    leave(in);
+    return count;
+}
+
+bool cache_has_room(bufferpool_t *pool, struct cache *c, size_t cap)
+{
+    struct cache *in = enter(pool, c);
+    const bool room = !in->shared && has_room(pool, in, cap);
+    leave(in);
+    return room;
 }
 
 bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
@@ -443,6 +503,12 @@ void cache_close(struct cache *c)
 {
     /* before the barrier in steal.c; with real fences, before cache_owner_is_out */
     store_seq_cst(&c->gate, GATE_CLOSED);
+}
+
+void cache_set_tickets(const bufferpool_t *pool, struct cache *c, uint32_t tickets)
+{
+    store_relaxed(&c->tickets, (uint8_t)tickets);
+    limit_update(pool, c);
 }
 
 bool cache_unused(struct cache *c)

@@ -10,6 +10,8 @@
  *     gate open      the cache belongs to its thread: its owner
  *     gate closed    the cache belongs to the thread that holds the pool's caches_lock, once the owner is out
  *
+ * While the pool is under pressure, an open cache is one with tickets (pressure.c), and holds no more than that.
+ *
  * The owner is inside while `busy` is set. It enters by a plain store, looks at the gate, works if that is open, and
  * leaves by a plain store; steal.c says how another thread can be sure that the owner is out, without a fence on the
  * owner's part. An owner that finds its gate closed works on pool->shared instead, and thereby with the depot. Gates
@@ -44,6 +46,9 @@
 /* Both have the bits of a pool index that no pool has (registry.c). */
 #define GATE_CLOSED (~(uintptr_t)0)
 #define GATE_SLOW   (GATE_CLOSED >> 1)
+
+/* The most tickets of a cache. */
+#define CACHE_TICKETS_MAX 8u
 
 #define LEVEL_SIDE ((uint64_t)1 << 16)
 #define LEVEL_GET  (LEVEL_SIDE << 1)
@@ -235,20 +240,28 @@ static inline void cache_count(struct cache *c, enum counter counter, uint64_t n
         bump_relaxed(&c->counters[counter], n);
 }
 
-/* Adds n, which may be negative, to the pooled buffers that came to the cache's thread. */
+/* Adds n, which may be negative, to the buffers that came to the cache's thread. */
 void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n);
 
 /* Takes the warmest idle buffer, plain or grown, for life_hand_out. Returns NULL if the cache is empty. */
 struct desc *cache_take(bufferpool_t *pool, struct cache *c);
 
-/* Takes a magazine from the depot; the cache keeps what fits, if it is empty. Returns the magazine's first buffer, for
- * life_hand_out, or NULL if the depot is empty. */
+/* Takes a magazine from the depot; the cache keeps what fits, if it is empty, and open without tickets. Returns the
+ * magazine's first buffer, for life_hand_out, or NULL if the depot is empty. */
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c);
 
 /* Moves the colder half of a full cache to the depot, so that a thread at the edge does not thrash. The second time in
  * a row the thread is not at the edge, and all buffers move. Returns false if the cache is not full, or not open, or if
  * there is a limit on idle bytes. */
 bool cache_overflow(bufferpool_t *pool, struct cache *c);
+
+/* Takes the colder half, at most CACHE_TICKETS_MAX buffers, out of a full cache that is open by tickets. Fills bufs;
+ * they are idle, and the caller frees them. Returns how many; 0 if the cache is another one, or if some are grown, or
+ * if there is a limit on idle bytes. */
+uint32_t cache_shed(bufferpool_t *pool, struct cache *c, struct desc **bufs);
+
+/* Whether the gate is open and one more buffer of that cap fits. */
+bool cache_has_room(bufferpool_t *pool, struct cache *c, size_t cap);
 
 /* Puts a buffer that is in an idle state already into the cache, or otherwise into the depot. Returns false, and does
  * nothing, if that would exceed max_idle_bytes. */
@@ -277,11 +290,15 @@ static inline bool cache_owner_is_out(const struct cache *c)
 #endif
 }
 
-/* From inside: moves everything to the depot. Returns how many buffers. */
+/* From inside: moves everything to the depot, and ends the cache's tickets. Returns how many buffers. */
 uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c);
 
 /* From inside: gives back what the cache has reserved of max_idle_bytes and does not use. */
 void cache_give_budget_back(bufferpool_t *pool, struct cache *c);
+
+/* Sets how many buffers the cache may hold while the pool is under pressure. The cache is empty behind a closed gate, or
+ * the calling thread is its owner. */
+void cache_set_tickets(const bufferpool_t *pool, struct cache *c, uint32_t tickets);
 
 /* Whether no buffer went in or out since this was last asked. */
 bool cache_unused(struct cache *c);

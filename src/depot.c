@@ -5,7 +5,7 @@
  * The stack
  *
  *     head = {tag, index}, 64 bits. The descriptor of that index is the head of the top magazine; its `below` is the
- *     index of the magazine beneath, its `count` the number of buffers.
+ *     index of the magazine beneath, its `count` the number of buffers (14).
  *
  *     The buffers of a magazine form a tree, the last of the array first. The head is node 0 and names nodes 1 and 2 in
  *     its `link`; node i names 4i - 1 to 4i + 2 in its `link`, `below` and `count`. So a thread that opens a magazine
@@ -31,72 +31,91 @@
  *
  * The cap
  *
- *     counts = {wanted, pressure, pooled, in_flight}, one 64-bit word. `pooled` is the number of pooled buffers that
- *     exist, `in_flight` the number of those that callers and thread caches have.
+ *     counts = {wanted, pressure, pooled, tickets}, one 64-bit word. `pooled` is the number of buffers that exist. An
+ *     exchange between a thread cache and the depot does not touch it. N is max_live.
  *
- *     Claim: a buffer is made only if, at that moment, fewer than N pooled buffers exist; so at most N ever do, except
- *     those that were there when N was lowered.
+ *     Claim: a buffer is made by depot_reserve only if, at that moment, fewer than N exist.
  *
  *     5. depot_reserve adds one to `pooled` by compare-and-swap from a value below N, before the buffer is made.
- *        depot_unreserve and depot_discard subtract after the block is freed. Nothing else moves `pooled`. So at every
- *        moment buffers in existence <= pooled, and no reservation ever lifts pooled above the N that it read.
+ *        depot_unreserve and depot_discard subtract after the block is freed. So at every moment buffers in existence
+ *        <= pooled, and no reservation ever lifts pooled above the N that it read.
  *     6. N may be lowered between the read of N and the swap. So the reserver reads N once more after its swap, and
  *        backs out if pooled is now above it. The writer of N stores it and then reads counts. Both pairs are seq_cst:
  *        either the reserver sees the new N, or the lowering call sees the reservation, as if it had been made before.
- *     7. Magazines move `in_flight` alone. So there is no moment at which a reservation stands for a buffer that exists
- *        already, and a pop may take however many the magazine holds.
+ *     7. Magazines move nothing in counts, so a pop may take however many the magazine holds.
  *
  * The verdict
  *
- *     Claim: a get goes beyond the cap, or is refused, only if there was a moment during its call at which callers had
- *     all N.
+ *     A buffer is held by callers or idle. While a get or a put is under way, the buffer in its hands counts as held.
  *
- *     8. in_flight <= what callers and caches have, always: a push subtracts before it swaps, and a take adds after its
- *        pop. A call that pops in order to free, or takes one of many and restores the rest, never adds what it only
- *        has in transit. So in_flight >= pooled, read in one load, means that nothing is in the depot or in transit.
- *     9. `pressure`, in the same load, means that nothing is in a thread cache (pressure.c). So callers have all pooled
- *        buffers. Where membarrier(2) is missing, caches may hold some all the same; the header says how many.
- *    10. The verdict may be no although a get finds nothing. Then another call is in the middle of moving a buffer. So
- *        the get looks again, a bounded number of times.
+ *     Claim: a get makes a buffer beyond the cap, and a try_get is refused, only if there was a moment during the call
+ *     at which callers held N.
  *
- * Waiters
+ *     8. While `pressure` is set, at most `tickets` buffers idle elsewhere than in the depot:
+ *          - the flag is set when all caches are empty and all gates closed (pressure.c);
+ *          - a cache opens under pressure only with tickets, which were added to counts before. It holds no more than
+ *            it has tickets. They end after all that it held is in the depot (cache_flush_inside), or after what it
+ *            gave up was freed;
+ *          - a call that pops a magazine in order to free it, or to hand out one and put the rest back, adds tickets
+ *            for the others before it swaps the head, and ends them after these are freed or back on the stack. If the
+ *            swap succeeds, the magazine is the one whose number of buffers it read (2).
+ *     9. depot_exhausted reads head, counts, and head again. If head is empty and both times the same word, then nothing
+ *        was popped in between (2), so nothing was pushed either, for a push makes a head that only a pop can empty.
+ *        So the depot was empty at the moment at which counts was read. If counts then say that there is pressure, and
+ *        that pooled >= N + tickets, callers held at least pooled - tickets >= N at that moment (8). N is read before
+ *        and after that moment, and is the same.
+ *        It is one moment, so it does not matter what other calls do before and after it: that buffers are freed and
+ *        others made, that the depot is trimmed, that tickets come and go.
+ *    10. So pooled may exceed N only while callers hold N. To keep it so when callers put, each put and each other call
+ *        that frees, or that raises N, looks afterwards (reclaim_keep_cap): if pooled < N + tickets, the tickets
+ *        of thread caches are taken back, and all that idles is in the depot. If then pooled > N, what is in the depot
+ *        is freed until either pooled = N or the depot is empty; in the second case callers hold all that exist.
+ *        Without tickets, and with an empty depot, callers hold pooled.
+ *    11. The verdict may be no although a get finds nothing. Then another call is in the middle of moving a buffer. So
+ *        the get looks again, until its patience is over (pressure.c).
  *
- *    11. A flag in the same word says that a caller waits (wait.c). A push or restore swaps head and then reads counts;
- *        a waiter sets the flag and then reads head; all four seq_cst, so one of the two sees the other. unreserve and
- *        discard are read-modify-writes of counts, as setting the flag is: whichever comes second sees the first.
+ * Calls that meet
  *
- * A magazine in transit while N is lowered
+ *    12. A push may meet a get that goes beyond the cap, or a call that lowers N. The push swaps head, and then reads N
+ *        and counts (depot_is_calm, depot_over_cap); depot_lift swaps counts, and then reads head (depot_is_empty); the
+ *        lowering call stores N, and then reads counts and head. All are seq_cst: so if pooled exceeds N while
+ *        something lies in the depot, one of the calls sees that, and frees it.
+ *    13. A flag in counts says that a caller waits (wait.c). A push swaps head and then reads counts; a waiter sets the
+ *        flag and then reads head; all four seq_cst, so one of the two sees the other. unreserve and discard are
+ *        read-modify-writes of counts, as setting the flag is: whichever comes second sees the first.
  *
- *    12. The call that lowers N cannot find the magazine. The call that has the magazine, and puts it back, therefore
- *        looks at the cap afterwards (depot_is_calm). It swaps head, and then reads N and counts; the lowering call
- *        stores N, and then reads counts and head. All are seq_cst: either the lowering call finds the magazine, or
- *        the other call sees that too many buffers exist.
+ * How many the depot holds
  *
- * What is relaxed
+ *    14. The `count` of a magazine's head says besides how many buffers lie in the depot with it and beneath it, modulo
+ *        2^26. A push reads that of the magazine on which it comes to lie. If its swap succeeds, that one was on top all
+ *        the time (2). Nothing but statistics and reclaim follow from the number.
  *
- *    13. The nodes' `below`, `count` and links lie behind the head (3). counts is one word, so its changes have one
- *        order by themselves, and a thread that reads it reads what was true at one moment. So the verdict (9) needs no
- *        order, nor does the first reading in depot_reserve, which the swap confirms: if it says that there is no room,
- *        then it is no older than a flag that the same thread set before (11). A push subtracts before the release of
- *        its swap, and a pop adds after the acquire of its read: so the two come in this order (8). peak_in_flight, low
- *        and extra are numbers for statistics and reclaim: nothing is found through them.
+ * Orders
  *
- * What is stronger than needed
- *
- *    14. The changes of the flags are seq_cst, although only that of depot_want(true) must be (11). The word itself
- *        keeps the others in order. They are rare.
+ *    15. The nodes' `below`, `count` and links lie behind the head (3). What the verdict reads, and the swaps of head and
+ *        changes of counts that it depends on, are seq_cst, so there is one order of all of them. In it a pop by the
+ *        owner of an open cache (depot_pop, relaxed, as (4) allows) is not; the pressure comes after it all the same,
+ *        since the gate of that cache was closed, and its owner seen to be out, before the flag was set.
+ *    16. The first reading in depot_reserve is relaxed, and the swap confirms it: if it says that there is no room, then
+ *        it is no older than a flag that the same thread set before (13). peak, low and extra are numbers for
+ *        statistics and reclaim: nothing is found through them.
  */
 #include "depot.h"
 
-#define IN_FLIGHT(n)     ((uint64_t)(n))
+#define TICKETS(n)       ((uint64_t)(n))
 #define POOLED(n)        ((uint64_t)(n) << 32)
 #define HEAD_TAG         ((uint64_t)1 << 32)
-#define GROWN            ((uint32_t)1 << 31) /* in a head's count */
 #define HEAD_INDEX(head) ((uint32_t)(head))
 
-uint32_t depot_idle(struct depot_counts counts)
+/* `count` of a head = depth << 6 | grown << 5 | n - 1 */
+#define COUNT_N     31u
+#define COUNT_GROWN 32u
+#define COUNT_BITS  6
+_Static_assert(MAGAZINE_MAX - 1 <= COUNT_N, "n has 5 bits of a head's count");
+
+static inline uint32_t count_n(uint32_t count)
 {
-    return counts.pooled > counts.in_flight ? counts.pooled - counts.in_flight : 0;
+    return (count & COUNT_N) + 1;
 }
 
 uint32_t depot_pops(const struct depot *depot)
@@ -104,31 +123,29 @@ uint32_t depot_pops(const struct depot *depot)
     return (uint32_t)(load_relaxed(&depot->head) >> 32);
 }
 
-/* These two keep the depot's low-water mark, and the peak. Both move seldom, so mostly this takes loads alone. */
-static void note_low(struct depot *depot, struct depot_counts counts)
+/* These two keep the peak, and the depot's low-water mark. Both move seldom, so mostly this takes a load alone. */
+static void note_pooled(struct depot *depot, uint32_t pooled)
 {
-    uint32_t low = load_relaxed(&depot->low);
-    while (depot_idle(counts) < low && !cas_relaxed(&depot->low, &low, depot_idle(counts)))
+    uint32_t peak = load_relaxed(&depot->peak);
+    while (pooled > peak && !cas_relaxed(&depot->peak, &peak, pooled))
         ;
 }
 
-static void note_in_flight(struct depot *depot, struct depot_counts counts)
+static void note_low(struct depot *depot, uint32_t idle)
 {
-    uint32_t peak = load_relaxed(&depot->peak_in_flight);
-    while (counts.in_flight > peak && !cas_relaxed(&depot->peak_in_flight, &peak, counts.in_flight))
+    uint32_t low = load_relaxed(&depot->low);
+    while (idle < low && !cas_relaxed(&depot->low, &low, idle))
         ;
-    note_low(depot, counts);
 }
 
 /* ---- the stack ---- */
 
 /* Both go through the nodes from the last of the array to the first: `at` is the last node that has a parent so far. */
 
-static void magazine_close(struct desc *const *bufs, uint32_t n, bool grown)
+static void magazine_close(struct desc *const *bufs, uint32_t n)
 {
     struct desc *const *at = bufs + n - 1, *const *parent = at;
     struct desc *node = *parent;
-    store_relaxed(&node->count, n | (grown ? GROWN : 0));
     if (at > bufs)
         node->link[0] = (*--at)->index;
     if (at > bufs)
@@ -180,26 +197,48 @@ void magazine_open(const struct magazine *magazine, const struct desc_table *tab
     }
 }
 
-void depot_restore(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown)
+/* How many buffers lie in the depot from the magazine of that index down. Perhaps of another time: then the swap that
+ * follows fails (14). */
+static inline uint32_t depth_of(const struct desc_table *table, uint32_t index)
 {
-    magazine_close(bufs, n, grown);
-    struct desc *first = bufs[n - 1];
-    uint64_t head = load_relaxed(&depot->head);
-    do {
-        store_relaxed(&first->below, HEAD_INDEX(head));
-        /* release: with the acquire in depot_peek (3); seq_cst: with depot_want (11), before depot_is_calm (12) */
-    } while (!cas_seq_cst(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));
+    return index != 0 ? load_relaxed(&desc_at(table, index)->count) >> COUNT_BITS : 0;
 }
 
-void depot_push(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown)
+uint32_t depot_idle(const struct depot *depot, const struct desc_table *table)
 {
-    sub_relaxed(&depot->counts, IN_FLIGHT(n)); /* before the swap, which is the release (8, 13) */
-    depot_restore(depot, bufs, n, grown);
+    uint64_t head, again = load_acquire(&depot->head); /* with the release in depot_push */
+    uint32_t idle;
+    do {
+        head = again;
+        idle = depth_of(table, HEAD_INDEX(head));
+        again = load_acquire(&depot->head); /* the same */
+    } while (again != head);
+    return idle;
+}
+
+void depot_push(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n, bool grown)
+{
+    magazine_close(bufs, n);
+    struct desc *first = bufs[n - 1];
+    const uint32_t low_bits = (n - 1) | (grown ? COUNT_GROWN : 0);
+    uint64_t head = load_acquire(&depot->head); /* with the release of the push beneath (14) */
+    do {
+        store_relaxed(&first->below, HEAD_INDEX(head));
+        store_relaxed(&first->count, (depth_of(table, HEAD_INDEX(head)) + n) << COUNT_BITS | low_bits);
+        /* release: with the acquire in depot_peek (3); seq_cst: with depot_want (13), before depot_is_calm (12), for
+         * depot_exhausted (9); acquire of a failure: as above */
+    } while (!cas_seq_cst_acquire(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));
+}
+
+void depot_restore(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n, bool grown)
+{
+    depot_push(depot, table, bufs, n, grown);
+    depot_end_tickets(depot, n); /* afterwards (8) */
 }
 
 struct desc *depot_peek(struct depot *depot, const struct desc_table *table, uint64_t *head, uint64_t *below)
 {
-    /* acquire: with the release in depot_restore (3); seq_cst: after depot_want (11) */
+    /* acquire: with the release in depot_push (3); seq_cst: after depot_want (13) */
     *head = load_seq_cst(&depot->head);
     if (HEAD_INDEX(*head) == 0)
         return NULL;
@@ -214,6 +253,13 @@ bool depot_swap(struct depot *depot, uint64_t head, uint64_t below)
     return cas_relaxed(&depot->head, &head, next); /* finds the write that depot_peek read with acquire (4) */
 }
 
+static struct magazine popped(struct depot *depot, struct desc *first, uint32_t tickets)
+{
+    const uint32_t count = load_relaxed(&first->count), n = count_n(count);
+    note_low(depot, (count >> COUNT_BITS) - n);
+    return (struct magazine){first, n, (count & COUNT_GROWN) != 0, tickets};
+}
+
 struct magazine depot_pop(struct depot *depot, const struct desc_table *table)
 {
     struct desc *first;
@@ -221,48 +267,96 @@ struct magazine depot_pop(struct depot *depot, const struct desc_table *table)
     do {
         first = depot_peek(depot, table, &head, &below);
         if (first == NULL)
-            return (struct magazine){NULL, 0, false};
+            return (struct magazine){0};
     } while (!depot_swap(depot, head, below));
-    const uint32_t count = load_relaxed(&first->count);
-    return (struct magazine){first, count & ~GROWN, (count & GROWN) != 0};
+    return popped(depot, first, 0);
 }
 
-void depot_take(struct depot *depot, uint32_t n)
+struct magazine depot_pop_some(struct depot *depot, const struct desc_table *table, uint32_t out)
 {
-    uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));
-    note_in_flight(depot, depot_counts_of(before + IN_FLIGHT(n)));
+    struct desc *first;
+    uint64_t head, below;
+    uint32_t tickets = 0;
+    while ((first = depot_peek(depot, table, &head, &below)) != NULL) {
+        const uint32_t need = count_n(load_relaxed(&first->count)) - out; /* perhaps of another time, as below */
+        if (need > tickets)
+            (void)add_seq_cst(&depot->counts, TICKETS(need - tickets)); /* before the swap (8) */
+        tickets = need > tickets ? need : tickets;
+        const uint64_t next = ((head & ~(HEAD_TAG - 1)) + HEAD_TAG) | below;
+        uint64_t found = head;
+        if (!cas_seq_cst(&depot->head, &found, next)) /* for depot_exhausted (9) */
+            continue;
+        if (tickets > need)
+            depot_end_tickets(depot, tickets - need);
+        return popped(depot, first, need);
+    }
+    if (tickets > 0)
+        depot_end_tickets(depot, tickets);
+    return (struct magazine){0};
 }
 
 void depot_discard(struct depot *depot, uint32_t n)
 {
-    uint64_t before = sub_release(&depot->counts, POOLED(n)); /* as in depot_unreserve */
-    note_low(depot, depot_counts_of(before - POOLED(n)));
+    /* release: as in depot_unreserve; seq_cst: for depot_exhausted (9) */
+    (void)sub_seq_cst(&depot->counts, POOLED(n) + TICKETS(n));
 }
 
 /* ---- the cap ---- */
 
 bool depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live)
 {
-    uint64_t counts = load_relaxed(&depot->counts); /* not older than depot_want (13) */
+    uint64_t counts = load_relaxed(&depot->counts); /* not older than depot_want (16) */
     uint64_t after;
     do {
         if (depot_counts_of(counts).pooled >= depot_cap_of(max_live))
             return false;
-        after = counts + POOLED(1) + IN_FLIGHT(1);
+        after = counts + POOLED(1);
         /* seq_cst: before the second reading of the cap (6); acquire: with the release in depot_unreserve (5) */
     } while (!cas_seq_cst(&depot->counts, &counts, after));
     if (depot_counts_of(after).pooled > depot_cap_of(max_live)) {
         depot_unreserve(depot, 1);
         return false;
     }
-    note_in_flight(depot, depot_counts_of(after));
+    note_pooled(depot, depot_counts_of(after).pooled);
     return true;
+}
+
+uint32_t depot_lift(struct depot *depot)
+{
+    uint64_t counts = load_relaxed(&depot->counts);
+    do {
+        if (depot_counts_of(counts).pooled == DEPOT_POOLED_MAX)
+            return 0;
+        /* seq_cst: before depot_is_empty (12); acquire: as in depot_reserve */
+    } while (!cas_seq_cst(&depot->counts, &counts, counts + POOLED(1)));
+    const uint32_t pooled = depot_counts_of(counts).pooled + 1;
+    note_pooled(depot, pooled);
+    return pooled;
 }
 
 void depot_unreserve(struct depot *depot, uint32_t n)
 {
-    /* release: with the swap in depot_reserve; the block was freed before its room is taken (5) */
-    sub_release(&depot->counts, POOLED(n) + IN_FLIGHT(n));
+    /* release: with the swap in depot_reserve; the block was freed before its room is taken (5); seq_cst: for
+     * depot_exhausted (9) */
+    (void)sub_seq_cst(&depot->counts, POOLED(n));
+}
+
+bool depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n)
+{
+    uint64_t counts = load_relaxed(&depot->counts);
+    size_t cap;
+    do {
+        const struct depot_counts now = depot_counts_of(counts);
+        cap = depot_cap_of(max_live);
+        if (now.pooled <= cap || now.tickets + n > (now.pooled - cap) / 2)
+            return false;
+    } while (!cas_seq_cst(&depot->counts, &counts, counts + TICKETS(n))); /* before the cache opens (8) */
+    return true;
+}
+
+void depot_end_tickets(struct depot *depot, uint32_t n)
+{
+    (void)sub_seq_cst(&depot->counts, TICKETS(n)); /* after the push (8), for depot_exhausted (9) */
 }
 
 /* ---- the flags ---- */
@@ -270,14 +364,14 @@ void depot_unreserve(struct depot *depot, uint32_t n)
 void depot_want(struct depot *depot, bool wanted)
 {
     if (wanted)
-        (void)or_seq_cst(&depot->counts, DEPOT_WANTED); /* with depot_wanted (11) */
+        (void)or_seq_cst(&depot->counts, DEPOT_WANTED); /* with depot_wanted (13) */
     else
-        (void)and_seq_cst(&depot->counts, ~DEPOT_WANTED); /* under the queue's lock (wait.c); order: (14) */
+        (void)and_seq_cst(&depot->counts, ~DEPOT_WANTED); /* under the queue's lock (wait.c) */
 }
 
 void depot_begin_pressure(struct depot *depot)
 {
-    (void)or_seq_cst(&depot->counts, DEPOT_PRESSURE); /* order: (14) */
+    (void)or_seq_cst(&depot->counts, DEPOT_PRESSURE); /* for depot_exhausted (9) */
 }
 
 bool depot_end_pressure(struct depot *depot)
@@ -291,10 +385,10 @@ bool depot_end_pressure(struct depot *depot)
     return true;
 }
 
-void depot_reset(struct depot *depot, uint32_t pooled, uint32_t in_flight)
+void depot_reset(struct depot *depot, uint32_t pooled)
 {
     uint64_t tag = load_relaxed(&depot->head) & ~(HEAD_TAG - 1);
     store_relaxed(&depot->head, tag + HEAD_TAG);
-    store_relaxed(&depot->counts, POOLED(pooled) | IN_FLIGHT(in_flight));
+    store_relaxed(&depot->counts, POOLED(pooled));
     store_relaxed(&depot->extra, 0);
 }

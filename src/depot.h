@@ -2,15 +2,13 @@
  *
  * depot.h - the shared stack of magazines, and the counts that enforce the cap
  *
- * A magazine is one or more idle buffers. It is pushed and popped whole, with one compare-and-swap.
+ * A magazine is one or more idle buffers. It is pushed and popped whole, with one compare-and-swap, which is all that an
+ * exchange between a thread cache and the depot takes.
  *
- * A pooled buffer is in flight (a caller or a thread cache has it), in the depot, or in transit: popped by a call that
- * has yet to free it, push it back, or count it in flight.
- *
- *     fresh     reserve                              ->  in flight        push     in flight  ->  depot
- *     freed     in flight  ->  unreserve                                  pop      depot      ->  in transit
- *               in transit ->  discard                                    take     in transit ->  in flight
- *                                                                         restore  in transit ->  depot
+ * The counts move where buffers are made and freed. While the pool is under pressure they also say how many buffers may
+ * idle elsewhere than in the depot: `tickets`. A call that pops a magazine and does not hand out all of it takes tickets
+ * for the rest (depot_pop_some), and gives them back when the rest is freed (depot_discard) or in the depot again
+ * (depot_restore).
  *
  * Any thread may call these at any time, except where it says otherwise.
  */
@@ -50,10 +48,13 @@ static inline struct depot_counts depot_counts(const struct depot *depot)
     return depot_counts_of(load_relaxed(&depot->counts));
 }
 
-/* Buffers in the depot or in transit. Off by calls under way. */
-uint32_t depot_idle(struct depot_counts counts);
+/* Whether the depot holds nothing. */
+static inline bool depot_is_empty(const struct depot *depot)
+{
+    return (uint32_t)load_seq_cst(&depot->head) == 0; /* after the swap in depot_lift: depot.c (12) */
+}
 
-/* Whether no caller waits, and no more than max_live pooled buffers exist. */
+/* Whether no caller waits, and no more than max_live buffers exist. */
 static inline bool depot_is_calm(const struct depot *depot, const _Atomic(size_t) *max_live)
 {
     size_t n = depot_cap_of(max_live);
@@ -62,20 +63,29 @@ static inline bool depot_is_calm(const struct depot *depot, const _Atomic(size_t
     return !counts.wanted && counts.pooled <= n;
 }
 
-/* Whether more than max_live pooled buffers exist. */
+/* Whether more than max_live buffers exist. */
 static inline bool depot_over_cap(const struct depot *depot, const _Atomic(size_t) *max_live)
 {
     size_t n = depot_cap_of(max_live);
     return depot_counts_of(load_seq_cst(&depot->counts)).pooled > n; /* with the swap in depot_reserve: depot.c (6) */
 }
 
-/* Whether at this moment as many pooled buffers exist as the cap allows, callers have all of them, and the pool is
- * under pressure. */
+/* Whether buffers that idle elsewhere than in the depot may be why as many exist as do: then it is not known that
+ * callers hold max_live. */
+static inline bool depot_is_short(struct depot_counts counts, size_t n)
+{
+    return counts.tickets > 0 && counts.pooled < n + counts.tickets;
+}
+
+/* The verdict: whether callers had max_live buffers at a moment during this call. It may be no although they have;
+ * it is always no unless the pool is under pressure. */
 static inline bool depot_exhausted(const struct depot *depot, const _Atomic(size_t) *max_live)
 {
-    size_t n = depot_cap_of(max_live);
-    struct depot_counts counts = depot_counts(depot); /* true at one moment: depot.c (13) */
-    return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;
+    const size_t n = depot_cap_of(max_live);
+    const uint64_t head = load_seq_cst(&depot->head); /* before the next load: depot.c (9) */
+    const struct depot_counts counts = depot_counts_of(load_seq_cst(&depot->counts)); /* before the next load */
+    return (uint32_t)head == 0 && load_seq_cst(&depot->head) == head && counts.pressure &&
+           counts.pooled >= n + counts.tickets && depot_cap_of(max_live) == n;
 }
 
 /* Whether a caller waits. Call this after a push, restore, unreserve or discard. If the answer is no, a caller that
@@ -94,34 +104,51 @@ void depot_begin_pressure(struct depot *depot);
 /* Clears the pressure flag. Returns false, and does nothing, while a caller waits. */
 bool depot_end_pressure(struct depot *depot);
 
-/* Counts a buffer that is about to be made as pooled and in flight, if that leaves at most `*max_live` pooled (0: no
- * cap). Returns false, and counts nothing, otherwise. */
+/* Counts a buffer that is about to be made, if that leaves at most `*max_live` (0: no cap). Returns false, and counts
+ * nothing, otherwise. */
 bool depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live);
 
-/* Ends n pooled buffers in flight: after their blocks were freed, or instead of making them. */
+/* Counts a buffer that is about to be made although that may be beyond the cap: after depot_exhausted. Returns how many
+ * buffers exist with it; 0, with nothing counted, if no more can be counted. */
+uint32_t depot_lift(struct depot *depot);
+
+/* Ends n buffers: after their blocks were freed, or instead of making them. */
 void depot_unreserve(struct depot *depot, uint32_t n);
+
+/* Adds n tickets if tickets are then no more than half of what exists beyond `*max_live`. Returns false, and adds none,
+ * otherwise. */
+bool depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n);
+
+/* Ends n tickets. What idled by them is in the depot, with callers, or freed. */
+void depot_end_tickets(struct depot *depot, uint32_t n);
 
 /* ---- the stack ---- */
 
 /* Magazines popped so far, modulo 2^32. */
 uint32_t depot_pops(const struct depot *depot);
 
-/* Puts a magazine of n buffers (1 to MAGAZINE_MAX), all in an idle state, on top: from in flight, or (restore) from
- * transit. The last of the array is the first to be handed out. `grown`: some have another cap than buffer_capacity. */
-void depot_push(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown);
-void depot_restore(struct depot *depot, struct desc *const *bufs, uint32_t n, bool grown);
+/* Buffers in the depot, modulo 2^26. */
+uint32_t depot_idle(const struct depot *depot, const struct desc_table *table);
 
-/* Takes the top magazine. Its buffers belong to the calling thread now. Each is in transit until the thread calls take,
- * restore or discard for it. The head is NULL if the depot is empty. */
+/* Puts a magazine of n buffers (1 to MAGAZINE_MAX), all in an idle state, on top. The last of the array is the first to
+ * be handed out. `grown`: some have another cap than buffer_capacity. */
+void depot_push(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n, bool grown);
+
+/* Takes the top magazine. Its buffers belong to the calling thread now, which is inside its cache, with the gate open
+ * and no tickets: there they all go, but the one that is handed out. The head is NULL if the depot is empty. */
 struct magazine depot_pop(struct depot *depot, const struct desc_table *table);
+
+/* The same for any other call, which hands out `out` of the buffers, 0 or 1. It has tickets for the others
+ * (magazine.tickets), and gives them back with depot_restore or depot_discard. */
+struct magazine depot_pop_some(struct depot *depot, const struct desc_table *table, uint32_t out);
 
 /* Fills bufs with the magazine's buffers, in the order in which they were pushed. */
 void magazine_open(const struct magazine *magazine, const struct desc_table *table, struct desc **bufs);
 
-/* Counts n buffers in transit as in flight. */
-void depot_take(struct depot *depot, uint32_t n);
+/* Puts buffers that depot_pop_some took back on top, and ends their tickets. */
+void depot_restore(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n, bool grown);
 
-/* Ends n buffers in transit, after their blocks were freed. */
+/* Ends n buffers that depot_pop_some took, and their tickets, after their blocks were freed. */
 void depot_discard(struct depot *depot, uint32_t n);
 
 /* The two halves of a pop: peek reads the head, swap replaces it. They are apart so that a test can stall between them.
@@ -129,7 +156,7 @@ void depot_discard(struct depot *depot, uint32_t n);
 struct desc *depot_peek(struct depot *depot, const struct desc_table *table, uint64_t *head, uint64_t *below);
 bool depot_swap(struct depot *depot, uint64_t head, uint64_t below);
 
-/* In the child after fork: empties the depot and sets the counts, without pressure and without waiting callers. */
-void depot_reset(struct depot *depot, uint32_t pooled, uint32_t in_flight);
+/* In the child after fork: empties the depot and sets the counts, without pressure, tickets and waiting callers. */
+void depot_reset(struct depot *depot, uint32_t pooled);
 
 #endif

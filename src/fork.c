@@ -11,13 +11,13 @@
  *
  *     1. Held across fork are the registry's lock and the lock of every heap. So the pools and the threads' structs,
  *        slabs, retained mappings, the free descriptors and the bits that say which are taken (desc.c) are in order.
- *     2. Anything else may have been in any state: thread caches and their gates, the depot, the stash, the counters,
+ *     2. Anything else may have been in any state: thread caches, their gates and their tickets, the depot, the counters,
  *        the queue of callers that wait, the quarantine, a purge. None of their locks is held across fork; the repair
  *        makes them anew. What they say is replaced by what the words of the taken descriptors say:
  *
  *            IDLE     goes into the depot, wherever it was
- *            LIVE     stays live, whichever thread of the parent held it: the child must put it
- *            BYPASS   the same
+ *            LIVE     stays live, whichever thread of the parent held it: the child must put it. If more are live than
+ *                     the cap, the pool is beyond its cap in the child too
  *            FREE     is freed: another thread was making or freeing it
  *
  *        A word changes in one store, and the thread that has the buffer changes it only where block and handle are
@@ -75,7 +75,7 @@
 
 /* What the words of the descriptors say. */
 struct census {
-    uint32_t live, bypass, idle;
+    uint32_t live, idle;
     size_t live_extra;
 };
 
@@ -89,7 +89,7 @@ struct collection {
 static void collection_push(bufferpool_t *pool, struct collection *all)
 {
     if (all->n > 0)
-        depot_restore(&pool->depot, all->bufs, all->n, all->extra != 0);
+        depot_push(&pool->depot, &pool->heap.table, all->bufs, all->n, all->extra != 0);
     all->n = 0;
 }
 
@@ -118,7 +118,7 @@ static void settle_words(bufferpool_t *pool)
         uintptr_t right = word;
         if (is_idle(d))
             right = desc_word(pool->tag, grown ? STATE_IDLE_GROWN : STATE_IDLE);
-        else if (desc_state(word) != STATE_BYPASS)
+        else
             right = desc_word(pool->tag, grown ? STATE_LIVE_GROWN : STATE_LIVE);
         if (word != right) /* or the child would copy the page */
             store_relaxed(&d->word, right);
@@ -133,8 +133,6 @@ static struct census take_census(const bufferpool_t *pool)
     for_each_taken (&pool->heap.table, i, d) {
         if (is_idle(d)) {
             census.idle++;
-        } else if (desc_state(load_relaxed(&d->word)) == STATE_BYPASS) {
-            census.bypass++;
         } else {
             census.live++;
             census.live_extra += d->pub.cap - pool->heap.base;
@@ -164,22 +162,12 @@ static uint64_t count_of(const bufferpool_t *pool, enum counter counter)
     return n;
 }
 
-/* Makes bypass_live, which is gets less drops, what the census found. A thread of the parent may not have counted its
- * get or its drop yet. Whichever is missing is added, since counters only grow. */
-static void settle_bypass(bufferpool_t *pool, uint32_t bypass)
-{
-    const uint64_t gets = count_of(pool, GETS_BYPASS), least = count_of(pool, DROPS_BYPASS) + bypass;
-    if (gets < least)
-        cache_count(&pool->shared, GETS_BYPASS, least - gets);
-    else if (gets > least)
-        cache_count(&pool->shared, DROPS_BYPASS, gets - least);
-}
-
 /* Adds the gets that are missing for buffers that are live or were dropped: a thread of the parent may not have counted
  * its get yet. */
 static void settle_gets(bufferpool_t *pool, uint32_t live)
 {
-    const uint64_t gets = count_of(pool, GETS_THREAD) + count_of(pool, GETS_DEPOT) + count_of(pool, GETS_FRESH);
+    const uint64_t gets = count_of(pool, GETS_THREAD) + count_of(pool, GETS_DEPOT) + count_of(pool, GETS_FRESH) +
+                          count_of(pool, GETS_BYPASS);
     const uint64_t least =
         live + count_of(pool, DROPS_OVERSIZE) + count_of(pool, DROPS_OVER_CAP) + count_of(pool, DROPS_IDLE_LIMIT);
     if (gets < least)
@@ -204,7 +192,7 @@ void fork_repair(bufferpool_t *pool)
     tls_cache_disown_all(pool);
     settle_words(pool);
     const struct census census = take_census(pool);
-    depot_reset(&pool->depot, census.live + census.idle, census.live);
+    depot_reset(&pool->depot, census.live + census.idle);
     const struct collection depot = refill_depot(pool);
     store_relaxed(&pool->depot.extra, depot.extra);
     store_relaxed(&pool->depot.low, census.idle);
@@ -214,10 +202,10 @@ void fork_repair(bufferpool_t *pool)
     store_relaxed(&pool->idle_skips, 0);
 
     cache_reset(&pool->shared, census.live, 0);
-    settle_bypass(pool, census.bypass);
     settle_gets(pool, census.live);
 
     store_relaxed(&pool->pressure.state, PRESSURE_OFF);
+    store_relaxed(&pool->pressure.granted, 0);
     atomic_flag_clear(&pool->reclaim.busy);
     pool->waiters.first = pool->waiters.last = NULL;
     quarantine_reset(&pool->quarantine);

@@ -37,8 +37,7 @@ struct holders {
 
 static bool is_held(const struct desc *d)
 {
-    const enum desc_state state = desc_state(load_relaxed(&d->word));
-    return state == STATE_LIVE || state == STATE_LIVE_GROWN || state == STATE_BYPASS;
+    return desc_is_held(load_relaxed(&d->word));
 }
 
 static bool make_room(struct holders *holders, size_t n)
@@ -119,9 +118,8 @@ static bool add_sum(struct holders *holders, const bufferpool_t *pool)
 {
     bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
     bufferpool_stats(pool, &stats);
-    const size_t bypass = (size_t)stats.bypass_live;
-    const struct holder sum = {.buffers = (size_t)stats.live + bypass,
-                               .bytes = (size_t)stats.live_bytes + bypass * pool->heap.base};
+    const struct holder sum = {.buffers = (size_t)stats.live + (size_t)stats.bypass_live,
+                               .bytes = (size_t)stats.live_bytes};
     return sum.buffers == 0 || add(holders, &sum);
 }
 

@@ -23,17 +23,17 @@ bufferpool_t *life_pool_of(const struct desc *d, uintptr_t word)
 
 /* ---- made ---- */
 
-struct desc *life_make_watched(bufferpool_t *pool, enum desc_state state)
+struct desc *life_make_watched(bufferpool_t *pool)
 {
     if (modes_have(MODE_FAIL) && modes_fail_now())
         return NULL;
-    struct desc *d = heap_alloc(&pool->heap, state == STATE_BYPASS);
+    struct desc *d = heap_alloc(&pool->heap, false);
     if (d == NULL)
         return NULL;
     if (modes_have(MODES_WATCH))
         watch_made(pool, d);
     d->pub.len = 0;
-    block_set_held(&pool->heap, d, desc_word(pool->tag, state), false);
+    block_set_held(&pool->heap, d, desc_word(pool->tag, STATE_LIVE), false);
     return d;
 }
 
@@ -108,7 +108,7 @@ static __attribute__((noinline)) void let_go_watched(bufferpool_t *pool, struct 
                                                      enum desc_state to)
 {
     if (modes_have(MODES_WATCH)) /* first: the mode checks data and cap, which the next steps believe */
-        watch_put(pool, d, to != STATE_FREE);
+        watch_put(pool, d);
     check_put(pool, d, word);
     if (pool->heap.wipe)
         heap_wipe_block(&pool->heap, d->pub.data, d->pub.cap);
@@ -131,9 +131,6 @@ void life_claim(bufferpool_t *pool, struct desc *d, uintptr_t word)
         break;
     case STATE_LIVE_GROWN:
         to = STATE_IDLE_GROWN;
-        break;
-    case STATE_BYPASS:
-        to = STATE_FREE;
         break;
     case STATE_FREE:
     case STATE_IDLE:
@@ -161,8 +158,12 @@ void life_free(bufferpool_t *pool, struct desc *d, bool defer)
         report_misuse(&d->pub, pool, PUT_TWICE_AT_ONCE ", or its handle was overwritten");
     if (modes_have(MODES_WATCH))
         watch_idle(pool, d);
-    size_t extra = d->pub.cap - pool->heap.base;
-    life_free_any(pool, d, defer);
+    const size_t extra = d->pub.cap - pool->heap.base;
+    life_check(pool, d);
+    if (!block_intact(&pool->heap, d))
+        report_misuse(&d->pub, pool, REPORT_OVERWRITTEN);
+    store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));
+    heap_free(&pool->heap, d, defer);
     if (extra != 0)
         sub_relaxed(&pool->grown_extra, extra);
 }

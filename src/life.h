@@ -2,9 +2,9 @@
  *
  * life.h - a buffer's life: found, made, handed out, claimed by a put, freed
  *
- *     made --> LIVE, BYPASS --- life_claim ---> IDLE, FREE --- life_hand_out ---> LIVE ...
- *                                                 |
- *                                                 +---------- life_free --------> FREE
+ *     made --> LIVE --- life_claim ---> IDLE --- life_hand_out ---> LIVE ...
+ *                                         |
+ *                                         +------ life_free ------> FREE
  *
  * Every step at which a buffer changes hands is here, with what debug modes, AddressSanitizer and memcheck do at that
  * step. Each function is called by the thread that has the buffer at that moment.
@@ -32,19 +32,17 @@ static inline struct desc *life_of_data(const void *data);
 /* Reports misuse if a caller wrote to the members data or cap of the buffer. */
 static inline void life_check(const bufferpool_t *pool, const struct desc *d);
 
-/* Makes a buffer in that state, LIVE or BYPASS, with len 0. The caller has counted it. Returns NULL if there is no
- * memory. */
-static inline struct desc *life_make(bufferpool_t *pool, enum desc_state state);
+/* Makes a buffer, LIVE and with len 0. The caller has counted it. Returns NULL if there is no memory. */
+static inline struct desc *life_make(bufferpool_t *pool);
 
-/* Hands an idle buffer to the caller of get: it is LIVE from now on, with len 0. It must be in no cache, and counted in
- * flight. */
+/* Hands an idle buffer to the caller of get: it is LIVE from now on, with len 0. It must be in no cache, and not in the
+ * depot. */
 struct desc *life_hand_out(bufferpool_t *pool, struct desc *d);
 
 /* Notes for debug modes that the buffer goes to the caller of get. */
 bufferpool_buf_t *life_got(bufferpool_t *pool, struct desc *d);
 
-/* Takes a held buffer from the caller of put: it is IDLE, or FREE if it was beyond the cap, from now on. `word` is the
- * word that put read. If several threads put the buffer at once, one of them gets through, and the others report
+/* Takes a held buffer from the caller of put: it is IDLE from now on. `word` is the word that put read. If several threads put the buffer at once, one of them gets through, and the others report
  * misuse. In a pool that wipes, the block is wiped first, since a child of fork may hand out any buffer that is not
  * held. */
 void life_claim(bufferpool_t *pool, struct desc *d, uintptr_t word);
@@ -53,12 +51,9 @@ void life_claim(bufferpool_t *pool, struct desc *d, uintptr_t word);
  * debug mode watches, as watch_idle. Nobody else uses the pool. */
 void life_check_idle(bufferpool_t *pool);
 
-/* Frees an idle pooled buffer: state, block, descriptor. No cache counts the buffer. The caller of this function
- * subtracts it from the counts afterwards. With `defer` its memory may stay resident until heap_purge. */
+/* Frees an idle buffer: state, block, descriptor. No cache counts the buffer. The caller of this function subtracts it
+ * from the counts afterwards. With `defer` its memory may stay resident until heap_purge. */
 void life_free(bufferpool_t *pool, struct desc *d, bool defer);
-
-/* Frees a claimed buffer that was made beyond the cap. */
-static inline void life_free_bypass(bufferpool_t *pool, struct desc *d);
 
 /* ---- inline ---- */
 
@@ -92,33 +87,18 @@ static inline void life_check(const bufferpool_t *pool, const struct desc *d)
 }
 
 /* life_make, while a debug mode or a sanitizer watches. */
-struct desc *life_make_watched(bufferpool_t *pool, enum desc_state state);
+struct desc *life_make_watched(bufferpool_t *pool);
 
-static inline struct desc *life_make(bufferpool_t *pool, enum desc_state state)
+static inline struct desc *life_make(bufferpool_t *pool)
 {
     if (SANITIZER_ASAN || modes_have(MODES_SLOW | MODE_FAIL))
-        return life_make_watched(pool, state);
-    struct desc *d = heap_alloc(&pool->heap, state == STATE_BYPASS);
+        return life_make_watched(pool);
+    struct desc *d = heap_alloc(&pool->heap, false);
     if (d == NULL)
         return NULL;
     d->pub.len = 0;
-    store_relaxed(&d->word, desc_word(pool->tag, state));
+    store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE));
     return d;
-}
-
-/* Frees the block and the descriptor of any buffer. */
-static inline void life_free_any(bufferpool_t *pool, struct desc *d, bool defer)
-{
-    life_check(pool, d);
-    if (!block_intact(&pool->heap, d))
-        report_misuse(&d->pub, pool, REPORT_OVERWRITTEN);
-    store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));
-    heap_free(&pool->heap, d, defer);
-}
-
-static inline void life_free_bypass(bufferpool_t *pool, struct desc *d)
-{
-    life_free_any(pool, d, false);
 }
 
 #endif

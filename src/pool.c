@@ -4,15 +4,15 @@
  *
  * The fast paths are cache_pop_plain and cache_push_plain (cache.h): a few plain loads and stores. Where the cache is
  * empty or full, and nothing else is to be done, a magazine is exchanged with the depot: refill, make_room. Beyond the
- * cap buffers are made and freed: bypass, put_bypass. Everything else is served by get_by_the_rules and
- * put_by_the_rules, which may lock. depot.c has the argument for the cap, call.h what begins and ends each of these
- * calls.
+ * cap buffers are made and freed: go_beyond, shed, drop_over_cap. Everything else is served by get_by_the_rules and
+ * put_by_the_rules, which may lock. depot.c has the argument for the cap, pressure.c that for caches which are open
+ * beyond it, call.h what begins and ends each of these calls.
  *
  * Where a get is served, first to last:
  *
  *     thread cache   its warmest buffer
  *     depot          a magazine: one buffer for the caller, the rest for the thread cache
- *     fresh          a new pooled buffer, if depot_reserve says that the cap allows one more
+ *     fresh          a new buffer, if depot_reserve says that the cap allows one more
  *     pressure       what idles in other threads' caches is stolen (pressure.c); then from the depot
  *     beyond         once depot_exhausted: a new buffer beyond the cap; try_get refuses instead, get_timed waits
  */
@@ -53,26 +53,47 @@ static void serve_gate(bufferpool_t *pool, struct cache *c)
         reclaim_surplus(pool, c);
 }
 
-/* A new pooled buffer for a reservation. If there is no memory, the reservation ends. */
+/* A new buffer that the counts have. If there is no memory, they have it no longer. */
+static inline struct desc *make_counted(bufferpool_t *pool, struct cache *c)
+{
+    struct desc *d = life_make(pool);
+    if (d != NULL)
+        cache_moved(pool, c, 1);
+    else
+        depot_unreserve(&pool->depot, 1);
+    return d;
+}
+
+/* A new buffer for a reservation. */
 static struct desc *make_reserved(struct get *get)
 {
     get->source = GETS_FRESH;
-    struct desc *d = life_make(get->pool, STATE_LIVE);
-    if (d != NULL) {
-        cache_moved(get->pool, get->c, 1);
-    } else {
-        depot_unreserve(&get->pool->depot, 1);
-        get->error = ENOMEM;
+    get->error = ENOMEM;
+    return make_counted(get->pool, get->c);
+}
+
+/* After callers were seen to have all: a new buffer, which is mostly beyond the cap. *source says whether it is. */
+static inline struct desc *make_beyond(bufferpool_t *pool, struct cache *c, enum counter *source)
+{
+    const uint32_t pooled = depot_lift(&pool->depot);
+    if (unlikely(pooled == 0))
+        return NULL;
+    struct desc *d = make_counted(pool, c);
+    if (unlikely(!depot_is_empty(&pool->depot))) /* a put came meanwhile: depot.c (12) */
+        reclaim_surplus(pool, c);
+    *source = pooled > depot_cap_of(&pool->max_live) ? GETS_BYPASS : GETS_FRESH;
+    if (d != NULL && *source == GETS_BYPASS) {
+        PROBE1(pool, bypass, d);
+        pressure_grant(pool, c);
     }
     return d;
 }
 
-static inline struct desc *make_bypass(bufferpool_t *pool)
+/* Whether the thread's cache is open although the pool is under pressure. Then callers may have all, although it has
+ * buffers. */
+static inline bool has_tickets(const struct cache *c)
 {
-    struct desc *d = life_make(pool, STATE_BYPASS);
-    if (d != NULL)
-        PROBE1(pool, bypass, d);
-    return d;
+    return unlikely(load_relaxed(&c->tickets) != 0);
 }
 
 /* A buffer for a thread whose cache is empty. */
@@ -101,9 +122,8 @@ static struct desc *take_beyond_cache(struct get *get)
         get->error = EAGAIN;
         return NULL;
     }
-    get->source = GETS_BYPASS;
     get->error = ENOMEM;
-    return make_bypass(pool);
+    return make_beyond(pool, get->c, &get->source);
 }
 
 /* A buffer, not yet counted. */
@@ -113,7 +133,9 @@ static struct desc *take_slow(struct get *get)
     if (cache_wants_look(get->c) && reclaim_look(get->pool, get->c))
         reclaim_on_time(get->pool, get->c);
     get->source = GETS_THREAD;
-    struct desc *d = cache_take(get->pool, get->c);
+    struct desc *d = NULL;
+    if (get->at_cap == GO_BEYOND || !has_tickets(get->c))
+        d = cache_take(get->pool, get->c);
     d = d != NULL ? life_hand_out(get->pool, d) : take_beyond_cache(get);
     if (d != NULL && (get->source == GETS_DEPOT || get->source == GETS_FRESH))
         reclaim_tick(get->pool, get->c);
@@ -168,22 +190,23 @@ static struct desc *refill(bufferpool_t *pool, struct cache *c)
     return d;
 }
 
-/* A buffer beyond the cap, counted. Returns NULL if the cap may leave room for a pooled buffer, or if there is no
- * memory. */
-static struct desc *bypass(bufferpool_t *pool, struct cache *c)
+/* A buffer beyond the cap, counted. Returns NULL if the cap may leave room for another one, or if there is no memory. */
+static struct desc *go_beyond(bufferpool_t *pool, struct cache *c)
 {
+    enum counter source;
     if (!is_settled(pool, c) || steal_has_rest(pool) || !depot_exhausted(&pool->depot, &pool->max_live))
         return NULL;
-    struct desc *d = make_bypass(pool);
+    struct desc *d = make_beyond(pool, c, &source);
     if (d != NULL)
-        cache_count(c, GETS_BYPASS, 1);
+        cache_count(c, source, 1);
     return d;
 }
 
 static struct desc *take_and_count(struct get *get)
 {
     struct desc *d = NULL;
-    if (has_no_tls_index(get->pool, get->c) && (d = cache_pop_plain(get->c)) != NULL)
+    if (has_no_tls_index(get->pool, get->c) && (get->at_cap == GO_BEYOND || !has_tickets(get->c)) &&
+        (d = cache_pop_plain(get->c)) != NULL)
         return d; /* as on the fast path */
     d = take_slow(get);
     if (d != NULL) {
@@ -213,7 +236,8 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
 {
     struct desc *d;
     const bool look = cache_wants_look(c);
-    if (look && !reclaim_look(pool, c) && (d = cache_pop_plain(c)) != NULL)
+    if (look && !reclaim_look(pool, c) && (at_cap == GO_BEYOND || !has_tickets(c)) &&
+        (d = cache_pop_plain(c)) != NULL)
         return &d->pub;
     struct call call = call_begin(function, caller);
     if (look)
@@ -223,9 +247,9 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
     PROBE1(pool, get_slow, function);
     if (!modes_have(MODES_WATCH | MODE_FAIL)) { /* with fail=N each allocation counts: none is tried twice */
         /* under pressure callers mostly have all, which one look at the counts tells */
-        if (!cache_is_open(c) && at_cap == GO_BEYOND)
-            d = bypass(pool, c);
-        if (d == NULL)
+        if ((!cache_is_open(c) || has_tickets(c)) && at_cap == GO_BEYOND)
+            d = go_beyond(pool, c);
+        if (d == NULL && !(has_tickets(c) && at_cap != GO_BEYOND))
             d = refill(pool, c);
     }
     int error = 0;
@@ -244,7 +268,7 @@ static inline __attribute__((always_inline)) bufferpool_buf_t *get(bufferpool_t 
     if (unlikely(pool == NULL))
         pool = &pool_default;
     struct cache *c = tls_cache_at(pool->tls_index);
-    struct desc *d = cache_pop_plain(c);
+    struct desc *d = at_cap == GO_BEYOND || !has_tickets(c) ? cache_pop_plain(c) : NULL;
     return likely(d != NULL) ? &d->pub : get_slow(pool, c, at_cap, function, CALLER);
 }
 
@@ -295,6 +319,7 @@ static bufferpool_buf_t *get_waiting(bufferpool_t *pool, unsigned timeout_ms, ui
     const bool stepped_out = fork_enter(pool);
     get.c = cache_for_slow_path(pool); /* is there: a buffer was handed out before, so all that can fail was made */
     pressure_flush(pool, get.c);       /* a thread does not wait while its own cache has buffers */
+    reclaim_keep_cap(pool, get.c);
     struct desc *d = wait_in_queue(&get, timeout_ms);
     if (d != NULL) {
         cache_count(get.c, get.source, 1);
@@ -313,7 +338,7 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
 {
     pool = pool_of_call(pool, "bufferpool_get_timed");
     struct cache *c = tls_cache_at(pool->tls_index);
-    struct desc *d = cache_pop_plain(c);
+    struct desc *d = !has_tickets(c) ? cache_pop_plain(c) : NULL;
     if (likely(d != NULL))
         return &d->pub;
     if (!depot_wanted(&pool->depot)) {
@@ -330,7 +355,7 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
 
 #define NOT_DROPPED COUNTERS /* such a put is not counted: puts_kept follows from the other counters */
 
-/* Frees a claimed pooled buffer that a caller had. */
+/* Frees a claimed buffer that a caller had. */
 static enum counter drop(bufferpool_t *pool, struct cache *c, struct desc *d, enum counter reason)
 {
     PROBE3(pool, drop, reason, d->pub.cap, d);
@@ -338,13 +363,6 @@ static enum counter drop(bufferpool_t *pool, struct cache *c, struct desc *d, en
     life_free(pool, d, false);
     depot_unreserve(&pool->depot, 1);
     return reason;
-}
-
-static inline __attribute__((always_inline)) enum counter drop_bypass(bufferpool_t *pool, struct desc *d)
-{
-    PROBE3(pool, drop, DROPS_BYPASS, d->pub.cap, d);
-    life_free_bypass(pool, d);
-    return DROPS_BYPASS;
 }
 
 /* Makes room for `cap` more idle bytes. Caches reserve bytes of max_idle_bytes. If the bytes that really idle leave
@@ -369,15 +387,13 @@ static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
     return true;
 }
 
-/* Takes back a claimed buffer that was in that state before. Returns where it went, which is not yet counted. */
-static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *d, enum desc_state state)
+/* Takes back a claimed buffer. Returns where it went, which is not yet counted. */
+static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *d)
 {
     serve_gate(pool, c);
-    if (state == STATE_BYPASS)
-        return drop_bypass(pool, d);
     if (d->pub.cap > pool->max_capacity)
         return drop(pool, c, d, DROPS_OVERSIZE);
-    if (depot_over_cap(&pool->depot, &pool->max_live))
+    if (depot_over_cap(&pool->depot, &pool->max_live) && !(has_tickets(c) && cache_has_room(pool, c, d->pub.cap)))
         return drop(pool, c, d, DROPS_OVER_CAP);
     if (!modes_have(MODE_NOPOOL) && wait_hand_over(pool, d)) {
         cache_moved(pool, c, -1);
@@ -408,15 +424,44 @@ static bool make_room(struct cache *c, struct desc *d, uintptr_t word)
     return put;
 }
 
-/* Frees a buffer beyond the cap. Returns false, and does nothing, if the buffer is another one. */
-static bool put_bypass(struct cache *c, struct desc *d, uintptr_t word)
+/* Puts the buffer into a full cache that is open by tickets, after that got more of them, or freed a part of what it
+ * had. Returns false, and puts nothing, if the cache is another one, or if callers are near the cap. */
+static bool shed(struct cache *c, struct desc *d, uintptr_t word)
 {
     bufferpool_t *pool = c->pool;
-    if (pool == NULL || word != desc_word(pool->tag, STATE_BYPASS) || !desc_table_has(&pool->heap.table, d) ||
-        steal_has_rest(pool))
+    if (pool == NULL || word != load_relaxed(&c->gate) || !has_tickets(c) || modes_have(MODES_WATCH))
+        return false;
+    struct desc *bufs[CACHE_TICKETS_MAX];
+    const uint32_t half = (load_relaxed(&c->tickets) + 1u) / 2;
+    const struct depot_counts counts = depot_counts(&pool->depot);
+    if (!pressure_grant_more(pool, c)) {
+        if (counts.pooled < depot_cap_of(&pool->max_live) + counts.tickets + half)
+            return false;
+        const uint32_t n = cache_shed(pool, c, bufs);
+        if (n == 0)
+            return false;
+        for (uint32_t i = 0; i < n; i++)
+            life_free(pool, bufs[i], false);
+        depot_unreserve(&pool->depot, n);
+        cache_count(c, RECLAIMED_BYTES, n * pool->heap.base);
+        PROBE3(pool, reclaim, n * pool->heap.base, n, "bufferpool_put");
+        reclaim_keep_cap(pool, c);
+    }
+    return cache_push_plain(c, d, word);
+}
+
+/* Frees a plain buffer while more exist than the cap, by a thread whose cache is empty behind a closed gate. Returns
+ * false, and does nothing, if anything is otherwise. */
+static bool drop_over_cap(struct cache *c, struct desc *d, uintptr_t word)
+{
+    bufferpool_t *pool = c->pool;
+    if (pool == NULL || cache_is_open(c) || word != desc_word(pool->tag, STATE_LIVE) ||
+        !depot_over_cap(&pool->depot, &pool->max_live) || !desc_table_has(&pool->heap.table, d) ||
+        steal_has_rest(pool) || cache_idle(c) != 0)
         return false;
     life_claim(pool, d, word);
-    cache_count(c, drop_bypass(pool, d), 1);
+    cache_count(c, drop(pool, c, d, DROPS_OVER_CAP), 1);
+    reclaim_keep_cap(pool, c);
     return true;
 }
 
@@ -433,9 +478,10 @@ static __attribute__((noinline)) bufferpool_t *put_by_the_rules(struct desc *d, 
         life_claim(pool, d, word);
         if (desc_state(word) == STATE_LIVE_GROWN && d->pub.cap <= pool->max_capacity)
             reclaim_judge(pool, c, d);
-        enum counter reason = give_back(pool, c, d, desc_state(word));
+        enum counter reason = give_back(pool, c, d);
         if (reason != NOT_DROPPED)
             cache_count(c, reason, 1);
+        reclaim_keep_cap(pool, c);
         pressure_relax(pool);
     }
     fork_leave(stepped_out);
@@ -452,7 +498,7 @@ static __attribute__((noinline)) void put_slow(bufferpool_buf_t *buf, struct cac
     struct desc *d = desc_of(buf);
     uintptr_t word = load_relaxed(&d->word);
     bufferpool_t *pool = c->pool;
-    if (unlikely(!make_room(c, d, word)) && !put_bypass(c, d, word))
+    if (unlikely(!make_room(c, d, word)) && !shed(c, d, word) && !drop_over_cap(c, d, word))
         pool = put_by_the_rules(d, word);
     call_end(&call, pool);
 }
@@ -502,8 +548,9 @@ static void return_uncounted(bufferpool_t *pool, struct cache *c, bufferpool_buf
         struct desc *d = desc_of(bufs[--n]);
         uintptr_t word = load_relaxed(&d->word);
         life_claim(pool, d, word);
-        (void)give_back(pool, c, d, desc_state(word));
+        (void)give_back(pool, c, d);
     }
+    reclaim_keep_cap(pool, c);
 }
 
 /* Fills bufs and counts the gets. Returns false, with nothing taken and nothing counted, if there is no memory. No get

@@ -6,9 +6,9 @@
  *      ^                                                      |                                        |
  *      +-------------- callers have at most 3/4 of the cap, and DWELL pops went by -------------------+
  *
- * The state moves under caches_lock. `pressure` in the depot's counts says ON: no thread cache holds anything (but see
- * steal.c for what holds without membarrier). That is so from when it is set until it is cleared, since a gate opens
- * under the lock too, and only in state OFF.
+ * The state moves under caches_lock. `pressure` in the depot's counts says ON: no thread cache holds anything without a
+ * ticket (but see steal.c for what holds without membarrier). That is so from when it is set until it is cleared, since
+ * a gate opens under the lock too: in state OFF, or with tickets in state ON.
  *
  * ENTERING lasts where an owner was preempted inside its cache. The gets that find nothing wait for the owner, all of
  * them until the same moment, PATIENCE_NS after the first; then they go beyond the cap. Each later get that finds
@@ -18,6 +18,15 @@
  * Two things keep the state from fluttering: pressure ends only well below the cap, and not before DWELL buffers came
  * out of the depot. So stealing, which costs some microseconds and may touch every cache, comes at most once per DWELL
  * such gets.
+ *
+ * Overload. Under pressure each get that goes beyond the cap makes a buffer, and each put while more exist than the cap
+ * frees one. After `grant_after` of these, the next thread that makes one takes tickets: 8, or as many as half of the
+ * buffers beyond the cap allow, all tickets together. Its cache opens, with room for as many buffers. depot.c (8) to (10)
+ * say why no get goes beyond the cap too early for that, and when the tickets have to be taken back. That is a steal from
+ * all caches, in state ON as it is: while it lasts, a buffer has its ticket until it is in the depot.
+ *
+ * An overload that ends soon after it began has callers swing around the cap. Then the next one begins later: each time
+ * `grant_after` doubles, from GRANT_AFTER to GRANT_LATEST. It falls back once an overload has lasted for LASTED_MS.
  *
  * What is relaxed: state and since move under the lock. Without it they are hints for when to look, as max_live is
  * here, and a thread that acts on one looks again under the lock.
@@ -82,13 +91,13 @@ static bool may_end(const bufferpool_t *pool)
 {
     struct depot_counts counts = depot_counts(&pool->depot);
     size_t cap = load_relaxed(&pool->max_live);
-    if (counts.wanted)
+    if (counts.wanted || load_relaxed(&pool->pressure.granted) != 0)
         return false;
     if (cap == 0)
         return true;
     size_t margin = cap >= 4 ? cap / 4 : 1;
-    return counts.in_flight <= cap - margin && counts.pooled <= cap &&
-           depot_pops(&pool->depot) - load_relaxed(&pool->pressure.since) >= DWELL;
+    return counts.pooled <= cap && depot_pops(&pool->depot) - load_relaxed(&pool->pressure.since) >= DWELL &&
+           counts.pooled - depot_idle(&pool->depot, &pool->heap.table) <= cap - margin;
 }
 
 void pressure_relax(bufferpool_t *pool)
@@ -110,6 +119,77 @@ void pressure_take_rest(bufferpool_t *pool)
     if (pthread_mutex_trylock(&pool->caches_lock) != 0)
         return;
     settle(pool, steal_caches(pool, STEAL_REST, NULL));
+    pthread_mutex_unlock(&pool->caches_lock);
+}
+
+/* ---- overload ---- */
+
+#define GRANT_AFTER  32u
+#define GRANT_LATEST 4096u
+#define LASTED_MS    20u
+
+/* caches_lock is held. Gives tickets to a cache that has `has` of them, and opens it. Returns whether there were any. */
+static bool grant(bufferpool_t *pool, struct cache *c, uint32_t has, uint32_t most)
+{
+    for (uint32_t more = most; more > 0; more /= 2) {
+        if (!depot_add_tickets(&pool->depot, &pool->max_live, more))
+            continue;
+        const uint32_t granted = load_relaxed(&pool->pressure.granted);
+        if (granted == 0)
+            pool->pressure.overload_ms = clock_coarse_ms();
+        store_relaxed(&pool->pressure.granted, granted + more);
+        cache_set_tickets(pool, c, has + more);
+        return true;
+    }
+    return false;
+}
+
+static bool may_grant(const bufferpool_t *pool, const struct cache *c)
+{
+    return load_relaxed(&pool->pressure.state) == PRESSURE_ON && c->pending == PENDING_NOTHING &&
+           steal_possible(pool) && !depot_wanted(&pool->depot);
+}
+
+void pressure_grant(bufferpool_t *pool, struct cache *c)
+{
+    const uint32_t after = load_relaxed(&pool->pressure.grant_after);
+    if (add_relaxed(&pool->pressure.beyond, 1) + 1 < (after != 0 ? after : GRANT_AFTER) || c->shared ||
+        load_relaxed(&c->tickets) != 0 || pthread_mutex_trylock(&pool->caches_lock) != 0)
+        return;
+    if (may_grant(pool, c) && !cache_is_open(c) && cache_idle(c) == 0 && grant(pool, c, 0, CACHE_TICKETS_MAX))
+        cache_open(pool, c);
+    pthread_mutex_unlock(&pool->caches_lock);
+}
+
+bool pressure_grant_more(bufferpool_t *pool, struct cache *c)
+{
+    const uint32_t has = load_relaxed(&c->tickets);
+    if (has == 0 || has >= CACHE_TICKETS_MAX || pthread_mutex_trylock(&pool->caches_lock) != 0)
+        return false;
+    const bool more = may_grant(pool, c) && cache_is_open(c) && load_relaxed(&c->tickets) == has &&
+                      grant(pool, c, has, CACHE_TICKETS_MAX - has);
+    pthread_mutex_unlock(&pool->caches_lock);
+    return more;
+}
+
+/* caches_lock is held. */
+static void wait_longer(struct pressure *pressure)
+{
+    const uint32_t after = load_relaxed(&pressure->grant_after), doubled = 2 * (after != 0 ? after : GRANT_AFTER);
+    const bool lasted = clock_coarse_ms() - pressure->overload_ms >= LASTED_MS;
+    store_relaxed(&pressure->grant_after, lasted ? GRANT_AFTER : doubled < GRANT_LATEST ? doubled : GRANT_LATEST);
+    store_relaxed(&pressure->beyond, 0);
+}
+
+void pressure_end_overload(bufferpool_t *pool)
+{
+    pthread_mutex_lock(&pool->caches_lock);
+    if (pressure_is_short(pool)) {
+        struct patience patience = {0};
+        const bool known = load_relaxed(&pool->stuck) != NULL; /* an owner that is inside; others have waited for it */
+        wait_longer(&pool->pressure);
+        (void)steal_caches(pool, STEAL_ALL, known ? NULL : &patience);
+    }
     pthread_mutex_unlock(&pool->caches_lock);
 }
 

@@ -38,6 +38,7 @@
 #include "clock.h"
 #include "debug/quarantine.h"
 #include "debug/watch.h"
+#include "depot.h"
 #include "fork.h"
 #include "heap/block.h"
 #include "heap/heap.h"
@@ -63,7 +64,7 @@ struct freed {
  * false if the depot is empty. */
 static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_far, bool defer)
 {
-    const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
+    const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 0);
     if (magazine.head == NULL)
         return false;
     struct desc *bufs[MAGAZINE_MAX];
@@ -77,7 +78,7 @@ static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_fa
     }
     cache_left_depot(pool, freed, size);
     if (freed < magazine.n)
-        depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);
+        depot_restore(&pool->depot, &pool->heap.table, bufs + freed, magazine.n - freed, magazine.grown);
     wait_serve(pool); /* here too: there may be many magazines to come */
     PROBE3(pool, reclaim, size, freed, so_far->function);
     so_far->restored = freed < magazine.n;
@@ -115,12 +116,20 @@ void reclaim_surplus(bufferpool_t *pool, struct cache *c)
     free_surplus(pool, c, STEP, false);
 }
 
+void reclaim_keep_cap(bufferpool_t *pool, struct cache *c)
+{
+    if (unlikely(pressure_is_short(pool)))
+        pressure_end_overload(pool);
+    while (unlikely(depot_over_cap(&pool->depot, &pool->max_live)) && !depot_is_empty(&pool->depot))
+        reclaim_surplus(pool, c);
+}
+
 /* ---- by working set ---- */
 
 /* What lies in the depot from now on and is not touched will not have been needed. */
 static void begin_marking(bufferpool_t *pool)
 {
-    store_relaxed(&pool->depot.low, depot_idle(depot_counts(&pool->depot)));
+    store_relaxed(&pool->depot.low, depot_idle(&pool->depot, &pool->heap.table));
 }
 
 /* Ends a period at `end_ms`: the buffers that it did not need are due. If some still are from the period before, the
@@ -228,7 +237,7 @@ static uint64_t next_look(const bufferpool_t *pool, struct cache *c, uint64_t no
     c->often = ms > some_ms ? LOOK_USUALLY / LOOK_OFTEN : 0;
     if (c->often > 0)
         return LOOK_OFTEN;
-    const bool seldom = ms * (LOOK_SELDOM / LOOK_USUALLY) <= some_ms && depot_idle(depot_counts(&pool->depot)) == 0;
+    const bool seldom = ms * (LOOK_SELDOM / LOOK_USUALLY) <= some_ms && depot_idle(&pool->depot, &pool->heap.table) == 0;
     return seldom ? LOOK_SELDOM : LOOK_USUALLY;
 }
 
@@ -245,9 +254,8 @@ bool reclaim_look(bufferpool_t *pool, struct cache *c)
 
 void reclaim_tick(bufferpool_t *pool, struct cache *c)
 {
-    if (depot_over_cap(&pool->depot, &pool->max_live))
-        reclaim_surplus(pool, c);
     reclaim_on_time(pool, c);
+    reclaim_keep_cap(pool, c);
 }
 
 /* Frees what is due, in steps, so that it ends soon once it is told to stop. */
@@ -263,7 +271,7 @@ static size_t free_all_due(bufferpool_t *pool, const _Atomic(bool) *stop)
 static void free_rest(bufferpool_t *pool, const _Atomic(bool) *stop)
 {
     pressure_take_rest(pool);
-    for (uint32_t steps = depot_idle(depot_counts(&pool->depot)) / STEP + 1; steps > 0 && !load_relaxed(stop); steps--)
+    for (uint32_t steps = depot_idle(&pool->depot, &pool->heap.table) / STEP + 1; steps > 0 && !load_relaxed(stop); steps--)
         reclaim_surplus(pool, &pool->shared);
 }
 
@@ -360,6 +368,7 @@ size_t bufferpool_reclaim(bufferpool_t *pool)
         end_reclaiming(pool, tls_cache_own_or_shared(pool), bytes);
         bytes = purge_after(pool, bytes);
     }
+    reclaim_keep_cap(pool, tls_cache_own_or_shared(pool));
     fork_leave(stepped_out);
     call_end(&call, pool);
     return bytes;
@@ -372,10 +381,11 @@ size_t bufferpool_trim(bufferpool_t *pool)
     const bool stepped_out = fork_enter(pool);
     size_t bytes = modes_have(MODE_QUARANTINE) ? quarantine_release(pool) : 0;
     (void)steal(pool, STEAL_ALL, true);
-    bytes += free_buffers(pool, depot_idle(depot_counts(&pool->depot)), true);
+    bytes += free_buffers(pool, depot_idle(&pool->depot, &pool->heap.table), true);
     store_relaxed(&pool->reclaim.due, 0); /* those are among them */
     bytes = purge_after(pool, bytes);
     cache_count(tls_cache_own_or_shared(pool), RECLAIMED_BYTES, bytes);
+    reclaim_keep_cap(pool, tls_cache_own_or_shared(pool));
     fork_leave(stepped_out);
     call_end(&call, pool);
     return bytes;
@@ -384,6 +394,7 @@ size_t bufferpool_trim(bufferpool_t *pool)
 static void flush(bufferpool_t *pool, struct cache *c)
 {
     pressure_flush(pool, c);
+    reclaim_keep_cap(pool, c);
     wait_serve(pool);
 }
 
@@ -407,6 +418,7 @@ void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
         free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, true);
         (void)heap_purge(&pool->heap);
     }
+    reclaim_keep_cap(pool, tls_cache_own_or_shared(pool));
     pressure_relax(pool);
     wait_serve(pool);
     /* again: a call that served waiters had a magazine in transit, but has put it back by now */

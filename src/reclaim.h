@@ -22,6 +22,10 @@ void reclaim_tick(bufferpool_t *pool, struct cache *c);
  * call frees a bounded number. */
 void reclaim_surplus(bufferpool_t *pool, struct cache *c);
 
+/* After a call that freed a buffer, put one into the depot, or raised the cap: keeps what depot.c (10) promises, that
+ * more buffers than the cap exist only while callers hold as many as the cap. */
+void reclaim_keep_cap(bufferpool_t *pool, struct cache *c);
+
 /* For the background thread, which has nothing else to do: does at once, at the end of a period, what the calls of
  * users do little by little. Returns when the next period ends, on the coarse monotonic clock. Begins the first period
  * if none has begun. Does less if *stop becomes true meanwhile. */

@@ -6,7 +6,6 @@
  *
  *     live        = the sum of (moved - n) over all caches, the shared one included (cache.h)
  *     puts_kept   = gets of pooled buffers - live - drops of pooled buffers
- *     bypass_live = gets_bypass - drops_bypass
  *
  * The numbers are read one after the other, without a lock. When one thread gets a buffer and another puts it, the
  * reader may see only one of the two calls. So a sum may be off by the calls that are made while it is added up. A
@@ -81,13 +80,21 @@ static struct totals add_up(const bufferpool_t *pool)
     return totals;
 }
 
-static uint32_t live_of(const bufferpool_t *pool, const struct totals *totals)
+/* Buffers that callers hold. */
+static uint32_t held_of(const bufferpool_t *pool, const struct totals *totals)
 {
-    uint32_t live = outside_all(totals);
+    uint32_t held = outside_all(totals);
     uint32_t pooled = depot_counts(&pool->depot).pooled;
-    if (live > INT32_MAX)
+    if (held > INT32_MAX)
         return 0;
-    return live < pooled ? live : pooled;
+    return held < pooled ? held : pooled;
+}
+
+/* Those of them that do not go beyond the cap. */
+static uint32_t live_of(const bufferpool_t *pool, uint32_t held)
+{
+    const size_t n = depot_cap_of(&pool->max_live);
+    return held < n ? held : (uint32_t)n;
 }
 
 size_t bufferpool_live(const bufferpool_t *pool)
@@ -95,12 +102,12 @@ size_t bufferpool_live(const bufferpool_t *pool)
     pool = pool_of_call(pool, "bufferpool_live");
     fork_leave(fork_enter(pool));
     struct totals totals = add_up(pool);
-    return live_of(pool, &totals);
+    return live_of(pool, held_of(pool, &totals));
 }
 
 size_t stats_idle_bytes(const bufferpool_t *pool, uint32_t *caches)
 {
-    size_t idle = depot_idle(depot_counts(&pool->depot)), extra = load_relaxed(&pool->depot.extra);
+    size_t idle = depot_idle(&pool->depot, &pool->heap.table), extra = load_relaxed(&pool->depot.extra);
     *caches = 0;
     /* acquire: with the release in cache_link (tls_cache.c) */
     for (const struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
@@ -119,26 +126,27 @@ static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)
     uint64_t idle_extra = totals.extra + depot_extra +
                           less(load_relaxed(&pool->quarantine.bytes), totals.held_back * (uint64_t)pool->heap.base);
 
-    stats->live = live_of(pool, &totals);
-    stats->bypass_live = less(n[GETS_BYPASS], n[DROPS_BYPASS]);
+    const uint32_t held = held_of(pool, &totals);
+    stats->live = live_of(pool, held);
+    stats->bypass_live = held - stats->live;
     stats->idle_thread = totals.idle;
-    stats->idle_depot = depot_idle(depot_counts(&pool->depot)) + totals.held_back;
+    stats->idle_depot = depot_idle(&pool->depot, &pool->heap.table) + totals.held_back;
     stats->idle_bytes = (stats->idle_thread + stats->idle_depot) * pool->heap.base + idle_extra;
-    stats->live_bytes = stats->live * pool->heap.base + less(load_relaxed(&pool->grown_extra), idle_extra);
-    stats->peak_in_flight = load_relaxed(&pool->depot.peak_in_flight);
+    stats->live_bytes = held * (uint64_t)pool->heap.base + less(load_relaxed(&pool->grown_extra), idle_extra);
+    stats->peak_in_flight = load_relaxed(&pool->depot.peak);
     stats->max_live = load_relaxed(&pool->max_live);
     stats->thread_caches = totals.owned;
 
-    uint64_t pooled_gets = n[GETS_THREAD] + n[GETS_DEPOT] + n[GETS_FRESH];
-    uint64_t pooled_drops = n[DROPS_OVERSIZE] + n[DROPS_OVER_CAP] + n[DROPS_IDLE_LIMIT];
+    uint64_t gets = n[GETS_THREAD] + n[GETS_DEPOT] + n[GETS_FRESH] + n[GETS_BYPASS];
+    uint64_t drops = n[DROPS_OVERSIZE] + n[DROPS_OVER_CAP] + n[DROPS_IDLE_LIMIT];
     stats->gets_thread = n[GETS_THREAD];
     stats->gets_depot = n[GETS_DEPOT];
     stats->gets_fresh = n[GETS_FRESH];
     stats->gets_bypass = n[GETS_BYPASS];
     stats->gets_refused = n[GETS_REFUSED];
-    stats->puts_kept = less(pooled_gets, stats->live + pooled_drops);
+    stats->puts_kept = less(gets, held + drops);
     stats->drops_oversize = n[DROPS_OVERSIZE];
-    stats->drops_bypass = n[DROPS_BYPASS];
+    stats->drops_bypass = 0; /* what is freed because it is beyond the cap counts in drops_over_cap */
     stats->drops_over_cap = n[DROPS_OVER_CAP];
     stats->drops_idle_limit = n[DROPS_IDLE_LIMIT];
     stats->grows = n[GROWS];

@@ -265,7 +265,7 @@ static struct cache *take_pending(bufferpool_t *pool, const struct cache *own, u
             add_relaxed(&pool->shared.counters[STOLEN], n);
         *buffers += n;
         c->pending = PENDING_NOTHING;
-        if (reopen)
+        if (reopen || load_relaxed(&c->tickets) != 0) /* tickets are left if the cache was not flushed */
             cache_open(pool, c);
     }
     store_release(&pool->stuck, rest_of(pool, left)); /* with the acquire in steal_has_rest: it finds the cache made */

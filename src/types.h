@@ -8,17 +8,20 @@
  *     buffer            what get returns: a handle (data, len, cap) and the block behind it
  *     descriptor        the handle and the library's own fields behind it: one cache line, never moved
  *     block             the bytes behind a buffer; growth replaces the block, the handle stays
- *     pooled            a buffer that counts against the cap; the others are made beyond the cap, and freed when put
- *     live, idle        a pooled buffer that a caller holds; one that no caller holds
+ *     pooled            the buffers of a pool that exist, or are about to
+ *     live, idle        held by a caller; held by none
+ *     cap, N            max_live: while callers hold fewer, no more than N buffers exist
+ *     beyond the cap    made although N exist, because callers had all N
+ *     ticket            leave for a buffer to idle elsewhere than in the depot while the pool is under pressure (depot.c)
  *     thread cache      the idle buffers that one thread owns for one pool (tcmalloc, HAProxy: the same)
  *     magazine, depot   a batch of idle buffers that moves as one; the shared lock-free stack of them (Bonwick)
- *     in flight         pooled buffers that callers hold or thread caches have
- *     in transit        popped from the depot by a call that has yet to free it, push it back or count it in flight
+ *     in transit        popped from the depot by a call that has yet to free it or push it back
  *     biased lock       the lock of a thread cache: nearly free for its owner, which enters and leaves by a plain store
  *                       each, and dear for any other thread, which closes the `gate` and waits until the owner is not
  *                       `busy` (steal.c; Java's biased locking, with membarrier(2) for the revocation)
  *     steal             to move what idles in another thread's cache to the depot
- *     pressure          what a pool is under at its cap: gates closed, caches empty, each put goes to the depot
+ *     pressure          what a pool is under at its cap: gates closed, caches empty, each put goes to the depot or is freed
+ *     overload          pressure with tickets out: callers have well more than N, and some caches are open by tickets
  *     latch             a value kept twice and a bit that names the valid copy, so that readers never wait (Linux's
  *                       seqcount latch): a cache's level and base
  *     slab, slot        address space for up to 128 blocks of one size, at most 4 MiB; one block's part of it (Bonwick)
@@ -32,11 +35,12 @@
  *
  * Invariants, as equations, whenever no call is under way
  *
- *     pooled               = in_flight + buffers in the depot                        depot.c (5), (8)
- *     in_flight            = sum of moved over all caches, pool->shared included
- *     live                 = sum of (moved - n) over the same
+ *     pooled               = sum of moved over all caches, pool->shared included, + buffers in the depot
+ *     held by callers      = sum of (moved - n) over the same
+ *     pooled               <= N, or held by callers >= N                              depot.c (10)
+ *     tickets              = pressure.granted = sum of c->tickets
  *     idle_reserved        = sum of budget + bytes in the depot <= max_idle_bytes    (with max_idle_bytes)
- *     grown_extra          = sum of (cap - buffer_capacity) over pooled buffers
+ *     grown_extra          = sum of (cap - buffer_capacity) over all buffers
  * and for each cache while no thread is inside:
  *     n                   <= limit
  *     n * buffer_capacity + extra <= thread_cache_bytes                     (and <= budget with max_idle_bytes)
@@ -77,7 +81,6 @@ enum desc_state {
     STATE_FREE = 0,
     STATE_IDLE = 1,
     STATE_LIVE = 2,
-    STATE_BYPASS = 4,     /* held, beyond the cap; becomes FREE when put */
     STATE_IDLE_GROWN = 5, /* as IDLE and LIVE, but its cap is not buffer_capacity */
     STATE_LIVE_GROWN = 6
 };
@@ -112,8 +115,8 @@ struct desc {
     /* Head of a magazine in the depot: the index of the magazine beneath it, 0 at the bottom. Other nodes of the
      * magazine: one more link. */
     _Atomic(uint32_t) below;
-    /* Head of a magazine in the depot: the number of its buffers, and whether some are grown. Other nodes: one more
-     * link. */
+    /* Head of a magazine in the depot: the number of its buffers, whether some are grown, and how many buffers lie in the
+     * depot down from here (depot.c). Other nodes: one more link. */
     _Atomic(uint32_t) count;
     uint32_t index; /* its own number, from 1; written once */
     uint32_t seal;  /* data and cap as the library set them, and the flags of the block (desc_flags) */
@@ -144,18 +147,18 @@ struct desc_table {
 /* One cache line. Only calls that use the depot write it. */
 struct depot {
     _Alignas(CACHE_LINE) _Atomic(uint64_t) head; /* tag << 32 | index of the top magazine's head, 0: empty */
-    _Atomic(uint64_t) counts;                    /* wanted << 63 | pressure << 62 | pooled << 32 | in_flight */
-    _Atomic(uint32_t) peak_in_flight;            /* the most that in_flight ever was */
+    _Atomic(uint64_t) counts;                    /* wanted << 63 | pressure << 62 | pooled << 32 | tickets */
+    _Atomic(uint32_t) peak;                      /* the most that pooled ever was */
     _Atomic(uint32_t) low;                       /* about the least that the depot held since the last reclaim */
     _Atomic(size_t) extra;                       /* bytes of cap beyond buffer_capacity in the depot's buffers */
 };
 
 /* `counts`, taken apart. */
 struct depot_counts {
-    uint32_t pooled;    /* pooled buffers that exist */
-    uint32_t in_flight; /* at most the buffers in flight; fewer while calls are under way */
-    bool pressure;      /* no thread cache holds a buffer (pressure.h) */
-    bool wanted;        /* a caller waits for a buffer (wait.h) */
+    uint32_t pooled;  /* buffers that exist */
+    uint32_t tickets; /* under pressure: no more buffers than that idle elsewhere than in the depot */
+    bool pressure;    /* no thread cache holds a buffer without a ticket (pressure.h) */
+    bool wanted;      /* a caller waits for a buffer (wait.h) */
 };
 
 #define MAGAZINE_MAX 32u
@@ -164,6 +167,7 @@ struct magazine {
     struct desc *head; /* the last of its buffers; NULL: there is no magazine */
     uint32_t n;        /* its buffers */
     bool grown;        /* whether some have another cap than buffer_capacity */
+    uint32_t tickets;  /* that were taken for those of them that are in transit */
 };
 
 /* ---- thread caches: cache.h, tls_cache.h ---- */
@@ -175,7 +179,6 @@ enum counter {
     GETS_BYPASS,
     GETS_REFUSED,
     DROPS_OVERSIZE,
-    DROPS_BYPASS,
     DROPS_OVER_CAP,
     DROPS_IDLE_LIMIT,
     GROWS,
@@ -192,7 +195,7 @@ _Static_assert(CACHE_ENTRIES_MAX < 1u << 16, "n has 16 bits of the level");
 /* One of the latch's two copies: what the fast calls leave alone. */
 struct cache_base {
     _Atomic(uint64_t) gets;  /* served here, less the level's count, modulo 2^64 */
-    _Atomic(uint32_t) moved; /* pooled buffers that came to this thread less those that left it, modulo 2^32 */
+    _Atomic(uint32_t) moved; /* buffers that came to this thread less those that left it, modulo 2^32 */
 };
 
 /* A cache's figures, as they were at one moment. */
@@ -230,6 +233,7 @@ struct cache {
     _Atomic(bool) busy;                           /* the owner is inside */
     uint8_t exchanges;                            /* so far, modulo 256: which buffers the next one looks at */
     bool overflowed;                              /* its last exchange with the depot was an overflow */
+    _Atomic(uint8_t) tickets;                     /* the pool is under pressure, and the cache may hold so many */
     uint8_t often;                                /* so many looks at the clock are to come soon (reclaim_look) */
     uint32_t looked_ms;                           /* when that was last decided, modulo 2^32 */
     struct desc *bottom;                          /* &cache_bottom; the entries follow, beyond the end of the struct */
@@ -381,7 +385,7 @@ struct heap {
 /* On the stack of a caller that waits; under the queue's lock. */
 struct waiter {
     struct waiter *next;
-    struct desc *buffer; /* the buffer that it was given: idle, counted in flight */
+    struct desc *buffer; /* the buffer that it was given: idle, in no cache and not in the depot */
     bool reserved;       /* or the right to make one, as from depot_reserve */
     bool endless;        /* there is no deadline */
     struct timespec deadline;
@@ -450,6 +454,13 @@ struct pressure {
      * lasts for billions of pops, the count wraps, and DWELL pops have to go by once more. */
     _Atomic(uint32_t) since;
     uint64_t until_ns; /* ENTERING: calls wait so long for owners that are inside; on the monotonic clock */
+    /* tickets that thread caches have: the sum of c->tickets */
+    _Atomic(uint32_t) granted;
+    /* Buffers made beyond the cap since tickets were last taken back, which moves without the lock; and how many there
+     * have to be before some are granted, 0: GRANT_AFTER (pressure.c). */
+    _Atomic(uint32_t) beyond;
+    _Atomic(uint32_t) grant_after;
+    uint64_t overload_ms; /* when the first were granted, on the coarse monotonic clock */
 };
 
 struct background {
@@ -511,7 +522,7 @@ struct bufferpool {
     _Atomic(size_t) idle_reserved; /* bytes of max_idle_bytes in use or reserved by caches */
     _Atomic(bool) idle_tight;      /* a put found no room in this period, although caches had unused reservations */
     _Atomic(uint32_t) idle_skips;  /* so many puts that find no room are to free their buffer without a look around */
-    _Atomic(size_t) grown_extra;   /* bytes of cap beyond buffer_capacity in all pooled buffers */
+    _Atomic(size_t) grown_extra;   /* bytes of cap beyond buffer_capacity in all buffers */
     struct reclaim reclaim;
     /* written by calls that make or free buffers */
     struct heap heap;

@@ -7,7 +7,7 @@
  * thread that came later, waiting or not, takes a put away from one that came first.
  *
  * No wake-up is lost: a waiter sets the flag first and looks into the depot and at the cap afterwards; a call that puts
- * something there looks at the flag afterwards. depot.c (11) says why one of the two sees the other. Buffers that idle
+ * something there looks at the flag afterwards. depot.c (13) says why one of the two sees the other. Buffers that idle
  * in thread caches do not count here: a waiter makes sure that the pool is under pressure, which cannot end while the
  * flag is set. Where several attempts are needed to enter the pressure (pressure.c), the waiter makes one every
  * RETRY_MS.
@@ -59,21 +59,22 @@ static void serve_first(bufferpool_t *pool, struct desc *d)
 /* Takes one buffer from the depot for a waiter. Returns NULL if the depot is empty. */
 static struct desc *take_from_depot(bufferpool_t *pool)
 {
-    const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
+    const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);
     if (magazine.head == NULL)
         return NULL;
-    struct desc *bufs[MAGAZINE_MAX];
-    magazine_open(&magazine, &pool->heap.table, bufs);
-    depot_take(&pool->depot, 1);
     cache_left_depot(pool, 1, magazine.head->pub.cap);
-    if (magazine.n > 1)
-        depot_restore(&pool->depot, bufs, magazine.n - 1, magazine.grown);
+    if (magazine.n > 1) {
+        struct desc *bufs[MAGAZINE_MAX];
+        magazine_open(&magazine, &pool->heap.table, bufs);
+        depot_restore(&pool->depot, &pool->heap.table, bufs, magazine.n - 1, magazine.grown);
+    }
     return magazine.head;
 }
 
+/* While more exist than the cap, what idles in the depot is freed, and given to nobody who waits. */
 static void serve_all(bufferpool_t *pool)
 {
-    while (pool->waiters.first != NULL) {
+    while (pool->waiters.first != NULL && !depot_over_cap(&pool->depot, &pool->max_live)) {
         struct desc *d = take_from_depot(pool);
         if (modes_have(MODE_QUARANTINE) && d == NULL && (d = quarantine_take(pool)) != NULL)
             cache_moved(pool, &pool->shared, -1); /* the waiter will count it */

@@ -34,16 +34,16 @@ static void put_back(bufferpool_t *pool, const struct magazine *magazine)
 {
     struct desc *bufs[MAGAZINE_MAX];
     magazine_open(magazine, &pool->heap.table, bufs);
-    depot_restore(&pool->depot, bufs, magazine->n, magazine->grown);
+    depot_restore(&pool->depot, &pool->heap.table, bufs, magazine->n, magazine->grown);
 }
 
 static void verify_depot(bufferpool_t *pool)
 {
     /* no magazine has less than one buffer; those that come meanwhile are other calls' */
-    const size_t most = depot_idle(depot_counts(&pool->depot));
+    const size_t most = depot_idle(&pool->depot, &pool->heap.table);
     struct magazine few[64], *all = most <= 64 ? few : malloc(most * sizeof(*all));
     size_t n = 0;
-    while (all != NULL && n < most && (all[n] = depot_pop(&pool->depot, &pool->heap.table)).head != NULL)
+    while (all != NULL && n < most && (all[n] = depot_pop_some(&pool->depot, &pool->heap.table, 0)).head != NULL)
         verify_magazine(pool, &all[n++]);
     while (n > 0)
         put_back(pool, &all[--n]);

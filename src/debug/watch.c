@@ -203,13 +203,12 @@ void watch_resized(bufferpool_t *pool, struct desc *d, bool idle)
         note_block(pool, record, d, !idle);
 }
 
-void watch_put(bufferpool_t *pool, struct desc *d, bool idle)
+void watch_put(bufferpool_t *pool, struct desc *d)
 {
     (void)check_block(pool, d, true);
     if (d->pub.len > d->pub.cap)
         report_misuse(&d->pub, pool, "its len exceeds its cap");
-    if (idle)
-        fill_poison(pool, d, true);
+    fill_poison(pool, d, true);
     struct record *record = records_make(&pool->records, d);
     if (record == NULL)
         return;

@@ -26,11 +26,11 @@ void watch_got(bufferpool_t *pool, struct desc *d);
 /* The buffer's block is about to be replaced. */
 void watch_resize(bufferpool_t *pool, const struct desc *d);
 
-/* The block was replaced, or the replacement failed. `idle`: as for watch_put. */
+/* The block was replaced, or the replacement failed. `idle`: no caller holds the buffer. */
 void watch_resized(bufferpool_t *pool, struct desc *d, bool idle);
 
-/* The buffer comes back from its caller, and is still held. `idle`: it is about to be idle, and not to be freed. */
-void watch_put(bufferpool_t *pool, struct desc *d, bool idle);
+/* The buffer comes back from its caller, is still held, and is about to be idle. */
+void watch_put(bufferpool_t *pool, struct desc *d);
 
 /* The buffer was idle, and is about to be handed out or freed. */
 void watch_idle(bufferpool_t *pool, const struct desc *d);

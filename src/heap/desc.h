@@ -26,7 +26,7 @@ static inline enum desc_state desc_state(uintptr_t word)
 static inline bool desc_is_held(uintptr_t word)
 {
     const enum desc_state state = desc_state(word);
-    return state == STATE_LIVE || state == STATE_LIVE_GROWN || state == STATE_BYPASS;
+    return state == STATE_LIVE || state == STATE_LIVE_GROWN;
 }
 
 static inline size_t desc_pool_index(uintptr_t word)
