@@ -399,7 +399,8 @@ static void keep_fitting(bufferpool_t *pool, struct cache *c, const struct magaz
     level_add(c, (int32_t)fit + 1, (int32_t)fit);
     budget_from_depot(pool, c, bytes);
     limit_update(pool, c);
-    if (fit < others) /* their bytes never left the depot's account; nobody else is sure of the pressure meanwhile (8) */
+    if (fit <
+        others) /* their bytes never left the depot's account; nobody else is sure of the pressure meanwhile (8) */
         depot_push(&pool->depot, &pool->heap.table, bufs, others - fit, magazine->grown);
 }
 

@@ -230,7 +230,8 @@ void depot_push(struct depot *depot, const struct desc_table *table, struct desc
     } while (!cas_seq_cst_acquire(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));
 }
 
-void depot_restore(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n, bool grown)
+void depot_restore(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n,
+                   bool grown)
 {
     depot_push(depot, table, bufs, n, grown);
     depot_end_tickets(depot, n); /* afterwards (8) */

@@ -146,7 +146,8 @@ struct magazine depot_pop_some(struct depot *depot, const struct desc_table *tab
 void magazine_open(const struct magazine *magazine, const struct desc_table *table, struct desc **bufs);
 
 /* Puts buffers that depot_pop_some took back on top, and ends their tickets. */
-void depot_restore(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n, bool grown);
+void depot_restore(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n,
+                   bool grown);
 
 /* Ends n buffers that depot_pop_some took, and their tickets, after their blocks were freed. */
 void depot_discard(struct depot *depot, uint32_t n);

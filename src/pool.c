@@ -236,8 +236,7 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
 {
     struct desc *d;
     const bool look = cache_wants_look(c);
-    if (look && !reclaim_look(pool, c) && (at_cap == GO_BEYOND || !has_tickets(c)) &&
-        (d = cache_pop_plain(c)) != NULL)
+    if (look && !reclaim_look(pool, c) && (at_cap == GO_BEYOND || !has_tickets(c)) && (d = cache_pop_plain(c)) != NULL)
         return &d->pub;
     struct call call = call_begin(function, caller);
     if (look)

@@ -237,7 +237,8 @@ static uint64_t next_look(const bufferpool_t *pool, struct cache *c, uint64_t no
     c->often = ms > some_ms ? LOOK_USUALLY / LOOK_OFTEN : 0;
     if (c->often > 0)
         return LOOK_OFTEN;
-    const bool seldom = ms * (LOOK_SELDOM / LOOK_USUALLY) <= some_ms && depot_idle(&pool->depot, &pool->heap.table) == 0;
+    const bool seldom =
+        ms * (LOOK_SELDOM / LOOK_USUALLY) <= some_ms && depot_idle(&pool->depot, &pool->heap.table) == 0;
     return seldom ? LOOK_SELDOM : LOOK_USUALLY;
 }
 
@@ -271,7 +272,8 @@ static size_t free_all_due(bufferpool_t *pool, const _Atomic(bool) *stop)
 static void free_rest(bufferpool_t *pool, const _Atomic(bool) *stop)
 {
     pressure_take_rest(pool);
-    for (uint32_t steps = depot_idle(&pool->depot, &pool->heap.table) / STEP + 1; steps > 0 && !load_relaxed(stop); steps--)
+    for (uint32_t steps = depot_idle(&pool->depot, &pool->heap.table) / STEP + 1; steps > 0 && !load_relaxed(stop);
+         steps--)
         reclaim_surplus(pool, &pool->shared);
 }
 

@@ -13,7 +13,7 @@
 #include "inside.h"
 
 struct accounts {
-    size_t live, bypass, idle;
+    size_t held, idle;
     uint64_t live_bytes, idle_bytes;
 };
 
@@ -24,13 +24,11 @@ static inline struct accounts accounts_of_words(const bufferpool_t *pool)
         const struct desc *d = desc_at(&pool->heap.table, i);
         const enum desc_state s = desc_state(load_relaxed(&d->word));
         if (s == STATE_LIVE || s == STATE_LIVE_GROWN) {
-            a.live++;
+            a.held++;
             a.live_bytes += d->pub.cap;
         } else if (s == STATE_IDLE || s == STATE_IDLE_GROWN) {
             a.idle++;
             a.idle_bytes += d->pub.cap;
-        } else if (s == STATE_BYPASS) {
-            a.bypass++;
         }
     }
     return a;
@@ -38,7 +36,7 @@ static inline struct accounts accounts_of_words(const bufferpool_t *pool)
 
 /* Of the caches: what is in them, what they set aside. */
 struct cached {
-    size_t n, extra, budget;
+    size_t n, extra, budget, tickets;
     bool ok;
 };
 
@@ -57,6 +55,7 @@ static inline struct cached accounts_of_caches(const bufferpool_t *pool)
         all.n += n;
         all.extra += extra;
         all.budget += c->budget;
+        all.tickets += load_relaxed(&c->tickets);
     }
     return all;
 }
@@ -69,9 +68,11 @@ static inline bool accounts_agree(const bufferpool_t *pool)
     const struct depot_counts counts = depot_counts(&pool->depot);
     const size_t base = pool->heap.base;
     const size_t depot_extra = load_relaxed(&pool->depot.extra);
-    bool ok = c.ok && s.live == a.live && s.bypass_live == a.bypass && idle_of(&s) == a.idle && s.idle_thread == c.n;
+    const size_t n = depot_cap_of(&pool->max_live), live = a.held < n ? a.held : n;
+    bool ok = c.ok && s.live == live && s.bypass_live == a.held - live && idle_of(&s) == a.idle && s.idle_thread == c.n;
     ok = ok && s.live_bytes == a.live_bytes && s.idle_bytes == a.idle_bytes;
-    ok = ok && counts.pooled == a.live + a.idle && counts.in_flight == a.live + c.n;
+    ok = ok && counts.pooled == a.held + a.idle && counts.tickets == c.tickets;
+    ok = ok && (counts.pooled <= n || a.held >= n) && load_relaxed(&pool->pressure.granted) == c.tickets;
     ok = ok && a.idle * base + c.extra + depot_extra == a.idle_bytes;
     if (pool->max_idle_bytes != 0) {
         const size_t reserved = load_relaxed(&pool->idle_reserved);
@@ -79,10 +80,11 @@ static inline bool accounts_agree(const bufferpool_t *pool)
     }
     if (!ok) {
         print_stats(&s);
-        print_error("words: live %zu, %" PRIu64 " bytes, bypass %zu, idle %zu, %" PRIu64
-                    " bytes; caches: %s, %zu, extra %zu, budget %zu; depot: extra %zu, pooled %u, in flight %u\n",
-                    a.live, a.live_bytes, a.bypass, a.idle, a.idle_bytes, c.ok ? "in order" : "not in order", c.n,
-                    c.extra, c.budget, depot_extra, counts.pooled, counts.in_flight);
+        print_error(
+            "words: held %zu, %" PRIu64 " bytes, idle %zu, %" PRIu64
+            " bytes; caches: %s, %zu, extra %zu, budget %zu, tickets %zu; depot: extra %zu, pooled %u, tickets %u\n",
+            a.held, a.live_bytes, a.idle, a.idle_bytes, c.ok ? "in order" : "not in order", c.n, c.extra, c.budget,
+            c.tickets, depot_extra, counts.pooled, counts.tickets);
     }
     return ok;
 }
