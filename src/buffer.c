@@ -67,7 +67,8 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
     uintptr_t word = load_relaxed(&d->word);
     /* before it grows: a child of fork must not take it for a plain one */
     store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE_GROWN));
-    int error = modes_have(MODE_FAIL) && modes_fail_now() ? ENOMEM : heap_grow(&pool->heap, d, need, keep);
+    int error =
+        modes_have(MODE_FAIL) && modes_fail_now() ? ENOMEM : heap_grow(&pool->heap, d, need, keep, life_spare(pool));
     fork_leave(stepped_out);
     if (modes_have(MODES_WATCH))
         watch_resized(pool, d, false);

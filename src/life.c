@@ -27,7 +27,7 @@ struct desc *life_make_watched(bufferpool_t *pool)
 {
     if (modes_have(MODE_FAIL) && modes_fail_now())
         return NULL;
-    struct desc *d = heap_alloc(&pool->heap, false);
+    struct desc *d = heap_alloc(&pool->heap);
     if (d == NULL)
         return NULL;
     if (modes_have(MODES_WATCH))
@@ -163,7 +163,7 @@ void life_free(bufferpool_t *pool, struct desc *d, bool defer)
     if (!block_intact(&pool->heap, d))
         report_misuse(&d->pub, pool, REPORT_OVERWRITTEN);
     store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));
-    heap_free(&pool->heap, d, defer);
+    heap_free(&pool->heap, d, defer, life_spare(pool));
     if (extra != 0)
         sub_relaxed(&pool->grown_extra, extra);
 }

@@ -15,6 +15,7 @@
 #include "debug/modes.h"
 #include "debug/report.h"
 #include "debug/sanitizer.h"
+#include "depot.h"
 #include "heap/block.h"
 #include "heap/desc.h"
 #include "heap/heap.h"
@@ -86,6 +87,13 @@ static inline void life_check(const bufferpool_t *pool, const struct desc *d)
         life_report_overwritten(pool, d);
 }
 
+/* How many bytes callers hold beyond the cap, about: so much memory that they free may stay (heap_free). */
+static inline size_t life_spare(const bufferpool_t *pool)
+{
+    const size_t pooled = depot_counts(&pool->depot).pooled, cap = load_relaxed(&pool->max_live);
+    return cap > 0 && pooled > cap ? (pooled - cap) * pool->heap.base : 0;
+}
+
 /* life_make, while a debug mode or a sanitizer watches. */
 struct desc *life_make_watched(bufferpool_t *pool);
 
@@ -93,7 +101,7 @@ static inline struct desc *life_make(bufferpool_t *pool)
 {
     if (SANITIZER_ASAN || modes_have(MODES_SLOW | MODE_FAIL))
         return life_make_watched(pool);
-    struct desc *d = heap_alloc(&pool->heap, false);
+    struct desc *d = heap_alloc(&pool->heap);
     if (d == NULL)
         return NULL;
     d->pub.len = 0;

@@ -336,7 +336,7 @@ void reclaim_judge(bufferpool_t *pool, struct cache *c, struct desc *d)
         report_misuse(&d->pub, pool, REPORT_OVERWRITTEN);
     if (modes_have(MODES_WATCH))
         watch_resize(pool, d);
-    const bool shrunk = heap_shrink(&pool->heap, d, fit);
+    const bool shrunk = heap_shrink(&pool->heap, d, fit, life_spare(pool));
     if (modes_have(MODES_WATCH))
         watch_resized(pool, d, true);
     if (!shrunk)

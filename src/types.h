@@ -119,7 +119,7 @@ struct desc {
      * depot down from here (depot.c). Other nodes: one more link. */
     _Atomic(uint32_t) count;
     uint32_t index; /* its own number, from 1; written once */
-    uint32_t seal;  /* data and cap as the library set them, and the flags of the block (desc_flags) */
+    uint32_t seal;  /* data and cap as the library set them, and the strikes (desc_flags) */
 };
 
 _Static_assert(sizeof(struct desc) == CACHE_LINE, "a descriptor is one cache line");
@@ -138,8 +138,9 @@ struct desc_table {
     _Atomic(struct desc *) chunks[DESC_CHUNKS];
     _Atomic(uint32_t) used; /* descriptors 1 .. used have been handed out at least once */
     /* under the heap's lock */
-    struct desc *free_list; /* linked by chain */
-    uint32_t colour;        /* read-only: a number that differs between pools */
+    struct desc *free_list;       /* linked by chain */
+    uint64_t *taken[DESC_CHUNKS]; /* for each chunk a bit for each of its descriptors: it is taken (desc.c) */
+    uint32_t colour;              /* read-only: a number that differs between pools */
 };
 
 /* ---- the depot: depot.h, depot.c ---- */
@@ -343,25 +344,10 @@ struct slabs {
     pthread_mutex_t lock;
     bool huge; /* read-only: ask for huge pages */
     struct span *spans;
-    size_t mapped_bytes;     /* of all spans */
-    size_t dirty_bytes;      /* of all classes */
-    size_t beyond_cap_bytes; /* of blocks that were made beyond the cap: strides and mappings */
-    size_t aside_bytes;      /* of the slots that the heap's stash may hold */
+    size_t mapped_bytes; /* of all spans */
+    size_t dirty_bytes;  /* of all classes */
     struct retained retained;
     struct slab_class classes[SLAB_CLASSES];
-};
-
-#define STASH_LANES 8u
-#define STASH_CELLS 8u
-
-struct stash_lane {
-    _Alignas(CACHE_LINE) _Atomic(uintptr_t) cell[STASH_CELLS]; /* the closed ones last */
-};
-
-_Static_assert(sizeof(struct stash_lane) == CACHE_LINE, "lanes share no line");
-
-struct stash {
-    struct stash_lane lanes[STASH_LANES];
 };
 
 struct heap {
@@ -377,7 +363,6 @@ struct heap {
     /* apart from what is only read */
     _Alignas(CACHE_LINE) struct slabs slabs;      /* its lock guards the table too */
     _Alignas(CACHE_LINE) struct desc_table table; /* its chunks are read without the lock */
-    struct stash stash;
 };
 
 /* ---- waiters: wait.c ---- */

@@ -42,7 +42,6 @@ static unsigned shift_of(size_t n)
 
 bool block_class(struct heap *heap, size_t cap, struct slab_request *request)
 {
-    request->lane = 0;
     if (cap == heap->base && slab_fits(stride_of(heap, cap))) {
         request->cls = &heap->slabs.classes[SLAB_BASE];
         request->stride = stride_of(heap, cap);

@@ -29,17 +29,16 @@ struct block {
     unsigned char *data;
     size_t cap;
     struct slab *slab; /* NULL: a mapping of its own, or a hook's */
-    bool beyond_cap;   /* made beyond the cap */
 };
 
 static inline struct block block_of(const struct desc *d)
 {
-    return (struct block){d->pub.data, d->pub.cap, d->slab, desc_is_beyond_cap(d)};
+    return (struct block){d->pub.data, d->pub.cap, d->slab};
 }
 
 static inline void block_attach(struct desc *d, const struct block *block)
 {
-    desc_set_block(d, block->data, block->cap, block->beyond_cap ? DESC_BEYOND_CAP : 0);
+    desc_set_block(d, block->data, block->cap);
     d->slab = block->slab;
 }
 

@@ -51,9 +51,9 @@ static void *mapping_of(const struct desc_table *table, unsigned chunk)
 static uint64_t *taken_word(const struct desc_table *table, uint32_t index, unsigned *bit)
 {
     const unsigned chunk = desc_chunk_number(index);
-    const uint32_t at = index - desc_chunk_of(table, index).first;
+    const uint32_t at = index - 1 + DESC_FIRST_CHUNK - (DESC_FIRST_CHUNK << chunk);
     *bit = at % 64;
-    return (uint64_t *)mapping_of(table, chunk) + at / 64;
+    return table->taken[chunk] + at / 64;
 }
 
 uint32_t desc_taken_below(const struct desc_table *table, uint32_t index)
@@ -120,6 +120,7 @@ struct desc *desc_take(struct desc_table *table)
         if (memory == NULL)
             return NULL;
         os_lock_on_fault(memory, bytes);
+        table->taken[chunk] = (uint64_t *)(void *)memory;
         store_relaxed(&table->chunks[chunk], (struct desc *)(void *)(memory + lead(table, chunk)));
     }
     d = desc_at(table, index);

@@ -9,7 +9,7 @@
  * The word (types.h) says which pool the descriptor belongs to, and in which state it is. One load of the word thus
  * leads put to the cache and to the pool, and tells a held buffer from any other. Every access to a word is relaxed.
  * The thread that has the buffer owns its word, and the word travels with the buffer through what orders the rest: a
- * cache, the depot, the stash or the heap's lock. Other threads read it only behind a closed gate, where the value does
+ * cache, the depot or the heap's lock. Other threads read it only behind a closed gate, where the value does
  * not matter (cache_pop_plain), or by misuse, which the word is there to detect.
  */
 #ifndef BUFFERPOOL_DESC_H
@@ -57,28 +57,28 @@ static inline uintptr_t desc_word(uintptr_t tag, enum desc_state state)
 }
 
 /* The lowest bits of the seal are the flags of the block, the others are data and cap, folded. A caller that writes to
- * these two members leaves flags that no block has: always if data moves by less than 256 MiB, otherwise but for once
- * in 2^28 times. So one look at the flags finds that. */
-#define DESC_STRIKES    7u /* grown: puts in a row after little use (reclaim.c) */
-#define DESC_BEYOND_CAP 8u /* the block was made beyond the cap */
-#define DESC_FLAGS      (DESC_STRIKES | DESC_BEYOND_CAP)
+ * these two members leaves flags that no block has: always if data moves by less than 512 MiB, otherwise but for once
+ * in 2^29 times. So one look at the flags finds that. */
+#define DESC_STRIKES   7u /* grown: puts in a row after little use (reclaim.c) */
+#define DESC_FLAGS     DESC_STRIKES
+#define DESC_FLAG_BITS 3
 
 /* The difference: so data and cap that move towards each other do not make up for one another. */
 static inline uint32_t desc_fold(const unsigned char *data, size_t cap)
 {
-    return ((uint32_t)(uintptr_t)data - (uint32_t)cap) << 4;
+    return ((uint32_t)(uintptr_t)data - (uint32_t)cap) << DESC_FLAG_BITS;
+}
+
+static inline void desc_set_block(struct desc *d, unsigned char *data, size_t cap)
+{
+    d->own.data = data;
+    d->own.cap = cap;
+    d->seal = desc_fold(data, cap);
 }
 
 static inline uint32_t desc_flags(const struct desc *d)
 {
     return d->seal ^ desc_fold(d->pub.data, d->pub.cap);
-}
-
-static inline void desc_set_block(struct desc *d, unsigned char *data, size_t cap, uint32_t flags)
-{
-    d->own.data = data;
-    d->own.cap = cap;
-    d->seal = desc_fold(data, cap) ^ flags;
 }
 
 static inline unsigned desc_strikes(const struct desc *d)
@@ -89,11 +89,6 @@ static inline unsigned desc_strikes(const struct desc *d)
 static inline void desc_set_strikes(struct desc *d, unsigned strikes)
 {
     d->seal ^= desc_strikes(d) ^ strikes;
-}
-
-static inline bool desc_is_beyond_cap(const struct desc *d)
-{
-    return (desc_flags(d) & DESC_BEYOND_CAP) != 0;
 }
 
 /* Whether data and cap are as the library set them. */

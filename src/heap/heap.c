@@ -4,10 +4,9 @@
  *
  * Invariants, whenever the lock is free:
  *     a descriptor on the free list has data == NULL
- *     beyond_cap_bytes is the sum of counted_bytes over the descriptors that are not on the free list
- * Descriptor and slot are taken and given back in one critical section. Both stay taken while the buffer is in the
- * stash. Hooks, wiping and copying run without the lock, and so do all system calls but those that map memory or move a
- * mapping. Relaxed loads are made in the child of fork or at the end of the pool, where no other thread is.
+ * Descriptor and slot are taken and given back in one critical section. Hooks, wiping and copying run without the lock,
+ * and so do all system calls but those that map memory or move a mapping. Relaxed loads are made in the child of fork
+ * or at the end of the pool, where no other thread is.
  */
 #include "heap/heap.h"
 
@@ -16,12 +15,10 @@
 #include "heap/large.h"
 #include "heap/os.h"
 #include "heap/purge.h"
-#include "heap/stash.h"
 #include "heap/wipe.h"
 #include "lock.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 
 /* ---- the lock ---- */
@@ -75,17 +72,8 @@ void heap_wipe_block(const struct heap *heap, void *data, size_t n)
 
 /* ---- blocks come and go, the lock held ---- */
 
-/* The bytes of the block that count in beyond_cap_bytes. */
-static size_t counted_bytes(const struct heap *heap, const struct block *block)
+static bool take_slot(struct heap *heap, const struct slab_request *request, struct block *block)
 {
-    if (!block->beyond_cap || heap->alloc != NULL)
-        return 0;
-    return block->slab != NULL ? block->slab->stride : block_mapped_bytes(heap, block->cap);
-}
-
-static bool take_slot(struct heap *heap, struct slab_request *request, struct block *block)
-{
-    request->lane = (unsigned)sched_getcpu() % SLAB_LANES;
     unsigned char *slot = slab_take(&heap->slabs, request, &block->slab);
     if (slot == NULL)
         return false;
@@ -93,20 +81,12 @@ static bool take_slot(struct heap *heap, struct slab_request *request, struct bl
     return true;
 }
 
-/* The block becomes the descriptor's. */
-static void attach(struct heap *heap, struct desc *d, const struct block *block)
-{
-    block_attach(d, block);
-    heap->slabs.beyond_cap_bytes += counted_bytes(heap, block);
-}
-
 /* Frees a block that no descriptor has any more. A large block remains for large_free, without the lock; returns how
  * many of its bytes are retained. Without `defer` the lock may be let go and taken again. */
-static size_t give_block(struct heap *heap, const struct block *block, bool defer)
+static size_t give_block(struct heap *heap, const struct block *block, bool defer, size_t spare)
 {
     struct slabs *slabs = &heap->slabs;
     size_t retained = 0;
-    slabs->beyond_cap_bytes -= counted_bytes(heap, block);
     if (block->slab != NULL)
         slab_give(slabs, block->slab, block->data - heap->alignment);
     if (defer)
@@ -114,9 +94,9 @@ static size_t give_block(struct heap *heap, const struct block *block, bool defe
     if (block->slab == NULL) {
         if (slabs->retained.n == RETAINED_MAX)
             purge_oldest(slabs);
-        retained = large_retain(heap, block, purge_room(slabs));
+        retained = large_retain(heap, block, purge_room(slabs, spare));
     }
-    purge_excess(slabs);
+    purge_excess(slabs, spare);
     return retained;
 }
 
@@ -126,52 +106,10 @@ static void give_desc(struct heap *heap, struct desc *d)
     desc_give(&heap->table, d);
 }
 
-/* ---- the stash ---- */
-
-#define STASH_BYTES ((size_t)100 << 10) /* of a lane: three blocks of 32 KiB; all lanes together are less than 1 MiB */
-
-static struct stash_lane *stash_lane(struct heap *heap)
-{
-    return &heap->stash.lanes[(unsigned)sched_getcpu() % STASH_LANES];
-}
-
-static bool fits_stash(const struct heap *heap, const struct desc *d)
-{
-    return desc_is_beyond_cap(d) && d->slab != NULL && d->pub.cap == heap->base;
-}
-
-/* Opens the lane for blocks of that stride if it is closed, the lock held. */
-static void open_lane(struct heap *heap, struct stash_lane *lane, size_t stride)
-{
-    if (stash_is_open(lane))
-        return;
-    unsigned cells = stride < STASH_BYTES / STASH_CELLS ? STASH_CELLS : (unsigned)(STASH_BYTES / stride);
-    heap->slabs.aside_bytes += cells * stride;
-    stash_open(lane, cells);
-}
-
-/* Frees the buffers in the stash, the lock held, and closes the stash. Returns whether there were any. */
-static bool empty_stash(struct heap *heap)
-{
-    if (heap->slabs.aside_bytes == 0)
-        return false;
-    heap->slabs.aside_bytes = 0;
-    struct desc *d = stash_close(&heap->stash);
-    bool any = d != NULL;
-    while (d != NULL) {
-        struct desc *next = d->chain;
-        struct block block = block_of(d);
-        give_desc(heap, d);
-        (void)give_block(heap, &block, true);
-        d = next;
-    }
-    return any;
-}
-
 /* ---- allocation ---- */
 
 /* Takes a descriptor and, if `request` is not NULL, a slot; the lock held. */
-static struct desc *take(struct heap *heap, struct slab_request *request, struct block *block)
+static struct desc *take(struct heap *heap, const struct slab_request *request, struct block *block)
 {
     struct desc *d = desc_take(&heap->table);
     if (d == NULL)
@@ -180,7 +118,7 @@ static struct desc *take(struct heap *heap, struct slab_request *request, struct
         desc_give(&heap->table, d);
         return NULL;
     }
-    attach(heap, d, block);
+    block_attach(d, block);
     return d;
 }
 
@@ -194,9 +132,9 @@ static bool take_retained(struct heap *heap, struct block *block)
     return taken;
 }
 
-static __attribute__((noinline)) struct desc *alloc_locked(struct heap *heap, bool beyond_cap)
+struct desc *heap_alloc(struct heap *heap)
 {
-    struct block block = {NULL, heap->base, NULL, beyond_cap};
+    struct block block = {NULL, heap->base, NULL};
     struct slab_request request;
     bool in_slab = heap->alloc == NULL && block_class(heap, heap->base, &request);
     if (!in_slab && !(heap->alloc == NULL && take_retained(heap, &block)) && !large_make(heap, &block))
@@ -204,8 +142,6 @@ static __attribute__((noinline)) struct desc *alloc_locked(struct heap *heap, bo
 
     heap_lock(heap);
     struct desc *d = take(heap, in_slab ? &request : NULL, &block);
-    if (d == NULL && empty_stash(heap))
-        d = take(heap, in_slab ? &request : NULL, &block);
     heap_unlock(heap);
 
     if (d != NULL)
@@ -215,40 +151,28 @@ static __attribute__((noinline)) struct desc *alloc_locked(struct heap *heap, bo
     return d;
 }
 
-struct desc *heap_alloc(struct heap *heap, bool beyond_cap)
+void heap_free(struct heap *heap, struct desc *d, bool defer, size_t spare)
 {
-    struct desc *d = beyond_cap ? stash_pop(stash_lane(heap)) : NULL;
-    return d != NULL ? d : alloc_locked(heap, beyond_cap);
-}
-
-/* Frees the buffer under the lock, which this function takes. `lane`: the lane that had no empty cell for the buffer,
- * or NULL if the stash does not take such buffers. */
-static __attribute__((noinline)) void free_locked(struct heap *heap, struct desc *d, struct stash_lane *lane,
-                                                  bool defer)
-{
-    struct block block = block_of(d);
+    if (unlikely(heap->wipe))
+        heap_wipe_block(heap, d->pub.data, d->pub.cap);
+    const struct block block = block_of(d);
     heap_lock(heap);
-    if (lane != NULL)
-        open_lane(heap, lane, block.slab->stride);
     give_desc(heap, d);
-    const size_t retained = give_block(heap, &block, defer);
+    const size_t retained = give_block(heap, &block, defer, spare > heap->base ? spare - heap->base : 0);
     heap_unlock(heap);
     if (block.slab == NULL)
         large_free(heap, &block, retained);
 }
 
-void heap_free(struct heap *heap, struct desc *d, bool defer)
-{
-    if (unlikely(heap->wipe))
-        heap_wipe_block(heap, d->pub.data, d->pub.cap);
-    struct stash_lane *lane = !defer && fits_stash(heap, d) ? stash_lane(heap) : NULL;
-    if (lane == NULL || !stash_push(lane, d))
-        free_locked(heap, d, lane, defer);
-}
-
 /* ---- growth ---- */
 
 /* A buffer gets another block under the lock, in one step for the child of fork. */
+
+struct resizing {
+    bool held;    /* the buffer is a caller's, and stays it */
+    size_t keep;  /* so many of its first bytes stay */
+    size_t spare; /* what callers hold beyond the cap */
+};
 
 /* A mapping of its own moves by its page tables: nothing is copied, and nothing is left behind. Returns false if the
  * system refuses (large_grow). */
@@ -262,13 +186,8 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     else if (SANITIZER_ASAN && cap > d->pub.cap) /* there was room */
         sanitizer_show(d->pub.data, cap, true);
     if (memory != NULL) {
-        const bool beyond_cap = desc_is_beyond_cap(d);
-        desc_set_block(d, memory + heap->alignment, cap, beyond_cap ? DESC_BEYOND_CAP : 0);
+        desc_set_block(d, memory + heap->alignment, cap);
         block_write_prefix(d, d->pub.data);
-        if (beyond_cap) {
-            heap->slabs.beyond_cap_bytes = heap->slabs.beyond_cap_bytes + bytes - old_bytes;
-            purge_excess(&heap->slabs);
-        }
     }
     heap_unlock(heap);
     if (bytes < old_bytes)
@@ -276,20 +195,19 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     return memory != NULL;
 }
 
-/* Gives the buffer the new block, with the first `keep` bytes of the old one, and frees the old one. The new block is a
- * caller's afterwards if the buffer is `held`. */
-static void replace(struct heap *heap, struct desc *d, const struct block *block, size_t keep, bool held)
+/* Gives the buffer the new block, and frees the old one. */
+static void replace(struct heap *heap, struct desc *d, const struct block *block, const struct resizing *how)
 {
     struct block old = block_of(d);
-    const bool told = held && sanitizer_on();
+    const bool told = how->held && sanitizer_on();
     if (told) {
         sanitizer_lock();
         sanitizer_show(block->data, block->cap, false);
     }
-    memcpy(block->data, old.data, keep);
+    memcpy(block->data, old.data, how->keep);
     block_write_prefix(d, block->data);
     heap_lock(heap);
-    attach(heap, d, block);
+    block_attach(d, block);
     if (heap->wipe) { /* afterwards, or a child of fork might find a held buffer wiped */
         heap_unlock(heap);
         heap_wipe_block(heap, old.data, old.cap);
@@ -299,7 +217,7 @@ static void replace(struct heap *heap, struct desc *d, const struct block *block
         sanitizer_hide(old.data, old.cap);
         sanitizer_unlock();
     }
-    const size_t retained = give_block(heap, &old, false);
+    const size_t retained = give_block(heap, &old, false, how->spare);
     heap_unlock(heap);
     if (old.slab == NULL)
         large_free(heap, &old, retained);
@@ -312,12 +230,11 @@ static bool may_move(bool held)
     return SANITIZER_ASAN || !held || !sanitizer_on();
 }
 
-/* Replaces the block by one of exactly that cap, which has the first `keep` bytes of the old one. Returns false if
- * there is no memory. */
-static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep, bool held)
+/* Replaces the block by one of exactly that cap. Returns false if there is no memory. */
+static bool resize(struct heap *heap, struct desc *d, size_t cap, const struct resizing *how)
 {
-    struct block old = block_of(d);
-    struct block block = {NULL, cap, NULL, old.beyond_cap};
+    const struct block old = block_of(d);
+    struct block block = {NULL, cap, NULL};
     struct slab_request request;
     bool made;
     if (heap->alloc != NULL) {
@@ -325,37 +242,36 @@ static bool resize(struct heap *heap, struct desc *d, size_t cap, size_t keep, b
     } else if (block_class(heap, cap, &request)) {
         heap_lock(heap);
         made = take_slot(heap, &request, &block);
-        if (!made && empty_stash(heap))
-            made = take_slot(heap, &request, &block);
         heap_unlock(heap);
     } else {
         made = cap > old.cap && take_retained(heap, &block); /* to copy costs less than page faults */
-        if (!made && old.slab == NULL && may_move(held) && resize_mapping(heap, d, cap))
+        if (!made && old.slab == NULL && may_move(how->held) && resize_mapping(heap, d, cap))
             return true;
         made = made || large_make(heap, &block);
     }
     if (made)
-        replace(heap, d, &block, keep, held);
+        replace(heap, d, &block, how);
     return made;
 }
 
-int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep)
+int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep, size_t spare)
 {
     if (need > HEAP_CAP_MAX)
         return EOVERFLOW;
     size_t twice = d->pub.cap <= HEAP_CAP_MAX / 2 ? 2 * d->pub.cap : HEAP_CAP_MAX;
     size_t want = block_grown_cap(heap, need > twice ? need : twice);
     size_t least = block_grown_cap(heap, need);
-    if (resize(heap, d, want, keep, true))
+    const struct resizing how = {.held = true, .keep = keep, .spare = spare};
+    if (resize(heap, d, want, &how))
         return 0;
-    return least < want && resize(heap, d, least, keep, true) ? 0 : ENOMEM;
+    return least < want && resize(heap, d, least, &how) ? 0 : ENOMEM;
 }
 
-bool heap_shrink(struct heap *heap, struct desc *d, size_t cap)
+bool heap_shrink(struct heap *heap, struct desc *d, size_t cap, size_t spare)
 {
     if (heap->wipe)
         heap_wipe_block(heap, d->pub.data + cap, d->pub.cap - cap); /* a mapping is cut off there, as it is */
-    if (!resize(heap, d, cap, 0, false))
+    if (!resize(heap, d, cap, &(struct resizing){.spare = spare}))
         return false;
     if (heap->wipe)
         heap_wipe_block(heap, d->pub.data, cap); /* a hook's block may have any bytes */
@@ -365,7 +281,6 @@ bool heap_shrink(struct heap *heap, struct desc *d, size_t cap)
 size_t heap_purge(struct heap *heap)
 {
     heap_lock(heap);
-    (void)empty_stash(heap);
     const size_t refused = purge_all(&heap->slabs);
     heap_unlock(heap);
     return refused;
@@ -388,9 +303,6 @@ static void repair_sanitizer(const struct heap *heap, const struct desc *d)
 
 void heap_repair(struct heap *heap)
 {
-    stash_reset(&heap->stash);
-    heap->slabs.aside_bytes = 0;
-    heap->slabs.beyond_cap_bytes = 0;
     slab_repair_begin(&heap->slabs);
     struct desc *d;
     for_each_taken (&heap->table, i, d) {
@@ -399,9 +311,8 @@ void heap_repair(struct heap *heap)
             give_desc(heap, d);
         } else {
             const struct block block = block_of(d);
-            const bool claimed = block.slab == NULL || slab_repair_claim(block.slab, block.data - heap->alignment);
-            if (claimed && desc_is_sealed(d)) /* otherwise its holder wrote over the handle, which its put will find */
-                heap->slabs.beyond_cap_bytes += counted_bytes(heap, &block);
+            if (block.slab != NULL)
+                slab_repair_claim(block.slab, block.data - heap->alignment);
 #if SANITIZER_ASAN
             repair_sanitizer(heap, d);
 #endif

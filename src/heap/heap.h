@@ -16,22 +16,24 @@
 #define HEAP_CAP_MAX ((size_t)PTRDIFF_MAX - ((size_t)8 << 20))
 
 /* Returns a descriptor in state FREE (its word says so, or is 0) with a block of exactly `base` bytes. Returns NULL if
- * there is no memory. `beyond_cap`: the block is for a buffer beyond the cap. Such a buffer is soon freed, and the next
- * one soon wanted, so as much free memory may stay. */
-struct desc *heap_alloc(struct heap *heap, bool beyond_cap);
+ * there is no memory. */
+struct desc *heap_alloc(struct heap *heap);
 
 /* Frees the block, which must be intact, and the descriptor, whose word must say FREE. With `defer` the memory may stay
- * resident until heap_purge. */
-void heap_free(struct heap *heap, struct desc *d, bool defer);
+ * resident until heap_purge. Otherwise as much free memory may stay as purge.c says. `spare`: what callers hold beyond
+ * the cap, this block included. So many bytes may stay, if that is more than 1 MiB: such buffers are soon freed, and the
+ * next ones soon wanted. */
+void heap_free(struct heap *heap, struct desc *d, bool defer, size_t spare);
 
 /* Replaces a held block by one of at least `need` bytes, and more if there is memory for it. The first `keep` bytes
- * stay. Returns 0; ENOMEM or EOVERFLOW, and then nothing changed. The block must be intact. */
-int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep);
+ * stay. Returns 0; ENOMEM or EOVERFLOW, and then nothing changed. The block must be intact. `spare`: what
+ * callers hold beyond the cap. */
+int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep, size_t spare);
 
 /* Replaces an idle block by one of exactly `cap` bytes: the base, or a power of two above it that is less than the
  * block has. Its bytes are unspecified. Returns false if there is no memory; then nothing changed. The block must be
- * intact. */
-bool heap_shrink(struct heap *heap, struct desc *d, size_t cap);
+ * intact. `spare`: as for heap_grow. */
+bool heap_shrink(struct heap *heap, struct desc *d, size_t cap, size_t spare);
 
 /* Gives the memory behind all free blocks back to the system, in steps of a few MiB. Returns how many bytes the system
  * refused to take. */

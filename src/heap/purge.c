@@ -2,14 +2,14 @@
  *
  * purge.c - how much free memory a heap retains, and when the rest goes back to the system
  *
- * Dirty memory is memory that has pages but no buffer: dirty slots, retained mappings, and what the stash may hold,
- * whether it holds it or not. It stays below a limit: 1 MiB, or the bytes of the blocks beyond the cap that callers
- * hold, whichever is more. So buffers beyond the cap that come and go find their memory still there, however many
- * they are. When a burst of them ebbs, dirty memory ebbs with it, and when the last is gone 1 MiB is left.
+ * Dirty memory is memory that has pages but no buffer: dirty slots and retained mappings. It stays below a limit: 1
+ * MiB, or the `spare` bytes that the caller states, whichever is more. The pool states what callers hold beyond its
+ * cap. So buffers beyond the cap that come and go find their memory still there, however many they are. When a burst of
+ * them ebbs, dirty memory ebbs with it, and when the last is gone 1 MiB is left.
  *
  * What is resident is thus at most
  *     the blocks that are not free
- *     + 1 MiB, or the bytes of blocks beyond the cap
+ *     + 1 MiB, or the spare bytes
  *     + the memory that threads are about to give back, up to 8 MiB each
  *     + the pages at the edges of taken slots.
  * With huge pages, a page is a huge page: it is resident until all slots in it are free and purged.
@@ -25,23 +25,19 @@
 
 #define DIRTY_MIN ((size_t)1 << 20)
 
-/* Blocks in the stash are taken and beyond the cap, but no caller holds them. `aside_bytes` is what the stash may have
- * of such blocks, whether it has them or not. So these bytes count as dirty, and not as held. */
-static size_t dirty_limit(const struct slabs *slabs)
+static size_t dirty_limit(size_t spare)
 {
-    const size_t beyond = slabs->beyond_cap_bytes, aside = slabs->aside_bytes;
-    const size_t held = beyond > aside ? beyond - aside : 0;
-    return held > DIRTY_MIN ? held : DIRTY_MIN;
+    return spare > DIRTY_MIN ? spare : DIRTY_MIN;
 }
 
 static size_t all_dirty(const struct slabs *slabs)
 {
-    return slabs->dirty_bytes + slabs->retained.bytes + slabs->aside_bytes;
+    return slabs->dirty_bytes + slabs->retained.bytes;
 }
 
-size_t purge_room(const struct slabs *slabs)
+size_t purge_room(const struct slabs *slabs, size_t spare)
 {
-    const size_t all = all_dirty(slabs), limit = dirty_limit(slabs);
+    const size_t all = all_dirty(slabs), limit = dirty_limit(spare);
     return all < limit ? limit - all : 0;
 }
 
@@ -72,16 +68,17 @@ void purge_oldest(struct slabs *slabs)
 
 /* Two steps take more than one call can add. With more steps one call would do the work of another, which deferred its
  * purge. */
-void purge_excess(struct slabs *slabs)
+void purge_excess(struct slabs *slabs, size_t spare)
 {
     size_t refused = 0;
+    const size_t limit = dirty_limit(spare);
     for (int step = 0; step < 2; step++) {
-        const size_t all = all_dirty(slabs), limit = dirty_limit(slabs);
-        if (all <= limit)
+        const size_t all = all_dirty(slabs);
+        if (likely(all <= limit))
             return;
         if (purge_retained(slabs, all - limit < SLAB_PURGE_BYTES ? all - limit : SLAB_PURGE_BYTES))
             continue;
-        if (slab_purge(slabs, (limit - slabs->aside_bytes) / 2, &refused) == 0)
+        if (slab_purge(slabs, limit / 2, &refused) == 0)
             return;
     }
 }
@@ -96,7 +93,7 @@ size_t purge_all(struct slabs *slabs)
         purged = slab_purge(slabs, 0, &refused);
         left -= purged < left ? purged : left;
     }
-    purge_excess(slabs); /* what other threads freed meanwhile, and could not purge beside this call */
+    purge_excess(slabs, 0); /* what other threads freed meanwhile, and could not purge beside this call */
     return refused;
 }
 

@@ -9,12 +9,12 @@
 
 #include "types.h"
 
-/* How many more bytes may be dirty. */
-size_t purge_room(const struct slabs *slabs);
+/* How many more bytes may be dirty. `spare`: what callers hold beyond the cap, here
+ * and below. */
+size_t purge_room(const struct slabs *slabs, size_t spare);
 
-/* Gives memory back if too much is dirty. To be called after a block was freed, and after beyond_cap_bytes fell. May
- * let the lock go. */
-void purge_excess(struct slabs *slabs);
+/* Gives memory back if too much is dirty. To be called after a block was freed. May let the lock go. */
+void purge_excess(struct slabs *slabs, size_t spare);
 
 /* Unmaps the retained mapping that is oldest, if there is one. Lets the lock go. */
 void purge_oldest(struct slabs *slabs);

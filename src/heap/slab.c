@@ -31,6 +31,7 @@
 #include "heap/slots.h"
 #include "heap/wipe.h"
 
+#include <sched.h>
 #include <stdlib.h>
 
 /* ---- slots ---- */
@@ -201,7 +202,7 @@ static void unmap_chain(struct span *chain)
 }
 
 /* Returns a slab of which all slots are free and clean, on its list; NULL if there is no memory. */
-static struct slab *slab_make(struct slabs *slabs, const struct slab_request *request)
+static struct slab *slab_make(struct slabs *slabs, const struct slab_request *request, unsigned lane)
 {
     struct slab_class *cls = request->cls;
     if (cls->unused.first == NULL)
@@ -216,7 +217,7 @@ static struct slab *slab_make(struct slabs *slabs, const struct slab_request *re
     slab->stride = request->stride;
     slab->inverse = (uint32_t)((((uint64_t)1 << 32) + slab->stride - 1) / slab->stride);
     slab->free = slab->slots;
-    slab->lane = request->lane;
+    slab->lane = lane;
     for (unsigned slot = 0; slot < slab->slots; slot++)
         slots_add(slab->avail, slot);
     list_update(slab); /* away from `unused` */
@@ -389,30 +390,39 @@ static struct slab *clean_slab(struct slab_class *cls, unsigned lane, bool any)
     return slab;
 }
 
-unsigned char *slab_take(struct slabs *slabs, const struct slab_request *request, struct slab **from)
+static unsigned char *take_slot(struct slab *slab, unsigned slot)
 {
-    struct slab_class *cls = request->cls;
-    struct slab *slab = cls->dirty.first;
-    if (slab == NULL)
-        slab = clean_slab(cls, request->lane, false);
-    if (slab == NULL)
-        slab = slab_make(slabs, request);
-    if (slab == NULL)
-        slab = clean_slab(cls, request->lane, true);
-    if (slab == NULL)
-        return NULL;
-
-    bool dirty = slots_any(slab->dirty);
-    unsigned slot = dirty ? slots_first(slab->dirty) : slots_first_from(slab->avail, slabs->colour % slab->slots);
     slots_remove(slab->avail, slot);
     slab->free--;
-    if (dirty) {
-        slots_remove(slab->dirty, slot);
-        uncount_dirty(slabs, cls, slab->stride);
-    }
-    list_update(slab);
-    *from = slab;
+    if (!slots_any(slab->dirty)) /* otherwise it stays on its list */
+        list_update(slab);
     return slab->base + slot * slab->stride;
+}
+
+/* slab_take, where no slot is dirty. */
+static __attribute__((noinline)) unsigned char *take_clean(struct slabs *slabs, const struct slab_request *request,
+                                                           struct slab **from)
+{
+    const unsigned lane = (unsigned)sched_getcpu() % SLAB_LANES;
+    struct slab *slab = clean_slab(request->cls, lane, false);
+    if (slab == NULL)
+        slab = slab_make(slabs, request, lane);
+    if (slab == NULL)
+        slab = clean_slab(request->cls, lane, true);
+    *from = slab;
+    return slab != NULL ? take_slot(slab, slots_first_from(slab->avail, slabs->colour % slab->slots)) : NULL;
+}
+
+unsigned char *slab_take(struct slabs *slabs, const struct slab_request *request, struct slab **from)
+{
+    struct slab *slab = request->cls->dirty.first;
+    if (slab == NULL)
+        return take_clean(slabs, request, from);
+    const unsigned slot = slots_first(slab->dirty);
+    slots_remove(slab->dirty, slot);
+    uncount_dirty(slabs, slab->cls, slab->stride);
+    *from = slab;
+    return take_slot(slab, slot);
 }
 
 void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot)
@@ -422,7 +432,8 @@ void slab_give(struct slabs *slabs, struct slab *slab, const unsigned char *slot
     slots_add(slab->dirty, number);
     slab->free++;
     count_dirty(slabs, slab->cls, slab->stride);
-    list_update(slab);
+    if (slab->list != &slab->cls->dirty || is_empty(slab)) /* otherwise it stays on its list */
+        list_update(slab);
 }
 
 /* ---- fork and the end ---- */
@@ -452,14 +463,13 @@ void slab_repair_begin(struct slabs *slabs)
     }
 }
 
-bool slab_repair_claim(struct slab *slab, const unsigned char *slot)
+void slab_repair_claim(struct slab *slab, const unsigned char *slot)
 {
-    if (!slab_has(slab, slot)) /* somebody wrote over the handle */
-        return false;
+    if (!slab_has(slab, slot)) /* somebody wrote over the handle, which the put will find */
+        return;
     slots_remove(slab->avail, slot_number(slab, slot));
     slots_remove(slab->dirty, slot_number(slab, slot));
     slots_remove(slab->lost, slot_number(slab, slot));
-    return true;
 }
 
 /* Does what a thread of the parent had yet to do to a slot that is no buffer's. */

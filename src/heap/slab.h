@@ -22,7 +22,6 @@ static inline bool slab_fits(size_t stride)
 struct slab_request {
     struct slab_class *cls;
     size_t stride; /* of all slots of the class */
-    unsigned lane; /* below SLAB_LANES */
 };
 
 /* Returns the address of a slot, and its slab in *from; NULL if there is no memory. */
@@ -58,9 +57,9 @@ static inline bool slab_has(const struct slab *slab, const unsigned char *slot)
 }
 
 /* After fork, in three steps: every slot becomes free, except for the slots that are claimed, and the lists follow. A
- * claim returns whether there is such a slot. With `wiped`, slots that were taken and that nobody claims are zeroed. */
+ * claim of what is no slot changes nothing. With `wiped`, slots that were taken and that nobody claims are zeroed. */
 void slab_repair_begin(struct slabs *slabs);
-bool slab_repair_claim(struct slab *slab, const unsigned char *slot);
+void slab_repair_claim(struct slab *slab, const unsigned char *slot);
 void slab_repair_end(struct slabs *slabs, bool wiped);
 
 /* Unmaps every slab, used or not. Nobody else uses the heap any more. */

@@ -15,7 +15,6 @@
 #include "debug/quarantine.h"
 #include "fork.h"
 #include "heap/slab.h"
-#include "heap/stash.h"
 #include "tls_cache.h"
 
 #include <dirent.h>
@@ -169,7 +168,6 @@ static void check_repaired(void)
     NEED(!load_relaxed(&pool->idle_tight) && load_relaxed(&pool->idle_skips) == 0);
     NEED(load_relaxed(&pool->pressure.state) == PRESSURE_OFF);
     NEED(!depot_counts(&pool->depot).pressure && !depot_counts(&pool->depot).wanted);
-    NEED(pool->heap.slabs.aside_bytes == 0);
 }
 
 static void get_many(bufferpool_buf_t **bufs, size_t n, size_t who)
@@ -269,7 +267,7 @@ static void end_all(void)
     const struct slabs *slabs = &pool->heap.slabs;
     NEED(laws_hold(pool, NULL, 0) && taken_descs() == 0);
     NEED(slabs->spans == NULL && slabs->mapped_bytes == 0);
-    NEED(slabs->dirty_bytes == 0 && slabs->beyond_cap_bytes == 0 && slabs->aside_bytes == 0);
+    NEED(slabs->dirty_bytes == 0);
     for (unsigned i = 0; i < SLAB_CLASSES; i++)
         NEED(slabs->classes[i].dirty_bytes == 0 && slabs->classes[i].dirty.first == NULL);
     NEED(bufferpool_destroy(pool) == 0);
@@ -631,27 +629,7 @@ static void check_handle(void)
 static void spoil_making(void)
 {
     for (int i = 0; i < 3; i++)
-        NEED(heap_alloc(&pool->heap, i == 2) != NULL);
-}
-
-static void spoil_stash(void)
-{
-    heap_lock(&pool->heap);
-    for (unsigned lane = 0; lane < STASH_LANES; lane++)
-        if (!stash_is_open(&pool->heap.stash.lanes[lane]))
-            stash_open(&pool->heap.stash.lanes[lane], STASH_CELLS);
-    pool->heap.slabs.aside_bytes = (size_t)64 << 10;
-    heap_unlock(&pool->heap);
-    for (unsigned lane = 0; lane < STASH_LANES; lane++)
-        for (int i = 0; i < 3; i++) {
-            struct desc *d = heap_alloc(&pool->heap, false);
-            NEED(d != NULL && stash_push(&pool->heap.stash.lanes[lane], d));
-        }
-}
-
-static void spoil_aside(void)
-{
-    pool->heap.slabs.aside_bytes += 12345;
+        NEED(heap_alloc(&pool->heap) != NULL);
 }
 
 static void spoil_dirty(void)
@@ -665,17 +643,11 @@ static void spoil_dirty_of_class(void)
         pool->heap.slabs.classes[i].dirty_bytes += 4096;
 }
 
-static void spoil_beyond_cap_bytes(void)
-{
-    pool->heap.slabs.beyond_cap_bytes += (size_t)1 << 30;
-}
-
 static void *take_slot(void)
 {
     struct slab_request request;
     struct slab *slab;
     NEED(block_class(&pool->heap, CAPACITY, &request));
-    request.lane = 0;
     heap_lock(&pool->heap);
     unsigned char *slot = slab_take(&pool->heap.slabs, &request, &slab);
     heap_unlock(&pool->heap);
@@ -805,11 +777,8 @@ static const struct spoiled all_spoiled[] = {
     {"background without threads", spoil_background, check_without_background, BUFFERPOOL_BACKGROUND, 0},
     {"an overwritten handle", spoil_handle, check_handle, 0, 0},
     {"buffers in the making", spoil_making, NULL, 0, 0},
-    {"stash", spoil_stash, NULL, 0, 0},
-    {"aside_bytes", spoil_aside, NULL, 0, 0},
     {"dirty_bytes", spoil_dirty, NULL, 0, 0},
     {"dirty_bytes of a class", spoil_dirty_of_class, NULL, 0, 0},
-    {"beyond_cap_bytes", spoil_beyond_cap_bytes, NULL, 0, 0},
     {"slots", spoil_slot, NULL, 0, 0},
     {"slots, wiped", spoil_slot, NULL, BUFFERPOOL_ZERO, 0},
     {"purge under way", spoil_purging, NULL, 0, 0},

@@ -72,14 +72,14 @@ static bool is_mapped(unsigned char *page)
 }
 
 /* A buffer that grew by doubling until it has that cap. Its last bytes say so. */
-static struct desc *grown(struct heap *heap, size_t cap, bool beyond_cap)
+static struct desc *grown(struct heap *heap, size_t cap)
 {
-    struct desc *d = test_heap_alloc(heap, beyond_cap);
+    struct desc *d = test_heap_alloc(heap);
     assert_non_null(d);
     while (d->pub.cap < cap) {
         size_t before = d->pub.cap;
         test_fill(d->pub.data, before, before);
-        assert_int_equal(heap_grow(heap, d, before + 1, before), 0);
+        assert_int_equal(heap_grow(heap, d, before + 1, before, 0), 0);
         assert_true(test_filled(d->pub.data, before, before));
         assert_true(block_intact(heap, d));
     }
@@ -92,7 +92,7 @@ static struct desc *grown(struct heap *heap, size_t cap, bool beyond_cap)
 /* The mapping of a block of `cap` bytes, at an address that is never touched. */
 static struct block block_at(size_t number, size_t cap)
 {
-    return (struct block){(unsigned char *)(number << 12) + 64, cap, NULL, false};
+    return (struct block){(unsigned char *)(number << 12) + 64, cap, NULL};
 }
 
 static void the_newest_of_the_right_size_is_taken(void **state)
@@ -100,7 +100,7 @@ static void the_newest_of_the_right_size_is_taken(void **state)
     (void)state;
     struct heap heap;
     heap_init(&heap, BASE);
-    struct block block = {NULL, MIB, NULL, false};
+    struct block block = {NULL, MIB, NULL};
     assert_false(large_take_retained(&heap, &block));
     for (size_t i = 0; i < 4; i++) {
         const struct block freed = block_at(1 + i, i % 2 == 0 ? MIB : 2 * MIB);
@@ -111,7 +111,7 @@ static void the_newest_of_the_right_size_is_taken(void **state)
         size_t cap, number; /* 0: none */
     } takes[] = {{3 * MIB, 0}, {MIB, 3}, {2 * MIB, 4}, {2 * MIB, 2}, {2 * MIB, 0}, {MIB, 1}, {MIB, 0}};
     for (size_t i = 0; i < sizeof takes / sizeof takes[0]; i++) {
-        block = (struct block){NULL, takes[i].cap, NULL, false};
+        block = (struct block){NULL, takes[i].cap, NULL};
         assert_int_equal(large_take_retained(&heap, &block), takes[i].number > 0);
         assert_ptr_equal(block.data, takes[i].number > 0 ? block_at(takes[i].number, 0).data : NULL);
     }
@@ -172,15 +172,15 @@ static void large_blocks_grow_without_copying(void **state)
     (void)state;
     struct heap heap;
     heap_init(&heap, BASE);
-    struct desc *d = grown(&heap, 256 * KIB, false);
+    struct desc *d = grown(&heap, 256 * KIB);
     assert_non_null(d->slab);
     count_from_here();
-    test_heap_free(&heap, d, false);
-    d = grown(&heap, 2 * MIB, false);
+    test_heap_free(&heap, d, false, 0);
+    d = grown(&heap, 2 * MIB);
     assert_null(d->slab);
     assert_int_equal(maps, 1);
     assert_int_equal(moves, 2);
-    test_heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false, 0);
     heap_destroy(&heap);
 }
 
@@ -192,10 +192,10 @@ static void a_dropped_block_leaves_what_may_be_dirty(void **state)
     unsigned char *retained = NULL;
     for (unsigned round = 0; round < 4; round++) {
         count_from_here();
-        struct desc *d = grown(&heap, 2 * MIB, false);
+        struct desc *d = grown(&heap, 2 * MIB);
         memset(d->pub.data, 1, d->pub.cap);
         unsigned char *at = d->pub.data - 64;
-        test_heap_free(&heap, d, false);
+        test_heap_free(&heap, d, false, 0);
         assert_int_equal(heap.slabs.retained.n, 1);
         assert_int_equal(heap.slabs.retained.bytes, mapped(512 * KIB));
         assert_in_range(heap.slabs.retained.bytes + heap.slabs.dirty_bytes, 0, LIMIT);
@@ -210,7 +210,7 @@ static void a_dropped_block_leaves_what_may_be_dirty(void **state)
     heap_purge(&heap);
     assert_int_equal(heap.slabs.retained.bytes, 0);
     assert_false(is_mapped(retained));
-    heap_free(&heap, grown(&heap, 2 * MIB, false), false);
+    heap_free(&heap, grown(&heap, 2 * MIB), false, 0);
     assert_int_equal(heap.slabs.retained.n, 1);
     heap_destroy(&heap);
 }
@@ -222,21 +222,19 @@ static void a_full_list_makes_room_for_the_newest(void **state)
     (void)state;
     struct heap heap;
     heap_init(&heap, 3 * MIB);
-    struct desc *freed[MANY], *held[MANY];
-    for (unsigned i = 0; i < MANY; i++) {
-        assert_non_null(held[i] = test_heap_alloc(&heap, true));
-        assert_non_null(freed[i] = test_heap_alloc(&heap, true));
-    }
+    struct desc *freed[MANY];
+    for (unsigned i = 0; i < MANY; i++)
+        assert_non_null(freed[i] = test_heap_alloc(&heap));
     unsigned char *data[MANY];
     for (unsigned i = 0; i < MANY; i++) {
         data[i] = freed[i]->pub.data;
-        test_heap_free(&heap, freed[i], false);
+        test_heap_free(&heap, freed[i], false, SIZE_MAX);
     }
     assert_int_equal(heap.slabs.retained.n, RETAINED_MAX);
     for (unsigned i = 0; i < MANY; i++)
         assert_int_equal(is_mapped(data[i] - 64), i >= MANY - RETAINED_MAX);
     for (unsigned i = MANY; i-- > MANY - RETAINED_MAX;)
-        assert_ptr_equal(test_heap_alloc(&heap, true)->pub.data, data[i]);
+        assert_ptr_equal(test_heap_alloc(&heap)->pub.data, data[i]);
     heap_destroy(&heap);
 }
 
@@ -245,9 +243,9 @@ static void a_block_whose_purge_is_deferred_leaves_nothing(void **state)
     (void)state;
     struct heap heap;
     heap_init(&heap, BASE);
-    test_heap_free(&heap, grown(&heap, MIB, false), true);
+    test_heap_free(&heap, grown(&heap, MIB), true, 0);
     assert_int_equal(heap.slabs.retained.n, 0);
-    test_heap_free(&heap, grown(&heap, MIB, false), false);
+    test_heap_free(&heap, grown(&heap, MIB), false, 0);
     heap_destroy(&heap);
 }
 
@@ -256,29 +254,22 @@ static void growth_copies_into_a_retained_mapping_rather_than_moving(void **stat
     (void)state;
     struct heap heap;
     heap_init(&heap, BASE);
-    struct desc *held[4]; /* so that more than a mebibyte may be dirty */
-    for (unsigned i = 0; i < 4; i++)
-        held[i] = grown(&heap, MIB, true);
-    struct desc *d = grown(&heap, 512 * KIB, true);
-    test_heap_free(&heap, held[3], false);
+    struct desc *other = grown(&heap, MIB), *d = grown(&heap, 512 * KIB);
+    test_heap_free(&heap, other, false, 4 * MIB); /* more than a mebibyte may be dirty */
     assert_int_equal(heap.slabs.retained.bytes, mapped(MIB));
     count_from_here();
     test_fill(d->pub.data, d->pub.cap, 3);
-    assert_int_equal(heap_grow(&heap, d, MIB, 512 * KIB), 0);
+    assert_int_equal(heap_grow(&heap, d, MIB, 512 * KIB, 4 * MIB), 0);
     assert_true(test_filled(d->pub.data, 512 * KIB, 3));
     assert_true(block_intact(&heap, d));
     assert_int_equal(moves + maps + unmaps, 0);
     assert_int_equal(heap.slabs.retained.bytes, mapped(512 * KIB)); /* the one it had */
-    assert_int_equal(heap.slabs.beyond_cap_bytes, 4 * mapped(MIB));
-    test_heap_free(&heap, d, false);
-    for (unsigned i = 0; i < 3; i++)
-        test_heap_free(&heap, held[i], false);
-    assert_int_equal(heap.slabs.beyond_cap_bytes, 0);
+    test_heap_free(&heap, d, false, 0);
     assert_in_range(heap.slabs.retained.bytes + heap.slabs.dirty_bytes, 0, LIMIT);
     heap_destroy(&heap);
 }
 
-/* Also where the buffer has it from the start. */
+/* Also where the buffer has it from the start. What is spare is what is held, so half of the buffers may stay. */
 static void mappings_of_buffers_beyond_the_cap_come_and_go(void **state)
 {
     enum { HELD = 6 };
@@ -289,25 +280,24 @@ static void mappings_of_buffers_beyond_the_cap_come_and_go(void **state)
     for (unsigned round = 0; round < 3; round++) {
         count_from_here();
         for (unsigned i = 0; i < HELD; i++) {
-            d[i] = test_heap_alloc(&heap, true);
+            d[i] = test_heap_alloc(&heap);
             assert_non_null(d[i]);
             assert_true(block_intact(&heap, d[i]));
         }
-        assert_int_equal(heap.slabs.beyond_cap_bytes, HELD * mapped(3 * MIB));
         for (unsigned turn = 0; turn < 20; turn++) { /* half of them at once */
             for (unsigned i = 0; i < HELD / 2; i++)
-                test_heap_free(&heap, d[i], false);
+                test_heap_free(&heap, d[i], false, (HELD - i) * mapped(3 * MIB));
             assert_int_equal(heap.slabs.retained.bytes, HELD / 2 * mapped(3 * MIB));
             for (unsigned i = 0; i < HELD / 2; i++)
-                assert_non_null(d[i] = test_heap_alloc(&heap, true));
+                assert_non_null(d[i] = test_heap_alloc(&heap));
         }
         assert_int_equal(maps, HELD);
         assert_int_equal(unmaps, 0);
         for (unsigned i = 0; i < HELD; i++) {
-            test_heap_free(&heap, d[i], false);
-            assert_in_range(heap.slabs.retained.bytes, 0, (HELD - 1 - i) * mapped(3 * MIB));
+            test_heap_free(&heap, d[i], false, (HELD - i) * 3 * MIB);
+            assert_in_range(heap.slabs.retained.bytes, 0, (HELD - 1 - i) * 3 * MIB);
         }
-        assert_int_equal(heap.slabs.beyond_cap_bytes, 0);
+        assert_int_equal(heap.slabs.retained.n, 0);
     }
     heap_destroy(&heap);
 }
@@ -318,9 +308,9 @@ static void a_retained_mapping_is_wiped(void **state)
     struct heap heap;
     heap_init(&heap, BASE);
     heap.wipe = true;
-    struct desc *d = grown(&heap, 2 * MIB, false);
+    struct desc *d = grown(&heap, 2 * MIB);
     memset(d->pub.data, 0x5a, d->pub.cap);
-    test_heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false, 0);
     assert_int_equal(heap.slabs.retained.n, 1);
     const struct os_range *retained = heap.slabs.retained.mapping;
     if (sanitizer_on()) /* as the library would */
@@ -337,35 +327,18 @@ static void a_mapping_shrinks_in_its_place(void **state)
     (void)state;
     struct heap heap;
     heap_init(&heap, BASE);
-    struct desc *d = grown(&heap, MIB, false);
-    test_heap_free(&heap, grown(&heap, 512 * KIB, false), false);
+    struct desc *d = grown(&heap, MIB);
+    test_heap_free(&heap, grown(&heap, 512 * KIB), false, 0);
     assert_int_equal(heap.slabs.retained.bytes, mapped(512 * KIB)); /* would fit too */
     unsigned char *at = d->pub.data - 64;
-    assert_true(test_heap_shrink(&heap, d, 512 * KIB));
+    assert_true(test_heap_shrink(&heap, d, 512 * KIB, 0));
     assert_ptr_equal(d->pub.data - 64, at);
     assert_true(block_intact(&heap, d));
     assert_int_equal(d->pub.cap, 512 * KIB);
     assert_false(is_mapped(at + mapped(512 * KIB)));
-    assert_true(test_heap_shrink(&heap, d, BASE));
+    assert_true(test_heap_shrink(&heap, d, BASE, 0));
     assert_non_null(d->slab);
-    test_heap_free(&heap, d, false);
-    heap_destroy(&heap);
-}
-
-static void repair_counts_mappings_of_buffers_beyond_the_cap(void **state)
-{
-    (void)state;
-    struct heap heap;
-    heap_init(&heap, BASE);
-    struct desc *beyond = grown(&heap, MIB, true), *pooled = grown(&heap, MIB, false);
-    store_relaxed(&beyond->word, desc_word(1, STATE_BYPASS));
-    store_relaxed(&pooled->word, desc_word(1, STATE_LIVE_GROWN));
-    const size_t beyond_bytes = heap.slabs.beyond_cap_bytes;
-    assert_int_equal(beyond_bytes, mapped(MIB));
-    pthread_mutex_lock(&heap.slabs.lock);
-    heap_repair(&heap);
-    pthread_mutex_unlock(&heap.slabs.lock);
-    assert_int_equal(heap.slabs.beyond_cap_bytes, beyond_bytes);
+    test_heap_free(&heap, d, false, 0);
     heap_destroy(&heap);
 }
 
@@ -375,14 +348,14 @@ static void with_huge_pages_a_megabyte_is_no_mapping(void **state)
     struct heap heap;
     heap_init(&heap, BASE);
     heap.slabs.huge = true;
-    struct desc *d = grown(&heap, MIB, false);
+    struct desc *d = grown(&heap, MIB);
     assert_non_null(d->slab);
-    test_heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false, 0);
     heap_destroy(&heap);
 }
 
-/* Whatever comes and goes, what nobody holds is within the limit: dirty slots, retained mappings, and what is set aside
- * for the stash. */
+/* Whatever comes and goes, what nobody holds is within the limit: dirty slots and retained mappings. About half of
+ * the buffers are beyond the cap. */
 static void all_dirty_memory_is_within_the_limit(void **state)
 {
     enum { HELD = 24 };
@@ -391,6 +364,7 @@ static void all_dirty_memory_is_within_the_limit(void **state)
     heap_init(&heap, BASE);
     struct desc *held[HELD] = {NULL};
     bool beyond[HELD] = {false};
+    size_t spare = 0;
     test_random_t random = {11};
     const size_t turns = test_scale(20000, 500);
     for (size_t turn = 0; turn < turns; turn++) {
@@ -399,30 +373,24 @@ static void all_dirty_memory_is_within_the_limit(void **state)
             continue; /* ebb */
         if (held[i] == NULL) {
             beyond[i] = test_random_below(&random, 2) == 0;
-            held[i] = test_heap_alloc(&heap, beyond[i]);
+            spare += beyond[i] ? 512 * KIB : 0;
+            held[i] = test_heap_alloc(&heap);
             assert_non_null(held[i]);
         } else if (test_random_below(&random, 2) == 0 && held[i]->pub.cap <= 2 * MIB) {
-            assert_int_equal(heap_grow(&heap, held[i], held[i]->pub.cap + 1, 64), 0);
+            assert_int_equal(heap_grow(&heap, held[i], held[i]->pub.cap + 1, 64, spare), 0);
         } else if (held[i]->pub.cap > BASE && test_random_below(&random, 3) == 0) {
-            assert_true(test_heap_shrink(&heap, held[i], held[i]->pub.cap > MIB ? 512 * KIB : BASE));
+            assert_true(test_heap_shrink(&heap, held[i], held[i]->pub.cap > MIB ? 512 * KIB : BASE, spare));
         } else {
-            test_heap_free(&heap, held[i], false);
+            spare -= beyond[i] ? 512 * KIB : 0;
+            test_heap_free(&heap, held[i], false, spare + BASE);
             held[i] = NULL;
         }
-        size_t beyond_bytes = 0;
-        for (unsigned k = 0; k < HELD; k++)
-            if (held[k] != NULL && beyond[k])
-                beyond_bytes += held[k]->pub.cap > 256 * KIB ? mapped(held[k]->pub.cap) : held[k]->pub.cap + 64;
-        const struct slabs *slabs = &heap.slabs;
-        assert_in_range(slabs->beyond_cap_bytes, beyond_bytes, beyond_bytes + slabs->aside_bytes);
-        assert_in_range(slabs->dirty_bytes + slabs->retained.bytes + slabs->aside_bytes, 0,
-                        beyond_bytes > LIMIT ? beyond_bytes : LIMIT);
+        assert_in_range(heap.slabs.dirty_bytes + heap.slabs.retained.bytes, 0, spare > LIMIT ? spare : LIMIT);
     }
     for (unsigned i = 0; i < HELD; i++)
         if (held[i] != NULL)
-            test_heap_free(&heap, held[i], false);
+            test_heap_free(&heap, held[i], false, 0);
     heap_purge(&heap);
-    assert_int_equal(heap.slabs.beyond_cap_bytes, 0);
     assert_int_equal(heap.slabs.retained.bytes, 0);
     assert_null(heap.slabs.spans);
     heap_destroy(&heap);
@@ -442,7 +410,6 @@ int main(void)
         cmocka_unit_test(mappings_of_buffers_beyond_the_cap_come_and_go),
         cmocka_unit_test(a_retained_mapping_is_wiped),
         cmocka_unit_test(a_mapping_shrinks_in_its_place),
-        cmocka_unit_test(repair_counts_mappings_of_buffers_beyond_the_cap),
         cmocka_unit_test(with_huge_pages_a_megabyte_is_no_mapping),
         cmocka_unit_test(all_dirty_memory_is_within_the_limit),
     };

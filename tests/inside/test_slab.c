@@ -3,7 +3,8 @@
  * test_slab.c - slots of slabs do not overlap, the invariants of slab.c hold after every step, and memory goes back
  *
  * The tests ask the kernel whether a page is resident (mincore). The linker's --wrap lets other threads run while a
- * purge has let the lock go, looks at each of the purge's system calls, and lets memory end.
+ * purge has let the lock go, looks at each of the purge's system calls, lets memory end, and says on which CPU a call
+ * runs.
  */
 #include "support/blocks.h"
 
@@ -110,9 +111,12 @@ static void purge_and_meanwhile(struct slabs *slabs, void (*step)(struct slabs *
     assert_null(meanwhile);
 }
 
+static size_t spare; /* what callers hold beyond the cap */
+
 static void slabs_init(struct slabs *slabs)
 {
     meanwhile = while_unmapping = NULL;
+    spare = 0;
     watched = NULL;
     largest = SIZE_MAX;
     memset(slabs, 0, sizeof(*slabs));
@@ -127,10 +131,20 @@ static void slabs_end(struct slabs *slabs)
     pthread_mutex_destroy(&slabs->lock);
 }
 
+static _Thread_local int cpu = -1; /* on which the thread runs; -1: the true one */
+
+int __real_sched_getcpu(void);
+int __wrap_sched_getcpu(void);
+int __wrap_sched_getcpu(void)
+{
+    return cpu >= 0 ? cpu : __real_sched_getcpu();
+}
+
 static struct slot take_from(struct slabs *slabs, unsigned lane)
 {
     struct slot slot;
-    const struct slab_request request = {&slabs->classes[SLAB_BASE], STRIDE, lane};
+    cpu = (int)lane;
+    const struct slab_request request = {&slabs->classes[SLAB_BASE], STRIDE};
     slot.at = slab_take(slabs, &request, &slot.slab);
     assert_non_null(slot.at);
     if (sanitizer_on()) /* there is no heap to hand it out */
@@ -148,7 +162,7 @@ static void give(struct slabs *slabs, const struct slot *slot, bool defer)
 {
     slab_give(slabs, slot->slab, slot->at);
     if (!defer)
-        purge_excess(slabs);
+        purge_excess(slabs, spare);
 }
 
 static unsigned bits(const uint64_t set[2])
@@ -301,13 +315,12 @@ static void dirty_memory_ebbs(bool beyond_cap)
     test_random_t random = {7};
     for (unsigned i = 0; i < MANY; i++) {
         slots[i] = take(&slabs);
-        slabs.beyond_cap_bytes += beyond_cap ? STRIDE : 0;
         memset(slots[i].at, 1, STRIDE);
     }
     size_t most = 0;
     for (unsigned left = MANY; left-- > 0;) {
         size_t pick = test_random_below(&random, left + 1);
-        slabs.beyond_cap_bytes -= beyond_cap ? STRIDE : 0;
+        spare = beyond_cap ? left * STRIDE : 0;
         give(&slabs, &slots[pick], false);
         slots[pick] = slots[left];
         assert_in_range(slabs.dirty_bytes, 0, beyond_cap && left * STRIDE > DIRTY_MAX ? left * STRIDE : DIRTY_MAX);
@@ -339,7 +352,7 @@ static void the_class_that_has_most_is_purged(void **state)
     (void)state;
     struct slabs slabs;
     slabs_init(&slabs);
-    const struct slab_request other = {&slabs.classes[0], 4096, 0};
+    const struct slab_request other = {&slabs.classes[0], 4096};
     struct slot small[200], large[40];
     for (unsigned i = 0; i < 200; i++) {
         small[i].at = slab_take(&slabs, &other, &small[i].slab);
@@ -480,11 +493,11 @@ static void take_three(struct slabs *slabs)
 static void give_more_than_may_be_dirty(struct slabs *slabs)
 {
     const size_t dirty = slabs->dirty_bytes;
-    slabs->aside_bytes = 2 * DIRTY_MAX;
+    slabs->retained.bytes = 2 * DIRTY_MAX;
     dozen_give(6);
     assert_int_equal(slabs->dirty_bytes, dirty + STRIDE);
     assert_int_equal(atomic_load(&purges), 0);
-    slabs->aside_bytes = 0;
+    slabs->retained.bytes = 0;
 }
 
 static void a_give_leaves_a_slab_to_the_thread_that_purges_it(void **state)
@@ -637,7 +650,7 @@ static void a_purge_holds_the_lock_for_no_system_call(void **state)
     for (size_t s = 0; s < sizeof strides / sizeof strides[0]; s++) {
         struct slabs slabs;
         slabs_init(&slabs);
-        const struct slab_request request = {&slabs.classes[s], strides[s], 0};
+        const struct slab_request request = {&slabs.classes[s], strides[s]};
         for (unsigned i = 0; i < SLOTS; i++)
             assert_non_null(slots[i].at = slab_take(&slabs, &request, &slots[i].slab));
         for (unsigned i = 0; i < SLOTS; i++)
@@ -670,7 +683,7 @@ static void with_huge_pages_slabs_have_whole_ones_or_share_one(void **state)
         struct slabs slabs;
         slabs_init(&slabs);
         slabs.huge = true;
-        const struct slab_request request = {&slabs.classes[s], cases[s].stride, 0};
+        const struct slab_request request = {&slabs.classes[s], cases[s].stride};
         const unsigned n = cases[s].stride < 4096 ? SLOTS : 12;
         for (unsigned i = 0; i < n; i++) {
             assert_non_null(slots[i].at = slab_take(&slabs, &request, &slots[i].slab));
@@ -701,7 +714,7 @@ static void a_slab_is_as_large_as_its_slots(void **state)
     for (size_t s = 0; s < sizeof strides / sizeof strides[0]; s++) {
         struct slabs slabs;
         slabs_init(&slabs);
-        const struct slab_request request = {&slabs.classes[s], strides[s], 0};
+        const struct slab_request request = {&slabs.classes[s], strides[s]};
         struct slot slot;
         assert_non_null(slot.at = slab_take(&slabs, &request, &slot.slab));
         const size_t bytes = slot.slab->span->slab_bytes;
@@ -727,7 +740,7 @@ static void where_there_is_little_memory_a_span_has_one_slab(void **state)
     for (size_t s = 0; s < sizeof strides / sizeof strides[0]; s++) {
         struct slabs slabs;
         slabs_init(&slabs);
-        const struct slab_request request = {&slabs.classes[s], strides[s], 0};
+        const struct slab_request request = {&slabs.classes[s], strides[s]};
         unsigned n = 0;
         do { /* until spans are of several slabs */
             slots[n].at = slab_take(&slabs, &request, &slots[n].slab);
@@ -846,7 +859,7 @@ static void repair_comes_to_each_slab_of_a_span(void **state)
     (void)state;
     struct slabs slabs;
     slabs_init(&slabs);
-    const struct slab_request request = {&slabs.classes[0], 320, 0};
+    const struct slab_request request = {&slabs.classes[0], 320};
     unsigned n = 0;
     do { /* until the last slab of a span of several is used */
         assert_in_range(n, 0, SLOTS - 1);
@@ -881,13 +894,13 @@ static void blocks_grow_through_classes_and_mappings(void **state)
     (void)state;
     struct heap heap;
     heap_init(&heap, 100);
-    struct desc *d = test_heap_alloc(&heap, false);
+    struct desc *d = test_heap_alloc(&heap);
     assert_non_null(d);
     assert_int_equal(d->pub.cap, 100);
     test_fill(d->pub.data, 100, 1);
     for (size_t need = 101; need <= (size_t)3 << 20; need = d->pub.cap + 1) {
         size_t before = d->pub.cap;
-        assert_int_equal(heap_grow(&heap, d, need, 100), 0);
+        assert_int_equal(heap_grow(&heap, d, need, 100, 0), 0);
         assert_true(d->pub.cap >= need && d->pub.cap >= before + before / 2);
         assert_true(((uintptr_t)d->pub.data & 63) == 0);
         assert_true(block_intact(&heap, d));
@@ -896,12 +909,12 @@ static void blocks_grow_through_classes_and_mappings(void **state)
         d->pub.data[d->pub.cap - 1] = 1; /* usable to the end */
     }
     assert_null(d->slab);
-    assert_int_equal(heap_grow(&heap, d, SIZE_MAX, 0), EOVERFLOW);
+    assert_int_equal(heap_grow(&heap, d, SIZE_MAX, 0, 0), EOVERFLOW);
     test_narrow_addresses();
-    assert_int_equal(heap_grow(&heap, d, HEAP_CAP_MAX, 0), ENOMEM);
+    assert_int_equal(heap_grow(&heap, d, HEAP_CAP_MAX, 0, 0), ENOMEM);
     test_widen_addresses();
     assert_true(test_filled(d->pub.data, 100, 1));
-    test_heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false, 0);
     heap_purge(&heap);
     assert_null(heap.slabs.spans);
     heap_destroy(&heap);
@@ -946,24 +959,24 @@ static void growth_falls_back_to_what_is_needed(void **state)
             heap.alloc = hook_alloc;
             heap.free = hook_free;
         }
-        struct desc *d = test_heap_alloc(&heap, false);
+        struct desc *d = test_heap_alloc(&heap);
         assert_non_null(d);
         if (cases[i].from > 1000) {
-            assert_int_equal(heap_grow(&heap, d, cases[i].from, 0), 0);
+            assert_int_equal(heap_grow(&heap, d, cases[i].from, 0, 0), 0);
             assert_int_equal(d->pub.cap, cases[i].from);
         }
         test_fill(d->pub.data, d->pub.cap, i);
         const bufferpool_buf_t before = d->pub;
         const size_t bytes = test_random_below(&(test_random_t){i}, before.cap), dirty = heap.slabs.dirty_bytes;
         largest = largest_hooked = cases[i].limit;
-        const int error = heap_grow(&heap, d, cases[i].need, bytes);
+        const int error = heap_grow(&heap, d, cases[i].need, bytes, 0);
         assert_int_equal(error, cases[i].enough ? 0 : ENOMEM);
         assert_int_equal(d->pub.cap, cases[i].enough ? block_grown_cap(&heap, cases[i].need) : before.cap);
         assert_true(cases[i].enough || (d->pub.data == before.data && heap.slabs.dirty_bytes == dirty));
         assert_true(block_intact(&heap, d));
         assert_true(test_filled(d->pub.data, bytes, i));
         d->pub.data[d->pub.cap - 1] = 1;
-        test_heap_free(&heap, d, false);
+        test_heap_free(&heap, d, false, 0);
         heap_destroy(&heap);
     }
     largest = SIZE_MAX;
@@ -975,13 +988,13 @@ static void huge_pages_are_asked_for_whole(void **state)
     struct heap heap;
     heap_init(&heap, 32768);
     heap.slabs.huge = true;
-    struct desc *d = test_heap_alloc(&heap, false);
+    struct desc *d = test_heap_alloc(&heap);
     assert_non_null(d);
     assert_true(((uintptr_t)d->slab->base & (((uintptr_t)2 << 20) - 1)) == 0);
     memset(d->pub.data, 1, d->pub.cap);
-    assert_int_equal(heap_grow(&heap, d, (size_t)5 << 20, 32768), 0);
+    assert_int_equal(heap_grow(&heap, d, (size_t)5 << 20, 32768, 0), 0);
     memset(d->pub.data, 1, d->pub.cap);
-    test_heap_free(&heap, d, false);
+    test_heap_free(&heap, d, false, 0);
     heap_destroy(&heap);
 }
 
@@ -999,18 +1012,18 @@ static void make_and_free(void *arg, unsigned index)
     for (size_t turn = 0; turn < load->turns; turn++) {
         size_t i = test_random_below(&random, HELD);
         if (held[i] == NULL) {
-            held[i] = test_heap_alloc(&load->heap, turn % 3 == 0);
+            held[i] = test_heap_alloc(&load->heap);
             if (!thread_check(held[i] != NULL))
                 return;
             if (turn % 5 == 0)
-                thread_check(heap_grow(&load->heap, held[i], 5000 + turn % 90000, 0) == 0);
+                thread_check(heap_grow(&load->heap, held[i], 5000 + turn % 90000, 0, 0) == 0);
             test_fill(held[i]->pub.data, 64, (uint64_t)index << 32 | i);
             held[i]->pub.data[held[i]->pub.cap - 1] = (unsigned char)index;
         } else {
             thread_check(test_filled(held[i]->pub.data, 64, (uint64_t)index << 32 | i));
             thread_check(held[i]->pub.data[held[i]->pub.cap - 1] == (unsigned char)index);
             thread_check(block_intact(&load->heap, held[i]));
-            test_heap_free(&load->heap, held[i], turn % 2 == 0);
+            test_heap_free(&load->heap, held[i], turn % 2 == 0, 0);
             held[i] = NULL;
         }
         if (turn % 1000 == 0)
@@ -1018,7 +1031,7 @@ static void make_and_free(void *arg, unsigned index)
     }
     for (unsigned i = 0; i < HELD; i++)
         if (held[i] != NULL)
-            test_heap_free(&load->heap, held[i], false);
+            test_heap_free(&load->heap, held[i], false, 0);
 }
 
 static void threads_share_slabs(void **state)

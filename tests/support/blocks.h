@@ -14,28 +14,28 @@
 #include "registry.h"
 
 /* heap_alloc, as a pool does it. */
-static inline struct desc *test_heap_alloc(struct heap *heap, bool beyond_cap)
+static inline struct desc *test_heap_alloc(struct heap *heap)
 {
-    struct desc *d = heap_alloc(heap, beyond_cap);
+    struct desc *d = heap_alloc(heap);
     if (d != NULL && sanitizer_on())
         block_show(heap, d, false);
     return d;
 }
 
 /* heap_free, likewise. */
-static inline void test_heap_free(struct heap *heap, struct desc *d, bool defer)
+static inline void test_heap_free(struct heap *heap, struct desc *d, bool defer, size_t spare)
 {
     if (sanitizer_on())
         block_hide(heap, d);
-    heap_free(heap, d, defer);
+    heap_free(heap, d, defer, spare);
 }
 
 /* heap_shrink of a buffer that is held before and after. */
-static inline bool test_heap_shrink(struct heap *heap, struct desc *d, size_t cap)
+static inline bool test_heap_shrink(struct heap *heap, struct desc *d, size_t cap, size_t spare)
 {
     if (sanitizer_on())
         block_hide(heap, d);
-    const bool shrunk = heap_shrink(heap, d, cap);
+    const bool shrunk = heap_shrink(heap, d, cap, spare);
     if (sanitizer_on())
         block_show(heap, d, false);
     return shrunk;

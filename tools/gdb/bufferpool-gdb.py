@@ -855,9 +855,6 @@ class Buffer(Command):
     def place(pool, desc):
         """Where a buffer is that nobody holds."""
         if pool.state(desc) == FREE:
-            for lane in range(pool.library.pool["heap.stash.lanes"][1].strip_typedefs().range()[1] + 1):
-                if desc.address in Buffer.stashed(pool, lane):
-                    return "kept for the next get beyond the cap"
             return "free"
         try:
             for cache in pool.caches():
@@ -875,12 +872,6 @@ class Buffer(Command):
         except Damaged as damage:
             return "not found: damaged: %s" % damage
         return "on its way: a call is moving it, or it is given to one who waits"
-
-    @staticmethod
-    def stashed(pool, lane):
-        offset, kind = pool.library.pool["heap.stash.lanes"]
-        size = kind.strip_typedefs().target().sizeof
-        return numbers(pool.view.data[offset + lane * size : offset + (lane + 1) * size], pool.library.word, pool.library.order)
 
 
 class Bufferpool(gdb.Command):

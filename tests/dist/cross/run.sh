@@ -129,7 +129,7 @@ if test "$target" != musl_static; then
         QEMU_PAGESIZE=65536
         export QEMU_PAGESIZE
         run_tests "$leave_out $here/pages.txt" -LE 'packaging|valgrind' \
-            -R '^(api|big_blocks|buffer|cap|config|desc|idle_limit|retained|reclaim|slab|stash|stats|trim|zero)$'
+            -R '^(api|big_blocks|buffer|cap|config|desc|idle_limit|retained|reclaim|slab|heap|stats|trim|zero)$'
     fi
     exit
 fi

@@ -78,7 +78,7 @@ static void buffers_init(struct desc_table *table)
     store_relaxed(&table->chunks[0], scene_descs);
     for (uint32_t i = 0; i < BUFFERS; i++) {
         scene_descs[i].index = i + 1;
-        desc_set_block(&scene_descs[i], &scene_blocks[i], 1, 0);
+        desc_set_block(&scene_descs[i], &scene_blocks[i], 1);
     }
 }
 
