@@ -345,11 +345,8 @@ void depot_unreserve(struct depot *depot, uint32_t n)
 bool depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n)
 {
     uint64_t counts = load_relaxed(&depot->counts);
-    size_t cap;
     do {
-        const struct depot_counts now = depot_counts_of(counts);
-        cap = depot_cap_of(max_live);
-        if (now.pooled <= cap || now.tickets + n > (now.pooled - cap) / 2)
+        if (!depot_allows_tickets(depot_counts_of(counts), depot_cap_of(max_live), n))
             return false;
     } while (!cas_seq_cst(&depot->counts, &counts, counts + TICKETS(n))); /* before the cache opens (8) */
     return true;

@@ -77,6 +77,12 @@ static inline bool depot_is_short(struct depot_counts counts, size_t n)
     return counts.tickets > 0 && counts.pooled < n + counts.tickets;
 }
 
+/* Whether with n more tickets these are at most half of what exists beyond the cap. */
+static inline bool depot_allows_tickets(struct depot_counts counts, size_t cap, uint32_t n)
+{
+    return counts.pooled > cap && counts.tickets + n <= (counts.pooled - cap) / 2;
+}
+
 /* The verdict: whether callers had max_live buffers at a moment during this call. It may be no although they have;
  * it is always no unless the pool is under pressure. */
 static inline bool depot_exhausted(const struct depot *depot, const _Atomic(size_t) *max_live)

@@ -153,8 +153,10 @@ static bool may_grant(const bufferpool_t *pool, const struct cache *c)
 void pressure_grant(bufferpool_t *pool, struct cache *c)
 {
     const uint32_t after = load_relaxed(&pool->pressure.grant_after);
-    if (add_relaxed(&pool->pressure.beyond, 1) + 1 < (after != 0 ? after : GRANT_AFTER) || c->shared ||
-        load_relaxed(&c->tickets) != 0 || pthread_mutex_trylock(&pool->caches_lock) != 0)
+    const uint32_t beyond = add_relaxed(&pool->pressure.beyond, 1) + 1;
+    if (beyond < (after != 0 ? after : GRANT_AFTER) || c->shared || load_relaxed(&c->tickets) != 0 ||
+        !depot_allows_tickets(depot_counts(&pool->depot), depot_cap_of(&pool->max_live), 1) ||
+        pthread_mutex_trylock(&pool->caches_lock) != 0)
         return;
     if (may_grant(pool, c) && !cache_is_open(c) && cache_idle(c) == 0 && grant(pool, c, 0, CACHE_TICKETS_MAX))
         cache_open(pool, c);
@@ -164,7 +166,9 @@ void pressure_grant(bufferpool_t *pool, struct cache *c)
 bool pressure_grant_more(bufferpool_t *pool, struct cache *c)
 {
     const uint32_t has = load_relaxed(&c->tickets);
-    if (has == 0 || has >= CACHE_TICKETS_MAX || pthread_mutex_trylock(&pool->caches_lock) != 0)
+    if (has == 0 || has >= CACHE_TICKETS_MAX ||
+        !depot_allows_tickets(depot_counts(&pool->depot), depot_cap_of(&pool->max_live), 1) ||
+        pthread_mutex_trylock(&pool->caches_lock) != 0)
         return false;
     const bool more = may_grant(pool, c) && cache_is_open(c) && load_relaxed(&c->tickets) == has &&
                       grant(pool, c, has, CACHE_TICKETS_MAX - has);
