@@ -148,10 +148,11 @@ static uint32_t entries_allowed(const bufferpool_t *pool, const struct cache *c)
 /* How many buffers the cache may hold if the next ones are plain. */
 static void limit_update(const bufferpool_t *pool, struct cache *c)
 {
-    size_t bytes = pool->cache_bytes;
+    size_t bytes = c->allowance;
     if (pool->max_idle_bytes != 0 && c->budget < bytes)
         bytes = c->budget;
-    size_t limit = (bytes - load_relaxed(&c->extra)) / pool->heap.base;
+    const size_t extra = load_relaxed(&c->extra);
+    size_t limit = bytes > extra ? (bytes - extra) / pool->heap.base : 0;
     const uint32_t most = entries_allowed(pool, c);
     c->limit = limit < most ? limit : most;
 }
@@ -203,7 +204,7 @@ static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
     if (pool->max_idle_bytes == 0)
         return;
     size_t budget = c->budget + bytes;
-    size_t keep = pool->cache_bytes;
+    size_t keep = c->allowance;
     if (c->shared)
         keep = 0;
     else if (load_relaxed(&pool->idle_tight)) /* otherwise a put would have to collect the room from here */
@@ -315,7 +316,7 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
 /* Whether one more buffer of that cap fits. */
 static bool has_room(const bufferpool_t *pool, const struct cache *c, size_t cap)
 {
-    return cache_idle(c) < entries_allowed(pool, c) && held_bytes(pool, c) + cap <= pool->cache_bytes;
+    return cache_idle(c) < entries_allowed(pool, c) && held_bytes(pool, c) + cap <= c->allowance;
 }
 
 static void store_warmest(const bufferpool_t *pool, struct cache *c, struct desc *d)
@@ -337,6 +338,54 @@ static struct desc *warmest(struct cache *c, uint32_t n)
     return d;
 }
 
+/* As store_warmest and warmest, for a buffer whose cap is known to fit. */
+static void move_grown(const bufferpool_t *pool, struct cache *c, const struct desc *d, uint64_t level, int sign)
+{
+    const size_t extra = beyond_base(pool, d), now = load_relaxed(&c->extra);
+    store_relaxed(&c->extra, sign > 0 ? now + extra : now - extra);
+    store_relaxed(&c->level, level);
+    limit_update(pool, c);
+}
+
+struct desc *cache_pop_grown(bufferpool_t *pool, struct cache *c)
+{
+    struct desc *d = NULL;
+    cache_enter(c);
+    const uintptr_t gate = gate_load(&c->gate);
+    const uint64_t level = load_relaxed(&c->level);
+    if (gate == desc_word(pool->tag, STATE_LIVE) && level_n(level) > 0 && level < LEVEL_LAST) {
+        d = cache_entries(c)[level_n(level) - 1];
+        const uintptr_t word = load_relaxed(&d->word);
+        if (word == gate + (STATE_IDLE_GROWN - STATE_LIVE) && desc_is_sealed(d))
+            move_grown(pool, c, d, level + LEVEL_GET - 1, -1);
+        else
+            d = NULL;
+    }
+    cache_leave(c);
+    if (d == NULL)
+        return NULL;
+    store_relaxed(&d->word, gate + (STATE_LIVE_GROWN - STATE_LIVE));
+    d->pub.len = 0;
+    d->asked = 0;
+    return d;
+}
+
+bool cache_push_grown(bufferpool_t *pool, struct cache *c, struct desc *d, uintptr_t word)
+{
+    cache_enter(c);
+    const uintptr_t gate = gate_load(&c->gate);
+    const uint64_t level = load_relaxed(&c->level);
+    const bool fits = gate == desc_word(pool->tag, STATE_LIVE) && word == gate + (STATE_LIVE_GROWN - STATE_LIVE) &&
+                      pool->max_idle_bytes == 0 && desc_is_sealed(d) && has_room(pool, c, d->pub.cap);
+    if (fits) {
+        cache_entries(c)[level_n(level)] = d;
+        store_relaxed(&d->word, gate + (STATE_IDLE_GROWN - STATE_LIVE));
+        move_grown(pool, c, d, level + 1, 1);
+    }
+    cache_leave(c);
+    return fits;
+}
+
 struct desc *cache_take(bufferpool_t *pool, struct cache *c)
 {
     struct desc *d = NULL;
@@ -353,13 +402,14 @@ struct desc *cache_take(bufferpool_t *pool, struct cache *c)
 }
 
 /* From inside: how many of the n buffers, the last ones, fit into the empty cache; *bytes is the sum of their caps. */
-static uint32_t fitting(const bufferpool_t *pool, struct desc *const *bufs, uint32_t n, bool grown, size_t *bytes)
+static uint32_t fitting(const bufferpool_t *pool, const struct cache *c, struct desc *const *bufs, uint32_t n,
+                        bool grown, size_t *bytes)
 {
     uint32_t fit = 0;
     *bytes = 0;
     for (; fit < n && fit < pool->cache_entries; fit++) {
         const size_t cap = grown ? bufs[n - 1 - fit]->pub.cap : pool->heap.base;
-        if (*bytes + cap > pool->cache_bytes)
+        if (*bytes + cap > c->allowance)
             break;
         *bytes += cap;
     }
@@ -391,7 +441,7 @@ static void keep_fitting(bufferpool_t *pool, struct cache *c, const struct magaz
     magazine_open(magazine, &pool->heap.table, bufs);
     const uint32_t others = magazine->n - 1;
     size_t bytes;
-    const uint32_t fit = fitting(pool, bufs, others, magazine->grown, &bytes);
+    const uint32_t fit = fitting(pool, c, bufs, others, magazine->grown, &bytes);
     memcpy(cache_entries(c), bufs + others - fit, fit * sizeof(struct desc *));
     store_relaxed(&c->extra, bytes - fit * pool->heap.base);
     bytes += magazine->grown ? magazine->head->pub.cap : pool->heap.base;
@@ -417,13 +467,16 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
         d = magazine.head;
         if (d != NULL) {
             PROBE1(pool, refill, magazine.n);
-            if (is_plain(pool, in) && !magazine.grown && magazine.n <= pool->cache_entries) {
+            if (is_plain(pool, in) && !magazine.grown && magazine.n <= pool->cache_entries &&
+                magazine.n <= in->limit + 1) {
                 magazine_open(&magazine, &pool->heap.table, cache_entries(in));
                 /* the calls that refill look at the clock afterwards */
                 level_begin(in, cache_moved_of(in) + magazine.n, magazine.n - 1, count_before(LOOK_USUALLY));
             } else {
                 keep_fitting(pool, in, &magazine);
             }
+            if (!in->overflowed)
+                in->streak++;
             in->overflowed = false;
         }
     }
@@ -440,6 +493,8 @@ bool cache_overflow(bufferpool_t *pool, struct cache *c)
     const bool full = !in->shared && load_relaxed(&in->tickets) == 0 && n > 0 && n >= in->limit;
     if (full) {
         flush_coldest(pool, in, in->overflowed ? n : (n + 1) / 2);
+        if (in->overflowed)
+            in->streak++;
         in->overflowed = true;
     }
     leave(in);
@@ -477,7 +532,7 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
     bool fits = budget_add(pool, in, cap);
     if (!fits) {
         /* nothing happens */
-    } else if (in->shared || cap > pool->cache_bytes) {
+    } else if (in->shared || cap > in->allowance) {
         budget_to_depot(pool, in, cap);
         if (!in->shared)
             limit_update(pool, in);
@@ -509,6 +564,12 @@ void cache_close(struct cache *c)
 void cache_set_tickets(const bufferpool_t *pool, struct cache *c, uint32_t tickets)
 {
     store_relaxed(&c->tickets, (uint8_t)tickets);
+    limit_update(pool, c);
+}
+
+void cache_set_allowance(const bufferpool_t *pool, struct cache *c, size_t bytes)
+{
+    c->allowance = bytes;
     limit_update(pool, c);
 }
 

@@ -139,16 +139,17 @@ static inline bool cache_wants_look(const struct cache *c)
     return unlikely(load_relaxed(&c->level) >= LEVEL_LAST) && load_relaxed(&c->gate) != GATE_CLOSED;
 }
 
-static inline __attribute__((always_inline)) struct desc *cache_pop(struct cache *c, bool counted)
+/* The fast get. Returns the warmest buffer, now live, with len 0; or NULL if the slow path must serve the call. */
+static inline __attribute__((always_inline)) struct desc *cache_pop_plain(struct cache *c)
 {
     cache_enter(c);
     uintptr_t gate = gate_load(&c->gate);
     uint64_t level = load_relaxed(&c->level);
     struct desc *d = (&c->bottom)[level_n(level)];
     uintptr_t word = load_relaxed(&d->word) + (STATE_LIVE - STATE_IDLE);
-    uint64_t next = level - 1;
+    uint64_t next;
     /* the cache is empty, the buffer is a grown one, or the gate is closed; or it is time to look at the clock */
-    if (unlikely(word != gate) || (counted && unlikely(__builtin_add_overflow(level, LEVEL_GET - 1, &next)))) {
+    if (unlikely(word != gate) || unlikely(__builtin_add_overflow(level, LEVEL_GET - 1, &next))) {
         cache_leave(c);
         return NULL;
     }
@@ -160,16 +161,30 @@ static inline __attribute__((always_inline)) struct desc *cache_pop(struct cache
     return d;
 }
 
-/* The fast get. Returns the warmest buffer, now live, with len 0; or NULL if the slow path must serve the call. */
-static inline struct desc *cache_pop_plain(struct cache *c)
+/* The same for at most n gets at once, none of them counted. Returns how many of them it served. */
+static inline size_t cache_pop_many(struct cache *c, bufferpool_buf_t **bufs, size_t n)
 {
-    return cache_pop(c, true);
-}
-
-/* The same, but the get is not counted, and so never looks at the clock. */
-static inline struct desc *cache_pop_uncounted(struct cache *c)
-{
-    return cache_pop(c, false);
+    cache_enter(c);
+    const uintptr_t gate = gate_load(&c->gate);
+    const uint64_t level = load_relaxed(&c->level);
+    struct desc *const *top = &c->bottom + level_n(level);
+    size_t count = 0;
+    for (; count < n; count++) {
+        struct desc *d = *(top - count); /* in the end the bottom */
+        if (unlikely(load_relaxed(&d->word) + (STATE_LIVE - STATE_IDLE) != gate))
+            break;
+        bufs[count] = &d->pub;
+    }
+    if (count > 0) /* otherwise the gate may be closed */
+        store_relaxed(&c->level, level - count);
+    cache_leave(c);
+    for (size_t i = 0; i < count; i++) {
+        struct desc *d = desc_of(bufs[i]);
+        cache_tell_sanitizer(c, d, true);
+        store_relaxed(&d->word, gate);
+        d->pub.len = 0;
+    }
+    return count;
 }
 
 /* The fast put. Returns false if the slow path must serve the call; then nothing changed. */
@@ -189,6 +204,29 @@ static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t w
     store_relaxed(&c->level, level + 1);
     cache_leave(c);
     return true;
+}
+
+/* The same for bufs[0 .. n). Returns how many of them, from the first on, it put. */
+static inline size_t cache_push_many(struct cache *c, bufferpool_buf_t *const *bufs, size_t n)
+{
+    cache_enter(c);
+    const uintptr_t gate = gate_load(&c->gate);
+    const uint64_t level = load_relaxed(&c->level);
+    struct desc **to = cache_entries(c) + level_n(level);
+    const size_t room = c->limit > level_n(level) ? c->limit - level_n(level) : 0, most = n < room ? n : room;
+    size_t count = 0;
+    for (; count < most && bufs[count] != NULL && desc_aligned(bufs[count]); count++) {
+        struct desc *d = desc_of(bufs[count]);
+        if (unlikely(load_relaxed(&d->word) != gate))
+            break;
+        cache_tell_sanitizer(c, d, false);
+        to[count] = d;
+        store_relaxed(&d->word, gate - (STATE_LIVE - STATE_IDLE));
+    }
+    if (count > 0) /* as above */
+        store_relaxed(&c->level, level + count);
+    cache_leave(c);
+    return count;
 }
 
 static inline unsigned level_side(uint64_t level)
@@ -242,6 +280,14 @@ static inline void cache_count(struct cache *c, enum counter counter, uint64_t n
 
 /* Adds n, which may be negative, to the buffers that came to the cache's thread. */
 void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n);
+
+/* A get whose fast path failed because the warmest buffer is a grown one. Returns that, now live, with len 0; NULL if it
+ * is no such buffer, or if anything else has to be done. */
+struct desc *cache_pop_grown(bufferpool_t *pool, struct cache *c);
+
+/* The put of a grown buffer that was well used: so that no strike comes (reclaim.c). Returns false, and changes nothing,
+ * if it does not fit, or if anything else has to be done. */
+bool cache_push_grown(bufferpool_t *pool, struct cache *c, struct desc *d, uintptr_t word);
 
 /* Takes the warmest idle buffer, plain or grown, for life_hand_out. Returns NULL if the cache is empty. */
 struct desc *cache_take(bufferpool_t *pool, struct cache *c);
@@ -299,6 +345,9 @@ void cache_give_budget_back(bufferpool_t *pool, struct cache *c);
 /* Sets how many buffers the cache may hold while the pool is under pressure. The cache is empty behind a closed gate, or
  * the calling thread is its owner. */
 void cache_set_tickets(const bufferpool_t *pool, struct cache *c, uint32_t tickets);
+
+/* Sets how many bytes the cache may hold. The cache is empty behind a closed gate, or the calling thread is its owner. */
+void cache_set_allowance(const bufferpool_t *pool, struct cache *c, size_t bytes);
 
 /* Whether no buffer went in or out since this was last asked. */
 bool cache_unused(struct cache *c);

@@ -72,7 +72,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
 {
     size_t base = config->buffer_capacity;
     size_t cache_bytes = config->thread_cache_bytes > base ? config->thread_cache_bytes : base;
-    size_t entries = cache_bytes / base;
+    size_t entries = cache_bytes / base * ALLOWANCE_MOST;
     pool->max_capacity = config->max_capacity;
     pool->max_idle_bytes = config->max_idle_bytes;
     pool->cache_bytes = cache_bytes;

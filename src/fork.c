@@ -98,7 +98,7 @@ static void collection_add(bufferpool_t *pool, struct collection *all, struct de
     all->bufs[all->n++] = d;
     all->bytes += d->pub.cap;
     all->extra += d->pub.cap - pool->heap.base;
-    if (all->n == MAGAZINE_MAX || all->n >= (pool->cache_entries + 1) / 2)
+    if (all->n == MAGAZINE_MAX || all->n >= (pool->cache_bytes / pool->heap.base + 1) / 2)
         collection_push(pool, all);
 }
 

@@ -16,6 +16,7 @@
  *     pressure       what idles in other threads' caches is stolen (pressure.c); then from the depot
  *     beyond         once depot_exhausted: a new buffer beyond the cap; try_get refuses instead, get_timed waits
  */
+#include "allowance.h"
 #include "background.h"
 #include "cache.h"
 #include "call.h"
@@ -49,6 +50,7 @@ struct get {
 static void serve_gate(bufferpool_t *pool, struct cache *c)
 {
     pressure_serve_gate(pool, c);
+    allowance_check(pool, c);
     if (unlikely(depot_over_cap(&pool->depot, &pool->max_live)))
         reclaim_surplus(pool, c);
 }
@@ -170,6 +172,7 @@ static bool is_settled(const bufferpool_t *pool, const struct cache *c)
 static void settle(bufferpool_t *pool, struct cache *c)
 {
     background_begin(pool);
+    allowance_check(pool, c);
     reclaim_on_time(pool, c);
     if (unlikely(!depot_is_calm(&pool->depot, &pool->max_live)))
         reclaim_surplus(pool, c);
@@ -237,6 +240,9 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
     struct desc *d;
     const bool look = cache_wants_look(c);
     if (look && !reclaim_look(pool, c) && (at_cap == GO_BEYOND || !has_tickets(c)) && (d = cache_pop_plain(c)) != NULL)
+        return &d->pub;
+    if (!look && c->pool != NULL && !steps_are_watched() && (at_cap == GO_BEYOND || !has_tickets(c)) &&
+        (d = cache_pop_grown(pool, c)) != NULL)
         return &d->pub;
     struct call call = call_begin(function, caller);
     if (look)
@@ -415,12 +421,23 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
 static bool make_room(struct cache *c, struct desc *d, uintptr_t word)
 {
     bufferpool_t *pool = c->pool;
-    if (pool == NULL || word != load_relaxed(&c->gate) || !depot_is_calm(&pool->depot, &pool->max_live) ||
-        !cache_overflow(pool, c))
+    if (pool == NULL || word != load_relaxed(&c->gate) || !depot_is_calm(&pool->depot, &pool->max_live))
+        return false;
+    if (!cache_overflow(pool, c))
         return false;
     const bool put = cache_push_plain(c, d, word);
     settle(pool, c);
     return put;
+}
+
+/* Puts a grown buffer that was well used into a cache with room for it. Returns false, and puts nothing, otherwise. */
+static bool put_grown(struct cache *c, struct desc *d)
+{
+    bufferpool_t *pool = c->pool;
+    const uintptr_t word = load_relaxed(&d->word);
+    return pool != NULL && word == desc_word(pool->tag, STATE_LIVE_GROWN) && !steps_are_watched() && cache_is_open(c) &&
+           desc_table_has(&pool->heap.table, d) && desc_is_sealed(d) && d->pub.cap <= pool->max_capacity &&
+           reclaim_was_well_used(pool, d) && cache_push_grown(pool, c, d, word);
 }
 
 /* Puts the buffer into a full cache that is open by tickets, after that got more of them, or freed a part of what it
@@ -491,12 +508,14 @@ static __attribute__((noinline)) bufferpool_t *put_by_the_rules(struct desc *d, 
 static __attribute__((noinline)) void put_slow(bufferpool_buf_t *buf, struct cache *c, const char *function,
                                                uintptr_t caller)
 {
+    struct desc *d = desc_of(buf);
+    bufferpool_t *pool = c->pool;
+    if (desc_aligned(buf) && put_grown(c, d))
+        return;
     struct call call = call_begin(function, caller);
     if (unlikely(!desc_aligned(buf)))
         report_foreign(buf);
-    struct desc *d = desc_of(buf);
     uintptr_t word = load_relaxed(&d->word);
-    bufferpool_t *pool = c->pool;
     if (unlikely(!make_room(c, d, word)) && !shed(c, d, word) && !drop_over_cap(c, d, word))
         pool = put_by_the_rules(d, word);
     call_end(&call, pool);
@@ -557,20 +576,20 @@ static void return_uncounted(bufferpool_t *pool, struct cache *c, bufferpool_buf
 static bool fill_bulk(struct get *get, bufferpool_buf_t **bufs, size_t n)
 {
     uint64_t taken[COUNTERS] = {0};
-    for (size_t i = 0; i < n; i++) {
-        struct desc *d = get->c->shared ? NULL : cache_pop_uncounted(get->c);
-        if (d != NULL) {
-            taken[GETS_THREAD]++;
-        } else {
-            d = take_slow(get);
-            if (d == NULL) {
-                return_uncounted(get->pool, get->c, bufs, i);
-                return false;
-            }
-            taken[get->source]++;
-            (void)life_got(get->pool, d);
+    for (size_t i = 0; i < n;) {
+        const size_t fast = get->c->shared ? 0 : cache_pop_many(get->c, bufs + i, n - i);
+        taken[GETS_THREAD] += fast;
+        i += fast;
+        if (i == n)
+            break;
+        struct desc *d = take_slow(get);
+        if (d == NULL) {
+            return_uncounted(get->pool, get->c, bufs, i);
+            return false;
         }
-        bufs[i] = &d->pub;
+        taken[get->source]++;
+        (void)life_got(get->pool, d);
+        bufs[i++] = &d->pub;
     }
     for (int source = GETS_THREAD; source <= GETS_BYPASS; source++)
         if (taken[source] != 0)
@@ -597,7 +616,17 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
 
 void bufferpool_put_bulk(bufferpool_buf_t **bufs, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if (bufs[i] != NULL)
-            put(bufs[i], "bufferpool_put_bulk");
+    for (size_t i = 0; i < n;) {
+        if (bufs[i] == NULL) {
+            i++;
+            continue;
+        }
+        size_t fast = 0;
+        if (likely(desc_aligned(bufs[i])))
+            fast = cache_push_many(tls_cache_at(desc_tls_index_of(load_relaxed(&desc_of(bufs[i])->word))), bufs + i,
+                                   n - i);
+        i += fast;
+        if (fast == 0)
+            put(bufs[i++], "bufferpool_put_bulk");
+    }
 }

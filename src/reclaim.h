@@ -31,6 +31,10 @@ void reclaim_keep_cap(bufferpool_t *pool, struct cache *c);
  * if none has begun. Does less if *stop becomes true meanwhile. */
 uint64_t reclaim_in_background(bufferpool_t *pool, const _Atomic(bool) *stop);
 
+/* Whether the last turn of a held, grown buffer was no little use: then reclaim_judge would only clear its strikes, which
+ * this has done. */
+bool reclaim_was_well_used(const bufferpool_t *pool, struct desc *d);
+
 /* For a grown buffer that a put has claimed: counts little use, and at the last strike replaces the block by one that
  * fits the last use. If that block has buffer_capacity bytes, the buffer is a plain one afterwards. If there is no
  * memory for the block, the buffer stays as it is, and the next put tries again. */

@@ -26,7 +26,7 @@ struct bufferpool pool_default = {
     .name = (char[]){"default"},
     .max_capacity = DEFAULT_MAX_CAPACITY,
     .cache_bytes = DEFAULT_THREAD_CACHE_BYTES,
-    .cache_entries = DEFAULT_THREAD_CACHE_BYTES / DEFAULT_BUFFER_CAPACITY,
+    .cache_entries = DEFAULT_THREAD_CACHE_BYTES / DEFAULT_BUFFER_CAPACITY * ALLOWANCE_MOST,
     .reclaim_interval_ms = DEFAULT_RECLAIM_INTERVAL_MS,
     .caches_lock = PTHREAD_MUTEX_INITIALIZER,
     .waiters = {.lock = PTHREAD_MUTEX_INITIALIZER},

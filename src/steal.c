@@ -75,6 +75,7 @@
  */
 #include "steal.h"
 
+#include "allowance.h"
 #include "cache.h"
 #include "clock.h"
 #include "debug/watch.h"
@@ -188,13 +189,23 @@ static uint32_t take_inside(bufferpool_t *pool, struct cache *c)
     }
 }
 
+/* Whether the cache was not used in the last period, or has more room than it needs. */
+static bool is_unneeded(const bufferpool_t *pool, struct cache *c)
+{
+    const bool excess = allowance_is_excess(pool, c), unused = cache_unused(c);
+    const bool unneeded = unused ? cache_idle(c) > 0 || allowance_is_wanted(pool, c) : excess;
+    if (unneeded)
+        c->shrinks = unused ? SHRINKS_UNUSED : SHRINKS_EXCESS;
+    return unneeded;
+}
+
 /* A closed gate whose cache is not pending has nothing behind it, and stays so. */
-static bool worth_it(struct cache *c, enum steal_kind kind, bool pressure)
+static bool worth_it(const bufferpool_t *pool, struct cache *c, enum steal_kind kind, bool pressure)
 {
     if (!load_relaxed(&c->owned) || kind == STEAL_REST)
         return false;
-    if (kind == STEAL_UNUSED && !cache_unused(c))
-        return false;
+    if (kind == STEAL_UNUSED)
+        return is_unneeded(pool, c);
     return kind == STEAL_BUDGETS || cache_idle(c) > 0 || (pressure && cache_is_open(c));
 }
 
@@ -209,7 +220,7 @@ static bool close_gates(bufferpool_t *pool, enum steal_kind kind, const struct c
     bool unfenced = false;
     /* acquire: with the release in cache_link (tls_cache.c) */
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
-        if (worth_it(c, kind, pressure)) {
+        if (worth_it(pool, c, kind, pressure)) {
             if (c->pending < pending)
                 c->pending = pending;
             if (cache_is_open(c)) {
@@ -261,6 +272,9 @@ static struct cache *take_pending(bufferpool_t *pool, const struct cache *own, u
             continue;
         }
         uint32_t n = take_inside(pool, c);
+        if (c->pending == PENDING_ALL && c->shrinks != SHRINKS_NOT)
+            allowance_shrink(pool, c, c->shrinks == SHRINKS_UNUSED);
+        c->shrinks = SHRINKS_NOT;
         if (c != own && n > 0)
             add_relaxed(&pool->shared.counters[STOLEN], n);
         *buffers += n;

@@ -13,6 +13,7 @@
  */
 #include "tls_cache.h"
 
+#include "allowance.h"
 #include "cache.h"
 #include "call.h"
 #include "registry.h"
@@ -54,6 +55,7 @@ static void cache_disown(bufferpool_t *pool, struct cache *c)
     pthread_mutex_lock(&pool->caches_lock);
     cache_close(c);
     (void)cache_flush_inside(pool, c);
+    allowance_end(pool, c);
     c->pending = PENDING_NOTHING;
     store_relaxed(&c->busy, false); /* should a signal handler have ended the thread in the middle of a call */
     store_relaxed(&c->owned, false);
@@ -170,7 +172,8 @@ static struct cache *cache_acquire(bufferpool_t *pool, tls_entry *entry)
         pthread_mutex_lock(&pool->caches_lock);
         cache_link(pool, c);
     }
-    (void)cache_flush_inside(pool, c); /* moves nothing, but sets the limit */
+    (void)cache_flush_inside(pool, c); /* moves nothing */
+    allowance_begin(pool, c);
     store_relaxed(&c->owned, true);
     c->fenced = true; /* its new owner has yet to see it */
     if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
@@ -319,6 +322,8 @@ void tls_cache_abandon(void)
 void tls_cache_disown_all(bufferpool_t *pool)
 {
     pool->unowned_caches = NULL;
+    store_relaxed(&pool->owners, 0);
+    store_relaxed(&pool->allowances, 0);
     store_relaxed(&pool->stuck, NULL);
     for (struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next) {
         cache_close(c);
@@ -326,6 +331,7 @@ void tls_cache_disown_all(bufferpool_t *pool)
         store_relaxed(&c->extra, 0);
         store_relaxed(&c->busy, false);
         store_relaxed(&c->tickets, 0);
+        c->allowance = 0;
         c->pending = PENDING_NOTHING;
         c->budget = 0;
         store_relaxed(&c->owned, false);

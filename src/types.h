@@ -14,6 +14,7 @@
  *     beyond the cap    made although N exist, because callers had all N
  *     ticket            leave for a buffer to idle elsewhere than in the depot while the pool is under pressure (depot.c)
  *     thread cache      the idle buffers that one thread owns for one pool (tcmalloc, HAProxy: the same)
+ *     allowance         the bytes that a thread cache may hold: thread_cache_bytes, more or less (allowance.h)
  *     magazine, depot   a batch of idle buffers that moves as one; the shared lock-free stack of them (Bonwick)
  *     in transit        popped from the depot by a call that has yet to free it or push it back
  *     biased lock       the lock of a thread cache: nearly free for its owner, which enters and leaves by a plain store
@@ -43,7 +44,7 @@
  *     grown_extra          = sum of (cap - buffer_capacity) over all buffers
  * and for each cache while no thread is inside:
  *     n                   <= limit
- *     n * buffer_capacity + extra <= thread_cache_bytes                     (and <= budget with max_idle_bytes)
+ *     n * buffer_capacity + extra <= allowance                              (and <= budget with max_idle_bytes)
  *
  * Fields that several threads use without a lock are atomic. Relaxed ones are hints, or numbers that read-modify-writes
  * keep whole; a field that a reader relies on has its order, and a comment, where it is read.
@@ -193,6 +194,11 @@ enum counter {
 #define CACHE_ENTRIES_MAX 4096u
 _Static_assert(CACHE_ENTRIES_MAX < 1u << 16, "n has 16 bits of the level");
 
+/* A cache may come to hold so many times thread_cache_bytes (allowance.h). */
+#define ALLOWANCE_MOST 4u
+
+#define CACHE_LEAST_UNKNOWN UINT16_MAX
+
 /* One of the latch's two copies: what the fast calls leave alone. */
 struct cache_base {
     _Atomic(uint64_t) gets;  /* served here, less the level's count, modulo 2^64 */
@@ -208,6 +214,8 @@ struct cache_counts {
 /* What is to be taken of a cache whose gate was closed for that; with LOOK nothing, but its buffers are verified. */
 enum pending { PENDING_NOTHING, PENDING_LOOK, PENDING_BUDGET, PENDING_ALL };
 
+enum shrinks { SHRINKS_NOT, SHRINKS_EXCESS, SHRINKS_UNUSED };
+
 /* cache.h has the picture. */
 struct cache {
     /* read-only once the cache is in the pool's list */
@@ -219,10 +227,12 @@ struct cache {
     _Atomic(bool) owned;      /* a thread has it */
     enum pending pending;     /* its gate was closed to steal from it, and its owner may still be inside */
     bool fenced;              /* while pending: a barrier in all threads came after its gate closed (steal.c) */
+    enum shrinks shrinks;     /* while pending: why it is to have a smaller allowance */
     bool shared;              /* read-only: pool->shared, which holds nothing and in which any thread counts */
     /* the owner, inside; without a lock for statistics */
     _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
     size_t budget;         /* bytes of max_idle_bytes reserved for it */
+    size_t allowance;      /* bytes that it may hold (allowance.c); changes under caches_lock too */
     struct cache_base base[2];
     /* the owner, inside or not */
     _Atomic(uint32_t) moved_past; /* what the owner moved while the gate was closed */
@@ -235,7 +245,9 @@ struct cache {
     uint8_t exchanges;                            /* so far, modulo 256: which buffers the next one looks at */
     bool overflowed;                              /* its last exchange with the depot was an overflow */
     _Atomic(uint8_t) tickets;                     /* the pool is under pressure, and the cache may hold so many */
+    uint8_t streak;                               /* exchanges of the same kind as the one before, since it last grew */
     uint8_t often;                                /* so many looks at the clock are to come soon (reclaim_look) */
+    _Atomic(uint16_t) least;                      /* the least n at any look in this period */
     uint32_t looked_ms;                           /* when that was last decided, modulo 2^32 */
     struct desc *bottom;                          /* &cache_bottom; the entries follow, beyond the end of the struct */
 };
@@ -482,7 +494,7 @@ struct bufferpool {
     size_t max_capacity;
     size_t max_idle_bytes;  /* 0: no limit */
     size_t cache_bytes;     /* thread_cache_bytes, at least buffer_capacity */
-    uint32_t cache_entries; /* of each cache's array */
+    uint32_t cache_entries; /* of each cache's array: ALLOWANCE_MOST times as many bytes */
     uint32_t reclaim_interval_ms;
     bool no_membarrier; /* BUFFERPOOL_NO_MEMBARRIER */
     /* written rarely */
@@ -491,6 +503,8 @@ struct bufferpool {
     _Atomic(struct cache *) caches; /* all that ever were, linked by next; grows under caches_lock */
     pthread_mutex_t caches_lock;    /* guards which thread has which cache, and what is behind closed gates */
     struct cache *unowned_caches;   /* those without a thread; under caches_lock */
+    _Atomic(size_t) owners;         /* how many caches have a thread; under caches_lock, as the next is */
+    _Atomic(size_t) allowances;     /* the sum of what they may hold */
     /* A pending cache, had its barrier, whose owner was inside at the last look; or &shared, which stands for pending
      * caches that had no barrier, since the system refused it; NULL: there is neither. Under caches_lock, read without
      * it for hints. */

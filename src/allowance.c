@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * allowance.c - how much each thread's cache may hold
+ *
+ * An allowance, and the sum of all, change under caches_lock: by the owner of the cache, which is not inside, or behind
+ * a closed gate. So the owner reads its allowance without the lock.
+ *
+ * Two things take room away, both at the end of a period (steal.c). A cache that was not used lends all it has, if the
+ * room is scarce. One that has more than thread_cache_bytes loses half of the rest if, at each look at the clock, at
+ * least half of what it may hold lay idle in it; or all of it if the sum is too large.
+ */
+#include "allowance.h"
+
+static size_t bound(const bufferpool_t *pool)
+{
+    const size_t owners = load_relaxed(&pool->owners);
+    return (owners > ALLOWANCE_CACHES ? owners : ALLOWANCE_CACHES) * pool->cache_bytes;
+}
+
+static bool is_scarce(const bufferpool_t *pool)
+{
+    return load_relaxed(&pool->owners) > ALLOWANCE_CACHES;
+}
+
+static void set(bufferpool_t *pool, struct cache *c, size_t bytes)
+{
+    bump_relaxed(&pool->allowances, bytes - c->allowance); /* modulo 2^64 */
+    cache_set_allowance(pool, c, bytes);
+}
+
+void allowance_begin(bufferpool_t *pool, struct cache *c)
+{
+    bump_relaxed(&pool->owners, 1);
+    set(pool, c, pool->cache_bytes);
+}
+
+void allowance_end(bufferpool_t *pool, struct cache *c)
+{
+    store_relaxed(&pool->owners, load_relaxed(&pool->owners) - 1);
+    set(pool, c, 0);
+}
+
+bool allowance_is_excess(const bufferpool_t *pool, struct cache *c)
+{
+    const uint32_t least = load_relaxed(&c->least);
+    store_relaxed(&c->least, CACHE_LEAST_UNKNOWN);
+    if (c->allowance <= pool->cache_bytes)
+        return false;
+    return load_relaxed(&pool->allowances) > bound(pool) ||
+           (least != CACHE_LEAST_UNKNOWN && least * pool->heap.base >= c->allowance / 2);
+}
+
+bool allowance_is_wanted(const bufferpool_t *pool, const struct cache *c)
+{
+    return c->allowance > 0 && is_scarce(pool);
+}
+
+void allowance_shrink(bufferpool_t *pool, struct cache *c, bool unused)
+{
+    const size_t base = pool->cache_bytes;
+    if (unused)
+        set(pool, c, is_scarce(pool) ? 0 : base);
+    else if (c->allowance > base)
+        set(pool, c, load_relaxed(&pool->allowances) > bound(pool) ? base : c->allowance / 2);
+}
+
+static bool may_grow(const bufferpool_t *pool, const struct cache *c)
+{
+    return c->allowance < ALLOWANCE_MOST * pool->cache_bytes &&
+           load_relaxed(&pool->allowances) + c->allowance <= bound(pool);
+}
+
+void allowance_grow(bufferpool_t *pool, struct cache *c)
+{
+    c->streak = 0;
+    if (c->shared || !may_grow(pool, c) || pthread_mutex_trylock(&pool->caches_lock) != 0)
+        return;
+    if (cache_is_open(c) && may_grow(pool, c))
+        set(pool, c, 2 * c->allowance);
+    pthread_mutex_unlock(&pool->caches_lock);
+}
+
+void allowance_restore(bufferpool_t *pool, struct cache *c)
+{
+    pthread_mutex_lock(&pool->caches_lock);
+    if (c->allowance == 0)
+        set(pool, c, pool->cache_bytes);
+    pthread_mutex_unlock(&pool->caches_lock);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * allowance.h - how much each thread's cache may hold
+ *
+ * A cache begins with thread_cache_bytes. A thread that overflows its cache, or empties it, again and again may come to
+ * have ALLOWANCE_MOST times that. All caches together may hold
+ *
+ *     sum of allowance <= max(ALLOWANCE_CACHES, caches with an owner) * thread_cache_bytes
+ *
+ * so where many threads use the pool, the room comes from those that do not use theirs. A thread that has lent its room
+ * gets it back at once when it needs it; then the sum may be larger until the next reclaim takes the room away from the
+ * caches that have more than thread_cache_bytes.
+ */
+#ifndef BUFFERPOOL_ALLOWANCE_H
+#define BUFFERPOOL_ALLOWANCE_H
+
+#include "cache.h"
+
+#define ALLOWANCE_CACHES 8u
+
+/* Exchanges of the same kind as the one before after which a cache asks for more. */
+#define ALLOWANCE_STREAK 4u
+
+/* caches_lock is held in these. */
+
+/* A thread gets the cache. */
+void allowance_begin(bufferpool_t *pool, struct cache *c);
+
+/* The cache has no thread any longer. */
+void allowance_end(bufferpool_t *pool, struct cache *c);
+
+/* Whether the cache has more than thread_cache_bytes, and does not need it, or others do. Begins to look anew. */
+bool allowance_is_excess(const bufferpool_t *pool, struct cache *c);
+
+/* Whether an unused cache has room that other threads may need. */
+bool allowance_is_wanted(const bufferpool_t *pool, const struct cache *c);
+
+/* Takes room away from an empty cache behind a closed gate. */
+void allowance_shrink(bufferpool_t *pool, struct cache *c, bool unused);
+
+/* For the owner, without the lock. */
+
+void allowance_grow(bufferpool_t *pool, struct cache *c);
+void allowance_restore(bufferpool_t *pool, struct cache *c);
+
+/* After an exchange with the depot, and before a put into a full cache. */
+static inline void allowance_check(bufferpool_t *pool, struct cache *c)
+{
+    if (unlikely(c->allowance == 0) && !c->shared)
+        allowance_restore(pool, c);
+    else if (unlikely(c->streak >= ALLOWANCE_STREAK))
+        allowance_grow(pool, c);
+}
+
+#endif
