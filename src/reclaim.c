@@ -259,7 +259,8 @@ bool reclaim_look(bufferpool_t *pool, struct cache *c)
 void reclaim_tick(bufferpool_t *pool, struct cache *c)
 {
     reclaim_on_time(pool, c);
-    reclaim_keep_cap(pool, c);
+    if (unlikely(depot_over_cap(&pool->depot, &pool->max_live))) /* also a get comes here, which frees only so many */
+        reclaim_surplus(pool, c);
 }
 
 /* Frees what is due, in steps, so that it ends soon once it is told to stop. */
