@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * burst.h - the workload "burst": one sample is one burst
+ * burst.h - the workloads "burst" and "waves": one sample is one burst, or some in a row
  */
 #ifndef BENCH_BURST_H
 #define BENCH_BURST_H

@@ -7,6 +7,7 @@
  *     bench-PEER WORKLOAD -n STEPS  does so many steps in one thread and measures nothing: for callgrind,
  *                                   and to train a compiler
  *     bench-PEER burst [MS]         runs one burst, then rests for MS milliseconds. The default is 1000
+ *     bench-PEER waves [MS]         the same, five times in a row, with short pauses. The default is 2000
  *     bench-PEER --list             lists the workloads
  *
  * Prints lines of "what value unit"; "what" is "-" for the figure itself. Exits with 77 if the contestant cannot do the
@@ -214,8 +215,8 @@ int main(int argc, char **argv)
     workload_thread_begin();
     for (unsigned i = 0; i < workload.threads; i++)
         workers[i] = (struct worker){.number = i, .random = i + 1};
-    if (workload.is_burst)
-        burst(argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 1000);
+    if (workload.bursts != 0)
+        burst(argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : workload.bursts == 1 ? 1000 : 2000);
     else if (argc == 4 && strcmp(argv[2], "-n") == 0)
         return count(strtoull(argv[3], NULL, 10));
     else

@@ -19,6 +19,7 @@
  *
  *     PEER_HAS_BULK     peer_get_bulk, peer_put_bulk; without them, get and put are called in a loop
  *     PEER_HAS_GROWTH   peer_grow: takes a buffer, appends 1 KiB at a time up to `total` bytes, gives it back
+ *                       peer_get_grown: takes a buffer and grows it to `total` bytes at once; the handle is for put
  *     PEER_HAS_POOLS    peer_get_from(i): gets from the i-th of config.pools pools
  *     PEER_HAS_BYPASS   peer_bypassed: tells how many gets went beyond the cap
  *     PEER_HAS_TRIM     peer_trim: gives back as much memory to the system as it can

@@ -32,22 +32,30 @@ if [ -z "$check" ]; then
     mkdir -p "$(dirname "$result")"
 fi
 
-columns="pairs-1 pairs-2 pairs-64 hold-64 hold-1024 hold-1024-2t fifo-1024 fifo-1024-2t handoff larson"
-others="threads grow-64k grow-256k grow-2m bulk-32 cap-at cap-twice cap-twice-pooled cap-twice-bypass
+columns="pairs-1 pairs-2 pairs-64 hold-64 hold-64-2t hold-64-8t hold-1024 hold-1024-2t fifo-1024 fifo-1024-2t handoff larson"
+others="threads grow-64k grow-256k grow-2m pairs-grown bulk-32
+        cap-at cap-plus-1 cap-plus-2 cap-plus-4 cap-plus-8 cap-plus-16 cap-plus-32 cap-plus-64 cap-plus-128 cap-plus-256
+        cap-twice cap-twice-pooled cap-twice-bypass cap-beyond-28 cap-beyond-64 cap-beyond-1024
         pairs-4 pairs-16 live-1 live-1000 live-100000 replace-1000 replace-100000
         pools-1 pools-4 pools-16 pools-64"
 million="live-1000000 replace-1000000"
 
-# Succeeds if the contestant does not run the workload. A list that waits at its maximum cannot go beyond its cap. Very
-# many live buffers are for whole allocators. The burst is for contestants that make buffers as they are needed.
+# Succeeds if the contestant does not run the workload. A list that waits at its maximum cannot go beyond its cap; the
+# others without a cap ignore it. Very many live buffers are for whole allocators. Bursts are for contestants that make
+# buffers as they are needed. Some of ours run only the workloads that their setting is for.
 unfit() { # WORKLOAD PEER
+    local ours mallocs='glibc|jemalloc|mimalloc|tcmalloc'
     case $1 in
-    burst*) [[ ! $2 =~ ^(libbufferpool|libbufferpool-(cap-256|hugepages)|glibc|jemalloc|mimalloc|tcmalloc)$ ]] && return ;;
-    *) [[ $2 =~ ^libbufferpool-(cap-256|hugepages)$ ]] && return ;;
+    burst*) ours='cap-256|hugepages' ;;
+    waves) ours='background|cap-256|cap-256-background' ;;
     esac
     case $1 in
-    cap-*) [[ ! $2 =~ ^(null|libbufferpool.*|go-.*|glibc.*|jemalloc.*|tcmalloc.*|mimalloc)$ ]] ;;
-    *-1000000 | *-100000) [[ ! $2 =~ ^(null|libbufferpool|glibc|jemalloc|tcmalloc|mimalloc)$ ]] ;;
+    burst* | waves) [[ ! $2 =~ ^(libbufferpool|libbufferpool-($ours)|$mallocs)$ ]] && return ;;
+    cap-*) [[ $2 =~ ^libbufferpool-(cap-256.*|hugepages)$ || $2 = apr-reslist ]] && return ;;
+    *) [[ $2 =~ ^libbufferpool-(background|cap-256.*|hugepages)$ ]] && return ;;
+    esac
+    case $1 in
+    *-1000000 | *-100000) [[ ! $2 =~ ^(null|libbufferpool|$mallocs)$ ]] ;;
     *) false ;;
     esac
 }
@@ -92,7 +100,7 @@ list_workloads() { # ROUND
         fi
     fi
     if (($1 % 2 == 1)); then
-        echo pairs-256 burst+4k
+        echo pairs-256 burst+4k waves
         for column in $columns; do
             echo "$column+4k" "$column+all"
         done
@@ -112,9 +120,9 @@ failures=0
 measure() { # WORKLOAD PEER ROUND
     local output status=0 what value unit name=${1%:again} ms=${check:+1}
     [ -n "${cannot[$name $2]:-}" ] && return
-    if [[ -z $check && $1 == burst* ]]; then
-        warm_up "$2" "$name"
-        [ "$1" = burst ] || ms=0 # no rest
+    if [[ -z $check && $1 =~ ^(burst|waves) ]]; then
+        warm_up "$2" "${name/waves/burst}"
+        [[ $1 =~ ^(burst|waves)$ ]] || ms=0 # no rest
     fi
     # shellcheck disable=SC2086 # nothing, or a number
     output=$(sample "$2" "$name" $ms 2>&1) || status=$?

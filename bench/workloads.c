@@ -13,7 +13,12 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-enum { STEP = 256, BULK = 32, RING = 256 };
+/* Operations of a step. A program that lets threads take turns by steps may want shorter ones: a multiple of 32. */
+#ifndef WORKLOAD_STEP
+#define WORKLOAD_STEP 256
+#endif
+
+enum { STEP = WORKLOAD_STEP, BULK = 32, RING = 256 };
 
 struct workload workload;
 const char *const peer_name = PEER_NAME;
@@ -43,7 +48,7 @@ static inline void *take(void)
 static inline size_t random_place(struct worker *w)
 {
     w->random = w->random * 6364136223846793005u + 1442695040888963407u;
-    return (size_t)(((w->random >> 32) * workload.holds) >> 32);
+    return (size_t)(((w->random >> 32) * w->holds) >> 32);
 }
 
 static uint64_t pairs(struct worker *w)
@@ -196,8 +201,21 @@ static uint64_t grow(struct worker *w)
     peer_grow(appended, workload.grows_to);
     return 1;
 }
+
+/* The same buffer grows at once, and is hardly written. A pool hands it out again, grown. */
+static uint64_t pairs_grown(struct worker *w)
+{
+    (void)w;
+    for (int i = 0; i < STEP; i++) {
+        void *handle = peer_get_grown(workload.grows_to);
+        write_some(peer_data(handle));
+        peer_put(handle);
+    }
+    return STEP;
+}
 #else
-#define grow NULL
+#define grow        NULL
+#define pairs_grown NULL
 #endif
 
 #ifdef PEER_HAS_POOLS
@@ -220,6 +238,17 @@ static uint64_t pools_in_turn(struct worker *w)
 /* ---- the list ---- */
 
 #define CAP 512u
+/* 8 threads hold x buffers more than the cap, and each replaces any of its own. x = 512 is "cap-twice". */
+#define CAP_PLUS(x)                                                                                                    \
+    {                                                                                                                  \
+        .name = "cap-plus-" #x, .step = replace, .threads = 8, .holds = CAP / 8 + (x) / 8, .one_more = (x) % 8,        \
+        .filled = true, .max_live = CAP                                                                                \
+    }
+/* All buffers of the cap are out, and one thread takes and puts k more at a time. */
+#define CAP_BEYOND(k)                                                                                                  \
+    {                                                                                                                  \
+        .name = "cap-beyond-" #k, .step = hold_lifo, .threads = 1, .before = CAP, .holds = (k), .max_live = CAP        \
+    }
 /* This size means that nothing is written: the cost by live buffers, without the caller's cache misses. */
 #define NOTHING_WRITTEN 4096u
 
@@ -228,6 +257,8 @@ static const struct workload workloads[] = {
     {.name = "pairs-2", .step = pairs, .threads = 2},
     {.name = "pairs-64", .step = pairs, .threads = 64},
     {.name = "hold-64", .step = hold_lifo, .threads = 1, .holds = 64},
+    {.name = "hold-64-2t", .step = hold_lifo, .threads = 2, .holds = 64},
+    {.name = "hold-64-8t", .step = hold_lifo, .threads = 8, .holds = 64},
     {.name = "hold-1024", .step = hold_lifo, .threads = 1, .holds = 1024},
     {.name = "hold-1024-2t", .step = hold_lifo, .threads = 2, .holds = 1024},
     {.name = "fifo-1024", .step = hold_fifo, .threads = 1, .holds = 1024},
@@ -238,6 +269,7 @@ static const struct workload workloads[] = {
     {.name = "grow-64k", .step = grow, .threads = 1, .grows_to = 64 * KIB},
     {.name = "grow-256k", .step = grow, .threads = 1, .grows_to = 256 * KIB},
     {.name = "grow-2m", .step = grow, .threads = 1, .grows_to = 2048 * KIB},
+    {.name = "pairs-grown", .step = pairs_grown, .threads = 1, .grows_to = 256 * KIB},
     {.name = "bulk-32", .step = bulk, .threads = 1},
     {.name = "pairs-8", .step = pairs, .threads = 8},
     {.name = "cap-at", .step = replace, .threads = 8, .holds = CAP / 8, .filled = true, .max_live = CAP},
@@ -250,6 +282,18 @@ static const struct workload workloads[] = {
      .after = CAP,
      .max_live = CAP},
     {.name = "cap-twice-bypass", .step = pairs, .threads = 8, .before = 2 * CAP, .max_live = CAP},
+    CAP_PLUS(1),
+    CAP_PLUS(2),
+    CAP_PLUS(4),
+    CAP_PLUS(8),
+    CAP_PLUS(16),
+    CAP_PLUS(32),
+    CAP_PLUS(64),
+    CAP_PLUS(128),
+    CAP_PLUS(256),
+    CAP_BEYOND(28),
+    CAP_BEYOND(64),
+    CAP_BEYOND(1024),
     {.name = "pairs-4", .step = pairs, .threads = 4},
     {.name = "pairs-16", .step = pairs, .threads = 16},
     {.name = "pairs-256", .step = pairs, .threads = 256},
@@ -269,7 +313,8 @@ static const struct workload workloads[] = {
     {.name = "pools-4", .step = pools_in_turn, .threads = 1, .pools = 4},
     {.name = "pools-16", .step = pools_in_turn, .threads = 1, .pools = 16},
     {.name = "pools-64", .step = pools_in_turn, .threads = 1, .pools = 64},
-    {.name = "burst", .is_burst = true, .threads = 4, .holds = 2500},
+    {.name = "burst", .bursts = 1, .threads = 4, .holds = 2500},
+    {.name = "waves", .bursts = 5, .threads = 4, .holds = 2500},
 };
 
 enum { WORKLOADS = sizeof(workloads) / sizeof(workloads[0]) };
@@ -290,7 +335,7 @@ bool workload_choose(const char *name)
             workload.max_live = 1000000;
         if (workload.counting == 0)
             workload.counting = workload.threads;
-        if (workload.is_burst)
+        if (workload.bursts != 0)
             written = workload.size;
         if (strcmp(name + length, "+4k") == 0)
             written = 4 * KIB;
@@ -312,7 +357,7 @@ bool workload_fits(void)
 {
     bool apart = workload.step == hand_over && PEER_KEEPS_APART;
     // cppcheck-suppress knownConditionTrueFalse ; each adapter has its own PEER_KEEPS_APART
-    return (workload.step != NULL || workload.is_burst) && most_held() <= PEER_HOLDS && !apart;
+    return (workload.step != NULL || workload.bursts != 0) && most_held() <= PEER_HOLDS && !apart;
 }
 
 void workload_list(void)
@@ -345,10 +390,11 @@ void workload_thread_end(void)
 
 void workload_fill(struct worker *w)
 {
-    if (workload.holds != 0 && (w->held = calloc(workload.holds, sizeof(void *))) == NULL)
+    w->holds = workload.holds + (w->number < workload.one_more ? 1 : 0);
+    if (w->holds != 0 && (w->held = calloc(w->holds, sizeof(void *))) == NULL)
         peer_die("calloc");
     if (workload.filled)
-        for (size_t i = 0; i < workload.holds; i++)
+        for (size_t i = 0; i < w->holds; i++)
             w->held[i] = take();
 }
 

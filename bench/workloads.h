@@ -15,7 +15,8 @@ struct worker {
     _Alignas(128) unsigned number;
     unsigned at;
     uint64_t random;
-    void **held; /* workload.holds buffers */
+    void **held;  /* buffers */
+    size_t holds; /* how many of them */
     uint64_t done;
     /* for the harness alone */
     int seen;
@@ -27,10 +28,11 @@ struct workload {
     const char *name;
     /* Does a part of the work, which takes up to some milliseconds. Returns the number of operations. */
     uint64_t (*step)(struct worker *w);
-    bool is_burst; /* it has no steps: see burst.h */
+    unsigned bursts; /* not 0: it has no steps, but so many bursts: see burst.h */
     unsigned threads;
     unsigned counting;   /* those of them whose operations count; the others serve them */
     size_t holds;        /* entries of each worker's array */
+    unsigned one_more;   /* so many workers, the first ones, have one entry more */
     bool filled;         /* the array is filled before the clock starts */
     size_t before;       /* buffers that the main thread takes and holds, before the workers start */
     size_t after;        /* the same, after the workers have filled their arrays */
@@ -60,7 +62,7 @@ void workload_fill(struct worker *w);
 void workload_hold(size_t n);
 uint64_t workload_bypassed(void);
 
-/* For the burst: take and put one buffer; call the contestant's function to give memory back, if it has one. */
+/* For bursts: take and put one buffer; call the contestant's function to give memory back, if it has one. */
 void *workload_take(void);
 void workload_put(void *handle);
 void workload_trim(void);

@@ -48,6 +48,7 @@ type workload struct {
 	holds         int
 	filled        bool
 	before, after int
+	oneMore       int
 	maxLive       int64
 	generation    uint64
 	growsTo       int
@@ -83,7 +84,7 @@ func take() *[]byte {
 
 func (w *worker) place() int {
 	w.random = w.random*6364136223846793005 + 1442695040888963407
-	return int(((w.random >> 32) * uint64(load.holds)) >> 32)
+	return int(((w.random >> 32) * uint64(len(w.held))) >> 32)
 }
 
 func pairs(*worker) uint64 {
@@ -185,6 +186,30 @@ func grow(*worker) uint64 {
 	return 1
 }
 
+func pairsGrown(*worker) uint64 {
+	for i := 0; i < step; i++ {
+		b := buffers.Get()
+		if cap(*b) < load.growsTo {
+			larger := make([]byte, load.growsTo)
+			copy(larger, *b)
+			*b = larger
+		}
+		write(*b)
+		buffers.Put(b)
+	}
+	return step
+}
+
+// capPlus holds x buffers more than the cap, any of which is replaced.
+func capPlus(x int) workload {
+	return workload{step: replace, threads: 8, holds: (capLow + x) / 8, oneMore: x % 8, filled: true, maxLive: capLow}
+}
+
+// capBeyond takes and puts k at a time while all buffers of the cap are out.
+func capBeyond(k int) workload {
+	return workload{step: holdLifo, threads: 1, holds: k, before: capLow, maxLive: capLow}
+}
+
 var workloads = map[string]workload{
 	"pairs-1":          {step: pairs, threads: 1},
 	"pairs-2":          {step: pairs, threads: 2},
@@ -194,6 +219,8 @@ var workloads = map[string]workload{
 	"pairs-64":         {step: pairs, threads: 64},
 	"pairs-256":        {step: pairs, threads: 256},
 	"hold-64":          {step: holdLifo, threads: 1, holds: 64},
+	"hold-64-2t":       {step: holdLifo, threads: 2, holds: 64},
+	"hold-64-8t":       {step: holdLifo, threads: 8, holds: 64},
 	"hold-1024":        {step: holdLifo, threads: 1, holds: 1024},
 	"hold-1024-2t":     {step: holdLifo, threads: 2, holds: 1024},
 	"fifo-1024":        {step: holdFifo, threads: 1, holds: 1024},
@@ -205,10 +232,23 @@ var workloads = map[string]workload{
 	"grow-64k":         {step: grow, threads: 1, growsTo: 64 << 10},
 	"grow-256k":        {step: grow, threads: 1, growsTo: 256 << 10},
 	"grow-2m":          {step: grow, threads: 1, growsTo: 2 << 20},
+	"pairs-grown":      {step: pairsGrown, threads: 1, growsTo: 256 << 10},
 	"cap-at":           {step: replace, threads: 8, holds: capLow / 8, filled: true, maxLive: capLow},
 	"cap-twice":        {step: replace, threads: 8, holds: capLow / 4, filled: true, maxLive: capLow},
 	"cap-twice-pooled": {step: replace, threads: 8, holds: capLow / 8, filled: true, after: capLow, maxLive: capLow},
 	"cap-twice-bypass": {step: pairs, threads: 8, before: 2 * capLow, maxLive: capLow},
+	"cap-plus-1":      capPlus(1),
+	"cap-plus-2":      capPlus(2),
+	"cap-plus-4":      capPlus(4),
+	"cap-plus-8":      capPlus(8),
+	"cap-plus-16":     capPlus(16),
+	"cap-plus-32":     capPlus(32),
+	"cap-plus-64":     capPlus(64),
+	"cap-plus-128":    capPlus(128),
+	"cap-plus-256":    capPlus(256),
+	"cap-beyond-28":   capBeyond(28),
+	"cap-beyond-64":   capBeyond(64),
+	"cap-beyond-1024": capBeyond(1024),
 }
 
 func (w *worker) note(now int32) {
@@ -256,7 +296,11 @@ func measure(duration time.Duration) {
 	hold(load.before)
 	for i := range workers {
 		w := &workers[i]
-		w.number, w.random, w.held = i, uint64(i+1), make([]*[]byte, load.holds)
+		holds := load.holds
+		if i < load.oneMore {
+			holds++
+		}
+		w.number, w.random, w.held = i, uint64(i+1), make([]*[]byte, holds)
 		go func() {
 			if load.filled {
 				for i := range w.held {

@@ -15,6 +15,8 @@ static inline void peer_start(const struct peer_config *config)
     ours.thread_cache_bytes = peer_setting("BENCH_THREAD_CACHE_BYTES", ours.thread_cache_bytes);
     if (peer_setting("BENCH_HUGEPAGES", 0) != 0)
         ours.flags |= BUFFERPOOL_HUGEPAGES;
+    if (peer_setting("BENCH_BACKGROUND", 0) != 0)
+        ours.flags |= BUFFERPOOL_BACKGROUND;
     for (unsigned i = 0; i < config->pools; i++)
         if ((libbufferpool_pools[i] = bufferpool_create(&ours)) == NULL)
             peer_die("bufferpool_create");
@@ -65,6 +67,14 @@ static inline void peer_grow(const void *src, size_t total)
         if (bufferpool_buf_append(buf, src, APPENDED) != 0)
             peer_die("bufferpool_buf_append");
     bufferpool_put(buf);
+}
+
+static inline void *peer_get_grown(size_t total)
+{
+    bufferpool_buf_t *buf = bufferpool_get(libbufferpool_pools[0]);
+    if (buf == NULL || bufferpool_buf_reserve(buf, total) != 0)
+        peer_die("bufferpool_buf_reserve");
+    return buf;
 }
 
 #define PEER_HAS_POOLS

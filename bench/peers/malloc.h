@@ -54,6 +54,15 @@ static inline void peer_grow(const void *src, size_t total)
     free(data);
 }
 
+static inline void *peer_get_grown(size_t total)
+{
+    void *data = malloc(malloc_size);
+    void *larger = data != NULL ? realloc(data, total) : NULL;
+    if (larger == NULL)
+        peer_die("realloc");
+    return larger;
+}
+
 /* Looks up a function of the preloaded malloc and sets *function. Returns false if this malloc has no such function. */
 static inline bool malloc_find(const char *name, void *function)
 {
