@@ -6,8 +6,8 @@
 #
 #     <!-- bench: NAME -->  ...  <!-- bench: end -->
 #
-# NAME is machine, tables or targets here, and brief (a small table) above. Nothing between the lines is written by
-# hand. --check changes nothing, and fails if a figure differs or if such a pair of lines is missing. Without it, the
+# NAME is machine, tables, plots or targets here, and brief (a small table) above. Nothing between the lines is written
+# by hand. --check changes nothing, and fails if a figure differs or if such a pair of lines is missing. Without it, the
 # plots go to results/ too.
 set -eu
 export LC_ALL=C
@@ -22,6 +22,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$here/report.sh" "$result" "$work" 2>"$work/log" || { cat "$work/log" >&2 && exit 1; }
 if [ -z "$check" ]; then
+    # a plot that is not on the page stays away
+    grep -q beyond.svg "$work/plots.md" || rm -f "$work/beyond.svg"
     cp "$work"/*.svg "$here/results/" 2>/dev/null || echo "readme.sh: no gnuplot here, the plots stay as they are" >&2
 fi
 
@@ -71,7 +73,7 @@ place() { # README NAME...: writes or checks the text for each name, which must 
         stale=1
     fi
 }
-place "$here/README.md" machine tables targets
+place "$here/README.md" machine tables plots targets
 place "$here/../README.md" brief
 if [ "$stale" != 0 ]; then
     echo "readme.sh: not what $result says; made by: cmake --build build/bench --target bench-readme" >&2

@@ -7,7 +7,8 @@
 #     tables.md         the tables, the best of the peers in bold
 #     brief.md          a part of the first table, for the README of the project
 #     targets.md        the targets of libbufferpool, and whether it reaches them
-#     columns.svg, threads.svg, live.svg    if gnuplot is there
+#     plots.md          the plots that the result has points for
+#     columns.svg, threads.svg, live.svg, beyond.svg    if gnuplot is there
 set -eu
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,6 +36,15 @@ order=$(sed -n 's/^# peer: \([^ ]*\) .*/\1/p' "$result" | paste -s -d ' ')
 awk -F '\t' -v order="$order" -f "$here/summary.awk" -f "$here/tables.awk" "$out/summary.tsv" >"$out/tables.md"
 awk -F '\t' -v order="$order" -v brief=1 -f "$here/summary.awk" -f "$here/tables.awk" "$out/summary.tsv" >"$out/brief.md"
 awk -F '\t' -v order="$order" -f "$here/summary.awk" -f "$here/targets.awk" "$out/summary.tsv" >"$out/targets.md"
+
+{
+    echo '![by workload](results/columns.svg)'
+    echo '![by threads](results/threads.svg)'
+    echo '![by live buffers](results/live.svg)'
+    if grep -q '^cap-plus-' "$out/summary.tsv"; then
+        echo '![by buffers beyond the cap](results/beyond.svg)'
+    fi
+} >"$out/plots.md"
 
 if command -v gnuplot >/dev/null; then
     # After a run of a few workloads some plots have no points, and gnuplot ends at such a plot.

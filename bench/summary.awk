@@ -10,7 +10,8 @@ BEGIN {
     for (i in names)
         reference[names[i]] = 1
     # So are ours that are not set up by default.
-    split("libbufferpool-tuned libbufferpool-cap-256 libbufferpool-hugepages", names, " ")
+    split("libbufferpool-tuned libbufferpool-background libbufferpool-cap-256 libbufferpool-cap-256-background " \
+        "libbufferpool-hugepages", names, " ")
     for (i in names)
         variant[names[i]] = 1
 }
@@ -56,4 +57,13 @@ function best_of(workload, pattern,    i, name, least) {
         }
     }
     return least
+}
+
+# Returns whether `factor` times the figures of b may be taken for those of a: the medians differ by less than a tenth
+# of the smaller one, or the quartiles overlap. Two runs differ by as much, so no order is claimed.
+function alike(workload, a, other, b, factor,    ours, theirs) {
+    ours = median[workload, a]
+    theirs = factor * median[other, b]
+    return (ours < 1.1 * theirs && theirs < 1.1 * ours) ||
+        (low[workload, a] <= factor * high[other, b] && factor * low[other, b] <= high[workload, a])
 }
