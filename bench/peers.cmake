@@ -141,5 +141,5 @@ function(bench_write_peers file)
     string(TOUPPER "${CMAKE_BUILD_TYPE}" type)
     string(STRIP "${CMAKE_C_FLAGS} ${CMAKE_C_FLAGS_${type}}" flags)
     file(GENERATE OUTPUT ${file} CONTENT "#compiler\t${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}\n\
-#flags\t${flags}\n#libbufferpool\t${PROJECT_VERSION}\n${missing}${peers}")
+#flags\t${flags}\n#libbufferpool\t${PROJECT_VERSION}\n#demo\t$<TARGET_FILE:bufferpool-demo>\n${missing}${peers}")
 endfunction()

@@ -10,7 +10,8 @@
 # A sample is a process of its own. In each round every workload comes once, and all contestants run it in turn, in an
 # order of that workload's own. So other work on the machine hits all of them alike. Long workloads come in every second
 # round, and those with a million buffers in every fourth. The burst comes three times in each round, since its time
-# varies, but only the first time with its rest.
+# varies, but only the first time with its rest. The demonstration, which is its four runs in turn, comes in each of the
+# first three rounds. It serves what lies beneath DEMO_ROOT (/usr/include) to DEMO_CONNECTIONS (10000).
 set -eu
 export LC_ALL=C
 rounds=${ROUNDS:-5}
@@ -79,7 +80,7 @@ sample() {
 
 head_lines() {
     echo "# date: $(date -u +%Y-%m-%dT%H:%MZ)"
-    grep '^#' "$list" | sed 's/^#\([^\t]*\)\t/# \1: /'
+    grep -v '^#demo' "$list" | grep '^#' | sed 's/^#\([^\t]*\)\t/# \1: /'
     echo "# kernel: $(uname -sr | sed "s/-.*//")"
     echo "# processor: $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) of them"
     echo "# huge pages: $(cat /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null || echo none)"
@@ -97,6 +98,9 @@ list_workloads() { # ROUND
         echo burst:again burst:again
         if (($1 % 4 == 1)); then
             echo "$million"
+        fi
+        if (($1 <= 3)); then
+            echo demo
         fi
     fi
     if (($1 % 2 == 1)); then
@@ -142,6 +146,44 @@ measure() { # WORKLOAD PEER ROUND
     done <<<"$output"
 }
 
+# The figures of the demonstration's table: a line for each row and run.
+demo() { # ROUND
+    local program directory
+    program=$(sed -n 's/^#demo\t//p' "$list")
+    directory=$(mktemp -d)
+    if [ ! -x "$program" ]; then
+        echo "run.sh: no demonstration here" >&2
+    elif "$program" --root "${DEMO_ROOT:-/usr/include}" --connections "${DEMO_CONNECTIONS:-10000}" --out "$directory" \
+        >"$directory/out" 2>"$directory/err"; then
+        [ "$1" != 1 ] || sed -n 's/^[0-9]* connections, /# demo: &/p' "$directory/out" "$directory/err" >>"$result"
+        awk -v round="$1" -v OFS='\t' '
+            BEGIN {
+                split("malloc/free pool pool-cap-256 pool-cap-256-wait", run, " ")
+                what["requests/s"] = "requests"; what["latency, p50"] = "p50"; what["latency, p99"] = "p99"
+                what["bypasses"] = "bypasses"; what["requests that waited"] = "waited"
+                what["resident, peak"] = "peak"; what["resident after the load"] = "after"
+                what["resident when idle again"] = "idle"
+            }
+            {
+                name = substr($0, 1, 24)
+                sub(/ +$/, "", name)
+                if (!(name in what) || seen[name]++)
+                    next
+                values = substr($0, 25)
+                unit = values ~ / ms/ ? "ms" : values ~ / MiB/ ? "MiB" : "requests"
+                gsub(/,| ms| MiB/, "", values)
+                split(values, value, " ")
+                for (i = 1; i <= 4; i++)
+                    if (value[i] != "-")
+                        print "demo:" what[name], run[i], round, value[i], unit
+            }' "$directory/out" >>"$result"
+    else
+        failures=$((failures + 1))
+        printf '\nthe demonstration failed\n%s\n' "$(tail -n 5 "$directory/err")" >&2
+    fi
+    rm -rf "$directory"
+}
+
 # Instructions per pair, exact: the difference of two runs of different length, so start and end cancel out.
 instructions() { # PEER
     local n short=200 long=400 directory count=()
@@ -165,6 +207,10 @@ for ((round = 1; round <= rounds; round++)); do
     for workload in $(list_workloads "$round"); do
         [[ ${workload%:again} =~ ^($workloads)$ ]] || continue
         printf '\rround %d of %d, %d s: %-24s' "$round" "$rounds" $((SECONDS - begun)) "$workload" >&2
+        if [ "$workload" = demo ]; then
+            demo "$round"
+            continue
+        fi
         for i in $(shuf -e "${!names[@]}"); do
             unfit "$workload" "${names[i]}" || measure "$workload" "${names[i]}" "$round"
         done

@@ -34,7 +34,9 @@ function figure(workload, name,    value) {
     return digits(median[workload, name])
 }
 
-function digits(value,    text, sign) {
+function digits(value,    text) {
+    if (value == 0)
+        return "0"
     if (value < 10)
         return sprintf("%.1f", value)
     text = sprintf("%.0f", value)

@@ -17,8 +17,9 @@ function measured(workload, pattern,    i) {
 }
 
 # Prints a table of the workloads in `list`, each written as "workload=heading". The rows are the peers that have a
-# figure for any of them and that match the pattern, if there is one. Workloads without a figure have no column.
-function table(title, list, pattern,    n, column, part, i, k, line, lines, any, workload, best, value, rows) {
+# figure for any of them and that match the pattern, if there is one. Workloads without a figure have no column. The
+# least figure is the best, unless the table is `plain` and has no best.
+function table(title, list, pattern, plain,    n, column, part, i, k, line, lines, any, workload, best, value, rows) {
     pattern = pattern == "" ? "." : pattern
     n = split(list, column, ";")
     line = "| |"
@@ -31,7 +32,7 @@ function table(title, list, pattern,    n, column, part, i, k, line, lines, any,
         line = line " " part[2] " |"
         lines = lines "---:|"
         best_of(part[1], pattern)
-        best[k] = best_name
+        best[k] = plain ? "" : best_name
     }
     lines = line "\n" lines
     for (i = 1; i <= peers; i++) {
@@ -98,4 +99,7 @@ END {
     table("Five such bursts, 0.3 s between them", "waves:first=first, ms;waves:later=a later one, ms;" \
         "waves:first-faults=page faults, first;waves:later-faults=a later one;waves:peak=MiB at the peak;" \
         "waves:paused=between;waves:after-put=after the last;waves:after-rest=2 s later;waves:after-trim=after trim")
+    table("The demonstration: a server's requests, and its resident memory in MiB", "demo:requests=requests/s;" \
+        "demo:p50=latency, p50, ms;demo:p99=p99;demo:bypasses=beyond the cap;demo:waited=that waited;" \
+        "demo:peak=MiB at the peak;demo:after=after the load;demo:idle=when idle again", "", 1)
 }
