@@ -87,7 +87,7 @@
  * How many the depot holds
  *
  *    14. The `count` of a magazine's head says besides how many buffers lie in the depot with it and beneath it, modulo
- *        2^26. A push reads that of the magazine on which it comes to lie. If its swap succeeds, that one was on top all
+ *        2^25. A push reads that of the magazine on which it comes to lie. If its swap succeeds, that one was on top all
  *        the time (2). Nothing but statistics and reclaim follow from the number.
  *
  * Orders
@@ -107,11 +107,11 @@
 #define HEAD_TAG         ((uint64_t)1 << 32)
 #define HEAD_INDEX(head) ((uint32_t)(head))
 
-/* `count` of a head = depth << 6 | grown << 5 | n - 1 */
-#define COUNT_N     31u
-#define COUNT_GROWN 32u
-#define COUNT_BITS  6
-_Static_assert(MAGAZINE_MAX - 1 <= COUNT_N, "n has 5 bits of a head's count");
+/* `count` of a head = depth << 7 | grown << 6 | n - 1 */
+#define COUNT_N     63u
+#define COUNT_GROWN 64u
+#define COUNT_BITS  7
+_Static_assert(MAGAZINE_MAX - 1 <= COUNT_N, "n has 6 bits of a head's count");
 
 static inline uint32_t count_n(uint32_t count)
 {

@@ -133,7 +133,7 @@ void depot_end_tickets(struct depot *depot, uint32_t n);
 /* Magazines popped so far, modulo 2^32. */
 uint32_t depot_pops(const struct depot *depot);
 
-/* Buffers in the depot, modulo 2^26. */
+/* Buffers in the depot, modulo 2^25. */
 uint32_t depot_idle(const struct depot *depot, const struct desc_table *table);
 
 /* Puts a magazine of n buffers (1 to MAGAZINE_MAX), all in an idle state, on top. The last of the array is the first to

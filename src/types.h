@@ -163,7 +163,7 @@ struct depot_counts {
     bool wanted;      /* a caller waits for a buffer (wait.h) */
 };
 
-#define MAGAZINE_MAX 32u
+#define MAGAZINE_MAX 64u
 
 struct magazine {
     struct desc *head; /* the last of its buffers; NULL: there is no magazine */
