@@ -338,52 +338,55 @@ static struct desc *warmest(struct cache *c, uint32_t n)
     return d;
 }
 
-/* As store_warmest and warmest, for a buffer whose cap is known to fit. */
-static void move_grown(const bufferpool_t *pool, struct cache *c, const struct desc *d, uint64_t level, int sign)
+/* From inside, without a limit on idle bytes: the cache has `extra` bytes beyond buffer_capacity from now on. */
+static inline void set_extra(const bufferpool_t *pool, struct cache *c, size_t extra)
 {
-    const size_t extra = beyond_base(pool, d), now = load_relaxed(&c->extra);
-    store_relaxed(&c->extra, sign > 0 ? now + extra : now - extra);
-    store_relaxed(&c->level, level);
-    limit_update(pool, c);
+    store_relaxed(&c->extra, extra);
+    const size_t limit = (c->allowance - extra) / pool->heap.base;
+    if (likely(load_relaxed(&c->tickets) == 0 && limit <= pool->cache_entries))
+        c->limit = limit;
+    else
+        limit_update(pool, c);
 }
 
-struct desc *cache_pop_grown(bufferpool_t *pool, struct cache *c)
+struct desc *cache_pop_grown(struct cache *c)
 {
-    struct desc *d = NULL;
     cache_enter(c);
     const uintptr_t gate = gate_load(&c->gate);
     const uint64_t level = load_relaxed(&c->level);
-    if (gate == desc_word(pool->tag, STATE_LIVE) && level_n(level) > 0 && level < LEVEL_LAST) {
-        d = cache_entries(c)[level_n(level) - 1];
-        const uintptr_t word = load_relaxed(&d->word);
-        if (word == gate + (STATE_IDLE_GROWN - STATE_LIVE) && desc_is_sealed(d))
-            move_grown(pool, c, d, level + LEVEL_GET - 1, -1);
-        else
-            d = NULL;
-    }
-    cache_leave(c);
-    if (d == NULL)
+    struct desc *d = (&c->bottom)[level_n(level)];
+    if (load_relaxed(&d->word) != gate + (STATE_IDLE_GROWN - STATE_LIVE) || level >= LEVEL_LAST || !desc_is_sealed(d) ||
+        c->pool->max_idle_bytes != 0) {
+        cache_leave(c);
         return NULL;
+    }
+    set_extra(c->pool, c, load_relaxed(&c->extra) - beyond_base(c->pool, d));
+    store_relaxed(&c->level, level + LEVEL_GET - 1);
+    cache_leave(c);
     store_relaxed(&d->word, gate + (STATE_LIVE_GROWN - STATE_LIVE));
     d->pub.len = 0;
     d->asked = 0;
     return d;
 }
 
-bool cache_push_grown(bufferpool_t *pool, struct cache *c, struct desc *d, uintptr_t word)
+bool cache_push_grown(struct cache *c, struct desc *d)
 {
+    bufferpool_t *pool = c->pool;
     cache_enter(c);
-    const uintptr_t gate = gate_load(&c->gate);
     const uint64_t level = load_relaxed(&c->level);
-    const bool fits = gate == desc_word(pool->tag, STATE_LIVE) && word == gate + (STATE_LIVE_GROWN - STATE_LIVE) &&
-                      pool->max_idle_bytes == 0 && desc_is_sealed(d) && has_room(pool, c, d->pub.cap);
-    if (fits) {
-        cache_entries(c)[level_n(level)] = d;
-        store_relaxed(&d->word, gate + (STATE_IDLE_GROWN - STATE_LIVE));
-        move_grown(pool, c, d, level + 1, 1);
+    const uint32_t n = level_n(level);
+    const size_t cap = d->pub.cap, extra = load_relaxed(&c->extra) + cap - pool->heap.base;
+    if (load_relaxed(&d->word) != gate_load(&c->gate) + (STATE_LIVE_GROWN - STATE_LIVE) || pool->max_idle_bytes != 0 ||
+        n >= c->limit || (n + 1) * pool->heap.base + extra > c->allowance) {
+        cache_leave(c);
+        return false;
     }
+    cache_entries(c)[n] = d;
+    store_relaxed(&d->word, load_relaxed(&d->word) - (STATE_LIVE - STATE_IDLE));
+    store_relaxed(&c->level, level + 1);
+    set_extra(pool, c, extra);
     cache_leave(c);
-    return fits;
+    return true;
 }
 
 struct desc *cache_take(bufferpool_t *pool, struct cache *c)

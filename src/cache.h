@@ -283,11 +283,11 @@ void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n);
 
 /* A get whose fast path failed because the warmest buffer is a grown one. Returns that, now live, with len 0; NULL if it
  * is no such buffer, or if anything else has to be done. */
-struct desc *cache_pop_grown(bufferpool_t *pool, struct cache *c);
+struct desc *cache_pop_grown(struct cache *c);
 
 /* The put of a grown buffer that was well used: so that no strike comes (reclaim.c). Returns false, and changes nothing,
  * if it does not fit, or if anything else has to be done. */
-bool cache_push_grown(bufferpool_t *pool, struct cache *c, struct desc *d, uintptr_t word);
+bool cache_push_grown(struct cache *c, struct desc *d);
 
 /* Takes the warmest idle buffer, plain or grown, for life_hand_out. Returns NULL if the cache is empty. */
 struct desc *cache_take(bufferpool_t *pool, struct cache *c);

@@ -241,9 +241,6 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
     const bool look = cache_wants_look(c);
     if (look && !reclaim_look(pool, c) && (at_cap == GO_BEYOND || !has_tickets(c)) && (d = cache_pop_plain(c)) != NULL)
         return &d->pub;
-    if (!look && c->pool != NULL && !steps_are_watched() && (at_cap == GO_BEYOND || !has_tickets(c)) &&
-        (d = cache_pop_grown(pool, c)) != NULL)
-        return &d->pub;
     struct call call = call_begin(function, caller);
     if (look)
         reclaim_on_time(pool, c);
@@ -267,6 +264,18 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
     return NULL;
 }
 
+/* The same, but the warmest buffer of the cache may be a grown one. */
+static __attribute__((noinline)) bufferpool_buf_t *get_grown(bufferpool_t *pool, struct cache *c, enum at_cap at_cap,
+                                                             const char *function, uintptr_t caller)
+{
+    if (!SANITIZER_ASAN && (at_cap == GO_BEYOND || !has_tickets(c))) {
+        struct desc *d = cache_pop_grown(c);
+        if (d != NULL)
+            return &d->pub;
+    }
+    return get_slow(pool, c, at_cap, function, caller);
+}
+
 static inline __attribute__((always_inline)) bufferpool_buf_t *get(bufferpool_t *pool, enum at_cap at_cap,
                                                                    const char *function)
 {
@@ -274,7 +283,7 @@ static inline __attribute__((always_inline)) bufferpool_buf_t *get(bufferpool_t 
         pool = &pool_default;
     struct cache *c = tls_cache_at(pool->tls_index);
     struct desc *d = at_cap == GO_BEYOND || !has_tickets(c) ? cache_pop_plain(c) : NULL;
-    return likely(d != NULL) ? &d->pub : get_slow(pool, c, at_cap, function, CALLER);
+    return likely(d != NULL) ? &d->pub : get_grown(pool, c, at_cap, function, CALLER);
 }
 
 bufferpool_buf_t *bufferpool_get(bufferpool_t *pool)
@@ -430,16 +439,6 @@ static bool make_room(struct cache *c, struct desc *d, uintptr_t word)
     return put;
 }
 
-/* Puts a grown buffer that was well used into a cache with room for it. Returns false, and puts nothing, otherwise. */
-static bool put_grown(struct cache *c, struct desc *d)
-{
-    bufferpool_t *pool = c->pool;
-    const uintptr_t word = load_relaxed(&d->word);
-    return pool != NULL && word == desc_word(pool->tag, STATE_LIVE_GROWN) && !steps_are_watched() && cache_is_open(c) &&
-           desc_table_has(&pool->heap.table, d) && desc_is_sealed(d) && d->pub.cap <= pool->max_capacity &&
-           reclaim_was_well_used(pool, d) && cache_push_grown(pool, c, d, word);
-}
-
 /* Puts the buffer into a full cache that is open by tickets, after that got more of them, or freed a part of what it
  * had. Returns false, and puts nothing, if the cache is another one, or if callers are near the cap. */
 static bool shed(struct cache *c, struct desc *d, uintptr_t word)
@@ -510,8 +509,6 @@ static __attribute__((noinline)) void put_slow(bufferpool_buf_t *buf, struct cac
 {
     struct desc *d = desc_of(buf);
     bufferpool_t *pool = c->pool;
-    if (desc_aligned(buf) && put_grown(c, d))
-        return;
     struct call call = call_begin(function, caller);
     if (unlikely(!desc_aligned(buf)))
         report_foreign(buf);
@@ -519,6 +516,18 @@ static __attribute__((noinline)) void put_slow(bufferpool_buf_t *buf, struct cac
     if (unlikely(!make_room(c, d, word)) && !shed(c, d, word) && !drop_over_cap(c, d, word))
         pool = put_by_the_rules(d, word);
     call_end(&call, pool);
+}
+
+/* The same, but the buffer may be a grown one. If it was well used, and fits, it goes into the cache. */
+static __attribute__((noinline)) void put_grown(bufferpool_buf_t *buf, struct cache *c, uintptr_t word,
+                                                const char *function, uintptr_t caller)
+{
+    struct desc *d = desc_of(buf);
+    /* an open gate is the word of a plain buffer that is held, of the pool whose cache this is */
+    if (!SANITIZER_ASAN && word == load_relaxed(&c->gate) + (STATE_LIVE_GROWN - STATE_LIVE) && desc_is_sealed(d) &&
+        d->pub.cap <= c->pool->max_capacity && reclaim_was_well_used(c->pool, d) && cache_push_grown(c, d))
+        return;
+    put_slow(buf, c, function, caller);
 }
 
 static inline __attribute__((always_inline)) void put(bufferpool_buf_t *buf, const char *function)
@@ -530,7 +539,7 @@ static inline __attribute__((always_inline)) void put(bufferpool_buf_t *buf, con
         uintptr_t word = load_relaxed(&d->word);
         struct cache *c = tls_cache_at(desc_tls_index_of(word));
         if (unlikely(!cache_push_plain(c, d, word)))
-            put_slow(buf, c, function, CALLER);
+            put_grown(buf, c, word, function, CALLER);
     }
 }
 

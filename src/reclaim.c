@@ -313,27 +313,12 @@ static size_t power_of_two_for(size_t n)
     return power;
 }
 
-static size_t last_use(const struct desc *d)
-{
-    const size_t cap = d->pub.cap, len = d->pub.len < cap ? d->pub.len : cap;
-    return len > d->asked ? len : d->asked;
-}
-
-bool reclaim_was_well_used(const bufferpool_t *pool, struct desc *d)
-{
-    const size_t used = last_use(d);
-    const bool well = used >= d->pub.cap / 4 && used > pool->heap.base;
-    if (well && desc_strikes(d) != 0)
-        desc_set_strikes(d, 0);
-    return well;
-}
-
 /* Returns the cap that fits the last use, or the buffer's own cap if the last turn is no reason to shrink it. Counts
  * strikes. */
 static size_t judged_cap(const bufferpool_t *pool, struct desc *d)
 {
     size_t cap = d->pub.cap;
-    size_t used = last_use(d);
+    size_t used = reclaim_last_use(d);
     if (reclaim_was_well_used(pool, d))
         return cap;
     if (desc_strikes(d) + 1 < STRIKES) {

@@ -5,7 +5,7 @@
 #ifndef BUFFERPOOL_RECLAIM_H
 #define BUFFERPOOL_RECLAIM_H
 
-#include "types.h"
+#include "heap/desc.h"
 
 /* At the end of a call that used the depot: frees a bounded number of the buffers that were not needed in the last
  * period. Ends the period if its time has come. */
@@ -31,13 +31,27 @@ void reclaim_keep_cap(bufferpool_t *pool, struct cache *c);
  * if none has begun. Does less if *stop becomes true meanwhile. */
 uint64_t reclaim_in_background(bufferpool_t *pool, const _Atomic(bool) *stop);
 
-/* Whether the last turn of a held, grown buffer was no little use: then reclaim_judge would only clear its strikes, which
- * this has done. */
-bool reclaim_was_well_used(const bufferpool_t *pool, struct desc *d);
-
 /* For a grown buffer that a put has claimed: counts little use, and at the last strike replaces the block by one that
  * fits the last use. If that block has buffer_capacity bytes, the buffer is a plain one afterwards. If there is no
  * memory for the block, the buffer stays as it is, and the next put tries again. */
 void reclaim_judge(bufferpool_t *pool, struct cache *c, struct desc *d);
+
+/* The most bytes of a grown buffer that its last turn used. */
+static inline size_t reclaim_last_use(const struct desc *d)
+{
+    const size_t cap = d->pub.cap, len = d->pub.len < cap ? d->pub.len : cap;
+    return len > d->asked ? len : d->asked;
+}
+
+/* Whether the last turn of a held, grown buffer was no little use: then reclaim_judge would only clear its strikes, which
+ * this has done. */
+static inline bool reclaim_was_well_used(const bufferpool_t *pool, struct desc *d)
+{
+    const size_t used = reclaim_last_use(d);
+    const bool well = used >= d->pub.cap / 4 && used > pool->heap.base;
+    if (well && unlikely(desc_strikes(d) != 0))
+        desc_set_strikes(d, 0);
+    return well;
+}
 
 #endif
