@@ -19,7 +19,7 @@
  *                    put_data       gives back the buffer of a data pointer
  *                    get_bulk       many buffers, all or none
  *                    put_bulk       gives many buffers back
- *     The cap        live           how many pooled buffers callers hold
+ *     The cap        live           how many buffers callers hold, up to the cap
  *                    set_max_live   changes the cap
  *                    max_live       returns the cap
  *     Content        buf_reserve    grows a buffer to a size
@@ -104,8 +104,9 @@ typedef struct bufferpool_buf {
 /* Gets a buffer. Its len is 0, its cap is at least buffer_capacity, its data has the pool's alignment, and its bytes
  * are unspecified. The caller owns the buffer until it is put.
  *
- * A get makes a buffer beyond the cap only if, at some moment during the call, callers held as many pooled buffers as
- * the cap allows. A buffer counts as held from the start of its get to the end of its put. There are two exceptions:
+ * A get makes a buffer beyond the cap, so that more buffers exist than the cap allows, only if, at some moment during
+ * the call, callers held at least as many buffers as the cap allows. A buffer counts as held from the start of its get
+ * to the end of its put. There are two exceptions:
  *
  *   - A call of another thread is moving or freeing idle buffers of the pool at that moment. A get waits only a bounded
  *     time for such a call, since its thread may have been preempted. The get may then go beyond the cap early, by at
@@ -118,7 +119,9 @@ typedef struct bufferpool_buf {
  *     NULL, errno ENOMEM      there is no memory; no other error occurs */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_NOPLT;
 
-/* Gets a buffer as bufferpool_get does, but refuses where bufferpool_get would make a buffer beyond the cap.
+/* Gets a buffer as bufferpool_get does, but refuses while callers hold as many buffers as the cap allows, or more. Then
+ * it refuses also if a buffer idles in the calling thread's cache. The two exceptions of bufferpool_get apply: try_get
+ * may refuse early, by as many buffers.
  *
  * Returns:
  *     a buffer
@@ -126,13 +129,14 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_N
  *     NULL, errno EAGAIN      the cap is reached */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
 
-/* Gets a buffer as bufferpool_get does, but waits where bufferpool_get would make a buffer beyond the cap. It waits for
- * at most timeout_ms milliseconds of the monotonic clock, or without a limit if timeout_ms is BUFFERPOOL_NEVER.
+/* Gets a buffer as bufferpool_get does, but waits where bufferpool_try_get would refuse. It waits for at most
+ * timeout_ms milliseconds of the monotonic clock, or without a limit if timeout_ms is BUFFERPOOL_NEVER.
  *
  * Waiting calls are served in the order in which they came. Everything that provides a buffer, or room to make one,
  * serves the call that has waited longest: a put (also of a buffer that is freed for its size), the exit of a thread,
  * bufferpool_thread_flush, bufferpool_trim, and a raised cap. Buffers that are put while a call waits go to waiting
- * calls, never to a get or try_get of another thread.
+ * calls, never to a get or try_get of another thread. While more buffers exist than the cap allows, a put frees its
+ * buffer and serves nobody.
  *
  * A signal handler that runs meanwhile does not end the wait. A thread that waits while it holds buffers of the same
  * pool can cause a deadlock, as with any lock.
@@ -147,9 +151,9 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsign
  *
  * The buffer becomes idle, or serves a waiting bufferpool_get_timed. It is freed instead
  *
- *   - if it was made beyond the cap,
  *   - if its cap exceeds max_capacity,
- *   - if more pooled buffers exist than the cap allows, or
+ *   - if more buffers exist than the cap allows (except for the few that may then idle in the thread's cache: see
+ *     Concept), or
  *   - if the pool's idle bytes would exceed max_idle_bytes. (The caches of other threads reserve bytes of that limit. A
  *     put that finds no room collects what they do not use. Where 32 threads or more use the pool, only some puts do,
  *     and the others free their buffer although there is room.)
@@ -173,7 +177,7 @@ BUFFERPOOL_API void bufferpool_put(bufferpool_buf_t *buf) BUFFERPOOL_NOPLT;
 BUFFERPOOL_API void bufferpool_put_data(void *data) BUFFERPOOL_NOPLT;
 
 /* Gets n buffers at once and stores them in bufs[0 .. n): all or none. Each buffer is as from bufferpool_get, so at the
- * cap the rest are buffers beyond the cap.
+ * cap the rest go beyond it.
  *
  * Returns:
  *     0
@@ -190,19 +194,20 @@ BUFFERPOOL_API void bufferpool_put_bulk(bufferpool_buf_t **bufs, size_t n);
  * The cap
  * ---------------------------------------------------------------------------------------------------------- */
 
-/* Counts the pooled buffers that callers hold, with or without a cap. Buffers beyond the cap are not counted here:
- * bufferpool_stats has them in bypass_live. The number is exact when no call is under way on the pool. Otherwise it is
- * off by at most the calls that run meanwhile. It is never larger than the number of pooled buffers that exist.
+/* Counts the buffers that callers hold, with or without a cap, up to the cap: bufferpool_stats has the rest in
+ * bypass_live. The number is exact when no call is under way on the pool. Otherwise it is off by at most the calls that
+ * run meanwhile. It is never larger than the cap, nor than the number of buffers that exist.
  *
  * Returns:
- *     the number of pooled buffers that callers hold */
+ *     the number of buffers that callers hold, or the cap if that is less */
 BUFFERPOOL_API size_t bufferpool_live(const bufferpool_t *pool);
 
-/* Sets the cap to n buffers. From now on no pooled buffer is made while n or more exist. 0 means no cap. A value above
- * 2^30 - 1 counts as 2^30 - 1. Callers keep the buffers that they hold.
+/* Sets the cap to n buffers. From now on no buffer is made while n or more exist, unless callers hold n or more. 0
+ * means no cap. A value above 2^30 - 1 counts as 2^30 - 1. Callers keep the buffers that they hold.
  *
- * A lowered cap frees the idle buffers beyond n at once, in whatever thread's cache they are. Buffers beyond n that
- * callers hold are freed when they are put. A raised cap serves the calls that wait in bufferpool_get_timed.
+ * A lowered cap frees the idle buffers beyond n at once, in whatever thread's cache they are. If callers hold more than
+ * n, they are beyond the cap from now on, and their puts free as many. A raised cap serves the calls that wait in
+ * bufferpool_get_timed.
  *
  * Idle buffers in the cache of a thread that is preempted in the middle of a call just then are freed by the next call
  * on the pool that takes the slow path, by whichever thread. While the pool has too many buffers, every call does.
@@ -318,8 +323,8 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
 /* The configuration of a pool. Start from BUFFERPOOL_CONFIG_INIT and set the fields that you need. Zero or NULL in a
  * field means its default.
  *
- * max_live counts buffers, not bytes. All idle buffers together have at most max_live * max_capacity bytes. Buffers
- * that callers hold may grow beyond that, and buffers beyond the cap are not counted.
+ * max_live counts buffers, not bytes. All idle buffers together have at most max_live * max_capacity bytes, as long as
+ * callers do not go beyond the cap. Buffers that callers hold may grow beyond that.
  *
  * thread_cache_bytes limits the cache that each thread has for this pool. A cache has room for at least one buffer that
  * has not grown, and never holds more than 4,096 buffers. A grown buffer that exceeds the limit idles in the depot. */
@@ -384,7 +389,7 @@ BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config
  * Returns:
  *     0
  *     EINVAL      pool is NULL: the default pool cannot be destroyed
- *     EBUSY       callers hold buffers of the pool, pooled ones or beyond the cap; nothing changed */
+ *     EBUSY       callers hold buffers of the pool; nothing changed */
 BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
 
 /* ------------------------------------------------------------------------------------------------------------
@@ -439,33 +444,33 @@ BUFFERPOOL_API void bufferpool_thread_flush(void);
  *
  *     gets_thread + gets_depot + gets_fresh + gets_bypass = puts + live + bypass_live
  *     puts = puts_kept + drops_oversize + drops_bypass + drops_over_cap + drops_idle_limit
- *     pooled buffers in existence = live + idle_thread + idle_depot
+ *     buffers in existence = live + bypass_live + idle_thread + idle_depot
  */
 typedef struct bufferpool_stats {
     size_t size; /* sizeof(bufferpool_stats_t), set by BUFFERPOOL_STATS_INIT; lets the struct grow */
     /* gauges */
-    uint64_t live;           /* pooled buffers that callers hold */
-    uint64_t bypass_live;    /* buffers beyond the cap that callers hold */
+    uint64_t live;           /* buffers that callers hold, up to the cap */
+    uint64_t bypass_live;    /* buffers that callers hold beyond the cap */
     uint64_t idle_thread;    /* idle buffers in thread caches */
     uint64_t idle_depot;     /* idle buffers in the depot */
     uint64_t idle_bytes;     /* the sum of cap over all idle buffers */
-    uint64_t live_bytes;     /* the sum of cap over all live pooled buffers */
-    uint64_t peak_in_flight; /* the most pooled buffers that were ever outside the depot at once: live or in caches */
+    uint64_t live_bytes;     /* the sum of cap over all buffers that callers hold, also beyond the cap */
+    uint64_t peak_in_flight; /* the most buffers that ever existed at once, also beyond the cap */
     uint64_t max_live;       /* the cap; 0 means no cap */
     uint64_t thread_caches;  /* threads that have a cache of this pool */
     /* counters */
     uint64_t gets_thread;      /* gets served from the thread's cache */
     uint64_t gets_depot;       /* gets served from the depot */
-    uint64_t gets_fresh;       /* gets that made a pooled buffer */
+    uint64_t gets_fresh;       /* gets that made a buffer under the cap */
     uint64_t gets_bypass;      /* gets that made a buffer beyond the cap */
     uint64_t gets_refused;     /* EAGAIN of try_get, ETIMEDOUT of get_timed */
     uint64_t puts_kept;        /* puts that made the buffer idle */
     uint64_t drops_oversize;   /* puts that freed it: its cap exceeded max_capacity */
-    uint64_t drops_bypass;     /* puts that freed it: it was made beyond the cap */
-    uint64_t drops_over_cap;   /* puts that freed it: the cap had been lowered */
+    uint64_t drops_bypass;     /* always 0: a buffer that is freed beyond the cap counts in drops_over_cap */
+    uint64_t drops_over_cap;   /* puts that freed it: more existed than the cap allows */
     uint64_t drops_idle_limit; /* puts that freed it: max_idle_bytes; or the debug modes nopool and chaos */
     uint64_t grows;            /* blocks replaced by larger ones */
-    uint64_t reclaimed_bytes;  /* bytes of idle buffers freed by trim, by reclaim or by a lowered cap */
+    uint64_t reclaimed_bytes;  /* bytes of idle buffers freed by trim, by reclaim, or since more existed than the cap */
     /* since 0.2 */
     uint64_t shrinks; /* blocks of grown buffers replaced by smaller ones after little use */
     uint64_t stolen;  /* idle buffers taken out of the caches of other threads */
@@ -506,8 +511,8 @@ BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out);
  * that got it. The line with the oldest buffer comes first. out may belong to any pool, and is itself in the table.
  *
  * Call sites are recorded under BUFFERPOOL_DEBUG=holders, and under most other modes (see Debug modes). Otherwise the
- * table has one line for each pool, and a buffer beyond the cap counts as buffer_capacity bytes. Functions have the
- * names that the dynamic linker knows. Link a program with -rdynamic to see the names of its own functions.
+ * table has one line for each pool. Functions have the names that the dynamic linker knows. Link a program with
+ * -rdynamic to see the names of its own functions.
  *
  * errno is preserved. Returns:
  *     0
@@ -538,19 +543,27 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     A buffer that a caller holds is LIVE. A buffer that no caller holds is IDLE. It lies in the CACHE of the thread
  *     that put it, or in the pool's DEPOT, where every thread finds it.
  *
- *     The CAP (max_live) limits the POOLED buffers that exist, live and idle together. It counts buffers, not bytes.
- *     When callers hold that many, a get still succeeds: it makes a buffer BEYOND THE CAP, which put frees. Such a
- *     buffer is not pooled. Identifiers call it a bypass buffer: bypass_live, gets_bypass, drops_bypass.
+ *     The CAP (max_live) limits the buffers that exist, live and idle together. It counts buffers, not bytes. When
+ *     callers hold that many, a get still succeeds: it makes a buffer BEYOND THE CAP. Such a buffer is as any other.
+ *     While more buffers exist than the cap allows, each put frees one, whichever was put. Identifiers say bypass for
+ *     what is beyond the cap: bypass_live, gets_bypass.
+ *
+ *     While callers hold as many buffers as the cap allows, or more, a thread may still have a few idle buffers in its
+ *     cache, 8 at most. In all threads together no more idle than exist beyond the cap. When callers hold fewer again,
+ *     no more buffers exist than the cap allows, as soon as the call that made it so returns. There is one exception: a
+ *     buffer may idle in the cache of a thread that is preempted in the middle of a call just then. It is freed as
+ *     after bufferpool_set_max_live.
  *
  * Cost
  *
  *     A get and a put on the calling thread's own cache take a few nanoseconds, with no lock and no atomic
  *     read-modify-write. (On 32-bit ARM, a store of 64 bits is such an operation.) This is the FAST PATH.
  *
- *     Get and put take the SLOW PATH when the cache is empty or full, and at the cap. They always take it for a buffer
- *     that has grown, in a pool with BUFFERPOOL_ZERO, under a debug mode that records call sites, and under memcheck.
- *     Some gets take it to look at the clock, and to reclaim when it is time: at most one in 48 where gets come often,
- *     one in two where they are rare.
+ *     Get and put take the SLOW PATH when the cache is empty or full, and at the cap. Beyond the cap most calls of a
+ *     thread that goes on take the fast path again. Get and put always take the slow path for a buffer that has grown,
+ *     in a pool with BUFFERPOOL_ZERO, under a debug mode that records call sites, and under memcheck. Some gets take it
+ *     to look at the clock, and to reclaim when it is time: at most one in 48 where gets come often, one in two where
+ *     they are rare.
  *
  * Which calls may run at once
  *
@@ -617,11 +630,12 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     redzone       64 guard bytes lie behind cap, and the padding in front of data (alignment bytes, less the prefix)
  *                   is guarded as well. They are verified on put, on growth, when the buffer is handed out or freed,
  *                   and at the end as for poison. This finds a write beyond the end, and one in front of data.
- *     quarantine=N  The last N pooled buffers that were put are held back, in each pool, so that a stale pointer does
+ *     quarantine=N  The last N buffers that were put are held back, in each pool, so that a stale pointer does
  *                   not meet a new owner. They count as idle_depot, but not towards max_idle_bytes. At the cap a get
  *                   takes the oldest of them. trim and a lowered cap free them; reclaim does not.
  *     nopool        Every get allocates by malloc (or the pool's hook), and every put frees, so that valgrind and
- *                   AddressSanitizer know each buffer by itself. Puts of pooled buffers count as drops_idle_limit.
+ *                   AddressSanitizer know each buffer by itself. The puts count as drops_idle_limit, unless more
+ *                   buffers exist than the cap allows.
  *     holders       At exit, the table of bufferpool_holders is written to stderr.
  *     stats         At exit, and when a pool is destroyed, the statistics of the pool are written to stderr.
  *     fail=N        Every Nth allocation of a block fails: the get or the growth fails with ENOMEM.
@@ -701,7 +715,8 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  *     A get looks for a buffer in the calling thread's cache, then in the depot. If both are empty, it makes a new one.
  *     If the cap does not allow that, it steals the idle buffers in the caches of other threads. If there are none, it
- *     makes a buffer beyond the cap.
+ *     makes a buffer beyond the cap. A try_get or get_timed leaves the thread's cache out while that cache is open
+ *     beyond the cap.
  *
  *     Buffers move between caches and depot in batches, called magazines. An empty cache takes one magazine. A full
  *     cache moves its colder half to the depot, or all of its buffers.
@@ -711,6 +726,11 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     A get that steals puts the pool under PRESSURE: from then on puts go to the depot, where the next get finds them.
  *     Pressure ends when callers hold clearly fewer buffers than the cap allows.
  *
+ *     Where callers go on beyond the cap, a thread that makes buffers gets TICKETS, 8 at most, and all threads together
+ *     at most half as many as exist beyond the cap. With tickets it may have as many buffers in its cache. A full cache
+ *     then frees half of its buffers. When callers come near the cap, the put or the other call that finds that takes
+ *     all tickets back, and what idles goes to the depot or is freed.
+ *
  *     The first create of the process registers for membarrier(2), or the first get if that comes earlier. This takes
  *     some milliseconds if other threads run already. Pools with BUFFERPOOL_NO_MEMBARRIER do not register. If the first
  *     pool has the flag, the first create of another pool registers, or the first steal from the default pool.
@@ -719,23 +739,27 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  *     Own cache     Where the thread's own cache serves a get and a put on the slow path, they take some hundred
  *                   nanoseconds. Wiping, or the work of a debug mode, comes on top.
- *     Depot         One get or put in many exchanges a magazine with the depot: two atomic read-modify-writes. Under
- *                   pressure every get and put moves one buffer, with two or three.
- *     Blocks        Making or freeing a block takes the pool's lock briefly. Buffers beyond the cap usually avoid it.
- *                   No system call is made under that lock, except to map memory or to move a mapping that grows.
- *     Beyond cap    A get and a put take some 40 ns while at most about 1 MiB of buffers beyond the cap comes and goes.
- *                   In larger bursts each buffer costs its page faults again, which takes microseconds.
- *     Stealing      Stealing takes some microseconds, once per period of pressure. But while a thread is preempted in
- *                   the middle of a call, each get that finds nothing tries again, and a waiting get_timed every 2 ms.
+ *     Depot         One get or put in many exchanges a magazine with the depot: one atomic read-modify-write. Under
+ *                   pressure every get and put moves one buffer, with a few.
+ *     Blocks        Making or freeing a block takes the pool's lock briefly. No system call is made under that lock,
+ *                   except to map memory or to move a mapping that grows.
+ *     Beyond cap    A thread that goes on beyond the cap takes the fast path for most of its calls. Its other gets make
+ *                   a block, and its other puts free one. So does every call of a thread that does so only now and
+ *                   then, or while callers hold hardly more than the cap. Memory that was freed and not retained (see
+ *                   Freed memory) costs its page faults again, which takes microseconds.
+ *     Stealing      Stealing takes some microseconds, once per period of pressure, and once more where callers come
+ *                   back to the cap from beyond it. But while a thread is preempted in the middle of a call, each get
+ *                   that finds nothing tries again, and a waiting get_timed every 2 ms.
  *     Many pools    The first 255 pools that exist at once, the default pool included, are found in the fewest steps
  *                   (31 pools where pointers have 32 bits). Other pools take some nanoseconds more.
  *     live, stats   They walk over the caches of all threads, up to eight times.
  *
  * Freed memory
  *
- *     The memory of freed blocks is retained for new blocks, up to a limit for each pool: 1 MiB, or the bytes of the
- *     buffers beyond the cap that callers hold, if those are more. Memory above the limit goes back to the system. trim
- *     and bufferpool_reclaim give all of it back. Allocator hooks get their blocks back at once.
+ *     The memory of freed blocks is retained for new blocks, up to a limit for each pool: 1 MiB, or buffer_capacity for
+ *     each buffer that exists beyond the cap, if that is more. Memory above the limit goes back to the system. trim and
+ *     bufferpool_reclaim give all of it back. Allocator hooks get their blocks back at once: a put beyond the cap calls
+ *     the free hook, unless the buffer stays in the thread's cache.
  */
 
 #endif /* BUFFERPOOL_H */
