@@ -10,15 +10,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Destroys the pool. Returns 0. Returns 1, with a message, if a buffer is still out or if there ever were more pooled
- * buffers than the cap allows. */
+/* Destroys the pool. Returns 0. Returns 1, with a message, if a buffer is still out or if there ever were more buffers
+ * than the cap allows. The examples do not go beyond their cap. */
 static inline int end_pool(bufferpool_t *pool)
 {
     bufferpool_stats_t s = BUFFERPOOL_STATS_INIT;
     bufferpool_stats(pool, &s);
     const uint64_t gets = s.gets_thread + s.gets_depot + s.gets_fresh + s.gets_bypass;
     fprintf(stderr,
-            "pool: gets %" PRIu64 " puts %" PRIu64 " refused %" PRIu64 " bypassed %" PRIu64 " grown %" PRIu64
+            "pool: gets %" PRIu64 " puts %" PRIu64 " refused %" PRIu64 " beyond %" PRIu64 " grown %" PRIu64
             " most %" PRIu64 " cap %" PRIu64 " live %" PRIu64 "\n",
             gets, s.puts_kept + s.drops_oversize + s.drops_bypass + s.drops_over_cap + s.drops_idle_limit,
             s.gets_refused, s.gets_bypass, s.grows, s.peak_in_flight, s.max_live, s.live + s.bypass_live);

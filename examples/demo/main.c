@@ -55,7 +55,7 @@ static void print_help(void)
 {
     printf("Usage: " PROGRAM " [OPTION]...\n"
            "Runs an HTTP server under the same load four times: with malloc and free per request, with a pool\n"
-           "without a cap, with a pool with a cap that is bypassed, and with one at which requests wait; and shows\n"
+           "without a cap, with a pool that goes beyond its cap, and with one at which requests wait; and shows\n"
            "what each costs.\n"
            "\n"
            "  --root DIR        serve the files beneath DIR (the project's own tree)\n"
@@ -65,7 +65,7 @@ static void print_help(void)
            "  --workers N       threads of the server (one per core)\n"
            "  --out DIR         where demo.csv, demo.gp and demo.svg go (.)\n"
            "  --serve PORT      only serve, on 127.0.0.1, until interrupted; 0: any free port\n"
-           "  --wait            with --serve: requests beyond the cap wait instead of bypassing it\n"
+           "  --wait            with --serve: requests beyond the cap wait instead of going beyond it\n"
            "  --help            this text\n"
            "\n"
            "Exit status: 0; 1 for a failure, a wrong response included; 2 for bad arguments; 128 and the number\n"

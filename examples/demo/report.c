@@ -38,7 +38,7 @@ typedef enum row_kind {
     ROW_P50,
     ROW_P99,
     ROW_MOST_OUT,
-    ROW_BYPASSES,
+    ROW_BEYOND,
     ROW_WAITED,
     ROW_BEFORE,
     ROW_PEAK,
@@ -54,7 +54,7 @@ static const char *const row_names[ROW_COUNT] = {
     [ROW_P50] = "latency, p50",
     [ROW_P99] = "latency, p99",
     [ROW_MOST_OUT] = "most buffers out at once",
-    [ROW_BYPASSES] = "bypasses",
+    [ROW_BEYOND] = "made beyond the cap",
     [ROW_WAITED] = "requests that waited",
     [ROW_BEFORE] = "resident before the load",
     [ROW_PEAK] = "resident, peak",
@@ -82,9 +82,9 @@ static void print_cell(row_kind_t row, scratch_kind_t kind, const run_result_t *
     case ROW_MOST_OUT:
         grouped(text, sizeof text, result->server.most_out);
         break;
-    case ROW_BYPASSES:
+    case ROW_BEYOND:
         snprintf(text, sizeof text, "%s",
-                 kind == SCRATCH_MALLOC ? "-" : grouped(number, sizeof number, result->server.bypasses));
+                 kind == SCRATCH_MALLOC ? "-" : grouped(number, sizeof number, result->server.beyond));
         break;
     case ROW_WAITED:
         snprintf(text, sizeof text, "%s",

@@ -68,7 +68,7 @@ static const char *broken_law(const bufferpool_stats_t *stats)
         return "gets and puts differ although no buffer is out";
     }
     if (stats->max_live != 0 && stats->idle_thread + stats->idle_depot > stats->max_live) {
-        return "more buffers are idle than the cap allows";
+        return "more buffers exist than the cap allows";
     }
     return NULL;
 }
@@ -77,7 +77,7 @@ static int close_pool(scratch_t *scratch, scratch_counts_t *counts)
 {
     bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
     bufferpool_stats(scratch->pool, &stats);
-    counts->bypasses = stats.gets_bypass;
+    counts->beyond = stats.gets_bypass;
     int failed = 0;
     const char *law = broken_law(&stats);
     if (law != NULL) {
@@ -86,7 +86,7 @@ static int close_pool(scratch_t *scratch, scratch_counts_t *counts)
     }
     if (scratch->kind == SCRATCH_POOL_WAITING && stats.max_live != 0 &&
         (stats.gets_bypass > 0 || counts->most_out > stats.max_live)) {
-        complain("%llu buffers were out at once and %llu gets bypassed, under a cap of %llu that all wait for",
+        complain("%llu buffers were out at once and %llu were made beyond the cap of %llu that all wait for",
                  (unsigned long long)counts->most_out, (unsigned long long)stats.gets_bypass,
                  (unsigned long long)stats.max_live);
         failed = 1;
@@ -101,7 +101,7 @@ static int close_pool(scratch_t *scratch, scratch_counts_t *counts)
 
 int scratch_destroy(scratch_t *scratch, scratch_counts_t *counts)
 {
-    scratch_counts_t mine = {.gets = scratch->gets, .most_out = scratch->most_out, .bypasses = 0};
+    scratch_counts_t mine = {.gets = scratch->gets, .most_out = scratch->most_out, .beyond = 0};
     int failed = 0;
     if (scratch->out != 0) {
         complain("%llu buffers leaked", (unsigned long long)scratch->out);

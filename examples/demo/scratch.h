@@ -20,7 +20,7 @@ typedef struct scratch scratch_t;
 typedef struct scratch_counts {
     uint64_t gets;
     uint64_t most_out; /* the most buffers that were out at once, of any kind */
-    uint64_t bypasses; /* gets beyond the cap */
+    uint64_t beyond;   /* buffers that were made beyond the cap */
 } scratch_counts_t;
 
 /* `cap` is the pool's cap; 0 means none. Returns NULL, with a message, if there is no memory. */

@@ -116,7 +116,7 @@ look_at_pool() {
     # --PID-- is valgrind about system calls that it does not know; what it finds is in the exit status
     [ "$(grep -Ecv '^(pool: gets|ring: empty|--[0-9]+--) ' "$work/err")" = 0 ] || fail "it says more than it should"
     look_at_balance
-    [ "$(figure bypassed)" = 0 ] || fail "gets went beyond the cap"
+    [ "$(figure beyond)" = 0 ] || fail "gets went beyond the cap"
     [ "$(figure cap)" = 0 ] || [ "$(figure most)" -le "$(figure cap)" ] || fail "more buffers than the cap allows"
     [ "$(figure gets)" -gt 0 ] || fail "it never used its pool"
 }
