@@ -13,6 +13,7 @@
 #include "debug/verify.h"
 #include "debug/watch.h"
 #include "fork.h"
+#include "reclaim.h"
 #include "registry.h"
 #include "stats.h"
 #include "steal.h"
@@ -28,6 +29,7 @@ bool init_first_use(const bufferpool_t *pool)
         return true;
     steal_init(pool);
     registry_lock();
+    tls_cache_on_thread_end(reclaim_keep_cap);
     if (MODES_BUILT) {
         modes_init(sanitizer_under_memcheck());
         watch_configure(&pool_default.heap);

@@ -101,10 +101,19 @@ void tls_cache_for_own(void (*each)(bufferpool_t *pool, struct cache *c))
     registry_unlock();
 }
 
+static void (*after_leaving)(bufferpool_t *pool, struct cache *c); /* under the registry's lock; NULL: nothing to do */
+
+void tls_cache_on_thread_end(void (*left)(bufferpool_t *pool, struct cache *c))
+{
+    after_leaving = left;
+}
+
 static void leave_cache(bufferpool_t *pool, struct cache *c)
 {
     struct call call = call_begin("the end of a thread", 0);
     cache_disown(pool, c);
+    if (after_leaving != NULL)
+        after_leaving(pool, &pool->shared);
     call_end(&call, pool);
 }
 

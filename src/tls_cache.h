@@ -53,6 +53,10 @@ struct cache *tls_cache_own_or_shared(bufferpool_t *pool);
 /* Calls `each` for the calling thread's caches, of all pools, with no lock held. */
 void tls_cache_for_own(void (*each)(bufferpool_t *pool, struct cache *c));
 
+/* Sets what is called in a thread that ends, with no lock held, after one of its caches has gone to the depot; `c` is
+ * pool->shared. Call this before any thread has a cache. */
+void tls_cache_on_thread_end(void (*left)(bufferpool_t *pool, struct cache *c));
+
 /* Forgets the pool in every thread's table. The caller destroys the pool, and holds the registry's lock, which is let
  * go while another thread works on the pool. */
 void tls_cache_forget(const bufferpool_t *pool);
