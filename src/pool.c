@@ -407,9 +407,10 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
     serve_gate(pool, c);
     if (d->pub.cap > pool->max_capacity)
         return drop(pool, c, d, DROPS_OVERSIZE);
-    if (depot_over_cap(&pool->depot, &pool->max_live) && !(has_tickets(c) && cache_has_room(pool, c, d->pub.cap)))
+    const bool beyond = depot_over_cap(&pool->depot, &pool->max_live); /* then nobody who waits is served */
+    if (beyond && !(has_tickets(c) && cache_has_room(pool, c, d->pub.cap)))
         return drop(pool, c, d, DROPS_OVER_CAP);
-    if (!modes_have(MODE_NOPOOL) && wait_hand_over(pool, d)) {
+    if (!modes_have(MODE_NOPOOL) && !beyond && wait_hand_over(pool, d)) {
         cache_moved(pool, c, -1);
         return NOT_DROPPED;
     }

@@ -16,6 +16,9 @@
 #define CAP_MOST (((size_t)1 << 30) - 1)
 #define STRIKES  5u
 
+/* The most buffers that idle in a thread's cache while callers hold as many as the cap allows. */
+#define IDLE_AT_CAP 8u
+
 /* ---- idle buffers ---- */
 
 /* Whether some of those that are known as idle may have been freed, and their handles be those of others. */
@@ -37,7 +40,7 @@ static void forget_idle(struct pool *pool, struct idle *idle)
     *idle = pool->idle[--pool->idle_count];
 }
 
-static void note_idle(struct pool *pool, const struct held *held)
+static void note_idle(struct pool *pool, const struct held *held, bool doubtful)
 {
     struct idle *idle = find_idle(pool, held->buf);
     if (idle != NULL) {
@@ -49,7 +52,22 @@ static void note_idle(struct pool *pool, const struct held *held)
         pool->idle = realloc(pool->idle, pool->idle_room * sizeof(*pool->idle));
         check(pool->idle != NULL, "no memory");
     }
-    pool->idle[pool->idle_count++] = (struct idle){held->buf, held->cap, held->strikes};
+    pool->idle[pool->idle_count++] = (struct idle){held->buf, held->cap, held->strikes, doubtful};
+}
+
+/* After an operation: either all puts that found more than the cap freed their buffers, or it is not known which. */
+static void settle_doubt(struct pool *pool, bool freed)
+{
+    for (size_t i = pool->idle_count; i > 0; i--) {
+        struct idle *idle = &pool->idle[i - 1];
+        if (!idle->doubtful)
+            continue;
+        idle->doubtful = false;
+        if (freed)
+            forget_idle(pool, idle);
+        else
+            pool->idle_vague = true;
+    }
 }
 
 /* ---- pools ---- */
@@ -83,7 +101,7 @@ void model_add_pool(struct model *m, struct pool *pool, bufferpool_t *handle, co
     pool->alignment = or_default(c->alignment, 64);
     pool->cap = c->max_live < CAP_MOST ? c->max_live : CAP_MOST;
     pool->last = model_stats(pool);
-    pool->most_pooled = pool->last.peak_in_flight;
+    pool->most_exist = pool->last.peak_in_flight;
     if (pool == &m->pools[POOL_DEFAULT])
         pool->users = 1; /* of an input before */
 }
@@ -102,8 +120,10 @@ void model_begin(struct model *m)
     m->operation++;
     for (size_t i = 0; i < POOLS; i++) {
         struct pool *pool = &m->pools[i];
-        pool->change = (struct change){.idle = pool->last.idle_thread + pool->last.idle_depot,
-                                       .idle_bytes = pool->last.idle_bytes};
+        const uint64_t idle = pool->last.idle_thread + pool->last.idle_depot;
+        pool->change = (struct change){.idle = idle,
+                                       .idle_bytes = pool->last.idle_bytes,
+                                       .beyond = pool->cap != 0 && pool->held + idle > pool->cap};
         pool->blocks.operation = m->operation;
         pool->blocks.failed = 0;
     }
@@ -185,7 +205,7 @@ void model_appended(struct held *held, const unsigned char *bytes, size_t n)
 
 static bool at_cap(const struct pool *pool)
 {
-    return pool->cap != 0 && pool->live >= pool->cap;
+    return pool->cap != 0 && pool->held >= pool->cap;
 }
 
 /* A get of the buffer; what it came from is seen by the cap that it has. */
@@ -194,11 +214,11 @@ static void take(struct model *m, struct pool *pool, bufferpool_buf_t *buf)
     check(m->held_count < HELD_MAX, "too many are held");
     check(model_find(m, buf) == NULL, "a held buffer was handed out");
     struct held *held = &m->held[m->held_count++];
-    *held = (struct held){.buf = buf, .pool = pool, .data = buf->data, .cap = buf->cap, .bypass = at_cap(pool)};
+    *held = (struct held){.buf = buf, .pool = pool, .data = buf->data, .cap = buf->cap};
     check(buf->len == 0, "len is %zu after get", buf->len);
 
     struct idle *idle = find_idle(pool, buf);
-    if (held->bypass || idle == NULL) {
+    if (idle == NULL) {
         check(buf->cap == pool->base, "a new buffer has a cap of %zu", buf->cap);
     } else {
         const bool fresh = idle_is_vague(pool) && buf->cap == pool->base;
@@ -213,16 +233,14 @@ static void take(struct model *m, struct pool *pool, bufferpool_buf_t *buf)
         if (block == NULL || block->made != m->operation)
             check(all_zero(buf->data, buf->cap), "a buffer was not wiped when it was put");
     }
-    if (held->bypass) {
+    if (at_cap(pool)) {
         report_came_by("bypass");
-        pool->change.bypassed++;
-        pool->bypass++;
-    } else {
-        pool->change.got++;
-        pool->change.got_bytes += buf->cap;
-        pool->live++;
-        pool->live_bytes += buf->cap;
+        pool->change.got_at_cap++;
     }
+    pool->change.got++;
+    pool->change.got_bytes += buf->cap;
+    pool->held++;
+    pool->held_bytes += buf->cap;
 }
 
 void model_got(struct model *m, struct pool *pool, unsigned thread, enum get_kind kind, bufferpool_buf_t *buf,
@@ -236,6 +254,7 @@ void model_got(struct model *m, struct pool *pool, unsigned thread, enum get_kin
     } else if (refuse) {
         check(error == (kind == TRY_GET ? EAGAIN : ETIMEDOUT), "refused with errno %d", error);
         report_came_by(kind == TRY_GET ? "refused" : "timeout");
+        pool->change.may_free |= pool->change.beyond && kind == GET_TIMED; /* it flushed its cache before it waited */
         pool->change.refused++;
     } else {
         check(error == ENOMEM, "a get failed with errno %d", error);
@@ -268,7 +287,7 @@ void model_got_bulk(struct model *m, struct pool *pool, unsigned thread, bufferp
 static void judge(struct held *held)
 {
     struct pool *pool = held->pool;
-    if (held->bypass || held->cap == pool->base || held->cap > pool->max_capacity)
+    if (held->cap == pool->base || held->cap > pool->max_capacity)
         return;
     const size_t len = held->len < held->cap ? held->len : held->cap;
     const size_t used = len > held->asked ? len : held->asked;
@@ -286,41 +305,41 @@ static void judge(struct held *held)
     if (fit >= held->cap || pool->blocks.failed > 0)
         return;
     pool->change.shrinks++;
-    pool->live_bytes -= held->cap - fit;
+    pool->held_bytes -= held->cap - fit;
     held->cap = fit;
     held->strikes = 0;
     report_came_by("shrink");
 }
 
-/* Counts where the put took the buffer; whether it is idle now. */
-static bool leave(struct held *held)
+/* Counts where the put takes the buffer, which is idle afterwards if that is KEPT. */
+enum left { KEPT, FREED, FREED_OVER_CAP };
+
+static enum left leave(struct held *held)
 {
     struct pool *pool = held->pool;
     struct change *change = &pool->change;
-    if (held->bypass) {
-        pool->bypass--;
-        change->dropped_bypass++;
-        return false;
-    }
-    const uint64_t pooled = pool->live + change->idle;
-    pool->live--;
-    pool->live_bytes -= held->cap;
+    const uint64_t exist = pool->held + change->idle;
+    pool->held--;
+    pool->held_bytes -= held->cap;
     if (held->cap > pool->max_capacity) {
         change->oversize++;
         report_came_by("oversize");
-    } else if (pool->cap != 0 && pooled > pool->cap) {
+        return FREED;
+    }
+    if (pool->cap != 0 && exist > pool->cap) {
         change->over_cap++;
         report_came_by("over-cap");
-    } else if (pool->max_idle_bytes != 0 && change->idle_bytes + held->cap > pool->max_idle_bytes) {
+        return FREED_OVER_CAP;
+    }
+    if (pool->max_idle_bytes != 0 && change->idle_bytes + held->cap > pool->max_idle_bytes) {
         change->idle_limit++;
         report_came_by("idle-limit");
-    } else {
-        change->kept++;
-        change->idle++;
-        change->idle_bytes += held->cap;
-        return true;
+        return FREED;
     }
-    return false;
+    change->kept++;
+    change->idle++;
+    change->idle_bytes += held->cap;
+    return KEPT;
 }
 
 void model_put(struct model *m, struct held *held, unsigned thread)
@@ -331,11 +350,13 @@ void model_put(struct model *m, struct held *held, unsigned thread)
     if (pool->hooked)
         block = blocks_find(&pool->blocks, held->data, held->cap);
     judge(held);
-    const bool kept = leave(held);
+    pool->change.may_free |= pool->change.beyond; /* what idles in caches, if callers come near the cap */
+    const enum left left = leave(held);
     /* what was given back between two puts of one operation may have left room for one that seemed to be too much */
-    if (kept || (pool->ticks && pool->max_idle_bytes != 0 && !held->bypass))
-        note_idle(pool, held);
-    if (kept) {
+    const bool may_be_kept = pool->max_idle_bytes != 0 && (pool->ticks || pool->change.beyond);
+    if (left == KEPT || may_be_kept || left == FREED_OVER_CAP)
+        note_idle(pool, held, left != KEPT);
+    if (left == KEPT) {
         if (pool->hooked && pool->wiped && block != NULL)
             check(all_zero(held->data, held->cap), "a buffer that was put is not wiped");
     }
@@ -359,13 +380,12 @@ void model_sized(struct model *m, struct held *held, size_t need, int error)
         if (pool->blocks.failed == 0)
             check(buf->cap >= held->cap + held->cap / 2, "grew from %zu to %zu only", held->cap, buf->cap);
         pool->change.grows++;
-        if (!held->bypass)
-            pool->live_bytes += buf->cap - held->cap;
+        pool->held_bytes += buf->cap - held->cap;
         held->data = buf->data;
         held->cap = buf->cap;
         held->strikes = 0;
         check_block(m, held);
-        report_came_by(held->bypass ? "bypass-grows" : "grow");
+        report_came_by(pool->cap != 0 && pool->held > pool->cap ? "bypass-grows" : "grow");
     }
     if (need > held->asked)
         held->asked = need;
@@ -397,13 +417,13 @@ void model_reclaimed(struct pool *pool, size_t bytes)
 void model_set_cap(struct pool *pool, size_t cap)
 {
     pool->cap = cap < CAP_MOST ? cap : CAP_MOST;
-    const uint64_t pooled = pool->live + pool->change.idle;
-    if (pool->cap == 0 || pooled <= pool->cap)
+    const bool too_many = pool->cap != 0 && pool->held + pool->change.idle > pool->cap;
+    if (!too_many && !pool->change.beyond)
         return;
-    const uint64_t left = pool->cap > pool->live ? pool->cap - pool->live : 0;
-    if (left < pool->change.idle)
+    const uint64_t left = pool->cap > pool->held ? pool->cap - pool->held : 0;
+    if (too_many && left < pool->change.idle)
         report_came_by("cap-lowered");
-    pool->change.may_free = true;
+    pool->change.may_free = pool->change.recapped = true;
     pool->reclaims = 0;
 }
 
@@ -414,6 +434,7 @@ void model_flushed(struct model *m, unsigned thread)
         if (!pool->exists || (pool->users & 1u << thread) == 0)
             continue;
         pool->reclaims = 0;
+        pool->change.may_free |= pool->change.beyond;
         if (pool->users == 1u << thread)
             check(model_stats(pool).idle_thread == 0, "a cache that was flushed has buffers");
     }
@@ -445,19 +466,35 @@ static void check_laws(const bufferpool_stats_t *now)
     check((now->idle_thread + now->idle_depot == 0) == (now->idle_bytes == 0), "idle buffers, or bytes, alone");
 }
 
+/* While callers hold as many buffers as the cap allows, few idle: none in the depot, and in caches at most
+ * IDLE_AT_CAP each. */
+static void check_cap(const struct pool *pool, const bufferpool_stats_t *now)
+{
+    if (pool->cap == 0)
+        return;
+    const uint64_t idle = now->idle_thread + now->idle_depot;
+    if (pool->held < pool->cap) {
+        at_most(pool->held + idle, pool->cap);
+        return;
+    }
+    same(idle_depot, 0);
+    at_most(now->idle_thread, pool->held + idle - pool->cap);
+    at_most(now->idle_thread, IDLE_AT_CAP * now->thread_caches);
+    if (idle > 0)
+        report_came_by("idle-at-cap");
+}
+
 static void check_gauges(const struct pool *pool, const bufferpool_stats_t *now)
 {
     const uint64_t idle = now->idle_thread + now->idle_depot;
-    same(live, pool->live);
-    same(live_bytes, pool->live_bytes);
-    same(bypass_live, pool->bypass);
+    const uint64_t live = pool->cap != 0 && pool->held > pool->cap ? pool->cap : pool->held;
+    same(live, live);
+    same(live_bytes, pool->held_bytes);
+    same(bypass_live, pool->held - live);
     same(max_live, pool->cap);
-    check(bufferpool_live(pool->handle) == pool->live, "bufferpool_live differs");
+    check(bufferpool_live(pool->handle) == live, "bufferpool_live differs");
     check(bufferpool_max_live(pool->handle) == pool->cap, "bufferpool_max_live differs");
-    if (pool->cap != 0 && pool->live <= pool->cap)
-        at_most(pool->live + idle, pool->cap);
-    else if (pool->cap != 0)
-        same(idle_bytes, 0);
+    check_cap(pool, now);
     if (pool->max_idle_bytes != 0)
         at_most(now->idle_bytes, pool->max_idle_bytes);
     const uint64_t per_cache = pool->cache_bytes > pool->base ? pool->cache_bytes / pool->base : 1;
@@ -465,54 +502,94 @@ static void check_gauges(const struct pool *pool, const bufferpool_stats_t *now)
     at_most(now->idle_thread, now->thread_caches * per_cache);
     check(now->idle_bytes >= idle * pool->base, "idle buffers of less than buffer_capacity");
     if (pool->hooked) {
-        const uint64_t n = pool->live + pool->bypass + idle;
+        const uint64_t n = pool->held + idle;
         check(pool->blocks.count == n, "%zu blocks for %" PRIu64 " buffers", pool->blocks.count, n);
-        at_most(pool->live_bytes + now->idle_bytes, pool->blocks.bytes);
+        at_most(pool->held_bytes + now->idle_bytes, pool->blocks.bytes);
     }
 }
 
-/* Which of the gets were served from what idled. */
+/* Which of the gets were served from what idled, and which made a buffer beyond the cap. */
 static void check_sources(const struct pool *pool, const bufferpool_stats_t *then, const bufferpool_stats_t *now)
 {
     const struct change *change = &pool->change;
     const uint64_t recycled = grew(gets_thread) + grew(gets_depot);
     const uint64_t idle = then->idle_thread + then->idle_depot;
-    check(recycled + grew(gets_fresh) == change->got, "%" PRIu64 " pooled buffers were got, not %" PRIu64,
-          recycled + grew(gets_fresh), change->got);
+    check(recycled + grew(gets_fresh) + grew(gets_bypass) == change->got, "%" PRIu64 " buffers were got, not %" PRIu64,
+          recycled + grew(gets_fresh) + grew(gets_bypass), change->got);
+    at_most(grew(gets_bypass), change->got_at_cap);
+    at_most(grew(gets_fresh), change->got - change->got_at_cap);
     at_most(recycled, idle);
     at_most(grew(stolen), then->idle_thread);
     if (change->got == 1)
         at_most(grew(gets_thread), then->idle_thread);
+    if (change->got_at_cap == change->got)
+        grew_by(gets_depot, 0);
     if (grew(reclaimed_bytes) > 0)
         return;
     const bool alone = pool->users == 1u << change->thread; /* then all that idles is within its reach */
     const uint64_t reach = alone ? idle : then->idle_depot;
     check(recycled >= (change->got < reach ? change->got : reach), "a buffer was made while others idled");
+    if (change->got_at_cap > grew(gets_bypass))
+        report_came_by("reuse-at-cap");
     if (grew(gets_depot) > 0)
         report_came_by("depot");
     if (grew(stolen) > 0)
         report_came_by("stolen");
 }
 
+/* Whether it is known what each put did. Not if a cache kept a buffer although more existed than the cap, or gave one
+ * up for that; nor if what was given back between two puts of one operation left room for others. */
+static bool puts_are_clear(const struct pool *pool, const bufferpool_stats_t *then, const bufferpool_stats_t *now)
+{
+    const struct change *change = &pool->change;
+    const bool freed = grew(reclaimed_bytes) > 0 && !change->returned && !change->recapped;
+    if (change->beyond && (freed || grew(drops_over_cap) != change->over_cap))
+        return false;
+    return !(pool->max_idle_bytes != 0 && pool->ticks && freed);
+}
+
+static void check_puts(const struct pool *pool, const bufferpool_stats_t *then, const bufferpool_stats_t *now)
+{
+    const struct change *change = &pool->change;
+    grew_by(drops_oversize, change->oversize);
+    grew_by(drops_bypass, 0);
+    if (puts_are_clear(pool, then, now)) {
+        grew_by(drops_over_cap, change->over_cap);
+        grew_by(puts_kept, change->kept);
+        grew_by(drops_idle_limit, change->idle_limit);
+        return;
+    }
+    check(grew(puts_kept) + grew(drops_over_cap) + grew(drops_idle_limit) ==
+              change->kept + change->over_cap + change->idle_limit,
+          "a put is not counted");
+    at_most(grew(drops_over_cap), change->over_cap);
+    if (pool->max_idle_bytes == 0)
+        grew_by(drops_idle_limit, 0);
+    if (grew(drops_over_cap) < change->over_cap)
+        report_came_by("kept-at-cap");
+}
+
 static void check_counters(const struct pool *pool, const bufferpool_stats_t *then, const bufferpool_stats_t *now)
 {
     const struct change *change = &pool->change;
-    grew_by(gets_bypass, change->bypassed);
     grew_by(gets_refused, change->refused);
-    grew_by(drops_oversize, change->oversize);
-    grew_by(drops_bypass, change->dropped_bypass);
-    grew_by(drops_over_cap, change->over_cap);
     grew_by(grows, change->grows);
     grew_by(shrinks, change->shrinks);
     check_sources(pool, then, now);
-    /* what was given back between two puts of one operation leaves room for others */
-    const bool ticked = pool->max_idle_bytes != 0 && pool->ticks && grew(reclaimed_bytes) > 0;
-    if (ticked) {
-        check(grew(puts_kept) + grew(drops_idle_limit) == change->kept + change->idle_limit, "a put is not counted");
+    check_puts(pool, then, now);
+}
+
+/* Nothing is freed for the cap's sake but what is beyond it. */
+static void check_enough_left(const struct pool *pool, const bufferpool_stats_t *then, uint64_t idle)
+{
+    const struct change *change = &pool->change;
+    if (pool->cap == 0 || pool->ticks || change->returned || change->bulk_failed || change->idle_limit > 0 ||
+        pool->max_idle_bytes != 0)
         return;
-    }
-    grew_by(puts_kept, change->kept);
-    grew_by(drops_idle_limit, change->idle_limit);
+    const uint64_t existed = then->live + then->bypass_live + then->idle_thread + then->idle_depot;
+    const uint64_t least = existed < pool->cap ? existed : pool->cap;
+    check(pool->held + idle + change->oversize >= least, "of %" PRIu64 " buffers %" PRIu64 " are left", existed,
+          pool->held + idle);
 }
 
 static void check_idle(const struct pool *pool, const bufferpool_stats_t *then, const bufferpool_stats_t *now)
@@ -520,20 +597,21 @@ static void check_idle(const struct pool *pool, const bufferpool_stats_t *then, 
     const struct change *change = &pool->change;
     const uint64_t freed = grew(reclaimed_bytes);
     const uint64_t recycled = grew(gets_thread) + grew(gets_depot);
+    const uint64_t after = now->idle_thread + now->idle_depot;
     check(freed == 0 || change->may_free, "%" PRIu64 " idle bytes were freed", freed);
     if (change->returned)
         grew_by(reclaimed_bytes, change->freed_bytes);
-    if (change->bulk_failed || (pool->max_idle_bytes != 0 && pool->ticks && freed > 0))
+    check_enough_left(pool, then, after);
+    if (change->bulk_failed || !puts_are_clear(pool, then, now))
         return;
-    const uint64_t taken = change->got_bytes - grew(gets_fresh) * pool->base;
+    const uint64_t taken = change->got_bytes - (grew(gets_fresh) + grew(gets_bypass)) * pool->base;
     same(idle_bytes, change->idle_bytes - taken - freed);
     const uint64_t before = change->idle - recycled;
-    const uint64_t after = now->idle_thread + now->idle_depot;
     at_most(after, before);
     check((after == before) == (freed == 0), "%" PRIu64 " idle bytes were freed, and %" PRIu64 " buffers", freed,
           before - after);
-    if (pool->cap != 0 && change->may_free && !change->returned && !pool->ticks) { /* it was lowered */
-        const uint64_t left = pool->cap > pool->live ? pool->cap - pool->live : 0;
+    if (pool->cap != 0 && change->recapped && !change->beyond && !pool->ticks) { /* it was lowered */
+        const uint64_t left = pool->cap > pool->held ? pool->cap - pool->held : 0;
         check(after == (before < left ? before : left), "a lowered cap left %" PRIu64 " idle", after);
     }
 }
@@ -548,17 +626,17 @@ static void check_pool(struct pool *pool)
 
     const uint64_t idle = now->idle_thread + now->idle_depot;
     check(now->peak_in_flight >= then.peak_in_flight, "peak_in_flight fell");
-    at_most(pool->live + now->idle_thread, now->peak_in_flight);
-    if (pool->most_pooled < pool->live + idle)
-        pool->most_pooled = pool->live + idle;
+    if (pool->most_exist < pool->held + idle)
+        pool->most_exist = pool->held + idle;
     /* there may have been more between two calls of the operation, or a place for one that was not made */
     const bool unseen = pool->blocks.failed > 0 || (pool->ticks && now->reclaimed_bytes != then.reclaimed_bytes);
-    if (unseen && pool->most_pooled < now->peak_in_flight)
-        pool->most_pooled = now->peak_in_flight;
-    at_most(now->peak_in_flight, pool->most_pooled);
+    if (unseen && pool->most_exist < now->peak_in_flight)
+        pool->most_exist = now->peak_in_flight;
+    same(peak_in_flight, pool->most_exist);
 
     if (pool->reclaims >= 3)
         check(idle == 0, "%" PRIu64 " are idle after three reclaims", idle);
+    settle_doubt(pool, puts_are_clear(pool, &then, now));
     if (now->reclaimed_bytes != then.reclaimed_bytes)
         pool->idle_vague = true;
     if (idle == 0) {

@@ -2,8 +2,9 @@
  *
  * model.h - the promises of bufferpool.h as a program: which buffers are held, their contents, and the statistics
  *
- * One call is under way at a time, so nearly all of the contract is exact. The header leaves open whether a pooled
- * buffer came out of a cache or the depot or was made, and where an idle buffer lies; the model takes that from the
+ * One call is under way at a time, so nearly all of the contract is exact. The header leaves open whether a buffer came
+ * out of a cache or the depot or was made, and where an idle buffer lies; and while callers hold as many buffers as the
+ * cap allows, or more, whether a put frees its buffer or leaves it in the thread's cache. The model takes that from the
  * statistics, and checks it against bounds.
  *
  * An operation is one call, or several of a kind. It begins with model_begin(). Then come the calls. Then the model is
@@ -20,16 +21,20 @@ enum { POOLS = 5, POOL_DEFAULT = POOLS - 1, HELD_MAX = 96 };
 
 /* What one operation does to a pool. */
 struct change {
-    uint64_t got, bypassed, refused;                               /* gets */
-    uint64_t got_bytes;                                            /* the sum of cap over `got` */
-    uint64_t kept, oversize, dropped_bypass, over_cap, idle_limit; /* puts */
-    uint64_t idle, idle_bytes;                                     /* after the puts so far */
+    uint64_t got, refused; /* gets */
+    uint64_t got_bytes;    /* the sum of cap over `got` */
+    uint64_t got_at_cap;   /* those of `got` at which callers held as many as the cap allows, or more */
+    /* puts, as they are if each of them frees while more exist than the cap */
+    uint64_t kept, oversize, over_cap, idle_limit;
+    uint64_t idle, idle_bytes; /* after the puts so far */
     uint64_t grows, shrinks;
     uint64_t freed_bytes;    /* as the call returned them */
     unsigned thread;         /* that called */
     bool touched;            /* by a get or put */
     bool may_free, returned; /* idle buffers; and said how many bytes */
     bool bulk_failed;        /* what it had taken came back in ways that the header leaves open */
+    bool recapped;           /* a changed cap may have freed idle buffers */
+    bool beyond;             /* it began with more buffers than the cap: some may idle in caches nevertheless */
 };
 
 /* An idle buffer, as far as that is known: what was not seen to be freed. */
@@ -37,6 +42,7 @@ struct idle {
     bufferpool_buf_t *buf;
     size_t cap;
     unsigned strikes;
+    bool doubtful; /* the put found more buffers than the cap, and mostly freed it */
 };
 
 struct pool {
@@ -48,10 +54,10 @@ struct pool {
     struct blocks blocks;
 
     size_t cap; /* 0: none */
-    uint64_t live, live_bytes, bypass;
+    uint64_t held, held_bytes; /* by callers, beyond the cap too */
     unsigned users;       /* threads that may have a cache, a bit each */
     unsigned reclaims;    /* in a row, since anything else happened */
-    uint64_t most_pooled; /* that ever existed at a time */
+    uint64_t most_exist;  /* that ever existed at a time */
     bufferpool_stats_t last;
     struct change change;
 
@@ -65,7 +71,6 @@ struct held {
     struct pool *pool;
     unsigned char *data;
     size_t cap, len;
-    bool bypass;
     size_t asked;
     unsigned strikes;
     unsigned char *copy; /* of data[0 .. len) */

@@ -424,7 +424,7 @@ static void op_destroy(void)
 {
     struct pool *pool = read_pool();
     struct call call = {.pool = pool->handle};
-    const bool busy = pool->live + pool->bypass > 0;
+    const bool busy = pool->held > 0;
     in_thread(call_destroy, &call);
     report_call("destroy pool %u: %d", index_of(pool), call.error);
     if (pool->handle == NULL) {
