@@ -34,6 +34,7 @@
 #include "pressure.h"
 
 #include "cache.h"
+#include "debug/modes.h"
 #include "depot.h"
 #include "steal.h"
 
@@ -144,10 +145,11 @@ static bool grant(bufferpool_t *pool, struct cache *c, uint32_t has, uint32_t mo
     return false;
 }
 
+/* What the quarantine holds back idles outside of the depot too, and has no tickets. */
 static bool may_grant(const bufferpool_t *pool, const struct cache *c)
 {
-    return load_relaxed(&pool->pressure.state) == PRESSURE_ON && c->pending == PENDING_NOTHING &&
-           steal_possible(pool) && !depot_wanted(&pool->depot);
+    return !modes_have(MODE_QUARANTINE) && load_relaxed(&pool->pressure.state) == PRESSURE_ON &&
+           c->pending == PENDING_NOTHING && steal_possible(pool) && !depot_wanted(&pool->depot);
 }
 
 void pressure_grant(bufferpool_t *pool, struct cache *c)

@@ -116,11 +116,18 @@ void reclaim_surplus(bufferpool_t *pool, struct cache *c)
     free_surplus(pool, c, STEP, false);
 }
 
+/* In the depot, or held back by a debug mode. */
+static bool some_idle(const bufferpool_t *pool)
+{
+    return !depot_is_empty(&pool->depot) ||
+           (modes_have(MODE_QUARANTINE) && load_relaxed(&pool->quarantine.count) != 0);
+}
+
 void reclaim_keep_cap(bufferpool_t *pool, struct cache *c)
 {
     if (unlikely(pressure_is_short(pool)))
         pressure_end_overload(pool);
-    while (unlikely(depot_over_cap(&pool->depot, &pool->max_live)) && !depot_is_empty(&pool->depot))
+    while (unlikely(depot_over_cap(&pool->depot, &pool->max_live)) && some_idle(pool))
         reclaim_surplus(pool, c);
 }
 
