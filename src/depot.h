@@ -98,7 +98,7 @@ static inline bool depot_exhausted(const struct depot *depot, const _Atomic(size
  * sets the flag later (depot_want) finds what the push, restore, unreserve or discard gave. */
 static inline bool depot_wanted(const struct depot *depot)
 {
-    return (load_seq_cst(&depot->counts) & DEPOT_WANTED) != 0; /* with depot_want: depot.c (11) */
+    return (load_seq_cst(&depot->counts) & DEPOT_WANTED) != 0; /* with depot_want: depot.c (13) */
 }
 
 /* Sets the flag that says that a caller waits, or clears it. */
