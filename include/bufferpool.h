@@ -112,7 +112,8 @@ typedef struct bufferpool_buf {
  *     time for such a call, since its thread may have been preempted. The get may then go beyond the cap early, by at
  *     most those buffers and the buffers in that thread's cache.
  *   - The system has no membarrier(2). A get may then go beyond the cap early, by at most the buffers in the caches of
- *     other threads. Each cache has at most thread_cache_bytes / buffer_capacity buffers, or one if that is 0.
+ *     other threads. Each cache has at most 4 * thread_cache_bytes / buffer_capacity buffers, or four if
+ *     thread_cache_bytes is less than buffer_capacity.
  *
  * Returns:
  *     a buffer
@@ -326,8 +327,13 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
  * max_live counts buffers, not bytes. All idle buffers together have at most max_live * max_capacity bytes, as long as
  * callers do not go beyond the cap. Buffers that callers hold may grow beyond that.
  *
- * thread_cache_bytes limits the cache that each thread has for this pool. A cache has room for at least one buffer that
- * has not grown, and never holds more than 4,096 buffers. A grown buffer that exceeds the limit idles in the depot. */
+ * thread_cache_bytes limits the cache that each thread has for this pool, and counts as buffer_capacity if it is less.
+ * A thread that fills and empties its cache again and again comes to have up to four times that limit. The limits of all
+ * caches together are at most thread_cache_bytes for each thread, or for eight threads if there are fewer: where there
+ * are more, the room comes from threads that did not use theirs lately. (Such a thread has its own room back with its
+ * next call, and a new thread has its own at once. The sum may then exceed that bound until the next reclaim.) Reclaim
+ * takes back what a thread does not need. A cache never holds more than 4,096 buffers. A grown buffer that exceeds the
+ * limit idles in the depot. */
 typedef struct bufferpool_config {
     size_t size;                  /* sizeof(bufferpool_config_t), from BUFFERPOOL_CONFIG_INIT; lets the struct grow */
     const char *name;             /* for messages and metrics; a suffix makes it unique. Default: "pool-N" */
@@ -335,7 +341,7 @@ typedef struct bufferpool_config {
     size_t max_capacity;          /* bytes; put frees a larger buffer. Default: 1 MiB, at least buffer_capacity */
     size_t max_live;              /* the cap, in buffers. Default: no cap */
     size_t max_idle_bytes;        /* bytes; put frees a buffer that would exceed them. Default: no limit */
-    size_t thread_cache_bytes;    /* bytes that one thread's cache may hold. Default: 512 KiB */
+    size_t thread_cache_bytes;    /* bytes that a thread's cache may hold at first. Default: 512 KiB */
     size_t alignment;             /* of data, in bytes: a power of two, at most the page size. Default: 64 */
     unsigned reclaim_interval_ms; /* milliseconds between automatic reclaims; or BUFFERPOOL_NEVER. Default: 10,000 */
     unsigned flags;               /* of those above, such as BUFFERPOOL_ZERO. Default: none */
