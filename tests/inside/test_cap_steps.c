@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_cap_steps.c - the cap is lowered while a buffer is about to be made; two threads note a peak at once
+ * test_cap_steps.c - other threads move the cap, the counts or the depot in the middle of a look at them
  *
  * The call is stopped before each of its atomic operations, and there the other thread does all of its work.
  */
@@ -32,7 +32,7 @@ static void no_reservation_survives_a_cap_lowered_meanwhile(void **state)
     for (int step = 0; step < BEFORE + 3; step++) {
         struct depot depot;
         memset(&depot, 0, sizeof depot);
-        depot_reset(&depot, 2, 2);
+        depot_reset(&depot, 2);
         atomic_store(&cap, 3);
         meanwhile = lower_the_cap;
         steps_left = step;
@@ -40,44 +40,180 @@ static void no_reservation_survives_a_cap_lowered_meanwhile(void **state)
         steps_left = -1;
         assert_int_equal(reserved, step >= BEFORE);
         assert_int_equal(depot_counts(&depot).pooled, reserved ? 3 : 2);
-        assert_int_equal(depot_counts(&depot).in_flight, reserved ? 3 : 2);
+        assert_int_equal(depot_counts(&depot).tickets, 0);
         assert_int_equal(depot_over_cap(&depot, &cap), reserved && atomic_load(&cap) == 2);
     }
 }
 
+static struct desc_table table;
 static struct depot noted;
+static uint32_t others_peak, others_low;
 
-/* As after a take of three, if this call has not noted more yet. */
-static void note_three(void)
+/* As others do after a buffer more, or a pop. */
+static void note_others(void)
 {
-    if (atomic_load(&noted.peak_in_flight) < 3)
-        atomic_store(&noted.peak_in_flight, 3);
-    if (atomic_load(&noted.low) > 7)
-        atomic_store(&noted.low, 7);
+    if (atomic_load(&noted.peak) < others_peak)
+        atomic_store(&noted.peak, others_peak);
+    if (atomic_load(&noted.low) > others_low)
+        atomic_store(&noted.low, others_low);
 }
 
-static void of_two_takes_at_once_the_larger_is_the_peak(void **state)
+static void of_two_peaks_noted_at_once_the_larger_stays(void **state)
 {
-    enum { STEPS = 12 };
     (void)state;
-    for (int step = 0; step < STEPS; step++) {
-        memset(&noted, 0, sizeof noted);
-        depot_reset(&noted, 10, 0);
-        atomic_store(&noted.low, 10);
-        meanwhile = note_three;
-        steps_left = step;
-        depot_take(&noted, 5);
+    for (others_peak = 3; others_peak <= 7; others_peak += 4) {
+        for (int step = 0; steps_left < 0; step++) {
+            memset(&noted, 0, sizeof noted);
+            depot_reset(&noted, 4);
+            meanwhile = note_others;
+            steps_left = step;
+            assert_int_equal(depot_lift(&noted), 5);
+            if (steps_left < 0)
+                assert_int_equal(atomic_load(&noted.peak), others_peak < 5 ? 5 : others_peak);
+        }
         steps_left = -1;
-        assert_int_equal(atomic_load(&noted.peak_in_flight), 5);
-        assert_int_equal(atomic_load(&noted.low), 5);
     }
+}
+
+static void of_two_lows_noted_at_once_the_smaller_stays(void **state)
+{
+    struct desc *bufs[7];
+    (void)state;
+    for (others_low = 3; others_low <= 7; others_low += 4) {
+        for (int step = 0; steps_left < 0; step++) {
+            memset(&noted, 0, sizeof noted);
+            memset(&table, 0, sizeof table);
+            depot_reset(&noted, 7);
+            for (int i = 0; i < 7; i++)
+                assert_non_null(bufs[i] = desc_take(&table));
+            depot_push(&noted, &table, bufs, 5, false);
+            depot_push(&noted, &table, bufs + 5, 2, false);
+            atomic_store(&noted.low, 10);
+            meanwhile = note_others;
+            steps_left = step;
+            assert_int_equal(depot_pop(&noted, &table).n, 2);
+            if (steps_left < 0)
+                assert_int_equal(atomic_load(&noted.low), others_low < 5 ? others_low : 5);
+            desc_table_destroy(&table);
+        }
+        steps_left = -1;
+    }
+}
+
+/* ---- the verdict ---- */
+
+static struct depot depot;
+static struct desc *in_depot[4];
+static size_t held, held_most; /* by callers: of all moments, the most at once */
+
+static void hold(size_t n)
+{
+    held = n;
+    held_most = held_most < n ? n : held_most;
+}
+
+/* A caller puts one, and another gets it: it was in the depot for a moment. */
+static void put_and_get(void)
+{
+    hold(held - 1);
+    depot_push(&depot, &table, in_depot, 1, false);
+    if (depot_pop(&depot, &table).head != in_depot[0])
+        abort();
+    hold(held + 1);
+}
+
+/* Another pops a magazine of two, hands out one, and puts the other one back. */
+static void take_one_of_two(void)
+{
+    const struct magazine magazine = depot_pop_some(&depot, &table, 1);
+    if (magazine.head == NULL)
+        return;
+    hold(held + 1);
+    depot_restore(&depot, &table, in_depot, magazine.n - 1, false);
+}
+
+/* A thread that is between the two halves of that. */
+static void pop_two(void)
+{
+    const struct magazine magazine = depot_pop_some(&depot, &table, 1);
+    if (magazine.head != NULL)
+        hold(held + 1);
+}
+
+/* The depot is trimmed, and a caller gets a new one. */
+static void trim_and_get(void)
+{
+    const struct magazine magazine = depot_pop_some(&depot, &table, 0);
+    if (magazine.head != NULL)
+        depot_discard(&depot, magazine.n);
+    if (depot_reserve(&depot, &cap))
+        hold(held + 1);
+}
+
+/* Callers hold one less, and a buffer that idles is why so many exist. */
+static void put_by_ticket(void)
+{
+    (void)depot_lift(&depot);
+    (void)depot_lift(&depot);
+    hold(held + 2);
+    if (!depot_add_tickets(&depot, &cap, 1))
+        abort();
+    hold(held - 1); /* it idles in a cache */
+    depot_unreserve(&depot, 1);
+    hold(held - 1);
+}
+
+static void raise_the_cap(void)
+{
+    atomic_store(&cap, 5);
+}
+
+static void end_the_pressure(void)
+{
+    (void)depot_end_pressure(&depot);
+}
+
+/* Whatever others do in the middle of it: a verdict that callers had all is the truth about a moment within the call. */
+static void a_verdict_is_about_one_moment(void **state)
+{
+    static void (*const others[])(void) = {put_and_get,   take_one_of_two, pop_two,         trim_and_get,
+                                           put_by_ticket, raise_the_cap,   end_the_pressure};
+    enum { N = 3, STEPS = 8 };
+    (void)state;
+    size_t yes = 0;
+    for (size_t other = 0; other < sizeof others / sizeof others[0]; other++) {
+        for (uint32_t idle = 0; idle <= 2; idle += 2) {
+            for (int step = 0; step < STEPS; step++) {
+                memset(&depot, 0, sizeof depot);
+                memset(&table, 0, sizeof table);
+                depot_reset(&depot, N);
+                for (int i = 0; i < 4; i++)
+                    assert_non_null(in_depot[i] = desc_take(&table));
+                depot_begin_pressure(&depot);
+                if (idle > 0)
+                    depot_push(&depot, &table, in_depot, idle, false);
+                atomic_store(&cap, N);
+                held_most = held = N - idle;
+                meanwhile = others[other];
+                steps_left = step;
+                const bool exhausted = depot_exhausted(&depot, &cap);
+                steps_left = -1;
+                yes += exhausted;
+                assert_true(!exhausted || held_most >= N);
+                desc_table_destroy(&table);
+            }
+        }
+    }
+    assert_true(yes > 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_reservation_survives_a_cap_lowered_meanwhile),
-        cmocka_unit_test(of_two_takes_at_once_the_larger_is_the_peak),
+        cmocka_unit_test(of_two_peaks_noted_at_once_the_larger_stays),
+        cmocka_unit_test(of_two_lows_noted_at_once_the_smaller_stays),
+        cmocka_unit_test(a_verdict_is_about_one_moment),
     };
     return cmocka_run_group_tests_name("cap_steps", tests, NULL, NULL);
 }

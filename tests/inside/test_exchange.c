@@ -144,7 +144,7 @@ static void a_cache_leaves_in_magazines(void **state)
         struct magazine taken[MANY];
         size_t n = 0;
         size_t sum = 0;
-        while ((taken[n] = depot_pop(&pool->depot, &pool->heap.table)).head != NULL) {
+        while ((taken[n] = depot_pop_some(&pool->depot, &pool->heap.table, 0)).head != NULL) {
             assert_in_range(taken[n].n, 1, MAGAZINE_MAX);
             assert_false(taken[n].grown);
             sum += taken[n++].n;
@@ -154,7 +154,7 @@ static void a_cache_leaves_in_magazines(void **state)
         while (n > 0) {
             struct desc *descs[MAGAZINE_MAX];
             magazine_open(&taken[--n], &pool->heap.table, descs);
-            depot_restore(&pool->depot, descs, taken[n].n, false);
+            depot_restore(&pool->depot, &pool->heap.table, descs, taken[n].n, false);
         }
         end();
     }
@@ -243,8 +243,9 @@ static void an_exchange_leaves_nothing_beyond_a_cap_that_was_lowered_meanwhile(v
             assert_non_null(bufs[HELD]);
             if (both)
                 assert_int_equal(stats_of(pool).idle_depot, 0);
-            check_accounts(pool);
+            assert_true(accounts_add_up(pool));
             bufferpool_put(bufs[HELD]);
+            check_accounts(pool);
             const bufferpool_stats_t stats = stats_of(pool);
             if (both) /* what was in the cache when its owner was inside has gone with its next call */
                 assert_int_equal(idle_of(&stats), 0);
@@ -304,7 +305,7 @@ static void errno_is_kept_over_reclaims_and_hooks(void **state)
             }
         }
         const bufferpool_stats_t stats = stats_of(pool);
-        assert_true(stats.gets_bypass > 0 && stats.drops_bypass == stats.gets_bypass && stats.drops_over_cap > 0);
+        assert_true(stats.gets_bypass > 0 && stats.drops_bypass == 0 && stats.drops_over_cap >= stats.gets_bypass);
         destroy_empty(pool, &blocks);
     }
 }
@@ -336,7 +337,7 @@ static void one_magazine(size_t n, size_t grow)
         assert_true(add_relaxed(&pool->idle_reserved, bytes) + bytes <= pool->max_idle_bytes);
     cache_moved(pool, c, -(int32_t)n);
     add_relaxed(&pool->depot.extra, extra);
-    depot_push(&pool->depot, descs, (uint32_t)n, extra != 0);
+    depot_push(&pool->depot, &pool->heap.table, descs, (uint32_t)n, extra != 0);
     check_accounts(pool);
 }
 
@@ -601,7 +602,7 @@ static void nothing_meanwhile(void)
 static int put_stopped_at(int step, void (*meanwhile)(void))
 {
     put_twice = bufferpool_get(pool);
-    if (desc_state(load_relaxed(&desc_of(put_twice)->word)) != STATE_BYPASS)
+    if (stats_of(pool).bypass_live != 1)
         abort();
     if (meanwhile == put_it_meanwhile)
         expect_in_message("%p", (void *)put_twice);

@@ -28,7 +28,7 @@ static struct guarded {
     const void *bytes;
     size_t size;
     unsigned char seen[sizeof(struct slabs)];
-} guarded[8];
+} guarded[9];
 
 static atomic_size_t guarded_n;
 
@@ -224,7 +224,8 @@ static void guard_all(bufferpool_t *pool)
     guard(&pool->caches_lock, &own->pending, sizeof(own->pending));
     guard(&pool->caches_lock, &pool->unowned_caches, sizeof(pool->unowned_caches));
     guard(&pool->caches_lock, &pool->stuck, sizeof(pool->stuck));
-    guard(&pool->caches_lock, &pool->pressure, sizeof(pool->pressure));
+    guard(&pool->caches_lock, &pool->pressure, offsetof(struct pressure, beyond));
+    guard(&pool->caches_lock, REST_FROM(&pool->pressure, grant_after));
     guard(&pool->waiters.lock, REST_FROM(&pool->waiters, first));
     guard(&pool->quarantine.lock, REST_FROM(&pool->quarantine, ring));
     guard(&pool->heap.slabs.lock, REST_FROM(&pool->heap.slabs, spans));

@@ -198,19 +198,21 @@ static int early_bypass_child(void *arg)
     bufferpool_buf_t *beyond = bufferpool_get(pool);
     check(stats_of(pool).gets_bypass == 1);
     check(load_relaxed(&pool->pressure.state) == PRESSURE_ON); /* so gets beyond it do not try again and again */
+    check(atomic_load(&blocks.count) == CAP + 1);
     check_state(1);
     size_t n = 0;
     for (unsigned i = 0; i < HANDS; i++) { /* and no more: who comes by gives all of it */
         hands[i].want = 1;
         hand_do(&hands[i], hand_get);
         check(stats_of(pool).idle_thread == (uint64_t)CAP - (i + 1) * EACH);
-        for (unsigned k = 1; k < EACH; k++)
+        check(atomic_load(&blocks.count) == CAP); /* the first gave one too many, which was freed */
+        for (unsigned k = i == 0 ? 2 : 1; k < EACH; k++)
             check((bufs[n++] = bufferpool_try_get(pool)) != NULL);
         check(bufferpool_try_get(pool) == NULL);
     }
     check(stats_of(pool).gets_bypass == 1); /* no hand did, either */
-    check(stats_of(pool).live == CAP);
-    check_state(CAP + 1);
+    check(stats_of(pool).live == CAP && stats_of(pool).bypass_live == 0);
+    check_state(CAP);
     bufferpool_put(beyond);
     bufferpool_put_bulk(bufs, n);
     scene_end();

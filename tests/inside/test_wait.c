@@ -629,7 +629,7 @@ static void a_magazine_serves_one_and_its_rest_stays_in_the_depot(void **state)
         store_relaxed(&magazine[i]->word, desc_word(pool->tag, STATE_IDLE));
     }
     cache_moved(pool, tls_cache_own(pool), -N);
-    depot_push(&pool->depot, magazine, N, false);
+    depot_push(&pool->depot, &pool->heap.table, magazine, N, false);
     wait_serve(pool);
     bufs[0] = served(&w);
     assert_int_equal(stats_of(pool).idle_depot, N - 1);

@@ -122,8 +122,10 @@ static inline void have_all_but_the_stalled(struct scene *scene, struct hand *st
     hand_do(stalled, hand_stall);
     assert_non_null(bufs[0] = bufferpool_try_get(scene->pool));
     /* under pressure each lies by itself, so that a get hides none from the others while it is at work */
-    uint64_t head, below;
-    assert_int_equal(load_relaxed(&depot_peek(&scene->pool->depot, &scene->pool->heap.table, &head, &below)->count), 1);
+    const struct magazine top = depot_pop_some(&scene->pool->depot, &scene->pool->heap.table, 0);
+    struct desc *d = top.head;
+    assert_int_equal(top.n, 1);
+    depot_restore(&scene->pool->depot, &scene->pool->heap.table, &d, 1, false);
     bufferpool_put(bufs[0]);
     for (size_t i = 0; i < n; i++)
         assert_non_null(bufs[i] = bufferpool_try_get(scene->pool));
