@@ -52,6 +52,9 @@ static inline struct cached accounts_of_caches(const bufferpool_t *pool)
         all.ok = all.ok && extra == load_relaxed(&c->extra) && n <= pool->cache_entries && held <= c->allowance;
         all.ok = all.ok && (pool->max_idle_bytes == 0 || held <= c->budget);
         all.ok = all.ok && (!load_relaxed(&c->owned) || !cache_is_open(c) || n <= c->limit);
+        const uint32_t tickets = load_relaxed(&c->tickets);
+        if (depot_counts(&pool->depot).pressure && !pool->no_membarrier)
+            all.ok = all.ok && n <= tickets && (!cache_is_open(c) || tickets > 0);
         all.n += n;
         all.extra += extra;
         all.budget += c->budget;
