@@ -3,9 +3,9 @@
  * test_census.c - how many buffers exist while 24 threads swing around the cap
  *
  * The allocator's hooks count what exists, and the threads count what they hold, both in one word, so that each look is
- * at one moment. Three things must hold. A buffer is made beyond the cap, and a try_get is refused, only if callers held
- * as many as the cap at a moment of that call. Whenever no call is under way, callers hold the cap, or no more exist.
- * When all is over, every account is exact.
+ * at one moment. Three things must hold. A buffer is made beyond the cap, and a try_get is refused, only if callers
+ * held as many as the cap at a moment of that call. Whenever no call is under way, callers hold the cap, or no more
+ * exist. When all is over, every account is exact.
  *
  * A get waits for calls that are moving buffers, but not for ever. Here it does: the clock that it looks at stands
  * still, and each look gives the processor away. So nothing in this test depends on how threads are scheduled.

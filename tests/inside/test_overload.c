@@ -559,7 +559,8 @@ static void a_waiting_thread_is_served_when_callers_have_less_than_the_cap(void 
     end();
 }
 
-/* It cannot be reached while it is inside. Its tickets last until it is out, and the next call of any thread has them. */
+/* It cannot be reached while it is inside. Its tickets last until it is out, and the next call of any thread ends
+ * them. */
 static void what_an_owner_inside_has_goes_with_the_next_call(void **state)
 {
     needs_stealing();

@@ -3,8 +3,8 @@
  * test_overload_steps.c - tickets, at each step of a call, and with another call in between
  *
  * Main and a second thread have tickets, and callers hold the cap or a little more. Main's call is stopped before each
- * of its atomic operations in turn, and there the other thread makes a call of its own. Before every atomic operation of
- * both the test looks whether the pool would say that callers have all: it knows how many they hold, and tells when
+ * of its atomic operations in turn, and there the other thread makes a call of its own. Before every atomic operation
+ * of both the test looks whether the pool would say that callers have all: it knows how many they hold, and tells when
  * that is wrong.
  */
 #include "support/accounts.h"
@@ -30,8 +30,8 @@ static struct hand other, third;
 
 /* ---- what is true ---- */
 
-/* What callers hold. A buffer that is being put counts until the put is over; `under_way` are the gets that may have one
- * in their hands. */
+/* What callers hold. A buffer that is being put counts until the put is over; `under_way` are the gets that may have
+ * one in their hands. */
 static size_t held, under_way;
 
 static size_t cap_now(void)
