@@ -87,7 +87,8 @@ static void survives(bool refuse, bool grown_are_kept)
     run_threads(THREADS + 1, hold_and_let_go, &load);
     const bufferpool_stats_t stats = stats_of(load.pool);
     assert_int_equal(sum_of_gets(&stats), atomic_load(&load.turns_done));
-    assert_true(stats.peak_in_flight <= CAP);
+    /* beyond the cap each thread holds one, and its cache may hold another */
+    assert_true(stats.peak_in_flight <= (refuse ? CAP : 2 * THREADS));
     assert_true(idle_of(&stats) <= CAP);
     if (!refuse)
         assert_int_equal(stats.gets_refused, 0);

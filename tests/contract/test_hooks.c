@@ -96,7 +96,9 @@ static void statistics_are_sound(void)
     const bufferpool_stats_t s = stats_of(scene.pool), *before = &scene.before;
     thread_check(s.live + s.idle_thread + s.idle_depot <= scene.exist);
     thread_check(bufferpool_live(scene.pool) <= scene.exist);
-    thread_check(s.bypass_live <= 2 && s.peak_in_flight <= scene.exist && s.thread_caches <= 3);
+    thread_check(s.bypass_live <= 2 && s.thread_caches <= 3);
+    /* two threads may be about to make or free one */
+    thread_check(s.peak_in_flight <= atomic_load(&scene.blocks.peak) + 2);
     thread_check(s.idle_bytes <= 2 * MAX && s.live_bytes <= 3 * MAX);
     thread_check(s.puts_kept <= sum_of_gets(&s));
     const uint64_t counters[][2] = {
@@ -426,7 +428,8 @@ static void lower_the_cap(unsigned flags)
         if (!idle)
             bufferpool_put(b);
         looked(1);
-        assert_int_equal(stats_of(scene.pool).drops_over_cap, !idle);
+        const bufferpool_stats_t s = stats_of(scene.pool);
+        assert_int_equal(s.drops_over_cap - s.gets_bypass, !idle); /* the visitor's went likewise */
         bufferpool_put(a);
         end_scene();
     }

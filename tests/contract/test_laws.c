@@ -194,7 +194,7 @@ static bool all_came_to_pass(const struct world *world)
     const bufferpool_stats_t of_cap = stats_of(world->pools[0]);
     const bufferpool_stats_t of_limit = stats_of(world->pools[1]);
     const bufferpool_stats_t of_changes = stats_of(world->pools[2]);
-    return of_cap.gets_bypass > 0 && of_cap.drops_bypass > 0 && of_cap.gets_refused > 0 &&
+    return of_cap.gets_bypass > 0 && of_cap.drops_over_cap > 0 && of_cap.gets_refused > 0 &&
            of_limit.drops_idle_limit > 0 && of_limit.drops_oversize > 0 && of_limit.grows > 0 &&
            of_changes.drops_over_cap > 0 && of_changes.reclaimed_bytes > 0 && of_changes.gets_depot > 0;
 }

@@ -515,6 +515,32 @@ static void a_shrink_without_memory_changes_nothing_and_is_tried_again(void **st
     }
 }
 
+/* No buffer is of another kind for having been made beyond the cap. */
+static void a_buffer_made_beyond_the_cap_that_stays_has_strikes(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_config_t config = config_of(&blocks, KIB);
+    config.max_capacity = 32 * KIB;
+    config.max_live = 1;
+    bufferpool_t *pool = bufferpool_create(&config);
+    bufferpool_buf_t *first = bufferpool_get(pool), *beyond = bufferpool_get(pool);
+    assert_int_equal(bufferpool_buf_reserve(beyond, 16 * KIB), 0);
+    bufferpool_put(first);
+    assert_int_equal(stats_of(pool).drops_over_cap, 1);
+    bufferpool_put(beyond); /* used */
+    for (int i = 1; i < STRIKES; i++) {
+        assert_ptr_equal(turn(pool, by_len, 1), beyond);
+        assert_int_equal(beyond->cap, 16 * KIB);
+    }
+    assert_ptr_equal(turn(pool, by_len, 1), beyond);
+    assert_int_equal(beyond->cap, KIB);
+    assert_int_equal(stats_of(pool).shrinks, 1);
+    assert_int_equal(stats_of(pool).gets_bypass, 1);
+    check_laws(pool, &blocks, 0);
+    destroy_empty(pool, &blocks);
+}
+
 static void buffers_beyond_the_cap_and_oversize_ones_are_freed_without_strikes(void **state)
 {
     (void)state;
@@ -531,7 +557,7 @@ static void buffers_beyond_the_cap_and_oversize_ones_are_freed_without_strikes(v
         (void)turn(pool, by_reserve, 64 * KIB);
     assert_int_equal(stats_of(pool).shrinks, 0);
     assert_int_equal(stats_of(pool).drops_oversize, 2 * STRIKES);
-    assert_int_equal(stats_of(pool).drops_bypass, 2 * STRIKES);
+    assert_int_equal(stats_of(pool).drops_over_cap, 2 * STRIKES);
     check_laws(pool, &blocks, 0);
     destroy_empty(pool, &blocks);
 }
@@ -663,6 +689,7 @@ int main(void)
         cmocka_unit_test(alternating_sizes_do_not_thrash),
         cmocka_unit_test(limits_count_a_shrunk_buffer_by_its_new_size),
         cmocka_unit_test(a_shrink_without_memory_changes_nothing_and_is_tried_again),
+        cmocka_unit_test(a_buffer_made_beyond_the_cap_that_stays_has_strikes),
         cmocka_unit_test(buffers_beyond_the_cap_and_oversize_ones_are_freed_without_strikes),
         cmocka_unit_test(a_shrink_wipes_the_old_block_whole_and_the_new_one),
         cmocka_unit_test(many_threads_grow_and_shrink),

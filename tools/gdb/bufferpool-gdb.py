@@ -21,21 +21,20 @@ STATES = {
     1: "idle",
     2: "live",
     3: "handed out twice",
-    4: "bypass",
     5: "idle, grown",
     6: "live, grown",
     7: "handed out twice, grown",
 }
 FREE, IDLE, IDLE_GROWN = 0, 1, 5
-HELD = (2, 3, 4, 6, 7)
-BYPASS = 4
+HELD = (2, 3, 6, 7)
 POOL_INDEX_MASK = 0xFFFF
 FIRST_CHUNK = 64
-# depot.c: head = tag << 32 | index; counts = wanted << 63 | pressure << 62 | pooled << 32 | in_flight
+# depot.c: head = tag << 32 | index; counts = wanted << 63 | pressure << 62 | pooled << 32 | tickets
 MASK32 = 0xFFFFFFFF
 POOLED_MASK = (1 << 30) - 1
-GROWN = 1 << 31
-MAGAZINE_MAX = 32
+# of a magazine's head: count = buffers from here down << 6 | grown << 5 | n - 1
+COUNT_N = 31
+COUNT_BITS = 6
 # cache.h: level = gets << 17 | side << 16 | n
 LEVEL_N = 0xFFFF
 LEVEL_SIDE = 1 << 16
@@ -271,11 +270,14 @@ class Pool:
     def title(self):
         return 'pool "%s" (index %d)%s' % (self.name, self.index, " of " + self.library.label if self.library.label else "")
 
-    def counts(self):
-        """pooled, in flight, in the depot or on the way."""
-        counts = self["depot.counts"]
-        pooled, in_flight = counts >> 32 & POOLED_MASK, counts & MASK32
-        return pooled, in_flight, max(pooled - in_flight, 0)
+    def pooled(self):
+        """The buffers that exist."""
+        return self["depot.counts"] >> 32 & POOLED_MASK
+
+    def in_depot(self):
+        """As the top magazine counts them."""
+        index = self["depot.head"] & MASK32
+        return self.desc(index, "the depot's head")["count"] >> COUNT_BITS if index != 0 else 0
 
     # -- descriptors --
 
@@ -337,12 +339,14 @@ class Pool:
     def magazines(self):
         """The views of each one's buffers, those that are handed out first at the front; from the top. depot.c."""
         seen = set()
+        expected = None
         index, whence = self["depot.head"] & MASK32, "the depot's head"
         while index != 0:
             head = self.desc(index, whence)
-            n = head["count"] & ~GROWN
-            if not 1 <= n <= MAGAZINE_MAX:
-                raise Damaged("%s leads to descriptor %d, a magazine of %d buffers" % (whence, index, n))
+            n, idle = (head["count"] & COUNT_N) + 1, head["count"] >> COUNT_BITS
+            if index not in seen and (idle < n or (expected is not None and idle != expected)):
+                raise Damaged("%s leads to descriptor %d, which counts %d buffers from there down" % (whence, index, idle))
+            expected = idle - n
             buffers = []
             for number, whose in self.members(index, n):
                 if number in seen:
@@ -351,6 +355,8 @@ class Pool:
                 buffers.append(self.desc(number, whose))
             yield buffers
             index, whence = head["below"], "what lies below descriptor %d" % index
+        if expected:
+            raise Damaged("the depot's last magazine counts %d buffers beneath it" % expected)
 
     def members(self, head, n):
         """(index, what leads to it): node i of the tree names 4i - 1 to 4i + 2, node 0 only 1 and 2."""
@@ -380,16 +386,14 @@ class Pool:
             address = cache.view["next"]
 
     def totals(self):
-        """live, idle in threads, bypass; as bufferpool_stats has them."""
-        outside = idle = bypass = 0
-        gets, drops = self.library.counters["GETS_BYPASS"], self.library.counters["DROPS_BYPASS"]
+        """live, idle in threads, held beyond the cap; as bufferpool_stats has them."""
+        outside = idle = 0
         for cache in self.caches():
             outside, idle = outside + cache.moved, idle + cache.n
-            counters = cache.view["counters"]
-            bypass += counters[gets] - counters[drops]
-        live = (outside - idle - self["quarantine.n"]) & MASK32
-        live = min(live, self.counts()[0]) if live < 1 << 31 else 0
-        return live, idle, max(bypass, 0)
+        held = (outside - idle - self["quarantine.n"]) & MASK32
+        held = min(held, self.pooled()) if held < 1 << 31 else 0
+        live = min(held, self["max_live"] or held)
+        return live, idle, held - live
 
     # -- put buffers that are held back; quarantine.h --
 
@@ -636,7 +640,7 @@ class Pools(Command):
     """List the pools: bufferpool pools [POOL]
 
     As bufferpool_stats has them: live is the buffers that callers hold, idle those in thread caches and in the depot (with
-    what is held back there), bypass those beyond the cap. POOL is a name, an index or an address."""
+    what is held back there), bypass how many more callers hold than the cap. POOL is a name, an index or an address."""
 
     def run(self, argument):
         headings = ("index", "name", "live", "idle-threads", "idle-depot", "bypass", "cap", "pressure", "waiters")
@@ -649,7 +653,7 @@ class Pools(Command):
                 state = pool["pressure.state"]
                 pressure = PRESSURE[state] if state < len(PRESSURE) else "?"
                 cap = pool["max_live"] or NO_CAP
-                in_depot = pool.counts()[2] + pool["quarantine.n"]
+                in_depot = pool.in_depot() + pool["quarantine.n"]
                 row = (pool.index, pool.name, live, idle, in_depot, bypass, cap, pressure, pool.waiters())
                 if pool.library.label:
                     row, rows[0] = row + (pool.library.label,), headings + ("library",)
@@ -685,14 +689,14 @@ class Depot(Command):
                         lines.append("    damaged: 0x%x should be idle: %s" % (desc.address, pool.state_name(desc)))
         except Damaged as found:
             damage = found
-        counted = pool.counts()[2]
         say("%s: %d buffers in %d magazines" % (pool.title(), buffers, magazines))
         if lines:
             say("\n".join(lines))
         if damage is not None:
             raise damage
+        counted = pool.in_depot()
         if counted != buffers:
-            say("  %d buffers by the counts: calls are under way" % counted)
+            say("  %d buffers by the count of the top magazine" % counted)
 
 
 class Caches(Command):
@@ -734,14 +738,13 @@ class Holders(Command):
         self.latest = newest()
 
     def show(self, pool):
-        groups, bypass, damages = {}, 0, []
+        groups, damages = {}, []
         for index, desc in pool.descriptors():
             state = pool.state(desc)
             if state is None and desc["word"] != 0:
                 damages.append("  damaged: 0x%x: %s" % (desc.address, pool.state_name(desc)))
             if state not in HELD:
                 continue
-            bypass += state == BYPASS
             text = "    0x%x  cap %d  len %d" % (desc.address, desc["pub.cap"], desc["pub.len"])
             if state != 2:
                 text += "  " + STATES[state].replace("live, ", "")
@@ -755,7 +758,8 @@ class Holders(Command):
                 text += "  for %s  thread %d" % (seconds(age), record["got_tid"])
             groups.setdefault(caller(got_by), []).append((-age if got_by != 0 else 0, index, text))
         n = sum(map(len, groups.values()))
-        say("%s: %d held%s" % (pool.title(), n, ", %d of them bypass" % bypass if bypass else ""))
+        beyond = n - pool["max_live"] if pool["max_live"] else 0
+        say("%s: %d held%s" % (pool.title(), n, ", %d more than the cap" % beyond if beyond > 0 else ""))
         for name, held in sorted(groups.items(), key=lambda group: min(group[1])):
             say("  %d: %s" % (len(held), name if name == NOT_RECORDED else "got by " + name))
             say("\n".join(text for _, _, text in sorted(held)))

@@ -49,8 +49,8 @@ int main(void)
     put_all(bufs, COUNT);         /* a drop: oversize */
     (void)bufferpool_trim(roomy); /* a take-over, and all that is idle is reclaimed */
 
-    if (get_all(tight, bufs, COUNT + 1) != 0) /* the last one: a take-over that finds nothing, and a bypass */
+    if (get_all(tight, bufs, COUNT + 1) != 0) /* the last one: a take-over that finds nothing, and one beyond the cap */
         return 1;
-    put_all(bufs, COUNT + 1); /* a drop: bypass */
+    put_all(bufs, COUNT + 1); /* a drop: over the cap */
     return bufferpool_destroy(roomy) != 0 || bufferpool_destroy(tight) != 0;
 }

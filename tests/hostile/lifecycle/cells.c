@@ -118,7 +118,8 @@ static bufferpool_t *pool;
 static bufferpool_t *doomed;        /* what the role destroys */
 static bufferpool_buf_t *bufs[GOT]; /* of which the first HELD stay out */
 static bufferpool_t *slow;          /* its free hook waits for hook_gate */
-static bufferpool_buf_t *slow_buf;  /* a bypass buffer of it */
+static bufferpool_buf_t *slow_buf;  /* the first of two buffers of it, so that its put frees it */
+static bufferpool_buf_t *slow_left; /* the second, which stays */
 static pthread_mutex_t hook_gate = PTHREAD_MUTEX_INITIALIZER;
 static pthread_barrier_t prepared, acted, unloaded;
 static pthread_t actor, busy[BUSY];
@@ -440,7 +441,7 @@ static void call_everything(void)
     (void)lib->trim(pool);
     lib->thread_flush();
     bufferpool_t *own = make_pool(1, BUFFERPOOL_BACKGROUND, true);
-    get_and_put(own); /* the most are bypass buffers */
+    get_and_put(own); /* most of them beyond the cap */
     CHECK(lib->destroy(own) == 0);
 }
 
@@ -512,12 +513,13 @@ static void prepare_waiting(void)
 {
     if (role == ROLE_thread_puts || role == ROLE_thread_destroys) {
         slow = make_pool(1, 0, true);
-        bufferpool_buf_t *pooled = get_stamped(slow, 0);
-        slow_buf = get_stamped(slow, 1);
+        slow_buf = get_stamped(slow, 0);
+        slow_left = get_stamped(slow, 1);
         CHECK(stats_of(slow).bypass_live == 1);
-        put_stamped(pooled, 0);
-        if (role == ROLE_thread_destroys)
-            put_stamped(slow_buf, 1);
+        if (role == ROLE_thread_destroys) {
+            put_stamped(slow_buf, 0);
+            put_stamped(slow_left, 1);
+        }
         pthread_mutex_lock(&hook_gate);
     }
 }
@@ -538,8 +540,10 @@ static void cancel_inside(void)
     }
     await_actor_end(true);
     CHECK(atomic_load(&came_through) == 1);
-    if (role == ROLE_thread_puts)
+    if (role == ROLE_thread_puts) {
+        put_stamped(slow_left, 1);
         CHECK(lib->destroy(slow) == 0);
+    }
     lib->set_max_live(pool, 0);
     check_what_is_left();
     say(".");
