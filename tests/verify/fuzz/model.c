@@ -278,6 +278,7 @@ void model_got_bulk(struct model *m, struct pool *pool, unsigned thread, bufferp
     check(error == ENOMEM && pool->blocks.failed > 0, "a bulk failed with %d", error);
     report_came_by("bulk-no-memory");
     pool->change.bulk_failed = true;
+    pool->change.may_free |= pool->cap != 0; /* what it had taken beyond the cap */
     pool->idle_vague = true;
 }
 
