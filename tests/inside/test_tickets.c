@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_overload.c - tickets: caches that are open although callers go beyond the cap
+ * test_tickets.c - tickets: caches that are open although callers go beyond the cap
  *
  * A thread that keeps going beyond the cap takes tickets, and its calls are fast again. Nobody may lose by that: the
  * tickets are bounded, callers hold the cap as long as there are any, and they are taken back the moment that it might
@@ -805,5 +805,5 @@ int main(void)
         cmocka_unit_test(grown_buffers_idle_by_tickets),
         cmocka_unit_test(after_a_short_overload_the_next_begins_later),
     };
-    return cmocka_run_group_tests_name("overload", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("tickets", tests, NULL, NULL);
 }
