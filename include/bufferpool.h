@@ -328,12 +328,12 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
  * callers do not go beyond the cap. Buffers that callers hold may grow beyond that.
  *
  * thread_cache_bytes limits the cache that each thread has for this pool, and counts as buffer_capacity if it is less.
- * A thread that fills and empties its cache again and again comes to have up to four times that limit. The limits of all
- * caches together are at most thread_cache_bytes for each thread, or for eight threads if there are fewer: where there
- * are more, the room comes from threads that did not use theirs lately. (Such a thread has its own room back with its
- * next call, and a new thread has its own at once. The sum may then exceed that bound until the next reclaim.) Reclaim
- * takes back what a thread does not need. A cache never holds more than 4,096 buffers. A grown buffer that exceeds the
- * limit idles in the depot. */
+ * A thread that fills and empties its cache again and again comes to have up to four times that limit. The limits of
+ * all caches together are at most thread_cache_bytes for each thread, or for eight threads if there are fewer: where
+ * there are more, the room comes from threads that did not use theirs lately. (Such a thread has its own room back with
+ * its next call, and a new thread has its own at once. The sum may then exceed that bound until the next reclaim.)
+ * Reclaim takes back what a thread does not need. A cache never holds more than 4,096 buffers. A grown buffer that
+ * exceeds the limit idles in the depot. */
 typedef struct bufferpool_config {
     size_t size;                  /* sizeof(bufferpool_config_t), from BUFFERPOOL_CONFIG_INIT; lets the struct grow */
     const char *name;             /* for messages and metrics; a suffix makes it unique. Default: "pool-N" */

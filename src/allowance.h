@@ -8,8 +8,8 @@
  *     sum of allowance <= max(ALLOWANCE_CACHES, caches with an owner) * thread_cache_bytes
  *
  * so where many threads use the pool, the room comes from those that do not use theirs. A thread that has lent its room
- * gets it back at once when it needs it, and a new thread has its own at once. Then the sum may be larger until the next
- * reclaim takes the room away from the caches that have more than thread_cache_bytes.
+ * gets it back at once when it needs it, and a new thread has its own at once. Then the sum may be larger until the
+ * next reclaim takes the room away from the caches that have more than thread_cache_bytes.
  */
 #ifndef BUFFERPOOL_ALLOWANCE_H
 #define BUFFERPOOL_ALLOWANCE_H

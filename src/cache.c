@@ -419,7 +419,8 @@ static uint32_t fitting(const bufferpool_t *pool, const struct cache *c, struct 
     return fit;
 }
 
-/* Takes one buffer out of the depot, and puts the rest of its magazine back. `in` is what the owner of c is inside of. */
+/* Takes one buffer out of the depot, and puts the rest of its magazine back. `in` is what the owner of c is inside of.
+ * */
 static struct desc *take_one(bufferpool_t *pool, struct cache *c, struct cache *in)
 {
     const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);

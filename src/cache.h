@@ -281,12 +281,12 @@ static inline void cache_count(struct cache *c, enum counter counter, uint64_t n
 /* Adds n, which may be negative, to the buffers that came to the cache's thread. */
 void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n);
 
-/* A get whose fast path failed because the warmest buffer is a grown one. Returns that, now live, with len 0; NULL if it
- * is no such buffer, or if anything else has to be done. */
+/* A get whose fast path failed because the warmest buffer is a grown one. Returns that, now live, with len 0; NULL if
+ * it is no such buffer, or if anything else has to be done. */
 struct desc *cache_pop_grown(struct cache *c);
 
-/* The put of a grown buffer that was well used: so that no strike comes (reclaim.c). Returns false, and changes nothing,
- * if it does not fit, or if anything else has to be done. */
+/* The put of a grown buffer that was well used: so that no strike comes (reclaim.c). Returns false, and changes
+ * nothing, if it does not fit, or if anything else has to be done. */
 bool cache_push_grown(struct cache *c, struct desc *d);
 
 /* Takes the warmest idle buffer, plain or grown, for life_hand_out. Returns NULL if the cache is empty. */
@@ -342,11 +342,11 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c);
 /* From inside: gives back what the cache has reserved of max_idle_bytes and does not use. */
 void cache_give_budget_back(bufferpool_t *pool, struct cache *c);
 
-/* Sets how many buffers the cache may hold while the pool is under pressure. The cache is empty behind a closed gate, or
- * the calling thread is its owner. */
+/* Sets how many buffers the cache may hold while the pool is under pressure. The cache is empty behind a closed gate,
+ * or the calling thread is its owner. */
 void cache_set_tickets(const bufferpool_t *pool, struct cache *c, uint32_t tickets);
 
-/* Sets how many bytes the cache may hold. The cache is empty behind a closed gate, or the calling thread is its owner. */
+/* Sets how many bytes the cache may hold. As above. */
 void cache_set_allowance(const bufferpool_t *pool, struct cache *c, size_t bytes);
 
 /* Whether no buffer went in or out since this was last asked. */

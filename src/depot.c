@@ -59,13 +59,13 @@
  *          - a call that pops a magazine in order to free it, or to hand out one and put the rest back, adds tickets
  *            for the others before it swaps the head, and ends them after these are freed or back on the stack. If the
  *            swap succeeds, the magazine is the one whose number of buffers it read (2).
- *     9. depot_exhausted reads head, counts, and head again. If head is empty and both times the same word, then nothing
- *        was popped in between (2), so nothing was pushed either, for a push makes a head that only a pop can empty.
- *        So the depot was empty at the moment at which counts was read. If counts then say that there is pressure, and
- *        that pooled >= N + tickets, callers held at least pooled - tickets >= N at that moment (8). N is read before
- *        and after that moment, and is the same.
- *        It is one moment, so it does not matter what other calls do before and after it: that buffers are freed and
- *        others made, that the depot is trimmed, that tickets come and go.
+ *     9. depot_exhausted reads head, counts, and head again. If head is empty and both times the same word, then
+ *        nothing was popped in between (2), so nothing was pushed either, for a push makes a head that only a pop can
+ *        empty. So the depot was empty at the moment at which counts was read. If counts then say that there is
+ *        pressure, and that pooled >= N + tickets, callers held at least pooled - tickets >= N at that moment (8). N is
+ *        read before and after that moment, and is the same. It is one moment, so it does not matter what other calls
+ *        do before and after it: that buffers are freed and others made, that the depot is trimmed, that tickets come
+ *        and go.
  *    10. So pooled may exceed N only while callers hold N. To keep it so when callers put, each put and each other call
  *        that frees, or that raises N, looks afterwards (reclaim_keep_cap): if pooled < N + tickets, the tickets
  *        of thread caches are taken back, and all that idles is in the depot. If then pooled > N, what is in the depot
@@ -87,17 +87,17 @@
  * How many the depot holds
  *
  *    14. The `count` of a magazine's head says besides how many buffers lie in the depot with it and beneath it, modulo
- *        2^25. A push reads that of the magazine on which it comes to lie. If its swap succeeds, that one was on top all
- *        the time (2). Nothing but statistics and reclaim follow from the number.
+ *        2^25. A push reads that of the magazine on which it comes to lie. If its swap succeeds, that one was on top
+ *        all the time (2). Nothing but statistics and reclaim follow from the number.
  *
  * Orders
  *
- *    15. The nodes' `below`, `count` and links lie behind the head (3). What the verdict reads, and the swaps of head and
- *        changes of counts that it depends on, are seq_cst, so there is one order of all of them. In it a pop by the
- *        owner of an open cache (depot_pop, relaxed, as (4) allows) is not; the pressure comes after it all the same,
- *        since the gate of that cache was closed, and its owner seen to be out, before the flag was set.
- *    16. The first reading in depot_reserve is relaxed, and the swap confirms it: if it says that there is no room, then
- *        it is no older than a flag that the same thread set before (13). peak, low and extra are numbers for
+ *    15. The nodes' `below`, `count` and links lie behind the head (3). What the verdict reads, and the swaps of head
+ *        and changes of counts that it depends on, are seq_cst, so there is one order of all of them. In it a pop by
+ *        the owner of an open cache (depot_pop, relaxed, as (4) allows) is not; the pressure comes after it all the
+ *        same, since the gate of that cache was closed, and its owner seen to be out, before the flag was set.
+ *    16. The first reading in depot_reserve is relaxed, and the swap confirms it: if it says that there is no room,
+ *        then it is no older than a flag that the same thread set before (13). peak, low and extra are numbers for
  *        statistics and reclaim: nothing is found through them.
  */
 #include "depot.h"

@@ -2,13 +2,13 @@
  *
  * depot.h - the shared stack of magazines, and the counts that enforce the cap
  *
- * A magazine is one or more idle buffers. It is pushed and popped whole, with one compare-and-swap, which is all that an
- * exchange between a thread cache and the depot takes.
+ * A magazine is one or more idle buffers. It is pushed and popped whole, with one compare-and-swap, which is all that
+ * an exchange between a thread cache and the depot takes.
  *
  * The counts move where buffers are made and freed. While the pool is under pressure they also say how many buffers may
- * idle elsewhere than in the depot: `tickets`. A call that pops a magazine and does not hand out all of it takes tickets
- * for the rest (depot_pop_some), and gives them back when the rest is freed (depot_discard) or in the depot again
- * (depot_restore).
+ * idle elsewhere than in the depot: `tickets`. A call that pops a magazine and does not hand out all of it takes
+ * tickets for the rest (depot_pop_some), and gives them back when the rest is freed (depot_discard) or in the depot
+ * again (depot_restore).
  *
  * Any thread may call these at any time, except where it says otherwise.
  */

@@ -43,9 +43,9 @@ struct desc *life_hand_out(bufferpool_t *pool, struct desc *d);
 /* Notes for debug modes that the buffer goes to the caller of get. */
 bufferpool_buf_t *life_got(bufferpool_t *pool, struct desc *d);
 
-/* Takes a held buffer from the caller of put: it is IDLE from now on. `word` is the word that put read. If several threads put the buffer at once, one of them gets through, and the others report
- * misuse. In a pool that wipes, the block is wiped first, since a child of fork may hand out any buffer that is not
- * held. */
+/* Takes a held buffer from the caller of put: it is IDLE from now on. `word` is the word that put read. If several
+ * threads put the buffer at once, one of them gets through, and the others report misuse. In a pool that wipes, the
+ * block is wiped first, since a child of fork may hand out any buffer that is not held. */
 void life_claim(bufferpool_t *pool, struct desc *d, uintptr_t word);
 
 /* Before the pool ends: reports misuse unless data and cap of all idle buffers are as the library set them; and, if a

@@ -193,7 +193,8 @@ static struct desc *refill(bufferpool_t *pool, struct cache *c)
     return d;
 }
 
-/* A buffer beyond the cap, counted. Returns NULL if the cap may leave room for another one, or if there is no memory. */
+/* A buffer beyond the cap, counted. Returns NULL if the cap may leave room for another one, or if there is no memory.
+ * */
 static struct desc *go_beyond(bufferpool_t *pool, struct cache *c)
 {
     enum counter source;

@@ -21,9 +21,9 @@
  *
  * Overload. Under pressure each get that goes beyond the cap makes a buffer, and each put while more exist than the cap
  * frees one. After `grant_after` of these, the next thread that makes one takes tickets: 8, or as many as half of the
- * buffers beyond the cap allow, all tickets together. Its cache opens, with room for as many buffers. depot.c (8) to (10)
- * say why no get goes beyond the cap too early for that, and when the tickets have to be taken back. That is a steal from
- * all caches, in state ON as it is: while it lasts, a buffer has its ticket until it is in the depot.
+ * buffers beyond the cap allow, all tickets together. Its cache opens, with room for as many buffers. depot.c (8) to
+ * (10) say why no get goes beyond the cap too early for that, and when the tickets have to be taken back. That is a
+ * steal from all caches, in state ON as it is: while it lasts, a buffer has its ticket until it is in the depot.
  *
  * An overload that ends soon after it began has callers swing around the cap. Then the next one begins later: each time
  * `grant_after` doubles, from GRANT_AFTER to GRANT_LATEST. It falls back once an overload has lasted for LASTED_MS.
@@ -129,7 +129,7 @@ void pressure_take_rest(bufferpool_t *pool)
 #define GRANT_LATEST 4096u
 #define LASTED_MS    20u
 
-/* caches_lock is held. Gives tickets to a cache that has `has` of them, and opens it. Returns whether there were any. */
+/* caches_lock is held. Gives more tickets to a cache that has `has` of them. Returns whether there were any. */
 static bool grant(bufferpool_t *pool, struct cache *c, uint32_t has, uint32_t most)
 {
     for (uint32_t more = most; more > 0; more /= 2) {

@@ -43,8 +43,8 @@ static inline size_t reclaim_last_use(const struct desc *d)
     return len > d->asked ? len : d->asked;
 }
 
-/* Whether the last turn of a held, grown buffer was no little use: then reclaim_judge would only clear its strikes, which
- * this has done. */
+/* Whether the last turn of a held, grown buffer was no little use: then reclaim_judge would only clear its strikes,
+ * which this has done. */
 static inline bool reclaim_was_well_used(const bufferpool_t *pool, struct desc *d)
 {
     const size_t used = reclaim_last_use(d);

@@ -12,7 +12,7 @@
  *     live, idle        held by a caller; held by none
  *     cap, N            max_live: while callers hold fewer, no more than N buffers exist
  *     beyond the cap    made although N exist, because callers had all N
- *     ticket            leave for a buffer to idle elsewhere than in the depot while the pool is under pressure (depot.c)
+ *     ticket            leave for a buffer to idle elsewhere than in the depot while there is pressure (depot.c)
  *     thread cache      the idle buffers that one thread owns for one pool (tcmalloc, HAProxy: the same)
  *     allowance         the bytes that a thread cache may hold: thread_cache_bytes, more or less (allowance.h)
  *     magazine, depot   a batch of idle buffers that moves as one; the shared lock-free stack of them (Bonwick)
@@ -21,7 +21,7 @@
  *                       each, and dear for any other thread, which closes the `gate` and waits until the owner is not
  *                       `busy` (steal.c; Java's biased locking, with membarrier(2) for the revocation)
  *     steal             to move what idles in another thread's cache to the depot
- *     pressure          what a pool is under at its cap: gates closed, caches empty, each put goes to the depot or is freed
+ *     pressure          what a pool is under at its cap: gates closed, caches empty, puts go to the depot or are freed
  *     overload          pressure with tickets out: callers have well more than N, and some caches are open by tickets
  *     latch             a value kept twice and a bit that names the valid copy, so that readers never wait (Linux's
  *                       seqcount latch): a cache's level and base
@@ -116,8 +116,8 @@ struct desc {
     /* Head of a magazine in the depot: the index of the magazine beneath it, 0 at the bottom. Other nodes of the
      * magazine: one more link. */
     _Atomic(uint32_t) below;
-    /* Head of a magazine in the depot: the number of its buffers, whether some are grown, and how many buffers lie in the
-     * depot down from here (depot.c). Other nodes: one more link. */
+    /* Head of a magazine in the depot: the number of its buffers, whether some are grown, and how many buffers lie in
+     * the depot down from here (depot.c). Other nodes: one more link. */
     _Atomic(uint32_t) count;
     uint32_t index; /* its own number, from 1; written once */
     uint32_t seal;  /* data and cap as the library set them, and the strikes (desc_flags) */

@@ -27,7 +27,8 @@ bool wait_once(bufferpool_t *pool, struct waiter *w);
 /* Takes the thread out of the queue. */
 void wait_end(bufferpool_t *pool, struct waiter *w);
 
-/* Hands an idle buffer, which is in no cache and not in the depot, to the longest waiting caller. Returns false if no caller waits. */
+/* Hands an idle buffer, which is in no cache and not in the depot, to the longest waiting caller. Returns false if no
+ * caller waits. */
 bool wait_hand_over(bufferpool_t *pool, struct desc *d);
 
 /* Serves the waiting callers: with buffers from the depot, and with the right to make as many as the cap allows. */

@@ -21,8 +21,8 @@ struct desc *heap_alloc(struct heap *heap);
 
 /* Frees the block, which must be intact, and the descriptor, whose word must say FREE. With `defer` the memory may stay
  * resident until heap_purge. Otherwise as much free memory may stay as purge.c says. `spare`: what callers hold beyond
- * the cap, this block included. So many bytes may stay, if that is more than 1 MiB: such buffers are soon freed, and the
- * next ones soon wanted. */
+ * the cap, this block included. So many bytes may stay, if that is more than 1 MiB: such buffers are soon freed, and
+ * the next ones soon wanted. */
 void heap_free(struct heap *heap, struct desc *d, bool defer, size_t spare);
 
 /* Replaces a held block by one of at least `need` bytes, and more if there is memory for it. The first `keep` bytes

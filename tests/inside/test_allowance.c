@@ -3,9 +3,9 @@
  * test_allowance.c - how much each thread's cache may hold
  *
  * A thread that overflows and empties its cache again and again comes to hold four times thread_cache_bytes, and then
- * needs no exchange with the depot any longer. All caches together keep to a bound. Where more threads than that use the
- * pool, those that do not use their room lend it, and have it back as soon as they need it. Reclaim takes room away that
- * is not needed.
+ * needs no exchange with the depot any longer. All caches together keep to a bound. Where more threads than that use
+ * the pool, those that do not use their room lend it, and have it back as soon as they need it. Reclaim takes room away
+ * that is not needed.
  */
 #include "support/hands.h"
 
