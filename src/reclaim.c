@@ -119,8 +119,7 @@ void reclaim_surplus(bufferpool_t *pool, struct cache *c)
 /* In the depot, or held back by a debug mode. */
 static bool some_idle(const bufferpool_t *pool)
 {
-    return !depot_is_empty(&pool->depot) ||
-           (modes_have(MODE_QUARANTINE) && load_relaxed(&pool->quarantine.count) != 0);
+    return !depot_is_empty(&pool->depot) || (modes_have(MODE_QUARANTINE) && load_relaxed(&pool->quarantine.count) != 0);
 }
 
 void reclaim_keep_cap(bufferpool_t *pool, struct cache *c)
