@@ -297,6 +297,7 @@ static void end_tickets(bufferpool_t *pool, struct cache *c)
         return;
     store_relaxed(&c->tickets, 0);
     store_relaxed(&pool->pressure.granted, load_relaxed(&pool->pressure.granted) - tickets);
+    store_relaxed(&pool->pressure.holders, load_relaxed(&pool->pressure.holders) - 1);
     depot_end_tickets(&pool->depot, tickets);
 }
 

@@ -342,11 +342,11 @@ void depot_unreserve(struct depot *depot, uint32_t n)
     (void)sub_seq_cst(&depot->counts, POOLED(n));
 }
 
-bool depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n)
+bool depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n, size_t others)
 {
     uint64_t counts = load_relaxed(&depot->counts);
     do {
-        if (!depot_allows_tickets(depot_counts_of(counts), depot_cap_of(max_live), n))
+        if (!depot_allows_tickets(depot_counts_of(counts), depot_cap_of(max_live), n, others))
             return false;
     } while (!cas_seq_cst(&depot->counts, &counts, counts + TICKETS(n))); /* before the cache opens (8) */
     return true;

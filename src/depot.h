@@ -77,10 +77,11 @@ static inline bool depot_is_short(struct depot_counts counts, size_t n)
     return counts.tickets > 0 && counts.pooled < n + counts.tickets;
 }
 
-/* Whether with n more tickets these are at most half of what exists beyond the cap. */
-static inline bool depot_allows_tickets(struct depot_counts counts, size_t cap, uint32_t n)
+/* Whether with n more tickets these are at most half of what exists beyond the cap, or still `others` fewer. */
+static inline bool depot_allows_tickets(struct depot_counts counts, size_t cap, uint32_t n, size_t others)
 {
-    return counts.pooled > cap && counts.tickets + n <= (counts.pooled - cap) / 2;
+    const size_t excess = counts.pooled > cap ? counts.pooled - cap : 0, tickets = counts.tickets + (size_t)n;
+    return tickets <= excess / 2 || (others <= excess && tickets <= excess - others);
 }
 
 /* The verdict: whether callers had max_live buffers at a moment during this call. It may be no although they have;
@@ -121,9 +122,8 @@ uint32_t depot_lift(struct depot *depot);
 /* Ends n buffers: after their blocks were freed, or instead of making them. */
 void depot_unreserve(struct depot *depot, uint32_t n);
 
-/* Adds n tickets if tickets are then no more than half of what exists beyond `*max_live`. Returns false, and adds none,
- * otherwise. */
-bool depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n);
+/* Adds n tickets if depot_allows_tickets. Returns false, and adds none, otherwise. */
+bool depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n, size_t others);
 
 /* Ends n tickets. What idled by them is in the depot, with callers, or freed. */
 void depot_end_tickets(struct depot *depot, uint32_t n);

@@ -206,6 +206,7 @@ void fork_repair(bufferpool_t *pool)
 
     store_relaxed(&pool->pressure.state, PRESSURE_OFF);
     store_relaxed(&pool->pressure.granted, 0);
+    store_relaxed(&pool->pressure.holders, 0);
     atomic_flag_clear(&pool->reclaim.busy);
     pool->waiters.first = pool->waiters.last = NULL;
     quarantine_reset(&pool->quarantine);

@@ -20,10 +20,13 @@
  * such gets.
  *
  * Overload. Under pressure each get that goes beyond the cap makes a buffer, and each put while more exist than the cap
- * frees one. After `grant_after` of these, the next thread that makes one takes tickets: 8, or as many as half of the
- * buffers beyond the cap allow, all tickets together. Its cache opens, with room for as many buffers. depot.c (8) to
- * (10) say why no get goes beyond the cap too early for that, and when the tickets have to be taken back. That is a
- * steal from all caches, in state ON as it is: while it lasts, a buffer has its ticket until it is in the depot.
+ * frees one. After `grant_after` of these, the next thread that makes one takes a ticket, and its cache opens, with
+ * room for one buffer. When that is full, the thread takes twice as many, up to 8. All tickets together are at most
+ * half of the buffers beyond the cap, so that callers have to put many before the tickets have to be taken back. A
+ * thread's first ticket may go beyond that, if one buffer beyond the cap is left for each thread without tickets: for
+ * each puts one before it gets the next. depot.c (8) to (10) say why no get goes beyond the cap too early for that, and
+ * when the tickets have to be taken back. That is a steal from all caches, in state ON as it is: while it lasts, a
+ * buffer has its ticket until it is in the depot.
  *
  * An overload that ends soon after it began has callers swing around the cap. Then the next one begins later: each time
  * `grant_after` doubles, from GRANT_AFTER to GRANT_LATEST. It falls back once an overload has lasted for LASTED_MS.
@@ -129,12 +132,21 @@ void pressure_take_rest(bufferpool_t *pool)
 #define GRANT_LATEST 4096u
 #define LASTED_MS    20u
 
+/* How many threads may put a buffer that is freed, once one more has a ticket. Without caches_lock a hint. */
+static size_t others(const bufferpool_t *pool)
+{
+    const size_t owners = load_relaxed(&pool->owners), holders = load_relaxed(&pool->pressure.holders);
+    return owners > holders + 1 ? owners - holders - 1 : 0;
+}
+
 /* caches_lock is held. Gives more tickets to a cache that has `has` of them. Returns whether there were any. */
 static bool grant(bufferpool_t *pool, struct cache *c, uint32_t has, uint32_t most)
 {
     for (uint32_t more = most; more > 0; more /= 2) {
-        if (!depot_add_tickets(&pool->depot, &pool->max_live, more))
+        if (!depot_add_tickets(&pool->depot, &pool->max_live, more, has == 0 ? others(pool) : SIZE_MAX))
             continue;
+        if (has == 0)
+            bump_relaxed(&pool->pressure.holders, 1);
         const uint32_t granted = load_relaxed(&pool->pressure.granted);
         if (granted == 0)
             pool->pressure.overload_ms = clock_coarse_ms();
@@ -157,10 +169,10 @@ void pressure_grant(bufferpool_t *pool, struct cache *c)
     const uint32_t after = load_relaxed(&pool->pressure.grant_after);
     const uint32_t beyond = add_relaxed(&pool->pressure.beyond, 1) + 1;
     if (beyond < (after != 0 ? after : GRANT_AFTER) || c->shared || load_relaxed(&c->tickets) != 0 ||
-        !depot_allows_tickets(depot_counts(&pool->depot), depot_cap_of(&pool->max_live), 1) ||
+        !depot_allows_tickets(depot_counts(&pool->depot), depot_cap_of(&pool->max_live), 1, others(pool)) ||
         pthread_mutex_trylock(&pool->caches_lock) != 0)
         return;
-    if (may_grant(pool, c) && !cache_is_open(c) && cache_idle(c) == 0 && grant(pool, c, 0, CACHE_TICKETS_MAX))
+    if (may_grant(pool, c) && !cache_is_open(c) && cache_idle(c) == 0 && grant(pool, c, 0, 1))
         cache_open(pool, c);
     pthread_mutex_unlock(&pool->caches_lock);
 }
@@ -169,11 +181,11 @@ bool pressure_grant_more(bufferpool_t *pool, struct cache *c)
 {
     const uint32_t has = load_relaxed(&c->tickets);
     if (has == 0 || has >= CACHE_TICKETS_MAX ||
-        !depot_allows_tickets(depot_counts(&pool->depot), depot_cap_of(&pool->max_live), 1) ||
+        !depot_allows_tickets(depot_counts(&pool->depot), depot_cap_of(&pool->max_live), 1, SIZE_MAX) ||
         pthread_mutex_trylock(&pool->caches_lock) != 0)
         return false;
     const bool more = may_grant(pool, c) && cache_is_open(c) && load_relaxed(&c->tickets) == has &&
-                      grant(pool, c, has, CACHE_TICKETS_MAX - has);
+                      grant(pool, c, has, has < CACHE_TICKETS_MAX - has ? has : CACHE_TICKETS_MAX - has);
     pthread_mutex_unlock(&pool->caches_lock);
     return more;
 }

@@ -451,8 +451,9 @@ struct pressure {
      * lasts for billions of pops, the count wraps, and DWELL pops have to go by once more. */
     _Atomic(uint32_t) since;
     uint64_t until_ns; /* ENTERING: calls wait so long for owners that are inside; on the monotonic clock */
-    /* tickets that thread caches have: the sum of c->tickets */
+    /* tickets that thread caches have: the sum of c->tickets; and how many caches have some */
     _Atomic(uint32_t) granted;
+    _Atomic(uint32_t) holders;
     /* Buffers made beyond the cap since tickets were last taken back, which moves without the lock; and how many there
      * have to be before some are granted, 0: GRANT_AFTER (pressure.c). */
     _Atomic(uint32_t) beyond;
