@@ -102,22 +102,25 @@ static void of_two_lows_noted_at_once_the_smaller_stays(void **state)
 
 /* ---- the verdict ---- */
 
+enum { N = 3 };
+
 static struct depot depot;
 static struct desc *in_depot[4];
-static size_t held, held_most; /* by callers: of all moments, the most at once */
+static size_t held;  /* by callers */
+static bool had_all; /* as many as the cap, at some moment */
 
 static void hold(size_t n)
 {
     held = n;
-    held_most = held_most < n ? n : held_most;
+    had_all = had_all || held >= atomic_load(&cap);
 }
 
 /* A caller puts one, and another gets it: it was in the depot for a moment. */
 static void put_and_get(void)
 {
     hold(held - 1);
-    depot_push(&depot, &table, in_depot, 1, false);
-    if (depot_pop(&depot, &table).head != in_depot[0])
+    depot_push(&depot, &table, in_depot + 3, 1, false);
+    if (depot_pop(&depot, &table).head != in_depot[3])
         abort();
     hold(held + 1);
 }
@@ -153,6 +156,8 @@ static void trim_and_get(void)
 /* Callers hold one less, and a buffer that idles is why so many exist. */
 static void put_by_ticket(void)
 {
+    if (held < N)
+        return;
     (void)depot_lift(&depot);
     (void)depot_lift(&depot);
     hold(held + 2);
@@ -163,9 +168,25 @@ static void put_by_ticket(void)
     hold(held - 1);
 }
 
+/* The thread that has taken one of two puts the other one back, which idles. */
+static void put_the_rest_back(void)
+{
+    if (depot_counts(&depot).tickets == 1 && depot_is_empty(&depot))
+        depot_restore(&depot, &table, in_depot, 1, false);
+}
+
 static void raise_the_cap(void)
 {
     atomic_store(&cap, 5);
+    hold(held);
+}
+
+/* So that callers have what the cap was before, and then less than it is. */
+static void raise_the_cap_and_get(void)
+{
+    raise_the_cap();
+    if (depot_reserve(&depot, &cap))
+        hold(held + 1);
 }
 
 static void end_the_pressure(void)
@@ -173,33 +194,44 @@ static void end_the_pressure(void)
     (void)depot_end_pressure(&depot);
 }
 
+enum beginning { ALL_HELD, TWO_IN_DEPOT, ONE_IN_TRANSIT, ROOM_FOR_ONE, BEGINNINGS };
+
+static void begin_with(enum beginning beginning)
+{
+    memset(&depot, 0, sizeof depot);
+    memset(&table, 0, sizeof table);
+    atomic_store(&cap, N);
+    had_all = false;
+    depot_reset(&depot, beginning == ROOM_FOR_ONE ? N - 1 : N);
+    for (int i = 0; i < 4; i++)
+        assert_non_null(in_depot[i] = desc_take(&table));
+    depot_begin_pressure(&depot);
+    if (beginning == TWO_IN_DEPOT || beginning == ONE_IN_TRANSIT)
+        depot_push(&depot, &table, in_depot, 2, false);
+    if (beginning == ONE_IN_TRANSIT)
+        assert_int_equal(depot_pop_some(&depot, &table, 1).tickets, 1);
+    hold(beginning == ALL_HELD ? N : beginning == TWO_IN_DEPOT ? N - 2 : N - 1);
+}
+
 /* Whatever others do in the middle of it: a verdict that callers had all is the truth about a moment within the call. */
 static void a_verdict_is_about_one_moment(void **state)
 {
-    static void (*const others[])(void) = {put_and_get,   take_one_of_two, pop_two,         trim_and_get,
-                                           put_by_ticket, raise_the_cap,   end_the_pressure};
-    enum { N = 3, STEPS = 8 };
+    static void (*const others[])(void) = {put_and_get,   take_one_of_two,       pop_two,
+                                           trim_and_get,  put_by_ticket,         put_the_rest_back,
+                                           raise_the_cap, raise_the_cap_and_get, end_the_pressure};
+    enum { STEPS = 8 };
     (void)state;
     size_t yes = 0;
     for (size_t other = 0; other < sizeof others / sizeof others[0]; other++) {
-        for (uint32_t idle = 0; idle <= 2; idle += 2) {
+        for (enum beginning beginning = ALL_HELD; beginning < BEGINNINGS; beginning++) {
             for (int step = 0; step < STEPS; step++) {
-                memset(&depot, 0, sizeof depot);
-                memset(&table, 0, sizeof table);
-                depot_reset(&depot, N);
-                for (int i = 0; i < 4; i++)
-                    assert_non_null(in_depot[i] = desc_take(&table));
-                depot_begin_pressure(&depot);
-                if (idle > 0)
-                    depot_push(&depot, &table, in_depot, idle, false);
-                atomic_store(&cap, N);
-                held_most = held = N - idle;
+                begin_with(beginning);
                 meanwhile = others[other];
                 steps_left = step;
                 const bool exhausted = depot_exhausted(&depot, &cap);
                 steps_left = -1;
                 yes += exhausted;
-                assert_true(!exhausted || held_most >= N);
+                assert_true(!exhausted || had_all);
                 desc_table_destroy(&table);
             }
         }

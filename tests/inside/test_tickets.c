@@ -320,26 +320,33 @@ static void begin_overload(size_t beyond, size_t idle)
 
 static void a_put_into_a_full_cache_frees_half_as_far_as_the_excess_allows(void **state)
 {
+    enum { HALF = MOST / 2 };
     needs_stealing();
-    begin();
-    begin_overload(40, MOST);
-    const uint64_t reclaimed = stats_of(pool).reclaimed_bytes;
-    size_t exist = 40;
-    while (hands[0].n > 0) {
-        const uint32_t idle = cache_idle(cache_of(&hands[0]));
-        put(&hands[0], 1);
-        assert_int_equal(tickets(), MOST);
-        assert_true(excess() >= tickets());
-        exist -= idle == MOST ? MOST / 2 : 0;
-        assert_int_equal(excess(), exist);
-        assert_int_equal(cache_idle(cache_of(&hands[0])), idle == MOST ? MOST / 2 + 1 : idle + 1);
+    for (size_t beyond = 40; beyond < 40 + HALF; beyond++) {
+        begin();
+        begin_overload(beyond, MOST);
+        const uint64_t reclaimed = stats_of(pool).reclaimed_bytes;
+        size_t exist = beyond;
+        size_t drops = 0;
+        while (hands[0].n > 0) {
+            const uint32_t idle = cache_idle(cache_of(&hands[0]));
+            const bool sheds = idle == MOST && exist >= MOST + HALF, drops_it = idle == MOST && !sheds;
+            put(&hands[0], 1);
+            assert_int_equal(tickets(), MOST);
+            assert_true(excess() >= tickets());
+            exist -= sheds ? HALF : drops_it;
+            drops += drops_it;
+            assert_int_equal(excess(), exist);
+            assert_int_equal(cache_idle(cache_of(&hands[0])), sheds ? HALF + 1 : drops_it ? MOST : idle + 1);
+        }
+        assert_int_equal(drops, (beyond - MOST) % HALF);
+        assert_int_equal(stats_of(pool).reclaimed_bytes - reclaimed, (beyond - exist - drops) * CAPACITY);
+        assert_int_equal(stats_of(pool).drops_over_cap, drops);
+        assert_int_equal(stats_of(pool).bypass_live, 0); /* main has the cap; the tickets stand for what idles */
+        assert_int_equal(excess(), MOST);
+        assert_int_equal(atomic_load(&barriers), 0);
+        end();
     }
-    assert_int_equal(stats_of(pool).reclaimed_bytes - reclaimed, (40 - exist) * CAPACITY);
-    assert_int_equal(stats_of(pool).drops_over_cap, 0);
-    assert_int_equal(stats_of(pool).bypass_live, 0); /* main has the cap; the tickets stand for what idles */
-    assert_int_equal(excess(), MOST);
-    assert_int_equal(atomic_load(&barriers), 0);
-    end();
 }
 
 /* ---- the end ---- */
@@ -554,6 +561,31 @@ static void a_waiting_thread_is_served_when_callers_have_less_than_the_cap(void 
     check_accounts(pool);
     assert_int_equal(tickets(), 0);
     assert_int_equal(bufferpool_live(pool), CAP);
+    put(&hands[1], 1);
+    bufs[CAP - 1] = bufferpool_get(pool);
+    end();
+}
+
+/* What a thread leaves when it ends is freed: callers have more than the cap. */
+static void a_waiting_thread_gets_nothing_while_callers_have_more_than_the_cap(void **state)
+{
+    needs_stealing();
+    begin();
+    begin_overload(GRANT_AFTER, MOST);
+    start_waiting(&hands[1]);
+    memcpy(hands[2].bufs, hands[0].bufs, sizeof hands[0].bufs);
+    hands[2].n = hands[0].n;
+    hand_end(&hands[0]);
+    hand_begin(&hands[0], pool, 0);
+    assert_true(depot_wanted(&pool->depot));
+    put(&hands[2], 1);
+    assert_true(depot_wanted(&pool->depot));
+    assert_int_equal(all_idle(), 0);
+    put(&hands[2], hands[2].n);
+    assert_true(depot_wanted(&pool->depot)); /* callers have the cap */
+    bufferpool_put(bufs[CAP - 1]);
+    hand_finish(&hands[1]);
+    check_accounts(pool);
     put(&hands[1], 1);
     bufs[CAP - 1] = bufferpool_get(pool);
     end();
@@ -798,6 +830,7 @@ int main(void)
         cmocka_unit_test(a_thread_that_ends_gives_its_tickets_back),
         cmocka_unit_test(a_child_of_fork_has_no_tickets),
         cmocka_unit_test(a_waiting_thread_is_served_when_callers_have_less_than_the_cap),
+        cmocka_unit_test(a_waiting_thread_gets_nothing_while_callers_have_more_than_the_cap),
         cmocka_unit_test(what_an_owner_inside_has_goes_with_the_next_call),
         cmocka_unit_test(gets_that_do_not_go_beyond_are_refused_although_the_own_cache_has_some),
         cmocka_unit_test(a_pool_that_wipes_has_tickets_too),
