@@ -41,27 +41,28 @@ static size_t cap_now(void)
 
 /* ---- the steps ---- */
 
-static bool watching, looking;
+static void (*each_step)(void); /* NULL: nobody looks */
 static int steps_left;
 static void (*at_step)(void);
 static size_t verdicts;
 
 static void look(void)
 {
-    looking = true;
     if (depot_exhausted(&pool->depot, &pool->max_live)) {
         verdicts++;
         thread_check(held + under_way >= cap_now());
     }
     thread_check(load_relaxed(&pool->pressure.granted) <= depot_counts(&pool->depot).tickets);
-    looking = false;
 }
 
 void a_step(void)
 {
-    if (!watching || looking)
+    void (*looks)(void) = each_step;
+    if (looks == NULL)
         return;
-    look();
+    each_step = NULL; /* it takes steps itself */
+    looks();
+    each_step = looks;
     if (at_step == NULL || !pool_is_unlocked(pool) || steps_left-- > 0)
         return;
     void (*hook)(void) = at_step;
@@ -252,9 +253,9 @@ static bool stopped_at(int step, size_t puts, void (*call)(void), void (*meanwhi
     others_step = meanwhile;
     steps_left = step;
     at_step = meanwhile != NULL ? other_does : nobody;
-    watching = true;
+    each_step = look;
     call();
-    watching = false;
+    each_step = NULL;
     const bool reached = at_step == NULL;
     at_step = NULL;
     /* the other may have met main inside of its cache, and then the next call frees what lies there */
