@@ -402,6 +402,13 @@ static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
     return true;
 }
 
+/* Whether the cache is open by tickets, and a buffer of that cap fits, perhaps with more of them. */
+static bool has_room_by_tickets(bufferpool_t *pool, struct cache *c, size_t cap)
+{
+    return has_tickets(c) &&
+           (cache_has_room(pool, c, cap) || (pressure_grant_more(pool, c) && cache_has_room(pool, c, cap)));
+}
+
 /* Takes back a claimed buffer. Returns where it went, which is not yet counted. */
 static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *d)
 {
@@ -409,7 +416,7 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
     if (d->pub.cap > pool->max_capacity)
         return drop(pool, c, d, DROPS_OVERSIZE);
     const bool beyond = depot_over_cap(&pool->depot, &pool->max_live); /* then nobody who waits is served */
-    if (beyond && !(has_tickets(c) && cache_has_room(pool, c, d->pub.cap)))
+    if (beyond && !has_room_by_tickets(pool, c, d->pub.cap))
         return drop(pool, c, d, DROPS_OVER_CAP);
     if (!modes_have(MODE_NOPOOL) && !beyond && wait_hand_over(pool, d)) {
         cache_moved(pool, c, -1);

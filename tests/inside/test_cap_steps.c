@@ -161,7 +161,7 @@ static void put_by_ticket(void)
     (void)depot_lift(&depot);
     (void)depot_lift(&depot);
     hold(held + 2);
-    if (!depot_add_tickets(&depot, &cap, 1))
+    if (!depot_add_tickets(&depot, &cap, 1, SIZE_MAX))
         abort();
     hold(held - 1); /* it idles in a cache */
     depot_unreserve(&depot, 1);

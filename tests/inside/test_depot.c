@@ -311,11 +311,15 @@ static void tickets_count_as_buffers_that_idle(void **state)
     _Atomic(size_t) cap = 3;
     depot_with(&depot, 7);
     depot_begin_pressure(&depot);
-    assert_false(depot_add_tickets(&depot, &cap, 3)); /* half of the four that exist beyond it */
-    assert_true(depot_add_tickets(&depot, &cap, 1));
-    assert_false(depot_add_tickets(&depot, &cap, 2));
-    assert_true(depot_add_tickets(&depot, &cap, 1));
+    assert_false(depot_add_tickets(&depot, &cap, 3, SIZE_MAX)); /* half of the four that exist beyond it */
+    assert_true(depot_add_tickets(&depot, &cap, 1, SIZE_MAX));
+    assert_false(depot_add_tickets(&depot, &cap, 2, SIZE_MAX));
+    assert_true(depot_add_tickets(&depot, &cap, 1, SIZE_MAX));
     assert_int_equal(depot_counts(&depot).tickets, 2);
+    assert_false(depot_add_tickets(&depot, &cap, 1, 2)); /* one that leaves two of the four */
+    assert_false(depot_add_tickets(&depot, &cap, 1, 5));
+    assert_true(depot_add_tickets(&depot, &cap, 1, 1));
+    depot_end_tickets(&depot, 1);
     assert_true(depot_exhausted(&depot, &cap));
     assert_false(depot_is_short(depot_counts(&depot), 3));
     depot_unreserve(&depot, 2);
@@ -329,7 +333,7 @@ static void tickets_count_as_buffers_that_idle(void **state)
     depot_end_tickets(&depot, 1);
     assert_int_equal(depot_counts(&depot).tickets, 0);
     depot_unreserve(&depot, 1);
-    assert_false(depot_add_tickets(&depot, &cap, 1)); /* none beyond it */
+    assert_false(depot_add_tickets(&depot, &cap, 1, SIZE_MAX)); /* none beyond it */
     assert_false(depot_is_short(depot_counts(&depot), 3));
 }
 
