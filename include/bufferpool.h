@@ -299,7 +299,10 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
 /* A thread of the library reclaims every reclaim_interval_ms, even when no calls come. One thread serves all pools that
  * have this flag. It is named "bufferpool", and all signals are blocked in it. It starts with the first get of such a
  * pool (but see BUFFERPOOL_START_NOW), and ends with the bufferpool_destroy of the last one. A child of fork starts its
- * own thread in the same way. If the thread cannot be started, calls reclaim as without the flag. */
+ * own thread in the same way. If the thread cannot be started, calls reclaim as without the flag.
+ *
+ * The pool also retains the memory of freed blocks for retain_ms, so that the next wave of a load finds the memory of
+ * the last one (see Freed memory). */
 #define BUFFERPOOL_BACKGROUND 0x2u
 
 /* Asks the system for huge pages behind the blocks. Where the system grants them, fresh memory is three to four times
@@ -322,7 +325,7 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
 #define BUFFERPOOL_NO_MEMBARRIER 0x10u
 
 /* The configuration of a pool. Start from BUFFERPOOL_CONFIG_INIT and set the fields that you need. Zero or NULL in a
- * field means its default.
+ * field means its default, except in retain_ms.
  *
  * max_live counts buffers, not bytes. All idle buffers together have at most max_live * max_capacity bytes, as long as
  * callers do not go beyond the cap. Buffers that callers hold may grow beyond that.
@@ -352,6 +355,10 @@ typedef struct bufferpool_config {
     void *(*alloc)(size_t size, size_t align, void *ctx);
     void (*free)(void *block, size_t size, void *ctx);
     void *ctx; /* passed to the hooks; the library does not use it */
+    /* Since 0.3. Milliseconds; has an effect only with BUFFERPOOL_BACKGROUND. The memory of freed blocks goes back to
+     * the system so long after callers last held as much (see Freed memory). 0 means at once. BUFFERPOOL_NEVER is an
+     * error. The default is 1,000, which BUFFERPOOL_CONFIG_INIT sets; a configuration without this field has it too. */
+    unsigned retain_ms;
 } bufferpool_config_t;
 
 /* clang-format off */
@@ -369,7 +376,8 @@ typedef struct bufferpool_config {
         0,                                /* flags */                                                                \
         NULL,                             /* alloc */                                                                \
         NULL,                             /* free */                                                                 \
-        NULL                              /* ctx */                                                                  \
+        NULL,                             /* ctx */                                                                  \
+        1000                              /* retain_ms */                                                            \
     }
 /* clang-format on */
 
@@ -381,8 +389,8 @@ typedef struct bufferpool_config {
  *     NULL, errno EAGAIN      the thread of BUFFERPOOL_START_NOW cannot be started
  *     NULL, errno EINVAL      config->size is not known to this library; alignment is no power of two or exceeds the
  *                             page size; max_capacity is below buffer_capacity; a capacity exceeds PTRDIFF_MAX - 8 MiB;
- *                             one hook is set without the other; a flag is unknown; or BUFFERPOOL_START_NOW is set
- *                             without BUFFERPOOL_BACKGROUND */
+ *                             one hook is set without the other; retain_ms is BUFFERPOOL_NEVER; a flag is unknown; or
+ *                             BUFFERPOOL_START_NOW is set without BUFFERPOOL_BACKGROUND */
 BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config);
 
 /* Frees the pool and all its idle buffers, in the caches of every thread. The caller makes sure that no other call on
@@ -752,7 +760,8 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     Beyond cap    A thread that goes on beyond the cap takes the fast path for most of its calls. Its other gets make
  *                   a block, and its other puts free one. So does every call of a thread that does so only now and
  *                   then, or while callers hold hardly more than the cap. Memory that was freed and not retained (see
- *                   Freed memory) costs its page faults again, which takes microseconds.
+ *                   Freed memory) costs its page faults again, which takes microseconds; BUFFERPOOL_BACKGROUND retains
+ *                   the memory of the last burst.
  *     Stealing      Stealing takes some microseconds, once per period of pressure, and once more where callers come
  *                   back to the cap from beyond it. But while a thread is preempted in the middle of a call, each get
  *                   that finds nothing tries again, and a waiting get_timed every 2 ms.
@@ -762,10 +771,20 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  * Freed memory
  *
- *     The memory of freed blocks is retained for new blocks, up to a limit for each pool: 1 MiB, or buffer_capacity for
- *     each buffer that exists beyond the cap, if that is more. Memory above the limit goes back to the system. trim and
- *     bufferpool_reclaim give all of it back. Allocator hooks get their blocks back at once: a put beyond the cap calls
- *     the free hook, unless the buffer stays in the thread's cache.
+ *     The memory of freed blocks is retained for new blocks, up to a limit for each pool. Memory above the limit goes
+ *     back to the system. The limit is the most of these:
+ *
+ *         1 MiB
+ *         buffer_capacity for each buffer that exists beyond the cap
+ *         with BUFFERPOOL_BACKGROUND: the most that callers held at a time within the last retain_ms, less what they
+ *         hold now; and twice the largest block of more than 256 KiB that was given back in that time, up to 8 MiB
+ *
+ *     So with BUFFERPOOL_BACKGROUND the memory of a burst goes back within retain_ms after the burst, up to 1 MiB that
+ *     stays. A pool without this flag gives it back as the buffers are put. Memory of buffers that idled until reclaim
+ *     freed them counts as held only if reclaim_interval_ms is less than a third of retain_ms.
+ *
+ *     trim and bufferpool_reclaim give all of it back. Allocator hooks get their blocks back at once: a put beyond the
+ *     cap calls the free hook, unless the buffer stays in the thread's cache.
  */
 
 #endif /* BUFFERPOOL_H */

@@ -3,8 +3,10 @@
  * background.c - the thread that reclaims when no call comes (BUFFERPOOL_BACKGROUND)
  *
  * One thread for the whole library. It sleeps until the first of its pools is due, runs reclaim_in_background on that
- * one without any lock, and sleeps again. It begins with the first slow path of the first such pool, or with the create
- * of a pool that has BUFFERPOOL_START_NOW, and ends with the last pool: the call that removes that one waits for it.
+ * one without any lock, and sleeps again. A pool is due at the end of its reclaim period, or when memory that it
+ * retains by time is to go. A heap that begins to retain memory says so (background_wake), since the thread may sleep
+ * for longer. It begins with the first slow path of the first such pool, or with the create of a pool that has
+ * BUFFERPOOL_START_NOW, and ends with the last pool: the call that removes that one waits for it.
  *
  * The thread has a record of its own, so that one that has been told to end and one that begins right after do not
  * meet. Under the lock no pool is worked on, and no other lock of the library is taken. It guards `begun`; the relaxed
@@ -22,6 +24,7 @@
 #include "atomic.h"
 #include "clock.h"
 #include "fork.h"
+#include "heap/heap.h"
 #include "reclaim.h"
 #include "registry.h"
 
@@ -64,6 +67,13 @@ static bufferpool_t *first_due(void)
     return first;
 }
 
+/* The pool is due at that time at the latest. */
+static void advance(bufferpool_t *pool, uint64_t due_ms)
+{
+    if (due_ms < pool->background.due_ms)
+        pool->background.due_ms = due_ms;
+}
+
 static void *run(void *arg)
 {
     struct worker *self = arg;
@@ -80,11 +90,12 @@ static void *run(void *arg)
             (void)pthread_cond_timedwait(&changed, &lock, &at);
         } else {
             pool->background.busy = true;
+            pool->background.due_ms = UINT64_MAX; /* background_wake may set an earlier time meanwhile */
             pthread_mutex_unlock(&lock);
-            uint64_t due_ms = reclaim_in_background(pool, &self->stop);
+            const uint64_t due_ms = reclaim_in_background(pool, &self->stop);
             pthread_mutex_lock(&lock);
             pool->background.busy = false;
-            pool->background.due_ms = due_ms > now ? due_ms : now + 1; /* another thread may be at it */
+            advance(pool, due_ms > now ? due_ms : now + 1); /* another thread may be at it */
             pthread_cond_broadcast(&changed);
         }
     }
@@ -234,6 +245,8 @@ static int begin(bufferpool_t *pool, bool needs_thread)
             await_beginning();
     }
     pthread_mutex_unlock(&lock);
+    if (error != 0 && !needs_thread)
+        heap_retain(&pool->heap, 0);
     return error;
 }
 
@@ -244,6 +257,17 @@ void background_begin(bufferpool_t *pool)
     int saved_errno = errno;
     (void)begin(pool, false);
     errno = saved_errno;
+}
+
+void background_wake(struct heap *heap, uint64_t due_ms)
+{
+    bufferpool_t *pool = (bufferpool_t *)(void *)((unsigned char *)heap - offsetof(bufferpool_t, heap));
+    background_begin(pool); /* in a child of fork no thread may have begun */
+    pthread_mutex_lock(&lock);
+    advance(pool, due_ms);
+    if (changed_is_made)
+        pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
 }
 
 int background_start(bufferpool_t *pool)

@@ -43,14 +43,15 @@ static bool is_valid(const bufferpool_config_t *c)
     bool alignment_ok = (c->alignment & (c->alignment - 1)) == 0 && c->alignment <= os_page_size();
     bool hooks_ok = (c->alloc == NULL) == (c->free == NULL);
     return alignment_ok && hooks_ok && c->max_capacity >= c->buffer_capacity && c->buffer_capacity <= HEAP_CAP_MAX &&
-           c->max_capacity <= HEAP_CAP_MAX && flags_are_valid(c->flags);
+           c->max_capacity <= HEAP_CAP_MAX && c->retain_ms != BUFFERPOOL_NEVER && flags_are_valid(c->flags);
 }
 
-/* Copies *from to *to, and sets each field that is 0 to its default. NULL stands for all defaults. Returns 0 or
- * EINVAL. */
+/* Copies *from to *to, and sets each field that is 0 to its default, but for retain_ms, where 0 has a meaning. NULL
+ * stands for all defaults. Returns 0 or EINVAL. */
 static int config_resolve(const bufferpool_config_t *from, bufferpool_config_t *to)
 {
     memset(to, 0, sizeof(*to));
+    to->retain_ms = DEFAULT_RETAIN_MS; /* a program built with version 0.2 has no such field */
     if (from != NULL) {
         if (from->size < SIZE_MIN || from->size > sizeof(*to))
             return EINVAL;
@@ -97,6 +98,8 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
         watch_configure(heap);
     heap->slabs.huge = (config->flags & BUFFERPOOL_HUGEPAGES) != 0;
     pthread_mutex_init(&heap->slabs.lock, NULL);
+    heap->wake = background_wake;
+    heap_retain(heap, pool->background.wanted && heap->alloc == NULL ? config->retain_ms : 0);
     store_relaxed(&pool->max_live, depot_cap(config->max_live));
     store_relaxed(&pool->epoch, fork_epoch);
 }

@@ -208,6 +208,15 @@ static uint32_t part_of_due(const bufferpool_t *pool, uint64_t now_ms)
     return most > STEP ? (uint32_t)most : STEP;
 }
 
+/* Gives back the memory of idle buffers that were due and are freed now. What is due idled for all of the last period,
+ * so callers had it in the period before that, at most three intervals ago. So if intervals are short, and callers come
+ * back, they find the memory still there. */
+static void settle_due(bufferpool_t *pool, size_t bytes)
+{
+    if (bytes > 0)
+        heap_settle(&pool->heap, bytes, (uint64_t)3 * pool->reclaim_interval_ms, life_spare(pool));
+}
+
 static bool is_time(const bufferpool_t *pool, uint64_t now_ms)
 {
     return load_relaxed(&pool->reclaim.due) > 0 || now_ms >= load_relaxed(&pool->reclaim.period_end_ms);
@@ -223,7 +232,9 @@ void reclaim_on_time(bufferpool_t *pool, struct cache *c)
     const uint64_t ended_ms = period_ended(pool, now_ms);
     if (ended_ms != 0)
         end_period(pool, ended_ms);
-    end_reclaiming(pool, c, free_due(pool, part_of_due(pool, now_ms), false));
+    const size_t bytes = free_due(pool, part_of_due(pool, now_ms), true);
+    end_reclaiming(pool, c, bytes);
+    settle_due(pool, bytes);
 }
 
 /* One get in so many looks: in the next LOOK_USUALLY gets, if the last took more than a sixteenth of a period; and if
@@ -294,17 +305,17 @@ uint64_t reclaim_in_background(bufferpool_t *pool, const _Atomic(bool) *stop)
     if (begin_reclaiming(pool)) {
         size_t bytes = free_all_due(pool, stop); /* what the ticks of the last period left */
         const uint64_t now_ms = clock_coarse_ms();
-        const bool over = period_ended(pool, now_ms) != 0;
-        if (over) {
+        if (period_ended(pool, now_ms) != 0) {
             end_period(pool, now_ms);
             bytes += free_all_due(pool, stop);
         }
         end_reclaiming(pool, &pool->shared, bytes);
-        if (over || bytes > 0)
-            (void)heap_purge(&pool->heap);
+        settle_due(pool, bytes);
     }
+    const uint64_t due_ms = heap_ebb(&pool->heap, life_spare(pool));
+    const uint64_t end_ms = load_relaxed(&pool->reclaim.period_end_ms);
     call_end(&call, pool);
-    return load_relaxed(&pool->reclaim.period_end_ms);
+    return due_ms < end_ms ? due_ms : end_ms;
 }
 
 /* ---- grown buffers ---- */

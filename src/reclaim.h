@@ -27,8 +27,9 @@ void reclaim_surplus(bufferpool_t *pool, struct cache *c);
 void reclaim_keep_cap(bufferpool_t *pool, struct cache *c);
 
 /* For the background thread, which has nothing else to do: does at once, at the end of a period, what the calls of
- * users do little by little. Returns when the next period ends, on the coarse monotonic clock. Begins the first period
- * if none has begun. Does less if *stop becomes true meanwhile. */
+ * users do little by little. Gives back what was retained for long enough. Returns when it is to be called again, on
+ * the coarse monotonic clock: when the next period ends, or when more that is retained is to go. Begins the first
+ * period if none has begun. Does less if *stop becomes true meanwhile. */
 uint64_t reclaim_in_background(bufferpool_t *pool, const _Atomic(bool) *stop);
 
 /* For a grown buffer that a put has claimed: counts little use, and at the last strike replaces the block by one that

@@ -16,6 +16,7 @@
 #define DEFAULT_THREAD_CACHE_BYTES  ((size_t)512 << 10)
 #define DEFAULT_ALIGNMENT           ((size_t)64)
 #define DEFAULT_RECLAIM_INTERVAL_MS 10000u
+#define DEFAULT_RETAIN_MS           1000u
 
 extern struct bufferpool pool_default;
 

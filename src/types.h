@@ -29,7 +29,8 @@
  *     span              slabs that are mapped, and unmapped, together (tcmalloc)
  *     dirty, clean      a free slot that may have memory behind it; one that has none (jemalloc)
  *     purge             to give the memory of dirty slots back to the system (jemalloc)
- *     retained          a freed mapping whose memory stays for the next block of its size (jemalloc)
+ *     retained          memory of freed blocks that stays for new ones: dirty slots, and freed mappings, whole
+ *     window            the last retain_ms: so much may be retained as callers held in it and do not hold any more
  *     strike            a put of a grown buffer after little use; the fifth in a row shrinks it
  *     generation        tells apart pools of the same index: one after the other, or in two copies of the library
  *     caller            the address in the program to which the public function returns
@@ -348,6 +349,24 @@ struct retained {
     size_t bytes; /* of all */
     unsigned n;
     struct os_range mapping[RETAINED_MAX]; /* by age, the oldest first */
+    bool tail[RETAINED_MAX];               /* its beginning was taken for a smaller block */
+};
+
+#define WINDOW_PARTS 16u
+
+/* What callers had lately (window.h), under the heap's lock. */
+struct window {
+    _Atomic(uint32_t) part_ms; /* how long a part is; 0: nothing is retained by time. Read without the lock */
+    unsigned parts;            /* read-only: so many of the newest count, the current one included */
+    unsigned part;             /* the current one */
+    uint64_t end_ms;           /* when it ends, on the coarse monotonic clock; 0: none has begun */
+    /* In 64 bits, since they grow for ever. */
+    uint64_t taken;              /* bytes of blocks that are taken, or were freed while they idled */
+    uint64_t most[WINDOW_PARTS]; /* of each part: the most that `taken` was */
+    uint64_t peak;               /* of all parts that count */
+    size_t large[WINDOW_PARTS];  /* of each part: the largest block with a mapping that was given back */
+    size_t largest;              /* of all parts that count */
+    bool watched;                /* somebody looks when memory is due */
 };
 
 /* Under the lock, but for the read-only fields. */
@@ -359,6 +378,7 @@ struct slabs {
     size_t mapped_bytes; /* of all spans */
     size_t dirty_bytes;  /* of all classes */
     struct retained retained;
+    struct window window;
     struct slab_class classes[SLAB_CLASSES];
 };
 
@@ -371,6 +391,9 @@ struct heap {
     void *(*alloc)(size_t size, size_t align, void *ctx);
     void (*free)(void *block, size_t size, void *ctx);
     void *ctx;
+    /* Called when memory is retained by time for the first time since heap_ebb returned HEAP_NEVER: heap_ebb is to be
+     * called at `due_ms`. The thread holds no lock. NULL: nobody is to be told. */
+    void (*wake)(struct heap *heap, uint64_t due_ms);
 
     /* apart from what is only read */
     _Alignas(CACHE_LINE) struct slabs slabs;      /* its lock guards the table too */

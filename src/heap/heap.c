@@ -15,6 +15,7 @@
 #include "heap/large.h"
 #include "heap/os.h"
 #include "heap/purge.h"
+#include "heap/window.h"
 #include "heap/wipe.h"
 #include "lock.h"
 
@@ -81,16 +82,37 @@ static bool take_slot(struct heap *heap, const struct slab_request *request, str
     return true;
 }
 
+static size_t bytes_of(const struct heap *heap, const struct block *block)
+{
+    return block->slab != NULL ? block->slab->stride : block_mapped_bytes(heap, block->cap);
+}
+
+/* The block becomes the descriptor's. */
+static void attach(struct heap *heap, struct desc *d, const struct block *block)
+{
+    block_attach(d, block);
+    window_take(&heap->slabs.window, bytes_of(heap, block));
+}
+
+/* How a block is given back. */
+struct giving {
+    bool idle;       /* nobody held it lately, and the caller purges later */
+    uint64_t now_ms; /* window_now; 0 if it is idle */
+    size_t spare;    /* what callers hold beyond the cap */
+};
+
 /* Frees a block that no descriptor has any more. A large block remains for large_free, without the lock; returns how
- * many of its bytes are retained. Without `defer` the lock may be let go and taken again. */
-static size_t give_block(struct heap *heap, const struct block *block, bool defer, size_t spare)
+ * many of its bytes are retained. If the block is not idle the lock may be let go and taken again. */
+static size_t give_block(struct heap *heap, const struct block *block, const struct giving *how)
 {
     struct slabs *slabs = &heap->slabs;
+    const size_t spare = how->spare;
     size_t retained = 0;
     if (block->slab != NULL)
         slab_give(slabs, block->slab, block->data - heap->alignment);
-    if (defer)
+    if (how->idle)
         return 0;
+    window_give(&slabs->window, bytes_of(heap, block), block->slab == NULL, how->now_ms);
     if (block->slab == NULL) {
         if (slabs->retained.n == RETAINED_MAX)
             purge_oldest(slabs);
@@ -98,6 +120,25 @@ static size_t give_block(struct heap *heap, const struct block *block, bool defe
     }
     purge_excess(slabs, spare);
     return retained;
+}
+
+/* Returns when heap_ebb is to be called, if that is for heap->wake to say; otherwise HEAP_NEVER. */
+static uint64_t begin_watch(struct heap *heap, uint64_t now_ms, size_t spare)
+{
+    struct window *window = &heap->slabs.window;
+    if (now_ms == 0 || window->watched)
+        return HEAP_NEVER;
+    const uint64_t due_ms = purge_due(&heap->slabs, spare);
+    window->watched = due_ms != HEAP_NEVER;
+    return due_ms;
+}
+
+/* Unlocks the heap, and says that memory is retained if begin_watch returned a time. */
+static void unlock_and_wake(struct heap *heap, uint64_t due_ms)
+{
+    heap_unlock(heap);
+    if (unlikely(due_ms != HEAP_NEVER) && heap->wake != NULL)
+        heap->wake(heap, due_ms);
 }
 
 static void give_desc(struct heap *heap, struct desc *d)
@@ -118,7 +159,7 @@ static struct desc *take(struct heap *heap, const struct slab_request *request, 
         desc_give(&heap->table, d);
         return NULL;
     }
-    block_attach(d, block);
+    attach(heap, d, block);
     return d;
 }
 
@@ -156,10 +197,15 @@ void heap_free(struct heap *heap, struct desc *d, bool defer, size_t spare)
     if (unlikely(heap->wipe))
         heap_wipe_block(heap, d->pub.data, d->pub.cap);
     const struct block block = block_of(d);
+    const struct giving how = {
+        .idle = defer,
+        .now_ms = defer ? 0 : window_now(&heap->slabs.window),
+        .spare = spare > heap->base ? spare - heap->base : 0,
+    };
     heap_lock(heap);
     give_desc(heap, d);
-    const size_t retained = give_block(heap, &block, defer, spare > heap->base ? spare - heap->base : 0);
-    heap_unlock(heap);
+    const size_t retained = give_block(heap, &block, &how);
+    unlock_and_wake(heap, begin_watch(heap, how.now_ms, how.spare));
     if (block.slab == NULL)
         large_free(heap, &block, retained);
 }
@@ -180,6 +226,8 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
 {
     size_t old_bytes = block_mapped_bytes(heap, d->pub.cap), bytes = block_mapped_bytes(heap, cap);
     unsigned char *memory = d->pub.data - heap->alignment;
+    struct window *window = &heap->slabs.window;
+    const uint64_t now_ms = window_now(window);
     heap_lock(heap);
     if (bytes > old_bytes)
         memory = large_grow(heap, d, cap);
@@ -188,6 +236,10 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     if (memory != NULL) {
         desc_set_block(d, memory + heap->alignment, cap);
         block_write_prefix(d, d->pub.data);
+        if (bytes > old_bytes)
+            window_take(window, bytes - old_bytes);
+        else
+            window_give(window, old_bytes - bytes, false, now_ms);
     }
     heap_unlock(heap);
     if (bytes < old_bytes)
@@ -195,10 +247,28 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     return memory != NULL;
 }
 
+/* The same by retained memory that lies behind the mapping, mostly the rest of what it was taken from. Returns false if
+ * there is none. */
+static bool extend_mapping(struct heap *heap, struct desc *d, size_t cap)
+{
+    const size_t old_bytes = block_mapped_bytes(heap, d->pub.cap), bytes = block_mapped_bytes(heap, cap);
+    heap_lock(heap);
+    const bool extended = bytes > old_bytes && large_extend(heap, d, cap);
+    if (extended) {
+        if (SANITIZER_ASAN)
+            sanitizer_show(d->pub.data, cap, true);
+        desc_set_block(d, d->pub.data, cap);
+        window_take(&heap->slabs.window, bytes - old_bytes);
+    }
+    heap_unlock(heap);
+    return extended;
+}
+
 /* Gives the buffer the new block, and frees the old one. */
 static void replace(struct heap *heap, struct desc *d, const struct block *block, const struct resizing *how)
 {
     struct block old = block_of(d);
+    const struct giving giving = {.now_ms = window_now(&heap->slabs.window), .spare = how->spare};
     const bool told = how->held && sanitizer_on();
     if (told) {
         sanitizer_lock();
@@ -207,7 +277,7 @@ static void replace(struct heap *heap, struct desc *d, const struct block *block
     memcpy(block->data, old.data, how->keep);
     block_write_prefix(d, block->data);
     heap_lock(heap);
-    block_attach(d, block);
+    attach(heap, d, block);
     if (heap->wipe) { /* afterwards, or a child of fork might find a held buffer wiped */
         heap_unlock(heap);
         heap_wipe_block(heap, old.data, old.cap);
@@ -217,8 +287,8 @@ static void replace(struct heap *heap, struct desc *d, const struct block *block
         sanitizer_hide(old.data, old.cap);
         sanitizer_unlock();
     }
-    const size_t retained = give_block(heap, &old, false, how->spare);
-    heap_unlock(heap);
+    const size_t retained = give_block(heap, &old, &giving);
+    unlock_and_wake(heap, begin_watch(heap, giving.now_ms, giving.spare));
     if (old.slab == NULL)
         large_free(heap, &old, retained);
 }
@@ -244,8 +314,11 @@ static bool resize(struct heap *heap, struct desc *d, size_t cap, const struct r
         made = take_slot(heap, &request, &block);
         heap_unlock(heap);
     } else {
+        const bool in_place = old.slab == NULL && may_move(how->held);
+        if (in_place && extend_mapping(heap, d, cap))
+            return true;
         made = cap > old.cap && take_retained(heap, &block); /* to copy costs less than page faults */
-        if (!made && old.slab == NULL && may_move(how->held) && resize_mapping(heap, d, cap))
+        if (!made && in_place && resize_mapping(heap, d, cap))
             return true;
         made = made || large_make(heap, &block);
     }
@@ -278,6 +351,36 @@ bool heap_shrink(struct heap *heap, struct desc *d, size_t cap, size_t spare)
     return true;
 }
 
+/* ---- memory goes back ---- */
+
+void heap_retain(struct heap *heap, unsigned retain_ms)
+{
+    heap_lock(heap);
+    window_set(&heap->slabs.window, retain_ms);
+    heap_unlock(heap);
+}
+
+void heap_settle(struct heap *heap, size_t bytes, uint64_t age_ms, size_t spare)
+{
+    const uint64_t now_ms = window_now(&heap->slabs.window);
+    heap_lock(heap);
+    window_note_idle(&heap->slabs.window, bytes, age_ms, now_ms);
+    purge_down(&heap->slabs, bytes, spare);
+    unlock_and_wake(heap, begin_watch(heap, now_ms, spare));
+}
+
+uint64_t heap_ebb(struct heap *heap, size_t spare)
+{
+    const uint64_t now_ms = window_now(&heap->slabs.window);
+    heap_lock(heap);
+    window_advance(&heap->slabs.window, now_ms);
+    purge_down(&heap->slabs, SIZE_MAX, spare);
+    const uint64_t due_ms = now_ms != 0 ? purge_due(&heap->slabs, spare) : HEAP_NEVER;
+    heap->slabs.window.watched = due_ms != HEAP_NEVER;
+    heap_unlock(heap);
+    return due_ms;
+}
+
 size_t heap_purge(struct heap *heap)
 {
     heap_lock(heap);
@@ -303,6 +406,7 @@ static void repair_sanitizer(const struct heap *heap, const struct desc *d)
 
 void heap_repair(struct heap *heap)
 {
+    window_reset(&heap->slabs.window);
     slab_repair_begin(&heap->slabs);
     struct desc *d;
     for_each_taken (&heap->table, i, d) {
@@ -313,6 +417,8 @@ void heap_repair(struct heap *heap)
             const struct block block = block_of(d);
             if (block.slab != NULL)
                 slab_repair_claim(block.slab, block.data - heap->alignment);
+            if (desc_is_sealed(d)) /* otherwise its holder wrote over the handle, which its put will find */
+                window_take(&heap->slabs.window, bytes_of(heap, &block));
 #if SANITIZER_ASAN
             repair_sanitizer(heap, d);
 #endif

@@ -35,6 +35,19 @@ int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep, size_
  * intact. `spare`: as for heap_grow. */
 bool heap_shrink(struct heap *heap, struct desc *d, size_t cap, size_t spare);
 
+/* Free memory is retained for as long as callers held as much within the last retain_ms. 0: it is not. To be called
+ * before the heap is used, or with 0. */
+void heap_retain(struct heap *heap, unsigned retain_ms);
+
+/* After idle blocks of so many bytes were freed with `defer`: gives back as much, if more is free than may be. Callers
+ * last held the blocks at most age_ms ago. */
+void heap_settle(struct heap *heap, size_t bytes, uint64_t age_ms, size_t spare);
+
+/* Gives memory back that was retained for long enough. Returns when there is more to give back, on the coarse monotonic
+ * clock; HEAP_NEVER: nothing is retained by time, and heap->wake is called when something is. */
+#define HEAP_NEVER UINT64_MAX
+uint64_t heap_ebb(struct heap *heap, size_t spare);
+
 /* Gives the memory behind all free blocks back to the system, in steps of a few MiB. Returns how many bytes the system
  * refused to take. */
 size_t heap_purge(struct heap *heap);

@@ -29,17 +29,61 @@ static void remove_from(struct retained *retained, unsigned first, unsigned n)
     retained->n -= n;
     memmove(&retained->mapping[first], &retained->mapping[first + n],
             (retained->n - first) * sizeof(retained->mapping[0]));
+    memmove(&retained->tail[first], &retained->tail[first + n], (retained->n - first) * sizeof(retained->tail[0]));
+}
+
+/* Takes so many bytes from the beginning of a mapping, which has no fewer. The rest stays. */
+static unsigned char *take_beginning(struct retained *retained, unsigned i, size_t bytes)
+{
+    unsigned char *from = retained->mapping[i].from;
+    if (bytes_of(&retained->mapping[i]) == bytes) {
+        remove_from(retained, i, 1);
+    } else {
+        retained->mapping[i].from += bytes;
+        retained->tail[i] = true;
+        retained->bytes -= bytes;
+    }
+    return from;
 }
 
 bool large_take_retained(struct heap *heap, struct block *block)
 {
     struct retained *retained = &heap->slabs.retained;
     const size_t bytes = block_mapped_bytes(heap, block->cap);
+    size_t least = SIZE_MAX;
+    unsigned best = 0;
     for (unsigned i = retained->n; i-- > 0;) {
-        if (bytes_of(&retained->mapping[i]) != bytes)
+        const size_t has = bytes_of(&retained->mapping[i]);
+        if (has >= bytes && has < least) {
+            least = has;
+            best = i;
+        }
+    }
+    return least < SIZE_MAX && block_at(heap, take_beginning(retained, best, bytes), block);
+}
+
+bool large_extend(struct heap *heap, const struct desc *d, size_t cap)
+{
+    struct retained *retained = &heap->slabs.retained;
+    const size_t old_bytes = block_mapped_bytes(heap, d->pub.cap), more = block_mapped_bytes(heap, cap) - old_bytes;
+    const unsigned char *end = d->pub.data - heap->alignment + old_bytes;
+    for (unsigned i = 0; i < retained->n; i++) {
+        if (retained->mapping[i].from != end || bytes_of(&retained->mapping[i]) < more)
             continue;
-        (void)block_at(heap, retained->mapping[i].from, block);
-        remove_from(retained, i, 1);
+        (void)take_beginning(retained, i, more);
+        return true;
+    }
+    return false;
+}
+
+/* Puts the memory in front of the rest of the mapping that it was taken from. Returns false if that is not there. */
+static bool join_tail(struct retained *retained, unsigned char *memory, size_t bytes)
+{
+    for (unsigned i = 0; i < retained->n; i++) {
+        if (!retained->tail[i] || retained->mapping[i].from != memory + bytes)
+            continue;
+        retained->mapping[i].from = memory;
+        retained->bytes += bytes;
         return true;
     }
     return false;
@@ -56,6 +100,9 @@ size_t large_retain(struct heap *heap, const struct block *block, size_t room)
         if (block->cap == heap->base || (cap = block_next_smaller(cap)) == 0)
             return 0;
     unsigned char *memory = block->data - heap->alignment;
+    if (join_tail(retained, memory, bytes))
+        return bytes;
+    retained->tail[retained->n] = false;
     retained->mapping[retained->n++] = (struct os_range){memory, memory + bytes};
     retained->bytes += bytes;
     return bytes;

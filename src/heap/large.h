@@ -15,9 +15,13 @@
  * there is no memory. */
 bool large_make(const struct heap *heap, struct block *block);
 
-/* Takes the newest retained mapping of the right size for the block. The caller holds the lock. Returns false if there
- * is none. */
+/* Takes memory for the block from retained mappings: the newest of the right size, or the beginning of the smallest
+ * larger one. The caller holds the lock. Returns false if there is none. */
 bool large_take_retained(struct heap *heap, struct block *block);
+
+/* Grows the mapping of a block to what one of `cap` bytes needs, by retained memory that lies behind it. Nothing moves.
+ * The caller holds the lock. Returns false, and does nothing, if there is no such memory. */
+bool large_extend(struct heap *heap, const struct desc *d, size_t cap);
 
 /* Retains the mapping of a freed block if the mapping has at most `room` bytes. Otherwise retains as much of its
  * beginning as a smaller block would have: the largest one that fits into `room`. The caller holds the lock. Returns

@@ -5,39 +5,41 @@
  * Dirty memory is memory that has pages but no buffer: dirty slots and retained mappings. It stays below a limit: 1
  * MiB, or the `spare` bytes that the caller states, whichever is more. The pool states what callers hold beyond its
  * cap. So buffers beyond the cap that come and go find their memory still there, however many they are. When a burst of
- * them ebbs, dirty memory ebbs with it, and when the last is gone 1 MiB is left.
+ * them ebbs, dirty memory ebbs with it, and when the last is gone 1 MiB is left. In a pool that retains memory by time,
+ * what callers held lately may stay as well (window.h), so that the next wave of a load finds the memory of the last.
  *
  * What is resident is thus at most
  *     the blocks that are not free
- *     + 1 MiB, or the spare bytes
+ *     + 1 MiB, or the spare bytes, or what callers held within retain_ms less what they hold
  *     + the memory that threads are about to give back, up to 8 MiB each
  *     + the pages at the edges of taken slots.
  * With huge pages, a page is a huge page: it is resident until all slots in it are free and purged.
  *
  * A call that frees a block beyond the limit unmaps retained mappings, the oldest first. If there are none it purges
- * slots, down to half of what the limit leaves them. It takes at most two steps of some 8 MiB.
+ * slots: down to half of the limit, so that the next calls need not purge; but what callers held lately stays whole. It
+ * takes at most two steps of some 8 MiB.
  */
 #include "heap/purge.h"
 
 #include "heap/large.h"
 #include "heap/os.h"
 #include "heap/slab.h"
+#include "heap/window.h"
 
-#define DIRTY_MIN ((size_t)1 << 20)
-
-static size_t dirty_limit(size_t spare)
+static size_t base_limit(size_t spare)
 {
     return spare > DIRTY_MIN ? spare : DIRTY_MIN;
 }
 
-static size_t all_dirty(const struct slabs *slabs)
+static size_t dirty_limit(const struct slabs *slabs, size_t spare)
 {
-    return slabs->dirty_bytes + slabs->retained.bytes;
+    const size_t base = base_limit(spare), lately = window_limit(&slabs->window);
+    return lately > base ? lately : base;
 }
 
 size_t purge_room(const struct slabs *slabs, size_t spare)
 {
-    const size_t all = all_dirty(slabs), limit = dirty_limit(spare);
+    const size_t all = purge_dirty(slabs), limit = dirty_limit(slabs, spare);
     return all < limit ? limit - all : 0;
 }
 
@@ -66,21 +68,40 @@ void purge_oldest(struct slabs *slabs)
     (void)purge_retained(slabs, 1);
 }
 
+/* Returns false if no more is dirty than may be, or if there is nothing to purge. Lets the lock go. */
+static bool purge_step(struct slabs *slabs, size_t spare)
+{
+    const size_t all = purge_dirty(slabs), limit = dirty_limit(slabs, spare);
+    if (all <= limit)
+        return false;
+    if (purge_retained(slabs, all - limit < SLAB_PURGE_BYTES ? all - limit : SLAB_PURGE_BYTES))
+        return true;
+    const size_t half = base_limit(spare) / 2, lately = window_limit(&slabs->window);
+    size_t refused = 0;
+    return slab_purge(slabs, lately > half ? lately : half, &refused) > 0;
+}
+
 /* Two steps take more than one call can add. With more steps one call would do the work of another, which deferred its
  * purge. */
-void purge_excess(struct slabs *slabs, size_t spare)
+void purge_steps(struct slabs *slabs, size_t spare)
 {
-    size_t refused = 0;
-    const size_t limit = dirty_limit(spare);
-    for (int step = 0; step < 2; step++) {
-        const size_t all = all_dirty(slabs);
-        if (likely(all <= limit))
-            return;
-        if (purge_retained(slabs, all - limit < SLAB_PURGE_BYTES ? all - limit : SLAB_PURGE_BYTES))
-            continue;
-        if (slab_purge(slabs, limit / 2, &refused) == 0)
-            return;
+    if (purge_step(slabs, spare))
+        (void)purge_step(slabs, spare);
+}
+
+void purge_down(struct slabs *slabs, size_t bytes, size_t spare)
+{
+    for (size_t gone = 0, before = purge_dirty(slabs); gone < bytes && purge_step(slabs, spare);) {
+        const size_t all = purge_dirty(slabs);
+        gone += all < before ? before - all : 0;
+        before = all;
     }
+}
+
+uint64_t purge_due(const struct slabs *slabs, size_t spare)
+{
+    const size_t all = purge_dirty(slabs);
+    return all > base_limit(spare) ? window_due(&slabs->window, all) : WINDOW_NEVER;
 }
 
 size_t purge_all(struct slabs *slabs)

@@ -9,12 +9,32 @@
 
 #include "types.h"
 
-/* How many more bytes may be dirty. `spare`: what callers hold beyond the cap, here
- * and below. */
+/* As much may be dirty in any pool. */
+#define DIRTY_MIN ((size_t)1 << 20)
+
+static inline size_t purge_dirty(const struct slabs *slabs)
+{
+    return slabs->dirty_bytes + slabs->retained.bytes;
+}
+
+/* How many more bytes may be dirty. `spare`: what callers hold beyond the cap, here and below. */
 size_t purge_room(const struct slabs *slabs, size_t spare);
 
+/* purge_excess, if more is dirty than may be in any pool. */
+void purge_steps(struct slabs *slabs, size_t spare);
+
 /* Gives memory back if too much is dirty. To be called after a block was freed. May let the lock go. */
-void purge_excess(struct slabs *slabs, size_t spare);
+static inline void purge_excess(struct slabs *slabs, size_t spare)
+{
+    if (unlikely(purge_dirty(slabs) > DIRTY_MIN))
+        purge_steps(slabs, spare);
+}
+
+/* The same, until no more is dirty than may be, or so many bytes went. May let the lock go. */
+void purge_down(struct slabs *slabs, size_t bytes, size_t spare);
+
+/* When memory that is retained by time will be too much, on the clock of the window; WINDOW_NEVER: there is none. */
+uint64_t purge_due(const struct slabs *slabs, size_t spare);
 
 /* Unmaps the retained mapping that is oldest, if there is one. Lets the lock go. */
 void purge_oldest(struct slabs *slabs);

@@ -273,30 +273,38 @@ static bool purge_has_room(const struct purge *purge)
     return purge->slabs < PURGE_SLABS && purge->ranges + SLAB_SLOTS_MAX / 2 <= OS_RANGES_MAX;
 }
 
-/* Takes the runs of free slots of the slab that have a dirty one among them. */
-static void purge_add(struct slabs *slabs, struct purge *purge, struct slab *slab)
+/* Takes the runs of free slots of the slab that have a dirty one among them, until so many bytes of these are taken. */
+static void purge_add(struct slabs *slabs, struct purge *purge, struct slab *slab, size_t bytes)
 {
+    size_t most = (bytes + slab->stride - 1) / slab->stride; /* slots */
     uint64_t *slots = purge->taken[purge->slabs].slots;
     purge->taken[purge->slabs].range = purge->ranges;
     purge->taken[purge->slabs++].slab = slab;
     slots[0] = slots[1] = 0;
     unsigned end;
-    for (unsigned first = 0; first < slab->slots; first = end) {
+    for (unsigned first = 0; first < slab->slots && most > 0; first = end) {
         first = slots_next(slab->avail, first, slab->slots, true);
         end = slots_next(slab->avail, first, slab->slots, false);
         if (slots_next(slab->dirty, first, end, true) == end)
             continue;
-        for (unsigned slot = first; slot < end; slot++)
+        for (unsigned slot = first; slot < end; slot++) {
+            if (slots_has(slab->dirty, slot) && most-- == 0) {
+                end = slot; /* the rest of the run stays, with the page between */
+                most = 0;
+                break;
+            }
             slots_add(slots, slot);
+        }
         purge->range[purge->ranges++] = (struct os_range){
             .from = slab->base + first * slab->stride,
             .to = end == slab->slots ? slab->base + slab->span->slab_bytes : slab->base + end * slab->stride,
         };
     }
-    uncount_dirty(slabs, slab->cls, slots_count(slab->dirty) * slab->stride);
+    const uint64_t dirty[2] = {slab->dirty[0] & slots[0], slab->dirty[1] & slots[1]};
+    uncount_dirty(slabs, slab->cls, slots_count(dirty) * slab->stride);
     for (int i = 0; i < 2; i++) {
         slab->avail[i] &= ~slots[i];
-        slab->dirty[i] = 0;
+        slab->dirty[i] &= ~slots[i];
     }
     slab->free -= slots_count(slots);
     slab->purging = true;
@@ -351,7 +359,7 @@ size_t slab_purge(struct slabs *slabs, size_t keep, size_t *refused)
         struct slab *slab = find_victim(slabs);
         if (slab == NULL)
             break;
-        purge_add(slabs, &purge, slab);
+        purge_add(slabs, &purge, slab, slabs->dirty_bytes - keep);
     }
     const size_t bytes = before - slabs->dirty_bytes;
     if (bytes == 0)

@@ -133,7 +133,7 @@ static void absurd_values_are_refused(void **state)
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     refused_with(size, 0);
     refused_with(size, 8);
-    refused_with(size, sizeof(bufferpool_config_t) - 1); /* shorter than any version had it */
+    refused_with(size, offsetof(bufferpool_config_t, retain_ms) - 1); /* shorter than any version had it */
     refused_with(size, sizeof(bufferpool_config_t) + 8);
     refused_with(size, SIZE_MAX);
     refused_with(alignment, 3);
@@ -147,6 +147,7 @@ static void absurd_values_are_refused(void **state)
     refused_with(max_capacity, SIZE_MAX);
     refused_with(buffer_capacity, (size_t)PTRDIFF_MAX - 7 * MIB);
     refused_with(buffer_capacity, SIZE_MAX);
+    refused_with(retain_ms, BUFFERPOOL_NEVER);
     refused_with(flags, 0x20u);
     refused_with(flags, 0x80000000u);
     refused_with(flags, BUFFERPOOL_ZERO | 0x20u);

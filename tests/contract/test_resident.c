@@ -168,6 +168,52 @@ static void huge_pages_go_with_trim(void **state)
     burst_ebbs(CAP, true, BUFFERPOOL_HUGEPAGES);
 }
 
+/* ---- retained by time ---- */
+
+enum { WAVES = 3, WAVE = 2000, RETAIN_MS = 300 };
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* What is resident beside idle buffers: at most what was held, as long as it may be retained, and 1 MiB afterwards. It
+ * is over within three seconds. */
+static void memory_of_waves_stays_for_retain_ms_and_then_goes(void **state)
+{
+    (void)state;
+    if (test_instrumented())
+        skip();
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.max_live = CAP;
+    config.flags = BUFFERPOOL_BACKGROUND;
+    config.retain_ms = RETAIN_MS;
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    const size_t start = test_resident_bytes(), most = WAVE * (32 * KIB + 64) + 2 * MIB;
+    for (unsigned wave = 0; wave < WAVES; wave++) {
+        assert_int_equal(bufferpool_get_bulk(pool, burst.bufs, WAVE), 0);
+        for (size_t i = 0; i < WAVE; i++)
+            memset(burst.bufs[i]->data, 0x5a, burst.bufs[i]->cap);
+        bufferpool_put_bulk(burst.bufs, WAVE);
+        assert_in_range(above(start), 0, most);
+    }
+    const uint64_t end_ms = now_ms() + 3000;
+    size_t left;
+    do {
+        const struct timespec pause = {0, 10000000};
+        nanosleep(&pause, NULL);
+        left = above(start);
+        assert_in_range(left, 0, most);
+    } while (left > stats_of(pool).idle_bytes + 2 * MIB && now_ms() < end_ms);
+    assert_in_range(left, 0, stats_of(pool).idle_bytes + 2 * MIB);
+    check_laws(pool, NULL, 0);
+    (void)bufferpool_trim(pool);
+    assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
 /* ---- steady state ---- */
 
 enum { CROWD = 8, HELD = 16 };
@@ -255,6 +301,7 @@ int main(void)
         cmocka_unit_test(grown_buffers_go_with_trim),
         cmocka_unit_test(grown_buffers_beyond_the_cap_go_with_the_last_put),
         cmocka_unit_test(huge_pages_go_with_trim),
+        cmocka_unit_test(memory_of_waves_stays_for_retain_ms_and_then_goes),
         cmocka_unit_test(buffers_beyond_the_cap_come_and_go_without_page_faults),
         cmocka_unit_test(grown_buffers_beyond_the_cap_come_and_go_without_page_faults),
     };

@@ -16,7 +16,7 @@ enum { BASE = 32 * 1024 };
 
 #define TABLE_MAX ((size_t)64 << 10) /* what is mapped for descriptors is less */
 
-static size_t looks_at_cpu, locks;
+static _Thread_local size_t looks_at_cpu, locks;
 static bool no_memory;
 
 int __real_sched_getcpu(void);
@@ -35,7 +35,7 @@ int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
     return __real_pthread_mutex_lock(mutex);
 }
 
-static int busy; /* so many tries find the lock taken */
+static _Thread_local int busy; /* so many tries find the lock taken */
 
 int __real_pthread_mutex_trylock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex);

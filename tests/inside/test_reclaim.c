@@ -877,42 +877,6 @@ static void a_reclaim_under_way_is_left_alone(void **state)
     destroy_empty(pool, &blocks);
 }
 
-/* Where no buffer idles, the memory of free blocks is left. It goes at the end of a period, and not before. */
-static void dirty_memory_goes_back_at_the_end_of_a_period(void **state)
-{
-    (void)state;
-    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
-    config.buffer_capacity = CAPACITY;
-    config.reclaim_interval_ms = INTERVAL_MS;
-    bufferpool_t *pool = bufferpool_create(&config);
-    use(pool, BURST);
-    bufferpool_set_max_live(pool, 1);
-    bufferpool_set_max_live(pool, 0);
-    bufferpool_thread_flush();
-    (void)reclaim_in_background(pool, &go_on);
-    for (int period = 0; period < 2; period++) { /* the last buffers go */
-        clock_ms += INTERVAL_MS + 1;
-        (void)reclaim_in_background(pool, &go_on);
-    }
-    assert_int_equal(stats_of(pool).idle_bytes, 0);
-    assert_int_equal(pool->heap.slabs.dirty_bytes, 0);
-
-    bufferpool_set_max_live(pool, 1);
-    bufferpool_buf_t *pooled = bufferpool_get(pool), *beyond[BURST];
-    for (size_t i = 0; i < BURST; i++)
-        beyond[i] = bufferpool_get(pool);
-    bufferpool_put_bulk(beyond, BURST);
-    const size_t dirty = pool->heap.slabs.dirty_bytes;
-    assert_true(dirty > 0);
-    (void)reclaim_in_background(pool, &go_on);
-    assert_int_equal(pool->heap.slabs.dirty_bytes, dirty);
-    clock_ms += INTERVAL_MS + 1;
-    (void)reclaim_in_background(pool, &go_on);
-    assert_int_equal(pool->heap.slabs.dirty_bytes, 0);
-    bufferpool_put(pooled);
-    assert_int_equal(bufferpool_destroy(pool), 0);
-}
-
 /* It sleeps until a pool is due, and looks at the clock but a few times. */
 static void the_background_thread_does_not_spin(void **state)
 {
@@ -1051,7 +1015,6 @@ int main(void)
         cmocka_unit_test(what_the_ticks_left_goes_before_the_period_ends),
         cmocka_unit_test(it_stops_when_it_is_told_to),
         cmocka_unit_test(a_reclaim_under_way_is_left_alone),
-        cmocka_unit_test(dirty_memory_goes_back_at_the_end_of_a_period),
         cmocka_unit_test(the_background_thread_does_not_spin),
         cmocka_unit_test(what_was_due_is_not_after_a_trim),
         cmocka_unit_test(calls_that_take_no_short_way_reclaim_too),

@@ -165,7 +165,64 @@ static void as_much_is_retained_as_there_is_room_for(void **state)
     heap_destroy(&heap);
 }
 
+static void a_smaller_block_is_the_beginning_of_the_smallest_that_is_larger(void **state)
+{
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    static const size_t caps[] = {4 * MIB, 2 * MIB, 3 * MIB};
+    for (size_t i = 0; i < 3; i++) {
+        const struct block freed = block_at(10000 * (i + 1), caps[i]);
+        assert_int_equal(large_retain(&heap, &freed, SIZE_MAX), mapped(caps[i]));
+    }
+    const size_t all = heap.slabs.retained.bytes;
+    struct block block = {NULL, MIB, NULL};
+    assert_true(large_take_retained(&heap, &block));
+    assert_ptr_equal(block.data, block_at(20000, 0).data);
+    assert_int_equal(heap.slabs.retained.bytes, all - mapped(MIB));
+    assert_int_equal(large_retain(&heap, &block, SIZE_MAX), mapped(MIB)); /* it is whole again */
+    assert_int_equal(heap.slabs.retained.bytes, all);
+    assert_int_equal(heap.slabs.retained.n, 3);
+    block.cap = 2 * MIB;
+    assert_true(large_take_retained(&heap, &block));
+    assert_ptr_equal(block.data, block_at(20000, 0).data);
+    assert_int_equal(heap.slabs.retained.n, 2);
+    heap.slabs.retained.n = 0;
+    heap_destroy(&heap);
+}
+
 /* ---- the heap on top ---- */
+
+static void growth_goes_on_in_the_mapping_of_the_last_one(void **state)
+{
+    enum { SPARE = 8 << 20 };
+    (void)state;
+    struct heap heap;
+    heap_init(&heap, BASE);
+    unsigned char *at = NULL;
+    for (unsigned round = 0; round < 4; round++) {
+        count_from_here();
+        struct desc *d = test_heap_alloc(&heap);
+        assert_non_null(d);
+        while (d->pub.cap < 2 * MIB) {
+            const size_t before = d->pub.cap;
+            test_fill(d->pub.data, before, before + round);
+            assert_int_equal(heap_grow(&heap, d, before + 1, before, SPARE), 0);
+            assert_true(test_filled(d->pub.data, before, before + round));
+            assert_true(block_intact(&heap, d));
+        }
+        test_fill(d->pub.data, d->pub.cap, round);
+        if (round > 0) {
+            assert_ptr_equal(d->pub.data, at);
+            assert_int_equal(maps + unmaps + moves, 0);
+        }
+        at = d->pub.data;
+        test_heap_free(&heap, d, false, SPARE);
+        assert_int_equal(heap.slabs.retained.n, 1);
+        assert_int_equal(heap.slabs.retained.bytes, mapped(2 * MIB));
+    }
+    heap_destroy(&heap);
+}
 
 static void large_blocks_grow_without_copying(void **state)
 {
@@ -402,6 +459,8 @@ int main(void)
         cmocka_unit_test(the_newest_of_the_right_size_is_taken),
         cmocka_unit_test(the_oldest_mappings_are_unmapped_first),
         cmocka_unit_test(as_much_is_retained_as_there_is_room_for),
+        cmocka_unit_test(a_smaller_block_is_the_beginning_of_the_smallest_that_is_larger),
+        cmocka_unit_test(growth_goes_on_in_the_mapping_of_the_last_one),
         cmocka_unit_test(a_full_list_makes_room_for_the_newest),
         cmocka_unit_test(large_blocks_grow_without_copying),
         cmocka_unit_test(a_dropped_block_leaves_what_may_be_dirty),

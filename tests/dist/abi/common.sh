@@ -33,12 +33,12 @@ edit()
     done
 }
 
-# Appends a field to both structs that have a size.
+# Appends a field to both structs that have a size: one that does not fit into what retain_ms leaves of a word.
 grow_structs()
 {
     edit "$1/include/bufferpool.h" \
-        's|^} bufferpool_config_t;|    unsigned grown;\n&|' \
-        's|^        NULL  *\(/\* ctx \*/  *\\\)$|        NULL, 0 \1|' \
+        's|^} bufferpool_config_t;|    size_t grown;\n&|' \
+        's|^        1000  *\(/\* retain_ms \*/  *\\\)$|        1000, 0 \1|' \
         's|^} bufferpool_stats_t;|    uint64_t grown;\n&|' \
         's|{ sizeof(struct bufferpool_stats), 0,|& 0,|'
 }
