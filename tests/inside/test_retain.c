@@ -277,6 +277,26 @@ static void what_idled_is_not_retained(void **state)
     end(pool);
 }
 
+/* Without the thread, calls free what is due, and each gives the memory of that back. */
+static void what_calls_reclaim_goes_with_each_call(void **state)
+{
+    (void)state;
+    bufferpool_config_t config = retaining();
+    config.max_live = 0;
+    config.flags = 0;
+    bufferpool_t *pool = create(&config);
+    (void)wave(pool);
+    for (int interval = 0; interval < 4; interval++) {
+        clock_ms += 10001; /* the default interval */
+        for (int i = 0; i < 64; i++) {
+            bufferpool_put(bufferpool_get(pool));
+            assert_in_range(retained(pool), 0, FLOOR);
+        }
+    }
+    assert_in_range(stats_of(pool).idle_bytes, 0, WAVE * BASE / 2);
+    end(pool);
+}
+
 /* The plain way to say it: what blocks were taken at each moment, less those that were freed while they idled. */
 struct history {
     struct {
@@ -434,6 +454,8 @@ static void growth_finds_a_mapping_of_each_size(void **state)
     const bufferpool_config_t config = retaining();
     bufferpool_t *pool = create(&config);
     for (int i = 0; i < 20; i++) {
+        (void)grow_to_2_MiB(pool);
+        assert_true(retained(pool) > 2 * MIB + 400 * KIB); /* the slots of before as well */
         const size_t faults = grow_to_2_MiB(pool);
         assert_in_range(retained(pool), 0, 2 * (2 * MIB + 4 * KIB));
         if (i >= 4 && !test_instrumented()) /* one more of them each time */
@@ -455,6 +477,9 @@ static int live_in_child(void *arg)
     bufferpool_put(bufs[0]);
     if (threads_asked_for != asked_for + 1)
         return 2;
+    const bufferpool_stats_t stats = stats_of(pool);
+    if (pool->heap.slabs.window.taken != (stats.live + stats.idle_thread + stats.idle_depot) * STRIDE)
+        return 6;
     pass(pool, 0); /* the thread that began sees to the pool at once */
     if (retained(pool) > FLOOR)
         return 3;
@@ -497,6 +522,7 @@ int main(void)
         cmocka_unit_test(a_thread_that_cannot_be_started_retains_nothing),
         cmocka_unit_test(a_config_without_the_field_retains_for_a_second),
         cmocka_unit_test(what_idled_is_not_retained),
+        cmocka_unit_test(what_calls_reclaim_goes_with_each_call),
         cmocka_unit_test(never_more_is_retained_than_was_held),
         cmocka_unit_test(a_mark_lasts_for_the_time_and_no_longer),
         cmocka_unit_test(twice_the_largest_mapping_may_stay_up_to_8_MiB),
