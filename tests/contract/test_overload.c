@@ -217,13 +217,21 @@ struct scene {
     size_t cap;
 };
 
-static void begin_overload(struct scene *scene, size_t cap, size_t idle, unsigned flags, size_t max_idle_bytes)
+static struct scene *begin_scene(size_t cap, unsigned flags, size_t max_idle_bytes)
 {
-    memset(scene, 0, sizeof *scene);
+    /* not on the stack: if a test fails, its workers still sleep there */
+    struct scene *scene = calloc(1, sizeof *scene);
+    assert_non_null(scene);
     scene->cap = cap;
     scene->pool = pool_of(&scene->blocks, cap, flags, max_idle_bytes);
     for (size_t i = 0; i < WORKERS; i++)
         begin(&scene->workers[i], scene->pool);
+    return scene;
+}
+
+static struct scene *begin_overload(size_t cap, size_t idle, unsigned flags, size_t max_idle_bytes)
+{
+    struct scene *scene = begin_scene(cap, flags, max_idle_bytes);
     for (size_t i = 0; i < WORKERS; i++) {
         in(&scene->workers[i], get_some, 48);
         check_promises(scene->workers, scene->pool, &scene->blocks);
@@ -235,6 +243,7 @@ static void begin_overload(struct scene *scene, size_t cap, size_t idle, unsigne
         check_promises(scene->workers, scene->pool, &scene->blocks);
     }
     assert_int_equal(stats_of(scene->pool).peak_in_flight, WORKERS * 48);
+    return scene;
 }
 
 static void end_overload(struct scene *scene)
@@ -246,6 +255,7 @@ static void end_overload(struct scene *scene)
     }
     check_laws(scene->pool, &scene->blocks, 0);
     destroy_empty(scene->pool, &scene->blocks);
+    free(scene);
 }
 
 /* How many idle, in caches of which most are not the calling thread's. */
@@ -259,20 +269,19 @@ static size_t idle_in_caches(const struct scene *scene)
 static void some_buffers_idle_in_caches_beyond_the_cap(void **state)
 {
     (void)state;
-    struct scene scene;
     if (!test_can_steal())
         skip();
-    begin_overload(&scene, 8, IDLE_AT_CAP, 0, 0);
-    assert_true(idle_in_caches(&scene) > 1); /* or the tests below would show nothing */
-    const bufferpool_stats_t before = stats_of(scene.pool);
+    struct scene *scene = begin_overload(8, IDLE_AT_CAP, 0, 0);
+    assert_true(idle_in_caches(scene) > 1); /* or the tests below would show nothing */
+    const bufferpool_stats_t before = stats_of(scene->pool);
     for (size_t i = 0; i < WORKERS; i++) {
-        in(&scene.workers[i], get_some, 1); /* such a get makes none */
-        in(&scene.workers[i], put_some, 1);
+        in(&scene->workers[i], get_some, 1); /* such a get makes none */
+        in(&scene->workers[i], put_some, 1);
     }
-    const bufferpool_stats_t after = stats_of(scene.pool);
+    const bufferpool_stats_t after = stats_of(scene->pool);
     assert_true(after.gets_thread > before.gets_thread);
     assert_int_equal(after.peak_in_flight, before.peak_in_flight);
-    end_overload(&scene);
+    end_overload(scene);
 }
 
 /* ---- back below the cap ---- */
@@ -283,27 +292,26 @@ static void callers_that_come_back_below_the_cap_find_all_that_idles(void **stat
     if (!test_can_steal())
         skip();
     for (size_t idle = 1; idle <= IDLE_AT_CAP; idle++) {
-        struct scene scene;
-        begin_overload(&scene, 24, idle, 0, 0);
-        struct worker *last = &scene.workers[WORKERS - 1];
-        assert_true(idle_in_caches(&scene) > 0);
-        for (size_t i = 0; held_by(scene.workers) >= scene.cap; i++) { /* one after the other, each from another thread */
-            in(&scene.workers[i % WORKERS], put_some, 1);
-            check_promises(scene.workers, scene.pool, &scene.blocks);
+        struct scene *scene = begin_overload(24, idle, 0, 0);
+        struct worker *last = &scene->workers[WORKERS - 1];
+        assert_true(idle_in_caches(scene) > 0);
+        for (size_t i = 0; held_by(scene->workers) >= scene->cap; i++) { /* one after the other, each from another thread */
+            in(&scene->workers[i % WORKERS], put_some, 1);
+            check_promises(scene->workers, scene->pool, &scene->blocks);
         }
-        assert_int_equal(atomic_load(&scene.blocks.count), scene.cap);
+        assert_int_equal(atomic_load(&scene->blocks.count), scene->cap);
         in(last, put_some, SIZE_MAX);
-        const bufferpool_stats_t before = stats_of(scene.pool);
-        in(last, get_some, scene.cap - held_by(scene.workers));
-        const bufferpool_stats_t after = stats_of(scene.pool);
+        const bufferpool_stats_t before = stats_of(scene->pool);
+        in(last, get_some, scene->cap - held_by(scene->workers));
+        const bufferpool_stats_t after = stats_of(scene->pool);
         assert_int_equal(after.gets_bypass, before.gets_bypass);
         assert_int_equal(after.gets_fresh, before.gets_fresh);
         assert_int_equal(idle_of(&after), 0);
         in(last, try_one, 0);
         assert_int_equal(last->error, EAGAIN);
         in(last, get_some, 1);
-        assert_int_equal(stats_of(scene.pool).gets_bypass, after.gets_bypass + 1);
-        end_overload(&scene);
+        assert_int_equal(stats_of(scene->pool).gets_bypass, after.gets_bypass + 1);
+        end_overload(scene);
     }
 }
 
@@ -311,22 +319,21 @@ static void callers_that_come_back_below_the_cap_find_all_that_idles(void **stat
 static void another_thread_gets_all_that_an_overload_left(void **state)
 {
     (void)state;
-    struct scene scene;
     bufferpool_buf_t *bufs[24];
     if (!test_can_steal())
         skip();
-    begin_overload(&scene, 24, IDLE_AT_CAP, 0, 0);
+    struct scene *scene = begin_overload(24, IDLE_AT_CAP, 0, 0);
     for (size_t i = 0; i < WORKERS; i++)
-        in(&scene.workers[i], put_some, SIZE_MAX);
-    assert_int_equal(atomic_load(&scene.blocks.count), 24);
-    const bufferpool_stats_t before = stats_of(scene.pool);
+        in(&scene->workers[i], put_some, SIZE_MAX);
+    assert_int_equal(atomic_load(&scene->blocks.count), 24);
+    const bufferpool_stats_t before = stats_of(scene->pool);
     for (size_t i = 0; i < 24; i++)
-        assert_non_null(bufs[i] = bufferpool_try_get(scene.pool));
-    const bufferpool_stats_t after = stats_of(scene.pool);
+        assert_non_null(bufs[i] = bufferpool_try_get(scene->pool));
+    const bufferpool_stats_t after = stats_of(scene->pool);
     assert_int_equal(after.gets_fresh + after.gets_bypass, before.gets_fresh + before.gets_bypass);
-    assert_null(bufferpool_try_get(scene.pool));
+    assert_null(bufferpool_try_get(scene->pool));
     bufferpool_put_bulk(bufs, 24);
-    end_overload(&scene);
+    end_overload(scene);
 }
 
 static void each_way_to_give_back_ends_what_idles_beyond_the_cap(void **state)
@@ -335,34 +342,33 @@ static void each_way_to_give_back_ends_what_idles_beyond_the_cap(void **state)
     if (!test_can_steal())
         skip();
     for (int way = 0; way < 5; way++) {
-        struct scene scene;
-        begin_overload(&scene, 24, IDLE_AT_CAP, 0, 0);
-        struct worker *one = &scene.workers[0];
-        const size_t idle = idle_in_caches(&scene), held = held_by(scene.workers);
+        struct scene *scene = begin_overload(24, IDLE_AT_CAP, 0, 0);
+        struct worker *one = &scene->workers[0];
+        const size_t idle = idle_in_caches(scene), held = held_by(scene->workers);
         assert_true(idle > 0);
         if (way == 0) {
             in(one, trim, 0);
         } else if (way == 1) {
             for (size_t i = 0; i < WORKERS; i++)
-                in(&scene.workers[i], flush, 0);
+                in(&scene->workers[i], flush, 0);
         } else if (way == 2) {
             for (int i = 0; i < 3; i++)
                 in(one, reclaim, 0);
         } else if (way == 3) {
             for (size_t i = 0; i < WORKERS; i++)
-                in(&scene.workers[i], wait_no_time, 0); /* a thread does not wait while its own cache has buffers */
+                in(&scene->workers[i], wait_no_time, 0); /* a thread does not wait while its own cache has buffers */
         } else {
             for (size_t i = 0; i < WORKERS; i++) {
-                end(&scene.workers[i]);
-                assert_int_equal(stats_of(scene.pool).idle_depot, 0);
+                end(&scene->workers[i]);
+                assert_int_equal(stats_of(scene->pool).idle_depot, 0);
             }
         }
-        assert_int_equal(stats_of(scene.pool).idle_thread, 0);
-        assert_int_equal(atomic_load(&scene.blocks.count), held);
+        assert_int_equal(stats_of(scene->pool).idle_thread, 0);
+        assert_int_equal(atomic_load(&scene->blocks.count), held);
         for (size_t i = 0; way == 4 && i < WORKERS; i++)
-            begin(&scene.workers[i], scene.pool);
-        check_promises(scene.workers, scene.pool, &scene.blocks);
-        end_overload(&scene);
+            begin(&scene->workers[i], scene->pool);
+        check_promises(scene->workers, scene->pool, &scene->blocks);
+        end_overload(scene);
     }
 }
 
@@ -372,20 +378,19 @@ static void a_changed_cap_holds_for_what_idles_beyond_it(void **state)
     static const size_t caps[] = {1, 23, 30, 150, 168, 180, 1000};
     (void)state;
     for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
-        struct scene scene;
-        begin_overload(&scene, 24, IDLE_AT_CAP, 0, 0);
-        in(&scene.workers[1], change_cap, caps[i]);
-        check_promises(scene.workers, scene.pool, &scene.blocks);
+        struct scene *scene = begin_overload(24, IDLE_AT_CAP, 0, 0);
+        in(&scene->workers[1], change_cap, caps[i]);
+        check_promises(scene->workers, scene->pool, &scene->blocks);
         for (size_t k = 0; k < WORKERS; k++) {
-            in(&scene.workers[k], put_some, 11);
-            check_promises(scene.workers, scene.pool, &scene.blocks);
+            in(&scene->workers[k], put_some, 11);
+            check_promises(scene->workers, scene->pool, &scene->blocks);
         }
-        const uint64_t before = stats_of(scene.pool).gets_bypass;
-        if (held_by(scene.workers) < caps[i]) {
-            in(&scene.workers[2], get_some, 1);
-            assert_int_equal(stats_of(scene.pool).gets_bypass, before);
+        const uint64_t before = stats_of(scene->pool).gets_bypass;
+        if (held_by(scene->workers) < caps[i]) {
+            in(&scene->workers[2], get_some, 1);
+            assert_int_equal(stats_of(scene->pool).gets_bypass, before);
         }
-        end_overload(&scene);
+        end_overload(scene);
     }
 }
 
@@ -394,21 +399,20 @@ static void a_changed_cap_holds_for_what_idles_beyond_it(void **state)
 static void try_get_and_get_timed_refuse_although_the_own_cache_has_buffers(void **state)
 {
     (void)state;
-    struct scene scene;
-    begin_overload(&scene, 8, IDLE_AT_CAP, 0, 0);
-    const bufferpool_stats_t before = stats_of(scene.pool);
+    struct scene *scene = begin_overload(8, IDLE_AT_CAP, 0, 0);
+    const bufferpool_stats_t before = stats_of(scene->pool);
     for (size_t i = 0; i < WORKERS; i++) {
-        struct worker *w = &scene.workers[i];
+        struct worker *w = &scene->workers[i];
         in(w, try_one, 0);
         assert_true(w->got == NULL && w->error == EAGAIN);
         in(w, wait_no_time, 0);
         assert_true(w->got == NULL && w->error == ETIMEDOUT);
-        check_promises(scene.workers, scene.pool, &scene.blocks);
+        check_promises(scene->workers, scene->pool, &scene->blocks);
     }
-    const bufferpool_stats_t after = stats_of(scene.pool);
+    const bufferpool_stats_t after = stats_of(scene->pool);
     assert_int_equal(sum_of_gets(&after), sum_of_gets(&before));
     assert_int_equal(after.gets_refused, before.gets_refused + 2 * WORKERS);
-    end_overload(&scene);
+    end_overload(scene);
 }
 
 static bool sleeps(pid_t tid)
@@ -428,37 +432,36 @@ static void a_waiting_call_is_served_once_callers_hold_fewer_than_the_cap(void *
 {
     (void)state;
     for (int grown = 0; grown < 2; grown++) {
-        struct scene scene;
-        begin_overload(&scene, 24, IDLE_AT_CAP / 2, 0, 0);
-        struct worker *waiter = &scene.workers[0], *other = &scene.workers[1];
+        struct scene *scene = begin_overload(24, IDLE_AT_CAP / 2, 0, 0);
+        struct worker *waiter = &scene->workers[0], *other = &scene->workers[1];
         in(waiter, put_some, SIZE_MAX);
-        size_t held = held_by(scene.workers), gone = 0;
+        size_t held = held_by(scene->workers), gone = 0;
         start(waiter, wait_long);
         while (!sleeps(atomic_load(&waiter->tid))) /* nothing but the queue lets it sleep */
             sched_yield();
-        const bufferpool_stats_t before = stats_of(scene.pool);
-        for (; held > scene.cap; held--) {
+        const bufferpool_stats_t before = stats_of(scene->pool);
+        for (; held > scene->cap; held--) {
             if (other->n == 0)
                 other++;
             if (grown)
                 in(other, grow_last, (size_t)2 * CAPACITY);
             in(other, put_some, 1);
             gone++;
-            const bufferpool_stats_t s = stats_of(scene.pool); /* it idles, or was freed: nobody was given it */
+            const bufferpool_stats_t s = stats_of(scene->pool); /* it idles, or was freed: nobody was given it */
             assert_int_equal(s.live + s.bypass_live, held - 1);
             assert_int_equal(sum_of_puts(&s), sum_of_puts(&before) + gone);
             assert_int_equal(sum_of_gets(&s), sum_of_gets(&before));
-            assert_int_equal(atomic_load(&scene.blocks.count), s.live + s.bypass_live + idle_of(&s));
+            assert_int_equal(atomic_load(&scene->blocks.count), s.live + s.bypass_live + idle_of(&s));
         }
         if (other->n == 0)
             other++;
         in(other, put_some, 1);
         wait_for(&waiter->done);
         assert_non_null(waiter->got);
-        check_promises(scene.workers, scene.pool, &scene.blocks);
-        assert_int_equal(held_by(scene.workers), scene.cap);
-        assert_int_equal(stats_of(scene.pool).gets_bypass, before.gets_bypass);
-        end_overload(&scene);
+        check_promises(scene->workers, scene->pool, &scene->blocks);
+        assert_int_equal(held_by(scene->workers), scene->cap);
+        assert_int_equal(stats_of(scene->pool).gets_bypass, before.gets_bypass);
+        end_overload(scene);
     }
 }
 
@@ -531,39 +534,37 @@ static void a_bulk_beyond_the_cap_takes_what_idles_first(void **state)
 static void grown_and_too_large_buffers_beyond_the_cap_are_like_others(void **state)
 {
     (void)state;
-    struct scene scene;
-    begin_overload(&scene, 16, IDLE_AT_CAP, 0, 0);
-    const bufferpool_stats_t before = stats_of(scene.pool);
-    struct worker *w = &scene.workers[2];
+    struct scene *scene = begin_overload(16, IDLE_AT_CAP, 0, 0);
+    const bufferpool_stats_t before = stats_of(scene->pool);
+    struct worker *w = &scene->workers[2];
     size_t grown = 0;
     for (size_t i = 0; i < 12; i++) {
         grown += w->bufs[w->n - 1]->cap < (size_t)3 * CAPACITY || i % 3 == 0;
         in(w, grow_last, i % 3 == 0 ? 9 * CAPACITY : 3 * CAPACITY);
-        check_promises(scene.workers, scene.pool, &scene.blocks);
+        check_promises(scene->workers, scene->pool, &scene->blocks);
         in(w, put_some, 1);
-        check_promises(scene.workers, scene.pool, &scene.blocks);
+        check_promises(scene->workers, scene->pool, &scene->blocks);
         in(w, get_some, i % 2);
-        check_promises(scene.workers, scene.pool, &scene.blocks);
+        check_promises(scene->workers, scene->pool, &scene->blocks);
     }
-    const bufferpool_stats_t after = stats_of(scene.pool);
+    const bufferpool_stats_t after = stats_of(scene->pool);
     assert_int_equal(after.drops_oversize, before.drops_oversize + 4);
     assert_int_equal(after.grows, before.grows + grown);
-    end_overload(&scene);
+    end_overload(scene);
 }
 
 static void max_idle_bytes_bounds_what_idles_beyond_the_cap(void **state)
 {
     (void)state;
     for (size_t most = 0; most <= 40; most += 5) {
-        struct scene scene;
-        begin_overload(&scene, 16, IDLE_AT_CAP, 0, most * CAPACITY + 1);
+        struct scene *scene = begin_overload(16, IDLE_AT_CAP, 0, most * CAPACITY + 1);
         for (size_t i = 0; i < 8 * WORKERS; i++) {
-            in(&scene.workers[i % WORKERS], put_some, 1 + i % 3);
-            assert_true(stats_of(scene.pool).idle_bytes <= most * CAPACITY + 1);
-            check_promises(scene.workers, scene.pool, &scene.blocks);
-            in(&scene.workers[i % WORKERS], get_some, i % 2);
+            in(&scene->workers[i % WORKERS], put_some, 1 + i % 3);
+            assert_true(stats_of(scene->pool).idle_bytes <= most * CAPACITY + 1);
+            check_promises(scene->workers, scene->pool, &scene->blocks);
+            in(&scene->workers[i % WORKERS], get_some, i % 2);
         }
-        end_overload(&scene);
+        end_overload(scene);
     }
 }
 
@@ -581,30 +582,28 @@ static void secret_step(struct worker *w)
 static void bytes_are_wiped_beyond_the_cap_too(void **state)
 {
     (void)state;
-    struct scene scene;
-    begin_overload(&scene, 16, IDLE_AT_CAP, BUFFERPOOL_ZERO, 0);
-    const uint64_t before = stats_of(scene.pool).gets_thread;
+    struct scene *scene = begin_overload(16, IDLE_AT_CAP, BUFFERPOOL_ZERO, 0);
+    const uint64_t before = stats_of(scene->pool).gets_thread;
     for (size_t i = 0; i < WORKERS; i++)
-        in(&scene.workers[i], secret_step, 20);
+        in(&scene->workers[i], secret_step, 20);
     if (test_can_steal())
-        assert_true(stats_of(scene.pool).gets_thread > before); /* blocks that had been used before */
-    check_promises(scene.workers, scene.pool, &scene.blocks);
-    end_overload(&scene);
+        assert_true(stats_of(scene->pool).gets_thread > before); /* blocks that had been used before */
+    check_promises(scene->workers, scene->pool, &scene->blocks);
+    end_overload(scene);
 }
 
 static void a_pool_in_overload_is_busy(void **state)
 {
     (void)state;
-    struct scene scene;
-    begin_overload(&scene, 16, IDLE_AT_CAP, 0, 0);
-    assert_int_equal(bufferpool_destroy(scene.pool), EBUSY);
-    check_promises(scene.workers, scene.pool, &scene.blocks);
+    struct scene *scene = begin_overload(16, IDLE_AT_CAP, 0, 0);
+    assert_int_equal(bufferpool_destroy(scene->pool), EBUSY);
+    check_promises(scene->workers, scene->pool, &scene->blocks);
     for (size_t i = 1; i < WORKERS; i++)
-        in(&scene.workers[i], put_some, SIZE_MAX);
-    in(&scene.workers[0], put_some, scene.workers[0].n - 1);
-    assert_int_equal(bufferpool_destroy(scene.pool), EBUSY);
-    check_promises(scene.workers, scene.pool, &scene.blocks);
-    end_overload(&scene);
+        in(&scene->workers[i], put_some, SIZE_MAX);
+    in(&scene->workers[0], put_some, scene->workers[0].n - 1);
+    assert_int_equal(bufferpool_destroy(scene->pool), EBUSY);
+    check_promises(scene->workers, scene->pool, &scene->blocks);
+    end_overload(scene);
 }
 
 /* ---- around the cap ---- */
@@ -643,21 +642,18 @@ static void every_promise_holds_after_each_call_around_the_cap(void **state)
     (void)state;
     size_t with_idle = 0;
     for (uint64_t seed = 1; seed <= test_scale(20, 4); seed++) {
-        struct scene scene = {.cap = 24};
+        struct scene *scene = begin_scene(24, 0, 0);
         test_random_t random = {seed};
-        scene.pool = pool_of(&scene.blocks, scene.cap, 0, 0);
-        for (size_t i = 0; i < WORKERS; i++)
-            begin(&scene.workers[i], scene.pool);
         for (size_t turn = 0; turn < 1000; turn++) {
-            const bufferpool_stats_t before = stats_of(scene.pool);
-            const size_t beyond = random_call(&scene, &random);
-            check_promises(scene.workers, scene.pool, &scene.blocks);
-            const bufferpool_stats_t after = stats_of(scene.pool);
+            const bufferpool_stats_t before = stats_of(scene->pool);
+            const size_t beyond = random_call(scene, &random);
+            check_promises(scene->workers, scene->pool, &scene->blocks);
+            const bufferpool_stats_t after = stats_of(scene->pool);
             if (test_can_steal())
                 assert_true(after.gets_bypass - before.gets_bypass <= beyond);
             with_idle += after.bypass_live > 0 && after.idle_thread > 0;
         }
-        end_overload(&scene);
+        end_overload(scene);
     }
     if (test_can_steal())
         assert_true(with_idle > 0);
