@@ -295,7 +295,8 @@ static void callers_that_come_back_below_the_cap_find_all_that_idles(void **stat
         struct scene *scene = begin_overload(24, idle, 0, 0);
         struct worker *last = &scene->workers[WORKERS - 1];
         assert_true(idle_in_caches(scene) > 0);
-        for (size_t i = 0; held_by(scene->workers) >= scene->cap; i++) { /* one after the other, each from another thread */
+        for (size_t i = 0; held_by(scene->workers) >= scene->cap;
+             i++) { /* one after the other, each from another thread */
             in(&scene->workers[i % WORKERS], put_some, 1);
             check_promises(scene->workers, scene->pool, &scene->blocks);
         }

@@ -53,11 +53,11 @@ struct pool {
     size_t base, max_capacity, max_idle_bytes, cache_bytes, alignment; /* as configured, the defaults filled in */
     struct blocks blocks;
 
-    size_t cap; /* 0: none */
+    size_t cap;                /* 0: none */
     uint64_t held, held_bytes; /* by callers, beyond the cap too */
-    unsigned users;       /* threads that may have a cache, a bit each */
-    unsigned reclaims;    /* in a row, since anything else happened */
-    uint64_t most_exist;  /* that ever existed at a time */
+    unsigned users;            /* threads that may have a cache, a bit each */
+    unsigned reclaims;         /* in a row, since anything else happened */
+    uint64_t most_exist;       /* that ever existed at a time */
     bufferpool_stats_t last;
     struct change change;
 
