@@ -183,6 +183,18 @@ static void renew_locks(bufferpool_t *pool)
     pthread_mutex_init(&pool->heap.slabs.lock, NULL);
 }
 
+/* No thread cache holds anything, so the pool may be under pressure. It is while more exist than the cap, as always:
+ * otherwise puts would go to caches, which no put looks at when callers come back below the cap. */
+static void repair_pressure(bufferpool_t *pool)
+{
+    const bool beyond = depot_over_cap(&pool->depot, &pool->max_live);
+    store_relaxed(&pool->pressure.state, beyond ? PRESSURE_ON : PRESSURE_OFF);
+    store_relaxed(&pool->pressure.granted, 0);
+    store_relaxed(&pool->pressure.holders, 0);
+    if (beyond)
+        depot_begin_pressure(&pool->depot);
+}
+
 void fork_repair(bufferpool_t *pool)
 {
     if (load_relaxed(&pool->epoch) == fork_epoch)
@@ -204,9 +216,7 @@ void fork_repair(bufferpool_t *pool)
     cache_reset(&pool->shared, census.live, 0);
     settle_gets(pool, census.live);
 
-    store_relaxed(&pool->pressure.state, PRESSURE_OFF);
-    store_relaxed(&pool->pressure.granted, 0);
-    store_relaxed(&pool->pressure.holders, 0);
+    repair_pressure(pool);
     atomic_flag_clear(&pool->reclaim.busy);
     pool->waiters.first = pool->waiters.last = NULL;
     quarantine_reset(&pool->quarantine);
