@@ -466,6 +466,42 @@ static void a_waiting_call_is_served_once_callers_hold_fewer_than_the_cap(void *
     }
 }
 
+/* ---- fork ---- */
+
+/* In a child, which has all that the parent's threads held. */
+static int come_back_in_the_child(void *arg)
+{
+    struct scene *scene = arg;
+    bufferpool_buf_t *bufs[HOLDS * WORKERS];
+    size_t held = 0;
+    for (size_t i = 0; i < WORKERS; i++)
+        for (size_t k = 0; k < scene->workers[i].n; k++)
+            bufs[held++] = scene->workers[i].bufs[k];
+    while (held > 0) {
+        bufferpool_put(bufs[--held]);
+        const bufferpool_stats_t s = stats_of(scene->pool);
+        const size_t exist = held + idle_of(&s);
+        if (s.live + s.bypass_live != held || (held < scene->cap ? exist > scene->cap : s.idle_depot > 0) ||
+            (held >= scene->cap && s.idle_thread > IDLE_AT_CAP))
+            return 1;
+    }
+    const uint64_t made = stats_of(scene->pool).gets_fresh;
+    for (size_t i = 0; i < scene->cap; i++)
+        if (bufferpool_try_get(scene->pool) == NULL)
+            return 2;
+    return stats_of(scene->pool).gets_fresh != made || bufferpool_try_get(scene->pool) != NULL ? 3 : 0;
+}
+
+static void a_child_of_fork_comes_back_below_the_cap_too(void **state)
+{
+    (void)state;
+    test_blocks_before_fork();
+    struct scene *scene = begin_overload(24, IDLE_AT_CAP, 0, 0);
+    assert_int_equal(run_in_child(come_back_in_the_child, scene, 60), 0);
+    check_promises(scene->workers, scene->pool, &scene->blocks);
+    end_overload(scene);
+}
+
 /* ---- figures ---- */
 
 /* So few beyond the cap that none idles meanwhile. */
@@ -729,6 +765,7 @@ int main(void)
         cmocka_unit_test(a_changed_cap_holds_for_what_idles_beyond_it),
         cmocka_unit_test(try_get_and_get_timed_refuse_although_the_own_cache_has_buffers),
         cmocka_unit_test(a_waiting_call_is_served_once_callers_hold_fewer_than_the_cap),
+        cmocka_unit_test(a_child_of_fork_comes_back_below_the_cap_too),
         cmocka_unit_test(the_figures_are_exact_beyond_the_cap),
         cmocka_unit_test(a_bulk_beyond_the_cap_takes_what_idles_first),
         cmocka_unit_test(grown_and_too_large_buffers_beyond_the_cap_are_like_others),

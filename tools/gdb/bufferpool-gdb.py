@@ -32,9 +32,9 @@ FIRST_CHUNK = 64
 # depot.c: head = tag << 32 | index; counts = wanted << 63 | pressure << 62 | pooled << 32 | tickets
 MASK32 = 0xFFFFFFFF
 POOLED_MASK = (1 << 30) - 1
-# of a magazine's head: count = buffers from here down << 6 | grown << 5 | n - 1
-COUNT_N = 31
-COUNT_BITS = 6
+# of a magazine's head: count = buffers from here down << 7 | grown << 6 | n - 1
+COUNT_N = 63
+COUNT_BITS = 7
 # cache.h: level = gets << 17 | side << 16 | n
 LEVEL_N = 0xFFFF
 LEVEL_SIDE = 1 << 16
