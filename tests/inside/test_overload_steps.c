@@ -203,8 +203,14 @@ static void other_does(void)
 
 /* ---- scenes ---- */
 
-/* Main has 8 tickets and has put `puts` buffers, the other thread has one; the third has a cache without. */
-static void begin(size_t puts)
+struct beginning {
+    uint32_t tickets;
+    size_t puts;
+};
+
+/* Main has so many tickets, 1 or 8, and has put `puts` buffers; the other thread has one; the third has a cache
+ * without. */
+static void begin(struct beginning beginning)
 {
     memset(&blocks, 0, sizeof blocks);
     bufferpool_config_t config = config_with(&blocks);
@@ -220,11 +226,16 @@ static void begin(size_t puts)
     hand_do(&third, hand_use);
     for (size_t i = 0; i < CAP + EXCESS; i++)
         main_get();
-    assert_int_equal(depot_counts(&pool->depot).tickets, CACHE_TICKETS_MAX);
+    assert_int_equal(depot_counts(&pool->depot).tickets, 1);
+    for (size_t i = 0; i < beginning.tickets; i++)
+        main_put();
+    for (size_t i = 0; i < beginning.tickets; i++)
+        main_get();
+    assert_int_equal(depot_counts(&pool->depot).tickets, beginning.tickets);
     for (size_t i = 0; i < OTHERS; i++)
         hand_do(&other, hand_get_one);
-    assert_int_equal(depot_counts(&pool->depot).tickets, CACHE_TICKETS_MAX + 1);
-    for (size_t i = 0; i < puts; i++)
+    assert_int_equal(depot_counts(&pool->depot).tickets, beginning.tickets + 1);
+    for (size_t i = 0; i < beginning.puts; i++)
         main_put();
     check_accounts(pool);
 }
@@ -247,9 +258,9 @@ static void end(void)
 }
 
 /* Main's call, stopped once. Returns whether it has so many steps. */
-static bool stopped_at(int step, size_t puts, void (*call)(void), void (*meanwhile)(struct hand *))
+static bool stopped_at(int step, struct beginning beginning, void (*call)(void), void (*meanwhile)(struct hand *))
 {
-    begin(puts);
+    begin(beginning);
     others_step = meanwhile;
     steps_left = step;
     at_step = meanwhile != NULL ? other_does : nobody;
@@ -269,7 +280,8 @@ static bool stopped_at(int step, size_t puts, void (*call)(void), void (*meanwhi
     return reached;
 }
 
-static const size_t all_puts[] = {0, 3, 12, 20};
+/* Main's cache is empty, partly full, full; and full with room for more tickets. */
+static const struct beginning beginnings[] = {{8, 0}, {8, 3}, {8, 12}, {8, 20}, {1, 1}};
 
 static void at_each_step_of(void (*call)(void))
 {
@@ -281,9 +293,9 @@ static void at_each_step_of(void (*call)(void))
     hand_begin(&third, NULL, 1);
     verdicts = 0;
     const int stride = (int)test_scale(1, 7);
-    for (size_t p = 0; p < sizeof all_puts / sizeof all_puts[0]; p++)
+    for (size_t b = 0; b < sizeof beginnings / sizeof beginnings[0]; b++)
         for (size_t m = 0; m < sizeof meanwhile / sizeof meanwhile[0]; m++)
-            for (int step = 0; stopped_at(step, all_puts[p], call, meanwhile[m]); step += stride)
+            for (int step = 0; stopped_at(step, beginnings[b], call, meanwhile[m]); step += stride)
                 if (meanwhile[m] == NULL)
                     break;
     hand_end(&other);
