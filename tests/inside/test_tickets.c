@@ -87,10 +87,21 @@ static uint32_t tickets(void)
     return depot_counts(&pool->depot).tickets;
 }
 
+static size_t holders(void)
+{
+    return load_relaxed(&pool->pressure.holders);
+}
+
 /* How many more exist than the cap. */
 static size_t excess(void)
 {
     return depot_counts(&pool->depot).pooled - CAP;
+}
+
+static uint32_t all_idle(void)
+{
+    const bufferpool_stats_t s = stats_of(pool);
+    return (uint32_t)idle_of(&s);
 }
 
 static bool is_under_pressure(void)
@@ -107,8 +118,7 @@ static bufferpool_config_t config_here(void)
     return config;
 }
 
-/* Main has all of the cap, and each hand a cache with a closed gate. */
-static void begin_with(const bufferpool_config_t *config)
+static void begin_hands(const bufferpool_config_t *config)
 {
     memset(&blocks, 0, sizeof blocks);
     pool = bufferpool_create(config);
@@ -116,6 +126,12 @@ static void begin_with(const bufferpool_config_t *config)
     hands = calloc(HANDS, sizeof *hands);
     assert_non_null(hands);
     hands_begin(hands, pool);
+}
+
+/* Main has all of the cap, and each hand a cache with a closed gate. */
+static void begin_with(const bufferpool_config_t *config)
+{
+    begin_hands(config);
     for (unsigned i = 0; i < HANDS; i++) {
         hands[i].want = 1;
         hand_do(&hands[i], hand_use);
@@ -165,6 +181,13 @@ static void end(void)
 
 /* ---- granted ---- */
 
+/* So that its tickets double until they are as many as a cache may have, if the excess allows it. */
+static void fill_and_empty(struct hand *hand)
+{
+    put(hand, MOST);
+    get(hand, MOST);
+}
+
 static void a_thread_that_goes_on_beyond_the_cap_gets_a_cache_again(void **state)
 {
     needs_stealing();
@@ -173,9 +196,13 @@ static void a_thread_that_goes_on_beyond_the_cap_gets_a_cache_again(void **state
     assert_int_equal(tickets(), 0);
     assert_false(cache_is_open(cache_of(&hands[0])));
     get(&hands[0], 1);
+    assert_int_equal(tickets_of(&hands[0]), 1);
+    assert_int_equal(tickets(), 1);
+    assert_true(cache_is_open(cache_of(&hands[0])));
+    assert_int_equal(excess(), GRANT_AFTER);
+    fill_and_empty(&hands[0]);
     assert_int_equal(tickets_of(&hands[0]), MOST);
     assert_int_equal(tickets(), MOST);
-    assert_true(cache_is_open(cache_of(&hands[0])));
     assert_int_equal(excess(), GRANT_AFTER);
 
     /* as far as the tickets go, its calls touch nothing that others see */
@@ -199,8 +226,32 @@ static void a_thread_that_goes_on_beyond_the_cap_gets_a_cache_again(void **state
     end();
 }
 
+/* Whether a thread without tickets gets one. Main and the hands have caches. */
+static bool may_be_first(size_t beyond)
+{
+    size_t without = HANDS; /* the other ones */
+    for (unsigned i = 0; i < HANDS; i++)
+        without -= tickets_of(&hands[i]) != 0;
+    return tickets() + 1 <= beyond / 2 || tickets() + 1 + without <= beyond;
+}
+
+/* Puts one more than it has tickets for, and gets as many. */
+static void fill_beyond(struct hand *hand, size_t beyond)
+{
+    const uint32_t has = tickets_of(hand), before = tickets();
+    uint32_t more = has < MOST - has ? has : MOST - has;
+    while (more > 0 && before + more > beyond / 2)
+        more /= 2;
+    put(hand, has + 1);
+    assert_int_equal(tickets(), before + more);
+    assert_int_equal(tickets_of(hand), has + more);
+    get(hand, has + 1);
+    assert_int_equal(excess(), beyond);
+    assert_int_equal(tickets(), before + more);
+}
+
 /* All hands go on, one after the other, from no excess at all. */
-static void tickets_are_at_most_half_of_the_excess_and_eight_a_cache(void **state)
+static void tickets_are_bounded_by_the_excess_and_eight_a_cache(void **state)
 {
     static const uint32_t afters[] = {1, 7, 20, GRANT_AFTER};
     needs_stealing();
@@ -211,14 +262,14 @@ static void tickets_are_at_most_half_of_the_excess_and_eight_a_cache(void **stat
         for (unsigned turn = 0; turn < 10 * HANDS; turn++) {
             struct hand *hand = &hands[turn % HANDS];
             const uint32_t before = tickets(), has = tickets_of(hand);
-            uint32_t granted = has != 0 || turn + 1 < afters[a] ? 0 : MOST;
-            while (granted > 0 && before + granted > (turn + 1) / 2)
-                granted /= 2;
+            const uint32_t granted = has == 0 && turn + 1 >= afters[a] && may_be_first(turn + 1);
             get(hand, 1);
             assert_int_equal(excess(), turn + 1);
             assert_int_equal(tickets(), before + granted);
             assert_int_equal(tickets_of(hand), has + granted);
-            most_of_one = most_of_one < granted ? granted : most_of_one;
+            if (has != 0 && hand->n > has)
+                fill_beyond(hand, turn + 1);
+            most_of_one = most_of_one < tickets_of(hand) ? tickets_of(hand) : most_of_one;
         }
         end();
     }
@@ -234,27 +285,36 @@ static void have_one_ticket(struct hand *hand)
     store_relaxed(&pool->pressure.grant_after, GRANT_LATEST);
 }
 
-static void a_full_cache_gets_more_tickets_if_the_excess_allows_it(void **state)
+static void a_full_cache_doubles_its_tickets_if_the_excess_allows_it(void **state)
 {
     static const struct {
         size_t excess;
-        uint32_t then;
-    } all[] = {{4, 2}, {6, 2}, {8, 4}, {10, 4}, {14, 4}, {16, 8}, {40, 8}};
+        uint32_t tickets[5]; /* one after the other; 0: no more */
+    } all[] = {{3, {1}},           {4, {1, 2}},           {6, {1, 2, 3}},     {8, {1, 2, 4}},
+               {10, {1, 2, 4, 5}}, {14, {1, 2, 4, 6, 7}}, {16, {1, 2, 4, 8}}, {40, {1, 2, 4, 8}}};
     needs_stealing();
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         begin();
         have_one_ticket(&hands[0]);
-        get(&hands[1], all[i].excess - 2);
-        assert_int_equal(tickets(), 1);
+        get(&hands[0], all[i].excess - 2);
         const size_t exist = atomic_load(&blocks.count);
-        put(&hands[0], 1);
-        assert_int_equal(tickets(), 1);
-        assert_int_equal(cache_idle(cache_of(&hands[0])), 1);
-        put(&hands[0], 1);
-        assert_int_equal(tickets(), all[i].then);
-        assert_int_equal(tickets_of(&hands[0]), all[i].then);
-        assert_int_equal(cache_idle(cache_of(&hands[0])), 2);
-        assert_int_equal(atomic_load(&blocks.count), exist);
+        size_t idle = 0;
+        const uint32_t *has = all[i].tickets;
+        for (;; has++) {
+            while (idle < *has) {
+                put(&hands[0], 1);
+                idle++;
+                assert_int_equal(tickets(), *has);
+                assert_int_equal(tickets_of(&hands[0]), *has);
+                assert_int_equal(cache_idle(cache_of(&hands[0])), idle);
+                assert_int_equal(atomic_load(&blocks.count), exist);
+            }
+            if (has == all[i].tickets + 4 || has[1] == 0)
+                break;
+        }
+        put(&hands[0], 1); /* which finds no room */
+        assert_int_equal(tickets(), *has);
+        assert_true(atomic_load(&blocks.count) < exist);
         end();
     }
 }
@@ -305,12 +365,198 @@ static void none_are_granted_while_a_thread_waits(void **state)
     end();
 }
 
+/* ---- the first ticket of each thread ---- */
+
+static void replace_one(struct hand *hand)
+{
+    put(hand, 1);
+    get(hand, 1);
+}
+
+/* The hands have all that is out, and main has no cache. */
+static void begin_with_hands_alone(size_t out)
+{
+    const bufferpool_config_t config = config_here();
+    begin_hands(&config);
+    for (size_t i = 0; i < out; i++)
+        get(&hands[i % HANDS], 1);
+    for (unsigned i = 0; i < HANDS; i++)
+        hand_do(&hands[i], hand_find_cache);
+    atomic_store(&barriers, 0);
+}
+
+/* As many beyond the cap as threads, each of which replaces one buffer. */
+static void near_the_cap_each_thread_gets_its_ticket_and_touches_nothing_shared(void **state)
+{
+    needs_stealing();
+    begin_with_hands_alone(CAP + HANDS);
+    assert_int_equal(excess(), HANDS);
+    assert_int_equal(tickets(), 0);
+    for (size_t made = HANDS; made < GRANT_AFTER + HANDS - 1; made++) /* all but the first to get one, once more */
+        replace_one(&hands[made % HANDS]);
+    for (unsigned i = 0; i < HANDS; i++)
+        assert_int_equal(tickets_of(&hands[i]), 1);
+    assert_int_equal(holders(), HANDS);
+    assert_int_equal(excess(), HANDS);
+
+    const uint64_t counts = load_relaxed(&pool->depot.counts), head = load_relaxed(&pool->depot.head);
+    const bufferpool_stats_t before = stats_of(pool);
+    const size_t allocs = atomic_load(&blocks.allocs), frees = atomic_load(&blocks.frees);
+    for (unsigned turn = 0; turn < 5 * HANDS; turn++) {
+        put(&hands[turn * 7 % HANDS], 1);
+        assert_int_equal(load_relaxed(&pool->depot.counts), counts);
+        get(&hands[turn * 7 % HANDS], 1);
+        assert_int_equal(load_relaxed(&pool->depot.counts), counts);
+    }
+    for (unsigned i = 0; i < HANDS; i++) /* and all at once */
+        put(&hands[i], 1);
+    assert_int_equal(load_relaxed(&pool->depot.counts), counts);
+    assert_int_equal(stats_of(pool).live, CAP);
+    for (unsigned i = 0; i < HANDS; i++)
+        get(&hands[i], 1);
+    assert_int_equal(load_relaxed(&pool->depot.counts), counts);
+    assert_int_equal(load_relaxed(&pool->depot.head), head);
+    assert_int_equal(atomic_load(&blocks.allocs), allocs);
+    assert_int_equal(atomic_load(&blocks.frees), frees);
+    assert_int_equal(stats_of(pool).gets_thread - before.gets_thread, 6 * HANDS);
+    assert_int_equal(atomic_load(&barriers), 0);
+    for (unsigned i = 0; i < HANDS; i++)
+        put(&hands[i], hands[i].n);
+    end_with(0);
+}
+
+/* Main has the cap. Of what is beyond it each hand has one, and hand 0 the rest. The first `asking` hands ask for
+ * tickets, and hand 0 for as many as a cache may have. */
+static void begin_with_asking(size_t beyond, unsigned asking)
+{
+    begin();
+    store_relaxed(&pool->pressure.grant_after, GRANT_LATEST);
+    for (unsigned i = 0; i < HANDS; i++)
+        get(&hands[i], i == 0 ? beyond - (HANDS - 1) : 1);
+    assert_int_equal(tickets(), 0);
+    store_relaxed(&pool->pressure.grant_after, 1);
+    replace_one(&hands[0]);
+    if (hands[0].n >= MOST)
+        fill_and_empty(&hands[0]);
+    for (unsigned turn = 0; turn < 2 * asking; turn++)
+        if (tickets_of(&hands[turn % asking]) == 0)
+            replace_one(&hands[turn % asking]);
+    store_relaxed(&pool->pressure.grant_after, GRANT_LATEST);
+    assert_int_equal(excess(), beyond);
+    assert_int_equal(atomic_load(&barriers), 0);
+}
+
+static void first_tickets_leave_one_of_the_excess_to_each_thread_without(void **state)
+{
+    static const struct {
+        size_t excess;
+        uint32_t of_one, all;
+    } scenes[] = {
+        {HANDS, 1, HANDS / 2},                            /* half; one more would not leave one for each */
+        {HANDS + 1, 1, HANDS},                            /* one is main's */
+        {HANDS + MOST - 1, MOST, (HANDS + MOST - 1) / 2}, /* as the first */
+        {HANDS + MOST, MOST, HANDS + MOST - 1},           /* as the second */
+    };
+    needs_stealing();
+    for (size_t i = 0; i < sizeof scenes / sizeof scenes[0]; i++) {
+        begin_with_asking(scenes[i].excess, HANDS);
+        assert_int_equal(tickets_of(&hands[0]), scenes[i].of_one);
+        assert_int_equal(tickets(), scenes[i].all);
+        assert_int_equal(holders(), scenes[i].all - scenes[i].of_one + 1);
+        end();
+    }
+}
+
+/* Also where all others have as many as they may. */
+static void a_put_by_a_thread_without_tickets_does_not_end_the_overload(void **state)
+{
+    needs_stealing();
+    for (size_t beyond = HANDS; beyond <= HANDS + MOST; beyond++) {
+        begin_with_asking(beyond, HANDS);
+        const uint32_t granted = tickets();
+        assert_true(granted >= beyond / 2);
+        for (int turn = 0; turn < 3; turn++) {
+            bufferpool_put(bufs[CAP - 1]);
+            check_accounts(pool);
+            assert_int_equal(tickets(), granted);
+            assert_int_equal(excess(), beyond - 1);
+            assert_non_null(bufs[CAP - 1] = bufferpool_get(pool));
+            assert_int_equal(excess(), beyond);
+        }
+        assert_int_equal(tickets(), granted);
+        assert_int_equal(atomic_load(&barriers), 0);
+        end();
+    }
+}
+
+/* What those with tickets put idles. The put of each other thread frees one; then callers have the cap. */
+static void a_put_by_each_thread_without_tickets_does_not_end_the_overload(void **state)
+{
+    static const size_t beyond[] = {HANDS + 1, HANDS + MOST};
+    needs_stealing();
+    for (size_t b = 0; b < sizeof beyond / sizeof beyond[0]; b++) {
+        for (unsigned asking = 1; asking <= HANDS; asking++) {
+            begin_with_asking(beyond[b], asking);
+            const uint32_t granted = tickets();
+            assert_int_equal(holders(), asking);
+            assert_int_equal(granted, beyond[b] - (HANDS + 1 - asking));
+            for (unsigned i = 0; i < asking; i++)
+                put(&hands[i], tickets_of(&hands[i]));
+            for (unsigned i = asking; i < HANDS; i++)
+                put(&hands[i], 1);
+            bufferpool_put(bufs[CAP - 1]);
+            check_accounts(pool);
+            assert_int_equal(tickets(), granted);
+            assert_int_equal(all_idle(), granted);
+            assert_int_equal(excess(), granted);
+            assert_int_equal(bufferpool_live(pool), CAP);
+            assert_int_equal(atomic_load(&barriers), 0);
+            bufferpool_put(bufs[CAP - 2]); /* callers have less */
+            assert_int_equal(tickets(), 0);
+            assert_int_equal(holders(), 0);
+            assert_int_equal(excess(), 0);
+            bufs[CAP - 2] = bufferpool_get(pool);
+            bufs[CAP - 1] = bufferpool_get(pool);
+            end();
+        }
+    }
+}
+
+/* In the end there is one for it, or one for main. */
+static void a_thread_whose_tickets_ended_is_one_without(void **state)
+{
+    needs_stealing();
+    for (int puts = 0; puts < 2; puts++) {
+        begin_with_asking(HANDS + 1, HANDS);
+        assert_int_equal(holders(), HANDS);
+        for (unsigned i = HANDS; i-- > 1;) {
+            hand_do(&hands[i], hand_flush);
+            check_accounts(pool);
+            assert_int_equal(tickets_of(&hands[i]), 0);
+            assert_int_equal(holders(), i);
+            assert_int_equal(tickets(), i);
+        }
+        if (puts > 0)
+            bufferpool_put(bufs[CAP - 1]);
+        store_relaxed(&pool->pressure.grant_after, 1);
+        for (unsigned i = 1; i < HANDS; i++)
+            replace_one(&hands[i]);
+        assert_int_equal(tickets(), puts > 0 ? HANDS / 2 : HANDS);
+        assert_int_equal(holders(), tickets());
+        store_relaxed(&pool->pressure.grant_after, GRANT_LATEST);
+        if (puts > 0)
+            bufs[CAP - 1] = bufferpool_get(pool);
+        end();
+    }
+}
+
 /* ---- shed ---- */
 
 /* Hand 0 has 8 tickets; with `idle` of them a buffer idles. It holds the rest of what exists beyond the cap. */
 static void begin_overload(size_t beyond, size_t idle)
 {
     get(&hands[0], beyond);
+    fill_and_empty(&hands[0]);
     put(&hands[0], idle);
     assert_int_equal(tickets_of(&hands[0]), MOST);
     assert_int_equal(cache_idle(cache_of(&hands[0])), idle);
@@ -351,12 +597,6 @@ static void a_put_into_a_full_cache_frees_half_as_far_as_the_excess_allows(void 
 
 /* ---- the end ---- */
 
-static uint32_t all_idle(void)
-{
-    const bufferpool_stats_t s = stats_of(pool);
-    return (uint32_t)idle_of(&s);
-}
-
 /* In the order of the time at which callers put, threads with tickets and without: whenever callers have fewer than the
  * cap, no more exist, the moment that the put returns. */
 static void when_callers_have_less_than_the_cap_no_more_exist(void **state)
@@ -368,6 +608,8 @@ static void when_callers_have_less_than_the_cap_no_more_exist(void **state)
         size_t left = 0;
         for (unsigned i = 0; i < HANDS; i++)
             get(&hands[i], i < 4 ? GRANT_AFTER - i * 7 : i % 3);
+        for (unsigned i = 0; i < 4; i++)
+            fill_and_empty(&hands[i]);
         assert_true(tickets() > MOST);
         for (unsigned i = 0; i < HANDS; i++)
             left += hands[i].n;
@@ -478,6 +720,7 @@ static void each_way_to_take_tickets_back_leaves_none(void **state)
         ways[i].way();
         assert_int_equal(tickets(), 0);
         assert_int_equal(tickets_of(&hands[0]), 0);
+        assert_int_equal(holders(), 0);
         assert_true(!is_under_pressure() || !cache_is_open(cache_of(&hands[0])));
         check_accounts(pool);
         assert_int_equal(stats_of(pool).idle_thread, 0);
@@ -500,6 +743,7 @@ static void a_thread_that_ends_gives_its_tickets_back(void **state)
     hand_end(&hands[0]);
     check_accounts(pool);
     assert_int_equal(tickets(), 0);
+    assert_int_equal(holders(), 0);
     assert_int_equal(stats_of(pool).idle_thread, 0);
     assert_int_equal(stats_of(pool).bypass_live, GRANT_AFTER - MOST);
     get(&hands[1], 1); /* the next call that looks frees what it left */
@@ -512,7 +756,7 @@ static void a_thread_that_ends_gives_its_tickets_back(void **state)
 static int use_it_in_the_child(void *arg)
 {
     (void)arg;
-    if (!accounts_agree(pool) || tickets() != 0 || load_relaxed(&pool->pressure.granted) != 0)
+    if (!accounts_agree(pool) || tickets() != 0 || load_relaxed(&pool->pressure.granted) != 0 || holders() != 0)
         end_child(1);
     for (const struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next)
         if (load_relaxed(&c->tickets) != 0)
@@ -544,6 +788,7 @@ static void a_child_of_fork_has_no_tickets(void **state)
     begin_overload(GRANT_AFTER, MOST);
     assert_int_equal(run_in_child(use_it_in_the_child, NULL, 60), 0);
     assert_int_equal(tickets(), MOST);
+    assert_int_equal(holders(), 1);
     end();
 }
 
@@ -726,7 +971,7 @@ static void idle_bytes_are_limited_with_tickets_too(void **state)
         begin_with(&config);
         get(&hands[0], GRANT_AFTER);
         get(&hands[1], MOST);
-        assert_true(tickets() > MOST);
+        assert_int_equal(holders(), 2);
         for (int turn = 0; turn < 5; turn++) {
             for (unsigned i = 0; i < 2; i++) {
                 put(&hands[i], MOST);
@@ -735,6 +980,7 @@ static void idle_bytes_are_limited_with_tickets_too(void **state)
             assert_true(all_idle() > 0);
             for (unsigned i = 0; i < 2; i++)
                 get(&hands[i], MOST);
+            assert_true(tickets() > MOST);
         }
         end();
     }
@@ -819,10 +1065,15 @@ int main(void)
     test_tell_memcheck_nothing();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_thread_that_goes_on_beyond_the_cap_gets_a_cache_again),
-        cmocka_unit_test(tickets_are_at_most_half_of_the_excess_and_eight_a_cache),
-        cmocka_unit_test(a_full_cache_gets_more_tickets_if_the_excess_allows_it),
+        cmocka_unit_test(tickets_are_bounded_by_the_excess_and_eight_a_cache),
+        cmocka_unit_test(a_full_cache_doubles_its_tickets_if_the_excess_allows_it),
         cmocka_unit_test(a_pool_without_membarrier_grants_none),
         cmocka_unit_test(none_are_granted_while_a_thread_waits),
+        cmocka_unit_test(near_the_cap_each_thread_gets_its_ticket_and_touches_nothing_shared),
+        cmocka_unit_test(first_tickets_leave_one_of_the_excess_to_each_thread_without),
+        cmocka_unit_test(a_put_by_a_thread_without_tickets_does_not_end_the_overload),
+        cmocka_unit_test(a_put_by_each_thread_without_tickets_does_not_end_the_overload),
+        cmocka_unit_test(a_thread_whose_tickets_ended_is_one_without),
         cmocka_unit_test(a_put_into_a_full_cache_frees_half_as_far_as_the_excess_allows),
         cmocka_unit_test(when_callers_have_less_than_the_cap_no_more_exist),
         cmocka_unit_test(a_put_that_takes_callers_below_the_cap_ends_it_at_once),

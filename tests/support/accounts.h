@@ -36,7 +36,7 @@ static inline struct accounts accounts_of_words(const bufferpool_t *pool)
 
 /* Of the caches: what is in them, what they set aside. */
 struct cached {
-    size_t n, extra, budget, tickets;
+    size_t n, extra, budget, tickets, holders;
     bool ok;
 };
 
@@ -58,7 +58,8 @@ static inline struct cached accounts_of_caches(const bufferpool_t *pool)
         all.n += n;
         all.extra += extra;
         all.budget += c->budget;
-        all.tickets += load_relaxed(&c->tickets);
+        all.tickets += tickets;
+        all.holders += tickets != 0;
     }
     return all;
 }
@@ -77,6 +78,7 @@ static inline bool accounts_add_up(const bufferpool_t *pool)
     ok = ok && s.live_bytes == a.live_bytes && s.idle_bytes == a.idle_bytes;
     ok = ok && counts.pooled == a.held + a.idle && counts.tickets == c.tickets;
     ok = ok && load_relaxed(&pool->pressure.granted) == c.tickets;
+    ok = ok && load_relaxed(&pool->pressure.holders) == c.holders;
     ok = ok && a.idle * base + c.extra + depot_extra == a.idle_bytes;
     if (pool->max_idle_bytes != 0) {
         const size_t reserved = load_relaxed(&pool->idle_reserved);
