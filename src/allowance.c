@@ -3,7 +3,8 @@
  * allowance.c - how much each thread's cache may hold
  *
  * An allowance, and the sum of all, change under caches_lock: by the owner of the cache, which is not inside, or behind
- * a closed gate. So the owner reads its allowance without the lock.
+ * a closed gate. So the owner reads its allowance without the lock. It may do so while it is not inside, and then meets
+ * an old value or the new one (allowance_check): hence both this and the streak are relaxed atomics.
  *
  * Two things take room away, both at the end of a period (steal.c). A cache that was not used lends all it has, if the
  * room is scarce. One that has more than thread_cache_bytes loses half of the rest if, at each look at the clock, at
@@ -24,7 +25,7 @@ static bool is_scarce(const bufferpool_t *pool)
 
 static void set(bufferpool_t *pool, struct cache *c, size_t bytes)
 {
-    bump_relaxed(&pool->allowances, bytes - c->allowance); /* modulo 2^64 */
+    bump_relaxed(&pool->allowances, bytes - load_relaxed(&c->allowance)); /* modulo 2^64 */
     cache_set_allowance(pool, c, bytes);
 }
 
@@ -44,15 +45,15 @@ bool allowance_is_excess(const bufferpool_t *pool, struct cache *c)
 {
     const uint32_t least = load_relaxed(&c->least);
     store_relaxed(&c->least, CACHE_LEAST_UNKNOWN);
-    if (c->allowance <= pool->cache_bytes)
+    if (load_relaxed(&c->allowance) <= pool->cache_bytes)
         return false;
     return load_relaxed(&pool->allowances) > bound(pool) ||
-           (least != CACHE_LEAST_UNKNOWN && least * pool->heap.base >= c->allowance / 2);
+           (least != CACHE_LEAST_UNKNOWN && least * pool->heap.base >= load_relaxed(&c->allowance) / 2);
 }
 
 bool allowance_is_wanted(const bufferpool_t *pool, const struct cache *c)
 {
-    return c->allowance > 0 && is_scarce(pool);
+    return load_relaxed(&c->allowance) > 0 && is_scarce(pool);
 }
 
 void allowance_shrink(bufferpool_t *pool, struct cache *c, bool unused)
@@ -60,30 +61,30 @@ void allowance_shrink(bufferpool_t *pool, struct cache *c, bool unused)
     const size_t base = pool->cache_bytes;
     if (unused)
         set(pool, c, is_scarce(pool) ? 0 : base);
-    else if (c->allowance > base)
-        set(pool, c, load_relaxed(&pool->allowances) > bound(pool) ? base : c->allowance / 2);
+    else if (load_relaxed(&c->allowance) > base)
+        set(pool, c, load_relaxed(&pool->allowances) > bound(pool) ? base : load_relaxed(&c->allowance) / 2);
 }
 
 static bool may_grow(const bufferpool_t *pool, const struct cache *c)
 {
-    return c->allowance < ALLOWANCE_MOST * pool->cache_bytes &&
-           load_relaxed(&pool->allowances) + c->allowance <= bound(pool);
+    return load_relaxed(&c->allowance) < ALLOWANCE_MOST * pool->cache_bytes &&
+           load_relaxed(&pool->allowances) + load_relaxed(&c->allowance) <= bound(pool);
 }
 
 void allowance_grow(bufferpool_t *pool, struct cache *c)
 {
-    c->streak = 0;
+    store_relaxed(&c->streak, 0);
     if (c->shared || !may_grow(pool, c) || pthread_mutex_trylock(&pool->caches_lock) != 0)
         return;
     if (cache_is_open(c) && may_grow(pool, c))
-        set(pool, c, 2 * c->allowance);
+        set(pool, c, 2 * load_relaxed(&c->allowance));
     pthread_mutex_unlock(&pool->caches_lock);
 }
 
 void allowance_restore(bufferpool_t *pool, struct cache *c)
 {
     pthread_mutex_lock(&pool->caches_lock);
-    if (c->allowance == 0)
+    if (load_relaxed(&c->allowance) == 0)
         set(pool, c, pool->cache_bytes);
     pthread_mutex_unlock(&pool->caches_lock);
 }

@@ -46,9 +46,9 @@ void allowance_restore(bufferpool_t *pool, struct cache *c);
 /* After an exchange with the depot, and before a put into a full cache. */
 static inline void allowance_check(bufferpool_t *pool, struct cache *c)
 {
-    if (unlikely(c->allowance == 0) && !c->shared)
+    if (unlikely(load_relaxed(&c->allowance) == 0) && !c->shared)
         allowance_restore(pool, c);
-    else if (unlikely(c->streak >= ALLOWANCE_STREAK))
+    else if (unlikely(load_relaxed(&c->streak) >= ALLOWANCE_STREAK))
         allowance_grow(pool, c);
 }
 

@@ -148,7 +148,7 @@ static uint32_t entries_allowed(const bufferpool_t *pool, const struct cache *c)
 /* How many buffers the cache may hold if the next ones are plain. */
 static void limit_update(const bufferpool_t *pool, struct cache *c)
 {
-    size_t bytes = c->allowance;
+    size_t bytes = load_relaxed(&c->allowance);
     if (pool->max_idle_bytes != 0 && c->budget < bytes)
         bytes = c->budget;
     const size_t extra = load_relaxed(&c->extra);
@@ -204,7 +204,7 @@ static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
     if (pool->max_idle_bytes == 0)
         return;
     size_t budget = c->budget + bytes;
-    size_t keep = c->allowance;
+    size_t keep = load_relaxed(&c->allowance);
     if (c->shared)
         keep = 0;
     else if (load_relaxed(&pool->idle_tight)) /* otherwise a put would have to collect the room from here */
@@ -317,7 +317,7 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
 /* Whether one more buffer of that cap fits. */
 static bool has_room(const bufferpool_t *pool, const struct cache *c, size_t cap)
 {
-    return cache_idle(c) < entries_allowed(pool, c) && held_bytes(pool, c) + cap <= c->allowance;
+    return cache_idle(c) < entries_allowed(pool, c) && held_bytes(pool, c) + cap <= load_relaxed(&c->allowance);
 }
 
 static void store_warmest(const bufferpool_t *pool, struct cache *c, struct desc *d)
@@ -343,7 +343,7 @@ static struct desc *warmest(struct cache *c, uint32_t n)
 static inline void set_extra(const bufferpool_t *pool, struct cache *c, size_t extra)
 {
     store_relaxed(&c->extra, extra);
-    const size_t limit = (c->allowance - extra) / pool->heap.base;
+    const size_t limit = (load_relaxed(&c->allowance) - extra) / pool->heap.base;
     if (likely(load_relaxed(&c->tickets) == 0 && limit <= pool->cache_entries))
         c->limit = limit;
     else
@@ -378,7 +378,7 @@ bool cache_push_grown(struct cache *c, struct desc *d)
     const uint32_t n = level_n(level);
     const size_t cap = d->pub.cap, extra = load_relaxed(&c->extra) + cap - pool->heap.base;
     if (load_relaxed(&d->word) != gate_load(&c->gate) + (STATE_LIVE_GROWN - STATE_LIVE) || pool->max_idle_bytes != 0 ||
-        n >= c->limit || (n + 1) * pool->heap.base + extra > c->allowance) {
+        n >= c->limit || (n + 1) * pool->heap.base + extra > load_relaxed(&c->allowance)) {
         cache_leave(c);
         return false;
     }
@@ -413,7 +413,7 @@ static uint32_t fitting(const bufferpool_t *pool, const struct cache *c, struct 
     *bytes = 0;
     for (; fit < n && fit < pool->cache_entries; fit++) {
         const size_t cap = grown ? bufs[n - 1 - fit]->pub.cap : pool->heap.base;
-        if (*bytes + cap > c->allowance)
+        if (*bytes + cap > load_relaxed(&c->allowance))
             break;
         *bytes += cap;
     }
@@ -481,7 +481,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
                 keep_fitting(pool, in, &magazine);
             }
             if (!in->overflowed)
-                in->streak++;
+                bump_relaxed(&in->streak, 1);
             in->overflowed = false;
         }
     }
@@ -499,7 +499,7 @@ bool cache_overflow(bufferpool_t *pool, struct cache *c)
     if (full) {
         flush_coldest(pool, in, in->overflowed ? n : (n + 1) / 2);
         if (in->overflowed)
-            in->streak++;
+            bump_relaxed(&in->streak, 1);
         in->overflowed = true;
     }
     leave(in);
@@ -537,7 +537,7 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
     bool fits = budget_add(pool, in, cap);
     if (!fits) {
         /* nothing happens */
-    } else if (in->shared || cap > in->allowance) {
+    } else if (in->shared || cap > load_relaxed(&in->allowance)) {
         budget_to_depot(pool, in, cap);
         if (!in->shared)
             limit_update(pool, in);
@@ -574,7 +574,7 @@ void cache_set_tickets(const bufferpool_t *pool, struct cache *c, uint32_t ticke
 
 void cache_set_allowance(const bufferpool_t *pool, struct cache *c, size_t bytes)
 {
-    c->allowance = bytes;
+    store_relaxed(&c->allowance, bytes);
     limit_update(pool, c);
 }
 

@@ -341,7 +341,7 @@ void tls_cache_disown_all(bufferpool_t *pool)
         store_relaxed(&c->extra, 0);
         store_relaxed(&c->busy, false);
         store_relaxed(&c->tickets, 0);
-        c->allowance = 0;
+        store_relaxed(&c->allowance, 0);
         c->pending = PENDING_NOTHING;
         c->budget = 0;
         store_relaxed(&c->owned, false);

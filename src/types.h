@@ -231,9 +231,9 @@ struct cache {
     enum shrinks shrinks;     /* while pending: why it is to have a smaller allowance */
     bool shared;              /* read-only: pool->shared, which holds nothing and in which any thread counts */
     /* the owner, inside; without a lock for statistics */
-    _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
-    size_t budget;         /* bytes of max_idle_bytes reserved for it */
-    size_t allowance;      /* bytes that it may hold (allowance.c); changes under caches_lock too */
+    _Atomic(size_t) extra;     /* bytes of cap beyond buffer_capacity in it */
+    size_t budget;             /* bytes of max_idle_bytes reserved for it */
+    _Atomic(size_t) allowance; /* bytes that it may hold (allowance.c); changes under caches_lock too */
     struct cache_base base[2];
     /* the owner, inside or not */
     _Atomic(uint32_t) moved_past; /* what the owner moved while the gate was closed */
@@ -246,7 +246,7 @@ struct cache {
     uint8_t exchanges;                            /* so far, modulo 256: which buffers the next one looks at */
     bool overflowed;                              /* its last exchange with the depot was an overflow */
     _Atomic(uint8_t) tickets;                     /* the pool is under pressure, and the cache may hold so many */
-    uint8_t streak;                               /* exchanges of the same kind as the one before, since it last grew */
+    _Atomic(uint8_t) streak;                      /* exchanges of the same kind as the one before, since it last grew */
     uint8_t often;                                /* so many looks at the clock are to come soon (reclaim_look) */
     _Atomic(uint16_t) least;                      /* the least n at any look in this period */
     uint32_t looked_ms;                           /* when that was last decided, modulo 2^32 */

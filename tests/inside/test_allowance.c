@@ -44,7 +44,7 @@ static size_t sum_of(const bufferpool_t *pool, size_t *owners)
     size_t sum = 0;
     *owners = 0;
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
-        sum += c->allowance;
+        sum += load_relaxed(&c->allowance);
         *owners += load_relaxed(&c->owned);
     }
     return sum;

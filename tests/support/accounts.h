@@ -49,7 +49,8 @@ static inline struct cached accounts_of_caches(const bufferpool_t *pool)
         for (uint32_t i = 0; i < n; i++)
             extra += cache_entries(c)[i]->pub.cap - pool->heap.base;
         const size_t held = n * pool->heap.base + extra;
-        all.ok = all.ok && extra == load_relaxed(&c->extra) && n <= pool->cache_entries && held <= c->allowance;
+        all.ok = all.ok && extra == load_relaxed(&c->extra) && n <= pool->cache_entries &&
+                 held <= load_relaxed(&c->allowance);
         all.ok = all.ok && (pool->max_idle_bytes == 0 || held <= c->budget);
         all.ok = all.ok && (!load_relaxed(&c->owned) || !cache_is_open(c) || n <= c->limit);
         const uint32_t tickets = load_relaxed(&c->tickets);
