@@ -206,7 +206,9 @@ static bool worth_it(const bufferpool_t *pool, struct cache *c, enum steal_kind 
         return false;
     if (kind == STEAL_UNUSED)
         return is_unneeded(pool, c);
-    return kind == STEAL_BUDGETS || cache_idle(c) > 0 || (pressure && cache_is_open(c));
+    /* what is pending may have an owner inside that puts a buffer there */
+    return kind == STEAL_BUDGETS || cache_idle(c) > 0 || c->pending != PENDING_NOTHING ||
+           (pressure && cache_is_open(c));
 }
 
 /* Closes the gates of the caches that are worth it, and marks these as pending. Returns whether some of the pending

@@ -75,6 +75,10 @@ static void whatever_steals_next_takes_what_trim_skipped(void **state)
     needs_stealing();
     for (int by_get = 0; by_get <= 1; by_get++) {
         scene_begin(&scene, 64);
+        for (unsigned i = 0; i < HANDS; i++) { /* otherwise the reclaim has a barrier to let them lend their room */
+            scene.hands[i].want = 1;
+            hand_do(&scene.hands[i], hand_use);
+        }
         hand_do(&scene.hands[3], hand_stall);
         (void)bufferpool_trim(scene.pool);
         hand_do(&scene.hands[3], hand_unstall);
@@ -467,6 +471,34 @@ static void a_put_on_its_way_for_long_is_not_disturbed(void **state)
     scene_end(&scene);
 }
 
+/* A thief that waits has let the lock go, and was to take no more than unused reservations. Pressure comes meanwhile,
+ * and the cache is empty, but its owner is about to put a buffer there. */
+static void what_was_closed_for_less_is_emptied_under_pressure(void **state)
+{
+    static struct scene scene;
+    bufferpool_buf_t *bufs[64];
+    needs_stealing();
+    scene_begin(&scene, 64);
+    struct hand *owner = &scene.hands[7];
+    owner->want = 4;
+    hand_do(owner, hand_get);
+    hand_do(owner, hand_put_first_half);
+    pthread_mutex_lock(&scene.pool->caches_lock);
+    cache_close(owner->cache);
+    owner->cache->pending = PENDING_BUDGET;
+    owner->cache->fenced = true;
+    pthread_mutex_unlock(&scene.pool->caches_lock);
+    for (size_t i = 0; i < 60; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(scene.pool));
+    assert_null(bufferpool_try_get(scene.pool));
+    hand_do(owner, hand_put_second_half);
+    assert_non_null(bufs[60] = bufferpool_try_get(scene.pool));
+    assert_int_equal(stats_of(scene.pool).idle_thread, 0);
+    bufferpool_put_bulk(bufs, 61);
+    hand_do(owner, hand_put);
+    scene_end(&scene);
+}
+
 /* Between the closing of the gates and the first look, which is where the barrier is, an owner comes and works on its
  * cache from both ends. */
 static bool came;
@@ -564,6 +596,7 @@ int main(void)
         cmocka_unit_test(a_waiting_thread_gets_what_an_owner_inside_had),
         cmocka_unit_test(trim_frees_a_put_that_was_on_its_way_when_the_gate_closed),
         cmocka_unit_test(a_put_on_its_way_for_long_is_not_disturbed),
+        cmocka_unit_test(what_was_closed_for_less_is_emptied_under_pressure),
         cmocka_unit_test(an_owner_that_comes_after_the_gate_has_closed_works_on_the_depot),
         cmocka_unit_test(a_flush_that_finds_the_gate_closed_flushes_all_the_same),
     };
