@@ -414,7 +414,7 @@ BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
  * What a burst left is gone after three intervals and 64 gets of a thread, whatever their rate. A get_bulk counts as
  * one get here. Two things stay: the buffers in the caches of threads that go on getting and putting, and up to 1 MiB
  * of freed memory (see Freed memory). There is one exception: a thread at full speed beside an empty depot looks at the
- * clock in one get of 512. If another thread's burst fills the depot just then, that thread may need 512 gets more.
+ * clock in one get of 511. If another thread's burst fills the depot just then, that thread may need 511 gets more.
  *
  * So a pool without calls keeps its idle buffers. Set BUFFERPOOL_BACKGROUND, or call bufferpool_reclaim or
  * bufferpool_trim, for example when the server falls idle.

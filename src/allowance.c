@@ -7,8 +7,9 @@
  * an old value or the new one (allowance_check): hence both this and the streak are relaxed atomics.
  *
  * Two things take room away, both at the end of a period (steal.c). A cache that was not used lends all it has, if the
- * room is scarce. One that has more than thread_cache_bytes loses half of the rest if, at each look at the clock, at
- * least half of what it may hold lay idle in it; or all of it if the sum is too large.
+ * room is scarce. One that has more than thread_cache_bytes loses the rest if thread_cache_bytes were enough for all
+ * that came and went between the looks at the clock, or if the sum is too large. So what a burst left in a cache that
+ * grew by it goes within the periods in which the depot's part goes (reclaim.c).
  */
 #include "allowance.h"
 
@@ -43,26 +44,35 @@ void allowance_end(bufferpool_t *pool, struct cache *c)
 
 bool allowance_is_excess(const bufferpool_t *pool, struct cache *c)
 {
-    const uint32_t least = load_relaxed(&c->least);
-    store_relaxed(&c->least, CACHE_LEAST_UNKNOWN);
-    if (load_relaxed(&c->allowance) <= pool->cache_bytes)
-        return false;
-    return load_relaxed(&pool->allowances) > bound(pool) ||
-           (least != CACHE_LEAST_UNKNOWN && least * pool->heap.base >= load_relaxed(&c->allowance) / 2);
+    const uint32_t least = load_relaxed(&c->least), most = load_relaxed(&c->most);
+    const bool enough = least <= most && (most - least + 1) * pool->heap.base <= pool->cache_bytes;
+    if (load_relaxed(&c->allowance) > pool->cache_bytes && (enough || load_relaxed(&pool->allowances) > bound(pool)))
+        return true;
+    cache_begin_notes(c);
+    return false;
+}
+
+size_t allowance_kept(const bufferpool_t *pool, const struct cache *c)
+{
+    const uint32_t least = load_relaxed(&c->least), n = cache_idle(c);
+    const size_t used = (n >= least ? n - least + 1 : 1) * pool->heap.base;
+    return least == CACHE_LEAST_UNKNOWN || used > pool->cache_bytes ? pool->cache_bytes : used;
 }
 
 bool allowance_is_wanted(const bufferpool_t *pool, const struct cache *c)
 {
-    return load_relaxed(&c->allowance) > 0 && is_scarce(pool);
+    return load_relaxed(&c->allowance) > (is_scarce(pool) ? 0 : pool->cache_bytes);
 }
 
 void allowance_shrink(bufferpool_t *pool, struct cache *c, bool unused)
 {
-    const size_t base = pool->cache_bytes;
+    cache_begin_notes(c);
+    store_relaxed(&c->streak, 0); /* it begins anew, and is not to grow back for what came before */
+    c->overflowed = false;
     if (unused)
-        set(pool, c, is_scarce(pool) ? 0 : base);
-    else if (load_relaxed(&c->allowance) > base)
-        set(pool, c, load_relaxed(&pool->allowances) > bound(pool) ? base : load_relaxed(&c->allowance) / 2);
+        set(pool, c, is_scarce(pool) ? 0 : pool->cache_bytes);
+    else if (load_relaxed(&c->allowance) > pool->cache_bytes)
+        set(pool, c, pool->cache_bytes);
 }
 
 static bool may_grow(const bufferpool_t *pool, const struct cache *c)

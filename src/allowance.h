@@ -29,13 +29,17 @@ void allowance_begin(bufferpool_t *pool, struct cache *c);
 /* The cache has no thread any longer. */
 void allowance_end(bufferpool_t *pool, struct cache *c);
 
-/* Whether the cache has more than thread_cache_bytes, and does not need it, or others do. Begins to look anew. */
+/* Whether the cache has more than thread_cache_bytes, and does not need it, or others do. If not, begins to look
+ * anew. */
 bool allowance_is_excess(const bufferpool_t *pool, struct cache *c);
+
+/* How many bytes of what idles in such a cache stay: the buffers that came and went, as far as they fit. */
+size_t allowance_kept(const bufferpool_t *pool, const struct cache *c);
 
 /* Whether an unused cache has room that other threads may need. */
 bool allowance_is_wanted(const bufferpool_t *pool, const struct cache *c);
 
-/* Takes room away from an empty cache behind a closed gate. */
+/* Takes room away from a cache behind a closed gate, which is empty, or holds no more than thread_cache_bytes. */
 void allowance_shrink(bufferpool_t *pool, struct cache *c, bool unused);
 
 /* For the owner, without the lock. */

@@ -314,6 +314,20 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
     return n;
 }
 
+uint32_t cache_cut_inside(bufferpool_t *pool, struct cache *c, size_t bytes)
+{
+    size_t held = held_bytes(pool, c);
+    uint32_t count = 0;
+    for (; held > bytes && count < cache_idle(c); count++) {
+        life_check(pool, cache_entries(c)[count]);
+        held -= cache_entries(c)[count]->pub.cap;
+    }
+    if (count > 0)
+        flush_coldest(pool, c, count);
+    cache_give_budget_back(pool, c);
+    return count;
+}
+
 /* Whether one more buffer of that cap fits. */
 static bool has_room(const bufferpool_t *pool, const struct cache *c, size_t cap)
 {

@@ -257,6 +257,21 @@ static inline uint32_t cache_moved_of(const struct cache *c)
     return load_relaxed(&c->base[level_side(load_relaxed(&c->level))].moved);
 }
 
+/* What a thread needs of its cache shows in how many buffers idle there before its gets, at the looks at the clock. */
+static inline void cache_begin_notes(struct cache *c)
+{
+    store_relaxed(&c->least, CACHE_LEAST_UNKNOWN);
+    store_relaxed(&c->most, 0);
+}
+
+static inline void cache_note(struct cache *c, uint32_t n)
+{
+    if (n < load_relaxed(&c->least))
+        store_relaxed(&c->least, (uint16_t)n);
+    if (n > load_relaxed(&c->most))
+        store_relaxed(&c->most, (uint16_t)n);
+}
+
 /* Begins the count of gets anew: the one after so many, which are at least one and at most LOOK_NEVER, looks. If the
  * gate is closed it does nothing. */
 static inline void cache_count_anew(struct cache *c, uint64_t gets)
@@ -339,6 +354,10 @@ static inline bool cache_owner_is_out(const struct cache *c)
 /* From inside: moves everything to the depot, and ends the cache's tickets. Returns how many buffers. */
 uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c);
 
+/* From inside: moves the coldest buffers to the depot, so many that the rest has at most `bytes` bytes. Returns how
+ * many. */
+uint32_t cache_cut_inside(bufferpool_t *pool, struct cache *c, size_t bytes);
+
 /* From inside: gives back what the cache has reserved of max_idle_bytes and does not use. */
 void cache_give_budget_back(bufferpool_t *pool, struct cache *c);
 
@@ -346,7 +365,8 @@ void cache_give_budget_back(bufferpool_t *pool, struct cache *c);
  * or the calling thread is its owner. */
 void cache_set_tickets(const bufferpool_t *pool, struct cache *c, uint32_t tickets);
 
-/* Sets how many bytes the cache may hold. As above. */
+/* Sets how many bytes the cache may hold, which are at least what it holds. It is behind a closed gate, or the calling
+ * thread is its owner. */
 void cache_set_allowance(const bufferpool_t *pool, struct cache *c, size_t bytes);
 
 /* Whether no buffer went in or out since this was last asked. */

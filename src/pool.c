@@ -594,6 +594,7 @@ static void return_uncounted(bufferpool_t *pool, struct cache *c, bufferpool_buf
 static bool fill_bulk(struct get *get, bufferpool_buf_t **bufs, size_t n)
 {
     uint64_t taken[COUNTERS] = {0};
+    cache_note(get->c, cache_idle(get->c));
     for (size_t i = 0; i < n;) {
         const size_t fast = get->c->shared ? 0 : cache_pop_many(get->c, bufs + i, n - i);
         taken[GETS_THREAD] += fast;
@@ -612,7 +613,8 @@ static bool fill_bulk(struct get *get, bufferpool_buf_t **bufs, size_t n)
     for (int source = GETS_THREAD; source <= GETS_BYPASS; source++)
         if (taken[source] != 0)
             cache_count(get->c, (enum counter)source, taken[source]);
-    reclaim_on_time(get->pool, get->c); /* the fast ones did not look at the clock */
+    cache_note(get->c, cache_idle(get->c) + 1); /* before the last of them */
+    reclaim_on_time(get->pool, get->c);         /* the fast ones did not look at the clock */
     return true;
 }
 

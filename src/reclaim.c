@@ -10,11 +10,11 @@
  *     512 once, then nothing            due after the first period without a call: 512
  *
  * Calls look at the clock when they use the depot, and some gets of those that do not (reclaim_look): mostly one in 48,
- * which hides its cost; one in 512 where nothing lies in the depot; one in two where 48 would take too long. So
+ * which hides its cost; one in 511 where nothing lies in the depot; one in two where 48 would take too long. So
  * whatever the rate of its gets, a thread ends the period in which the burst was, ends the next, and frees what is due,
  * all within three intervals and 64 gets. In figures: 48 gets until the first look, then at most two for each of six
  * looks. (Only a thread at full speed beside an empty depot, which gets that rare at the very moment when other threads
- * fill the depot, may take up to 512 gets until its first look.)
+ * fill the depot, may take up to 511 gets until its first look.)
  *
  * Magazines are popped one at a time, so the depot does not look empty to other threads while it holds more, and every
  * step is bounded: by what the depot held at the beginning, by STEP and a magazine more, or by a quarter of what is
@@ -240,7 +240,7 @@ void reclaim_on_time(bufferpool_t *pool, struct cache *c)
 /* One get in so many looks: in the next LOOK_USUALLY gets, if the last took more than a sixteenth of a period; and if
  * nothing lies in the depot, in LOOK_SELDOM gets that will take less. */
 #define LOOK_OFTEN  2u
-#define LOOK_SELDOM 512u
+#define LOOK_SELDOM 511u /* odd: it sees all of a swing of 64 buffers (allowance_is_excess) */
 
 static uint64_t next_look(const bufferpool_t *pool, struct cache *c, uint64_t now_ms)
 {
@@ -266,9 +266,9 @@ bool reclaim_look(bufferpool_t *pool, struct cache *c)
         return false;
     }
     const uint64_t now_ms = clock_coarse_ms();
-    const uint32_t n = cache_idle(c);
-    if (n < load_relaxed(&c->least))
-        store_relaxed(&c->least, (uint16_t)n);
+    if (now_ms >= load_relaxed(&pool->reclaim.period_end_ms) + pool->reclaim_interval_ms) /* as in period_ended */
+        cache_begin_notes(c);
+    cache_note(c, cache_idle(c));
     cache_count_anew(c, next_look(pool, c, now_ms));
     return is_time(pool, now_ms);
 }

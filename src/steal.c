@@ -175,6 +175,7 @@ bool steal_possible(const bufferpool_t *pool)
 
 static uint32_t take_inside(bufferpool_t *pool, struct cache *c)
 {
+    uint32_t n;
     switch (c->pending) {
     case PENDING_BUDGET:
         cache_give_budget_back(pool, c);
@@ -184,45 +185,54 @@ static uint32_t take_inside(bufferpool_t *pool, struct cache *c)
             for (uint32_t i = 0; i < cache_idle(c); i++)
                 watch_idle(pool, cache_entries(c)[i]);
         return 0;
+    case PENDING_EXCESS:
+        n = cache_cut_inside(pool, c, allowance_kept(pool, c));
+        allowance_shrink(pool, c, false);
+        return n;
     default:
-        return cache_flush_inside(pool, c);
+        n = cache_flush_inside(pool, c);
+        if (c->unused)
+            allowance_shrink(pool, c, true);
+        return n;
     }
 }
 
-/* Whether the cache was not used in the last period, or has more room than it needs. */
-static bool is_unneeded(const bufferpool_t *pool, struct cache *c)
+/* What is to be taken of the cache at the end of a period: all if it was not used. */
+static enum pending not_needed(const bufferpool_t *pool, struct cache *c)
 {
-    const bool excess = allowance_is_excess(pool, c), unused = cache_unused(c);
-    const bool unneeded = unused ? cache_idle(c) > 0 || allowance_is_wanted(pool, c) : excess;
-    if (unneeded)
-        c->shrinks = unused ? SHRINKS_UNUSED : SHRINKS_EXCESS;
-    return unneeded;
+    const bool excess = allowance_is_excess(pool, c);
+    if (!cache_unused(c))
+        return excess ? PENDING_EXCESS : PENDING_NOTHING;
+    c->unused = cache_idle(c) > 0 || allowance_is_wanted(pool, c);
+    return c->unused ? PENDING_ALL : PENDING_NOTHING;
 }
 
 /* A closed gate whose cache is not pending has nothing behind it, and stays so. */
-static bool worth_it(const bufferpool_t *pool, struct cache *c, enum steal_kind kind, bool pressure)
+static enum pending to_take(const bufferpool_t *pool, struct cache *c, enum steal_kind kind, bool pressure)
 {
     if (!load_relaxed(&c->owned) || kind == STEAL_REST)
-        return false;
+        return PENDING_NOTHING;
     if (kind == STEAL_UNUSED)
-        return is_unneeded(pool, c);
+        return not_needed(pool, c);
+    if (kind == STEAL_BUDGETS)
+        return PENDING_BUDGET;
     /* what is pending may have an owner inside that puts a buffer there */
-    return kind == STEAL_BUDGETS || cache_idle(c) > 0 || c->pending != PENDING_NOTHING ||
-           (pressure && cache_is_open(c));
+    if (cache_idle(c) == 0 && c->pending == PENDING_NOTHING && !(pressure && cache_is_open(c)))
+        return PENDING_NOTHING;
+    return kind == STEAL_NOTHING ? PENDING_LOOK : PENDING_ALL;
 }
 
 /* Closes the gates of the caches that are worth it, and marks these as pending. Returns whether some of the pending
  * ones, the caller's aside, have had no barrier yet. */
 static bool close_gates(bufferpool_t *pool, enum steal_kind kind, const struct cache *own)
 {
-    const enum pending pending = kind == STEAL_BUDGETS   ? PENDING_BUDGET
-                                 : kind == STEAL_NOTHING ? PENDING_LOOK
-                                                         : PENDING_ALL;
     const bool pressure = load_relaxed(&pool->pressure.state) != PRESSURE_OFF;
     bool unfenced = false;
     /* acquire: with the release in cache_link (tls_cache.c) */
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
-        if (worth_it(pool, c, kind, pressure)) {
+        c->unused &= c->pending != PENDING_NOTHING; /* it may be left from one that was given up, or flushed */
+        const enum pending pending = to_take(pool, c, kind, pressure);
+        if (pending != PENDING_NOTHING) {
             if (c->pending < pending)
                 c->pending = pending;
             if (cache_is_open(c)) {
@@ -274,9 +284,6 @@ static struct cache *take_pending(bufferpool_t *pool, const struct cache *own, u
             continue;
         }
         uint32_t n = take_inside(pool, c);
-        if (c->pending == PENDING_ALL && c->shrinks != SHRINKS_NOT)
-            allowance_shrink(pool, c, c->shrinks == SHRINKS_UNUSED);
-        c->shrinks = SHRINKS_NOT;
         if (c != own && n > 0)
             add_relaxed(&pool->shared.counters[STOLEN], n);
         *buffers += n;

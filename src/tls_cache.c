@@ -150,7 +150,7 @@ static struct cache *cache_make(bufferpool_t *pool)
     c->pool = pool;
     store_relaxed(&c->gate, GATE_CLOSED);
     c->bottom = &cache_bottom;
-    store_relaxed(&c->least, CACHE_LEAST_UNKNOWN);
+    cache_begin_notes(c);
     cache_reset(c, 0, 0);
     return c;
 }

@@ -212,10 +212,9 @@ struct cache_counts {
     uint32_t moved, n;
 };
 
-/* What is to be taken of a cache whose gate was closed for that; with LOOK nothing, but its buffers are verified. */
-enum pending { PENDING_NOTHING, PENDING_LOOK, PENDING_BUDGET, PENDING_ALL };
-
-enum shrinks { SHRINKS_NOT, SHRINKS_EXCESS, SHRINKS_UNUSED };
+/* What is to be taken of a cache whose gate was closed for that; with LOOK nothing, but its buffers are verified; with
+ * EXCESS what it does not need, and the allowance beyond thread_cache_bytes. */
+enum pending { PENDING_NOTHING, PENDING_LOOK, PENDING_BUDGET, PENDING_EXCESS, PENDING_ALL };
 
 /* cache.h has the picture. */
 struct cache {
@@ -228,7 +227,7 @@ struct cache {
     _Atomic(bool) owned;      /* a thread has it */
     enum pending pending;     /* its gate was closed to steal from it, and its owner may still be inside */
     bool fenced;              /* while pending: a barrier in all threads came after its gate closed (steal.c) */
-    enum shrinks shrinks;     /* while pending: why it is to have a smaller allowance */
+    bool unused;              /* while pending: it is to lend its allowance */
     bool shared;              /* read-only: pool->shared, which holds nothing and in which any thread counts */
     /* the owner, inside; without a lock for statistics */
     _Atomic(size_t) extra;     /* bytes of cap beyond buffer_capacity in it */
@@ -248,8 +247,9 @@ struct cache {
     _Atomic(uint8_t) tickets;                     /* the pool is under pressure, and the cache may hold so many */
     _Atomic(uint8_t) streak;                      /* exchanges of the same kind as the one before, since it last grew */
     uint8_t often;                                /* so many looks at the clock are to come soon (reclaim_look) */
-    _Atomic(uint16_t) least;                      /* the least n at any look in this period */
+    _Atomic(uint16_t) least;                      /* the least n before any get that looked in this period */
     uint32_t looked_ms;                           /* when that was last decided, modulo 2^32 */
+    _Atomic(uint16_t) most;                       /* the most n, likewise */
     struct desc *bottom;                          /* &cache_bottom; the entries follow, beyond the end of the struct */
 };
 

@@ -162,7 +162,8 @@ static void unused_room_is_lent_and_comes_back_at_once(void **state)
     destroy_empty(pool, &blocks);
 }
 
-/* At each look at the clock at least half of it lay idle. */
+/* Its first share was enough for all that came and went. Of what idles there the rest goes, and the thread goes
+ * on. */
 static void reclaim_takes_room_that_is_not_needed(void **state)
 {
     (void)state;
@@ -183,11 +184,20 @@ static void reclaim_takes_room_that_is_not_needed(void **state)
     hand.want = 2000;
     hand_do(&hand, hand_use);
     bufferpool_reclaim(pool);
-    assert_int_equal(cache_of(&hand)->allowance, ALLOWANCE_MOST * share / 2);
+    assert_int_equal(cache_of(&hand)->allowance, share);
+    assert_int_equal(cache_idle(cache_of(&hand)), 1);
+    check_accounts(pool);
     swing(&hand, MOST, 20);
     assert_int_equal(cache_of(&hand)->allowance, ALLOWANCE_MOST * share);
     bufferpool_reclaim(pool);
     bufferpool_reclaim(pool); /* a period without a call */
+    assert_int_equal(cache_of(&hand)->allowance, share);
+    swing(&hand, MOST, 20);
+    hand_do(&hand, hand_flush);
+    cache_begin_notes(hand.cache); /* as if no get had looked */
+    bufferpool_reclaim(pool);
+    assert_int_equal(cache_of(&hand)->allowance, ALLOWANCE_MOST * share);
+    bufferpool_reclaim(pool); /* the same, of an empty cache */
     assert_int_equal(cache_of(&hand)->allowance, share);
     hand_end(&hand);
     destroy_empty(pool, &blocks);
