@@ -653,19 +653,19 @@ static void *get_write_and_put(void *arg)
     return NULL;
 }
 
-/* One buffer of 64 that a thread gets and puts over and over, so that each eighth call is an exchange with the
- * depot. */
+/* One buffer of many that a thread gets and puts over and over: more than its cache holds when that has grown. */
 static void exchange_until_found(const struct members *m)
 {
-    bufferpool_buf_t *bufs[64];
+    enum { N = 200 };
+    bufferpool_buf_t *bufs[N];
     for (int turn = 0; turn < 100; turn++) {
-        for (size_t i = 0; i < 64; i++)
+        for (size_t i = 0; i < N; i++)
             bufs[i] = bufferpool_get(pool);
         if (turn == 20) {
             expect_in_message("%p", (void *)bufs[40]);
             write_members(bufs[40], m->how);
         }
-        for (size_t i = 0; i < 64; i++)
+        for (size_t i = 0; i < N; i++)
             bufferpool_put(bufs[i]);
     }
 }

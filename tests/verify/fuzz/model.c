@@ -19,6 +19,10 @@
 /* The most buffers that idle in a thread's cache while callers hold as many as the cap allows. */
 #define IDLE_AT_CAP 8u
 
+/* A cache grows to so many times thread_cache_bytes, and never holds more buffers than that. */
+#define CACHE_GROWS 4u
+#define CACHE_MOST  4096u
+
 /* ---- idle buffers ---- */
 
 /* Whether some of those that are known as idle may have been freed, and their handles be those of others. */
@@ -498,7 +502,8 @@ static void check_gauges(const struct pool *pool, const bufferpool_stats_t *now)
     check_cap(pool, now);
     if (pool->max_idle_bytes != 0)
         at_most(now->idle_bytes, pool->max_idle_bytes);
-    const uint64_t per_cache = pool->cache_bytes > pool->base ? pool->cache_bytes / pool->base : 1;
+    const uint64_t bytes = CACHE_GROWS * (pool->cache_bytes > pool->base ? pool->cache_bytes : pool->base);
+    const uint64_t per_cache = bytes / pool->base < CACHE_MOST ? bytes / pool->base : CACHE_MOST;
     at_most(now->thread_caches, (uint64_t)__builtin_popcount(pool->users));
     at_most(now->idle_thread, now->thread_caches * per_cache);
     check(now->idle_bytes >= idle * pool->base, "idle buffers of less than buffer_capacity");
