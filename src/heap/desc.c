@@ -120,6 +120,10 @@ struct desc *desc_take(struct desc_table *table)
         if (memory == NULL)
             return NULL;
         os_lock_on_fault(memory, bytes);
+        /* A program that uses any of many buffers touches descriptors in any order. With small pages each one misses
+         * the processor's table of pages. */
+        if (chunk_bytes(chunk) >= OS_HUGE_PAGE)
+            os_ask_for_huge(memory, bytes);
         table->taken[chunk] = (uint64_t *)(void *)memory;
         store_relaxed(&table->chunks[chunk], (struct desc *)(void *)(memory + lead(table, chunk)));
     }

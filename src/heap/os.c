@@ -139,6 +139,17 @@ static void *map_huge(size_t bytes)
     return region + before;
 }
 
+void os_ask_for_huge(void *region, size_t bytes)
+{
+    const uintptr_t from = ((uintptr_t)region + OS_HUGE_PAGE - 1) & ~(OS_HUGE_PAGE - 1);
+    const uintptr_t to = ((uintptr_t)region + bytes) & ~(OS_HUGE_PAGE - 1);
+    if (from >= to)
+        return;
+    const int saved_errno = errno;
+    (void)madvise((void *)from, to - from, MADV_HUGEPAGE); /* if refused, the pages are small */
+    errno = saved_errno;
+}
+
 void *os_map(size_t n, bool huge)
 {
     const size_t bytes = os_mapped(n, huge);

@@ -19,6 +19,9 @@ size_t os_mapped(size_t n, bool huge);
  * transparent_hugepage is `always`. */
 void *os_map(size_t n, bool huge);
 
+/* Asks for huge pages where whole ones fit into a mapping that was made without. Keeps errno. */
+void os_ask_for_huge(void *region, size_t bytes);
+
 /* Whether the byte at that address can be read. Returns true also if the system does not tell. Keeps errno. */
 bool os_can_read(uintptr_t address);
 

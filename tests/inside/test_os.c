@@ -118,6 +118,28 @@ static void begin(void)
 
 /* ---- huge pages ---- */
 
+static void huge_pages_are_asked_for_where_whole_ones_fit(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t from, bytes, asked;
+    } cases[] = {{0, HUGE, HUGE},
+                 {4096, HUGE, 0},
+                 {4096, 2 * HUGE, HUGE},
+                 {0, HUGE - 4096, 0},
+                 {HUGE - 4096, 3 * HUGE, 2 * HUGE}};
+    unsigned char *region = os_map(4 * HUGE, true);
+    assert_non_null(region);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        advised = 0;
+        errno = 77;
+        os_ask_for_huge(region + cases[i].from, cases[i].bytes);
+        assert_int_equal(advised, cases[i].asked);
+        assert_int_equal(errno, 77);
+    }
+    os_unmap(region, 4 * HUGE);
+}
+
 /* Whatever the kernel gives, the part that stays begins and ends with a huge page, and the rest goes back. */
 static void a_mapping_is_cut_to_the_alignment_of_huge_pages(void **state)
 {
@@ -371,6 +393,7 @@ int main(void)
         cmocka_unit_test(many_that_cannot_be_unmapped_do_no_harm),
         cmocka_unit_test(many_ranges_are_purged_in_one_call),
         cmocka_unit_test(ranges_that_a_call_left_are_purged_one_by_one),
+        cmocka_unit_test(huge_pages_are_asked_for_where_whole_ones_fit),
         cmocka_unit_test(a_call_that_the_kernel_refused_is_not_made_again),
         cmocka_unit_test(locked_memory_goes_as_well),
         cmocka_unit_test(what_stays_is_told),
