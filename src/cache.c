@@ -528,6 +528,7 @@ uint32_t cache_shed(bufferpool_t *pool, struct cache *c, struct desc **bufs)
     if (!in->shared && load_relaxed(&in->tickets) != 0 && n > 0 && n >= in->limit && is_plain(pool, in)) {
         struct desc **entries = cache_entries(in);
         count = (n + 1) / 2;
+        depot_cover(&pool->depot, count); /* a steal after this call left would end the cache's own */
         memcpy(bufs, entries, count * sizeof(struct desc *));
         memcpy(entries, entries + count, (n - count) * sizeof(struct desc *));
         level_add(in, -(int32_t)count, -(int32_t)count);

@@ -54,8 +54,8 @@
  *     8. While `pressure` is set, at most `tickets` buffers idle elsewhere than in the depot:
  *          - the flag is set when all caches are empty and all gates closed (pressure.c);
  *          - a cache opens under pressure only with tickets, which were added to counts before. It holds no more than
- *            it has tickets. They end after all that it held is in the depot (cache_flush_inside), or after what it
- *            gave up was freed;
+ *            it has tickets. They end after all that it held is in the depot (cache_flush_inside). What it gives up to
+ *            be freed (cache_shed) has further tickets until then;
  *          - a call that pops a magazine in order to free it, or to hand out one and put the rest back, adds tickets
  *            for the others before it swaps the head, and ends them after these are freed or back on the stack. If the
  *            swap succeeds, the magazine is the one whose number of buffers it read (2).
@@ -70,7 +70,12 @@
  *        that frees, or that raises N, looks afterwards (reclaim_keep_cap): if pooled < N + tickets, the tickets
  *        of thread caches are taken back, and all that idles is in the depot. If then pooled > N, what is in the depot
  *        is freed until either pooled = N or the depot is empty; in the second case callers hold all that exist.
- *        Without tickets, and with an empty depot, callers hold pooled.
+ *        Without tickets, and with an empty depot, callers hold pooled. (What a thread left in the depot at its end may
+ *        lie there until the next slow call. Callers hold N all the same, for no tickets are granted meanwhile.)
+ *        A call that adds tickets to a cache looks at N once more afterwards, as a reservation does (6): so either it
+ *        sees a raised N, and takes them back, or the raising call sees them.
+ *        A get may come to lift pooled long after the verdict, when the pressure has ended. Then it begins it anew. The
+ *        pressure ends only while pooled <= N, which the same swap sees that clears the flag.
  *    11. The verdict may be no although a get finds nothing. Then another call is in the middle of moving a buffer. So
  *        the get looks again, until its patience is over (pressure.c).
  *
@@ -322,17 +327,17 @@ bool depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live)
     return true;
 }
 
-uint32_t depot_lift(struct depot *depot)
+struct depot_counts depot_lift(struct depot *depot)
 {
     uint64_t counts = load_relaxed(&depot->counts);
     do {
         if (depot_counts_of(counts).pooled == DEPOT_POOLED_MAX)
-            return 0;
+            return (struct depot_counts){0};
         /* seq_cst: before depot_is_empty (12); acquire: as in depot_reserve */
     } while (!cas_seq_cst(&depot->counts, &counts, counts + POOLED(1)));
-    const uint32_t pooled = depot_counts_of(counts).pooled + 1;
-    note_pooled(depot, pooled);
-    return pooled;
+    const struct depot_counts after = depot_counts_of(counts + POOLED(1));
+    note_pooled(depot, after.pooled);
+    return after;
 }
 
 void depot_unreserve(struct depot *depot, uint32_t n)
@@ -345,11 +350,22 @@ void depot_unreserve(struct depot *depot, uint32_t n)
 bool depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n, size_t others)
 {
     uint64_t counts = load_relaxed(&depot->counts);
+    struct depot_counts now;
     do {
-        if (!depot_allows_tickets(depot_counts_of(counts), depot_cap_of(max_live), n, others))
+        now = depot_counts_of(counts);
+        if (!depot_allows_tickets(now, depot_cap_of(max_live), n, others))
             return false;
-    } while (!cas_seq_cst(&depot->counts, &counts, counts + TICKETS(n))); /* before the cache opens (8) */
-    return true;
+        /* before the cache opens (8), and before the second reading of the cap (10) */
+    } while (!cas_seq_cst(&depot->counts, &counts, counts + TICKETS(n)));
+    if (now.pooled >= depot_cap_of(max_live) + now.tickets + n)
+        return true;
+    depot_end_tickets(depot, n);
+    return false;
+}
+
+void depot_cover(struct depot *depot, uint32_t n)
+{
+    (void)add_seq_cst(&depot->counts, TICKETS(n)); /* before the cache may be found without them (8) */
 }
 
 void depot_end_tickets(struct depot *depot, uint32_t n)
@@ -372,11 +388,12 @@ void depot_begin_pressure(struct depot *depot)
     (void)or_seq_cst(&depot->counts, DEPOT_PRESSURE); /* for depot_exhausted (9) */
 }
 
-bool depot_end_pressure(struct depot *depot)
+bool depot_end_pressure(struct depot *depot, const _Atomic(size_t) *max_live)
 {
     uint64_t counts = load_relaxed(&depot->counts);
     do {
-        if (depot_counts_of(counts).wanted)
+        const struct depot_counts now = depot_counts_of(counts);
+        if (now.wanted || now.pooled > depot_cap_of(max_live))
             return false;
     } while (!cas_seq_cst(&depot->counts, &counts,
                           counts & ~DEPOT_PRESSURE)); /* this comes before depot_want, or sees its flag and refuses */

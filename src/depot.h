@@ -72,8 +72,11 @@ static inline bool depot_over_cap(const struct depot *depot, const _Atomic(size_
 
 /* Whether buffers that idle elsewhere than in the depot may be why as many exist as do: then it is not known that
  * callers hold max_live. */
-static inline bool depot_is_short(struct depot_counts counts, size_t n)
+static inline bool depot_is_short(const struct depot *depot, const _Atomic(size_t) *max_live)
 {
+    size_t n = depot_cap_of(max_live);
+    struct depot_counts counts =
+        depot_counts_of(load_seq_cst(&depot->counts)); /* with the swap in depot_add_tickets: depot.c (10) */
     return counts.tickets > 0 && counts.pooled < n + counts.tickets;
 }
 
@@ -108,22 +111,26 @@ void depot_want(struct depot *depot, bool wanted);
 /* Sets the pressure flag. The caller has emptied all thread caches first. */
 void depot_begin_pressure(struct depot *depot);
 
-/* Clears the pressure flag. Returns false, and does nothing, while a caller waits. */
-bool depot_end_pressure(struct depot *depot);
+/* Clears the pressure flag. Returns false, and does nothing, while a caller waits, or more than `*max_live` buffers
+ * exist. */
+bool depot_end_pressure(struct depot *depot, const _Atomic(size_t) *max_live);
 
 /* Counts a buffer that is about to be made, if that leaves at most `*max_live` (0: no cap). Returns false, and counts
  * nothing, otherwise. */
 bool depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live);
 
-/* Counts a buffer that is about to be made although that may be beyond the cap: after depot_exhausted. Returns how many
- * buffers exist with it; 0, with nothing counted, if no more can be counted. */
-uint32_t depot_lift(struct depot *depot);
+/* Counts a buffer that is about to be made although that may be beyond the cap: after depot_exhausted. Returns the
+ * counts with it; if no more can be counted, nothing changes, and `pooled` is 0 in what it returns. */
+struct depot_counts depot_lift(struct depot *depot);
 
 /* Ends n buffers: after their blocks were freed, or instead of making them. */
 void depot_unreserve(struct depot *depot, uint32_t n);
 
-/* Adds n tickets if depot_allows_tickets. Returns false, and adds none, otherwise. */
+/* Adds n tickets, for a cache, if depot_allows_tickets. Returns false, and adds none, otherwise. */
 bool depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n, size_t others);
+
+/* Adds n tickets, for buffers that a cache with tickets gives up. They end with depot_discard. */
+void depot_cover(struct depot *depot, uint32_t n);
 
 /* Ends n tickets. What idled by them is in the depot, with callers, or freed. */
 void depot_end_tickets(struct depot *depot, uint32_t n);

@@ -77,13 +77,15 @@ static struct desc *make_reserved(struct get *get)
 /* After callers were seen to have all: a new buffer, which is mostly beyond the cap. *source says whether it is. */
 static inline struct desc *make_beyond(bufferpool_t *pool, struct cache *c, enum counter *source)
 {
-    const uint32_t pooled = depot_lift(&pool->depot);
-    if (unlikely(pooled == 0))
+    const struct depot_counts counts = depot_lift(&pool->depot);
+    if (unlikely(counts.pooled == 0))
         return NULL;
+    *source = counts.pooled > depot_cap_of(&pool->max_live) ? GETS_BYPASS : GETS_FRESH;
     struct desc *d = make_counted(pool, c);
-    if (unlikely(!depot_is_empty(&pool->depot))) /* a put came meanwhile: depot.c (12) */
-        reclaim_surplus(pool, c);
-    *source = pooled > depot_cap_of(&pool->max_live) ? GETS_BYPASS : GETS_FRESH;
+    if (unlikely(!counts.pressure) && *source == GETS_BYPASS) /* it ended meanwhile: depot.c (10) */
+        pressure_enter(pool);
+    if (unlikely(d == NULL || !depot_is_empty(&pool->depot))) /* a put came meanwhile: depot.c (12) */
+        reclaim_keep_cap(pool, c);
     if (d != NULL && *source == GETS_BYPASS) {
         PROBE1(pool, bypass, d);
         pressure_grant(pool, c);
@@ -466,7 +468,7 @@ static bool shed(struct cache *c, struct desc *d, uintptr_t word)
             return false;
         for (uint32_t i = 0; i < n; i++)
             life_free(pool, bufs[i], false);
-        depot_unreserve(&pool->depot, n);
+        depot_discard(&pool->depot, n);
         cache_count(c, RECLAIMED_BYTES, n * pool->heap.base);
         PROBE3(pool, reclaim, n * pool->heap.base, n, "bufferpool_put");
         reclaim_keep_cap(pool, c);

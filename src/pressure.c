@@ -110,7 +110,7 @@ void pressure_relax(bufferpool_t *pool)
         pthread_mutex_trylock(&pool->caches_lock) != 0)
         return;
     /* once more: one thread may have ended the pressure meanwhile, and another have begun it anew */
-    if (may_end(pool) && depot_end_pressure(&pool->depot))
+    if (may_end(pool) && depot_end_pressure(&pool->depot, &pool->max_live))
         store_relaxed(&pool->pressure.state, PRESSURE_OFF);
     pthread_mutex_unlock(&pool->caches_lock);
 }
@@ -142,26 +142,30 @@ static size_t others(const bufferpool_t *pool)
 /* caches_lock is held. Gives more tickets to a cache that has `has` of them. Returns whether there were any. */
 static bool grant(bufferpool_t *pool, struct cache *c, uint32_t has, uint32_t most)
 {
+    const uint32_t granted = load_relaxed(&pool->pressure.granted);
     for (uint32_t more = most; more > 0; more /= 2) {
+        store_relaxed(&pool->pressure.granted, granted + more); /* first: pressure_is_short */
         if (!depot_add_tickets(&pool->depot, &pool->max_live, more, has == 0 ? others(pool) : SIZE_MAX))
             continue;
         if (has == 0)
             bump_relaxed(&pool->pressure.holders, 1);
-        const uint32_t granted = load_relaxed(&pool->pressure.granted);
         if (granted == 0)
             pool->pressure.overload_ms = clock_coarse_ms();
-        store_relaxed(&pool->pressure.granted, granted + more);
         cache_set_tickets(pool, c, has + more);
         return true;
     }
+    store_relaxed(&pool->pressure.granted, granted);
     return false;
 }
 
-/* What the quarantine holds back idles outside of the depot too, and has no tickets. */
+/* caches_lock is held. What lies in the depot although more exist than the cap, where a thread has ended, is the first
+ * that a get takes: as long as it is there, callers may hold less than is beyond the cap. What the quarantine holds back
+ * idles outside of the depot too, and has no tickets. */
 static bool may_grant(const bufferpool_t *pool, const struct cache *c)
 {
     return !modes_have(MODE_QUARANTINE) && load_relaxed(&pool->pressure.state) == PRESSURE_ON &&
-           c->pending == PENDING_NOTHING && steal_possible(pool) && !depot_wanted(&pool->depot);
+           c->pending == PENDING_NOTHING && steal_possible(pool) && !depot_wanted(&pool->depot) &&
+           depot_is_empty(&pool->depot);
 }
 
 void pressure_grant(bufferpool_t *pool, struct cache *c)
@@ -216,6 +220,8 @@ void pressure_end_overload(bufferpool_t *pool)
 /* caches_lock is held, so the calling thread may move what its cache has, whether the gate is open or not. */
 static void flush_and_open(bufferpool_t *pool, struct cache *c)
 {
+    if (load_relaxed(&pool->pressure.state) != PRESSURE_OFF)
+        cache_close(c); /* it may be open by tickets, which end now */
     (void)cache_flush_inside(pool, c);
     c->pending = PENDING_NOTHING;
     if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)

@@ -40,11 +40,11 @@ void pressure_grant(bufferpool_t *pool, struct cache *c);
 /* For the owner of a full cache that is open by tickets: doubles them, if callers have enough beyond the cap. */
 bool pressure_grant_more(bufferpool_t *pool, struct cache *c);
 
-/* Whether tickets have to be taken back: callers may hold fewer buffers than the cap although more exist. */
+/* Whether tickets have to be taken back: callers may hold fewer buffers than the cap although more exist. A thread
+ * that reads counts with the tickets of a cache reads `granted` with them afterwards (grant). */
 static inline bool pressure_is_short(const bufferpool_t *pool)
 {
-    return load_relaxed(&pool->pressure.granted) != 0 &&
-           depot_is_short(depot_counts(&pool->depot), depot_cap_of(&pool->max_live));
+    return unlikely(depot_is_short(&pool->depot, &pool->max_live)) && load_relaxed(&pool->pressure.granted) != 0;
 }
 
 /* Takes all tickets back: what idles in thread caches goes to the depot. */

@@ -114,6 +114,8 @@ static void free_surplus(bufferpool_t *pool, struct cache *c, uint32_t most, boo
 void reclaim_surplus(bufferpool_t *pool, struct cache *c)
 {
     free_surplus(pool, c, STEP, false);
+    if (unlikely(pressure_is_short(pool))) /* what was freed here counts too */
+        pressure_end_overload(pool);
 }
 
 /* In the depot, or held back by a debug mode. */
@@ -235,6 +237,8 @@ void reclaim_on_time(bufferpool_t *pool, struct cache *c)
     const size_t bytes = free_due(pool, part_of_due(pool, now_ms), true);
     end_reclaiming(pool, c, bytes);
     settle_due(pool, bytes);
+    if (unlikely(pressure_is_short(pool)))
+        reclaim_keep_cap(pool, c);
 }
 
 /* One get in so many looks: in the next LOOK_USUALLY gets, if the last took more than a sixteenth of a period; and if
@@ -312,6 +316,7 @@ uint64_t reclaim_in_background(bufferpool_t *pool, const _Atomic(bool) *stop)
         end_reclaiming(pool, &pool->shared, bytes);
         settle_due(pool, bytes);
     }
+    reclaim_keep_cap(pool, &pool->shared);
     const uint64_t due_ms = heap_ebb(&pool->heap, life_spare(pool));
     const uint64_t end_ms = load_relaxed(&pool->reclaim.period_end_ms);
     call_end(&call, pool);
