@@ -10,33 +10,28 @@
  *
  *     step              in src/                                  there
  *     ----              -------                                  -----
- *     pop               depot.c depot_pop                        "} while (!depot_swap(depot, head, below));"
- *     take              depot.c depot_take (8)                   "uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));"
- *     push              depot.c depot_push (8)                   "sub_relaxed(&depot->counts, IN_FLIGHT(n));"
- *                       depot.c depot_push                       "depot_restore(depot, bufs, n, grown);"
- *     restore           cache.c cache_refill                     "depot_restore(&pool->depot, bufs, others - fit, magazine.grown);"
+ *     pop               depot.c depot_pop_some                   "if (!cas_seq_cst(&depot->head, &found, next))"
+ *     take              cache.c take_one                         "cache_left_depot(pool, 1, magazine.head->pub.cap);"
+ *     push              depot.c depot_push                       "} while (!cas_seq_cst_acquire(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
+ *     restore           depot.c depot_restore                    "depot_push(depot, table, bufs, n, grown);"
  *     reserve           depot.c depot_reserve                    "if (depot_counts_of(counts).pooled >= depot_cap_of(max_live))"
  *                       depot.c depot_reserve (5)                "} while (!cas_seq_cst(&depot->counts, &counts, after));"
  *                       depot.c depot_reserve (6)                "if (depot_counts_of(after).pooled > depot_cap_of(max_live)) {"
  *                       depot.c depot_reserve                    "depot_unreserve(depot, 1);"
- *     unreserve         depot.c depot_unreserve (5)              "sub_release(&depot->counts, POOLED(n) + IN_FLIGHT(n));"
- *     exhausted         depot.h depot_exhausted                  "size_t n = depot_cap_of(max_live);"
- *                       depot.h depot_exhausted (8)              "return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;"
- *     make              pool.c make_reserved                     "struct desc *d = life_make(get->pool, STATE_LIVE);"
- *                       pool.c make_reserved                     "depot_unreserve(&get->pool->depot, 1);"
+ *     unreserve         depot.c depot_unreserve (5)              "(void)sub_seq_cst(&depot->counts, POOLED(n));"
+ *     make              pool.c make_counted                      "struct desc *d = life_make(pool);"
+ *                       pool.c make_counted                      "depot_unreserve(&pool->depot, 1);"
  *     drop              pool.c drop                              "life_free(pool, d, false);"
  *                       pool.c drop (5)                          "depot_unreserve(&pool->depot, 1);"
  *     free_magazine     reclaim.c free_magazine                  "life_free(pool, bufs[freed], defer);"
- *                       depot.c depot_discard (5)                "uint64_t before = sub_release(&depot->counts, POOLED(n));"
- *                       reclaim.c free_magazine                  "depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);"
+ *                       depot.c depot_discard (5)                "(void)sub_seq_cst(&depot->counts, POOLED(n) + TICKETS(n));"
+ *                       reclaim.c free_magazine                  "depot_restore(&pool->depot, &pool->heap.table, bufs + freed, magazine.n - freed, magazine.grown);"
  *     free_surplus      reclaim.c free_surplus                   "while ((freed.count < most || freed.restored) && depot_over_cap(&pool->depot, &pool->max_live) &&"
  *     refill            cache.c cache_refill                     "struct cache *in = enter(pool, c);"
- *                       cache.c cache_refill                     "depot_take(&pool->depot, fit + 1);"
  *     get               pool.c refill                            "struct desc *d = cache_refill(pool, c);"
- *                       pool.c take_beyond_cache (10)            "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, &patience));"
- *                       pool.c settle                            "reclaim_surplus(pool, c);"
+ *                       pool.c settle                            "reclaim_keep_cap(pool, c);"
  *                       reclaim.c free_buffers                   "while ((freed.count < most || (freed.restored && depot_over_cap(&pool->depot, &pool->max_live))) &&"
- *     put               pool.c give_back                         "if (depot_over_cap(&pool->depot, &pool->max_live))"
+ *     put               pool.c give_back                         "if (depot_over_cap(&pool->depot, &pool->max_live) && !(has_tickets(c) && cache_has_room(pool, c, d->pub.cap)))"
  *                       cache.c cache_keep                       "push(pool, &d, 1, cap - pool->heap.base);"
  *     reclaim           reclaim.c free_due                       "size_t bytes = free_buffers(pool, most, defer);"
  *     caller            cache.c flush_coldest                    "push(pool, entries, count, extra);"
@@ -49,15 +44,11 @@
  *     - Pooled buffers, with those about to be made, are never more than `allowed`. That is the cap or, after the cap
  *       was lowered, the number of buffers that existed when bufferpool_set_max_live looked. The latter goes down
  *       with each buffer that is freed, and never up again.
- *     - A get that goes beyond the cap saw a moment when no buffer was in the depot or in transit, and callers had as
- *       many as the cap allowed when the get read it. Buffers that a call under way still counts are taken as
- *       callers' here: those that the call is freeing, and a reservation that it has yet to give back because the cap
- *       was lowered or there is no memory.
- *     - When no call is under way, the counts are exact, and no buffer idles in the depot while more exist than the
+ *     - When no call is under way, the count is exact, and no buffer idles in the depot while more exist than the
  *       cap allows.
  *
- * Not here: a get tries for ever, not for PATIENCE_NS. bufferpool_set_max_live frees the surplus twice, for the case
- * that callers wait.
+ * Not here: a get that finds neither a buffer nor room goes beyond the cap (overload.pml); here it gets none.
+ * bufferpool_set_max_live frees the surplus twice, for the case that callers wait.
  *
  * A call that restores a part of a magazine looks afterwards whether more buffers exist than the cap allows, since a
  * bufferpool_set_max_live that ran meanwhile found the depot empty. Without that look (NO_LOOK, RECLAIM_NO_LOOK) the
@@ -72,7 +63,7 @@
 #define HOLDS 2 /* buffers that a caller holds, at most */
 
 byte cap = MOST;         /* max_live */
-byte pooled, in_flight;  /* counts: one word */
+byte pooled;             /* of counts */
 byte singles, pairs;     /* the depot: magazines of one buffer, and of two */
 byte held[CALLERS];
 
@@ -90,7 +81,7 @@ byte calls;              /* under way */
 /* In one step with each change that may break it. */
 inline bound()
 {
-    assert(exist + reserved <= allowed && in_flight <= pooled)
+    assert(exist + reserved <= allowed)
 }
 
 /* In one step with each subtraction from pooled. */
@@ -114,7 +105,7 @@ inline end_call()
         calls--;
         if
         :: calls == 0 ->
-            assert(pooled == exist && in_flight == pooled - singles - 2 * pairs);
+            assert(pooled == exist);
             assert(!OVER_CAP || (singles == 0 && pairs == 0))
         :: else
         fi
@@ -139,7 +130,6 @@ inline pop()
 inline take(n)
 {
     d_step {
-        in_flight = in_flight + n;
         transit = transit - n;
         held[me] = held[me] + n;
         bound()
@@ -160,14 +150,8 @@ inline restore(n)
 /* n buffers that are held, as one magazine */
 inline push(n)
 {
-#ifdef MUTANT_SUBTRACT_LATE
     d_step { held[me] = held[me] - n; transit = transit + n };
-    restore(n);
-    in_flight = in_flight - n
-#else
-    d_step { held[me] = held[me] - n; transit = transit + n; in_flight = in_flight - n };
     restore(n)
-#endif
 }
 
 inline reserve()
@@ -178,7 +162,7 @@ inline reserve()
     :: else ->
         d_step {
             if
-            :: pooled == was -> pooled++; in_flight++; trying++; ok = true
+            :: pooled == was -> pooled++; trying++; ok = true
             :: else -> was = pooled; ok = false
             fi
         };
@@ -207,25 +191,7 @@ inline reserve()
 
 inline unreserve()
 {
-    d_step { trying--; pooled--; in_flight--; fewer() }
-}
-
-/* ok: callers have all buffers */
-inline exhausted()
-{
-    was = cap;
-#ifdef MUTANT_TWO_LOADS
-    ok = (in_flight >= was);
-#endif
-    d_step {
-#ifdef MUTANT_TWO_LOADS
-        ok = (ok && pooled >= was);
-#else
-        ok = (in_flight >= pooled && pooled >= was);
-#endif
-        assert(!ok || (singles == 0 && pairs == 0 && transit == 0));
-        assert(!ok || exist + reserved + trying + dropping >= was)
-    }
+    d_step { trying--; pooled--; fewer() }
 }
 
 /* ---- its users ---- */
@@ -242,11 +208,11 @@ inline make()
 inline drop()
 {
 #ifdef MUTANT_UNRESERVE_FIRST
-    d_step { pooled--; in_flight--; fewer() };
+    d_step { pooled--; fewer() };
     d_step { held[me]--; exist--; }
 #else
     d_step { held[me]--; exist--; dropping++ };
-    d_step { dropping--; pooled--; in_flight--; fewer() }
+    d_step { dropping--; pooled--; fewer() }
 #endif
 }
 
@@ -291,24 +257,11 @@ inline free_surplus()
 /* ok: the caller holds one */
 inline refill()
 {
-#ifdef MUTANT_TAKE_FIRST
-    in_flight++;
-    pop();
-    if
-    :: m == 0 -> in_flight--
-    :: else -> d_step { transit--; held[me]++ }
-    fi;
-#else
     pop();
     if
     :: m == 0
-#ifdef MUTANT_TAKE_ALL
-    :: m > 0 -> in_flight = in_flight + m; d_step { in_flight = in_flight - m; transit = transit + 0 }; take(1)
-#else
     :: m > 0 -> take(1)
-#endif
     fi;
-#endif
     if
     :: m == 2 -> restore(1)
     :: else
@@ -331,28 +284,19 @@ inline reclaim()
 
 inline get()
 {
-    do
-    ::
-        refill();
-        if
-        :: ok ->
+    refill();
+    if
+    :: ok ->
 #ifndef MUTANT_NO_LOOK
-            free_surplus();
+        free_surplus()
 #endif
-            break
-        :: else
-        fi;
+    :: else ->
         reserve();
         if
-        :: ok -> make(); break
-        :: else
-        fi;
-        exhausted();
-        if
-        :: ok -> break /* it goes beyond the cap */
+        :: ok -> make()
         :: else
         fi
-    od
+    fi
 }
 
 inline put()

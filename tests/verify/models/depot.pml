@@ -15,24 +15,25 @@
  *
  *     step              in src/                         there
  *     ----              -------                         -----
- *     close_magazine    depot.c magazine_close          "store_relaxed(&node->count, n | (grown ? GROWN : 0));"
+ *     close_magazine    depot.c magazine_close          "store_relaxed(&node->count, at[-4]->index);"
  *                       depot.c magazine_close          "store_relaxed(&node->below, at[-3]->index);"
  *     open_magazine     depot.c magazine_open           "const struct desc *node = *at = magazine->head;"
- *     restore           depot.c depot_restore (2)       "uint64_t head = load_relaxed(&depot->head);"
- *                       depot.c depot_restore           "store_relaxed(&first->below, HEAD_INDEX(head));"
- *                       depot.c depot_restore (3)       "} while (!cas_seq_cst(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
+ *     push              depot.c depot_push (2)          "uint64_t head = load_acquire(&depot->head);"
+ *                       depot.c depot_push              "store_relaxed(&first->below, HEAD_INDEX(head));"
+ *                       depot.c depot_push (14)         "store_relaxed(&first->count, (depth_of(table, HEAD_INDEX(head)) + n) << COUNT_BITS | low_bits);"
+ *                       depot.c depot_push (3)          "} while (!cas_seq_cst_acquire(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
  *     peek              depot.c depot_peek              "*head = load_seq_cst(&depot->head);"
  *                       depot.c depot_peek (1)          "*below = load_relaxed(&first->below);"
  *     swap              depot.c depot_swap (2)          "return cas_relaxed(&depot->head, &head, next);"
  *     pop               depot.c depot_pop               "} while (!depot_swap(depot, head, below));"
- *                       depot.c depot_pop               "const uint32_t count = load_relaxed(&first->count);"
+ *                       depot.c popped                  "const uint32_t count = load_relaxed(&first->count), n = count_n(count);"
  *     free_buffer       heap/desc.c desc_give           "d->chain = table->free_list;"
  *     make_buffer       heap/desc.c desc_take           "table->free_list = d->chain;"
  *     check             depot.c depot_pop (2)           "first = depot_peek(depot, table, &head, &below);"
- *     thread            reclaim.c free_magazine         "depot_restore(&pool->depot, bufs + freed, magazine.n - freed, magazine.grown);"
+ *     thread            reclaim.c free_magazine         "depot_restore(&pool->depot, &pool->heap.table, bufs + freed, magazine.n - freed, magazine.grown);"
  *
  * Claims: from the head down, the links lead through all buffers that were pushed and not popped, each once, and
- * through no other buffer. A pop yields a magazine as it was pushed. So no buffer has two owners and none is lost.
+ * through no other buffer. Each head says how many there are from its magazine down (14). A pop yields a magazine as it was pushed. So no buffer has two owners and none is lost.
  * And (run.sh, PROGRESS) some call always comes to its end, wherever other threads sleep: no call waits for another
  * thread.
  */
@@ -49,6 +50,7 @@
 
 /* desc.h: by index, from 1 */
 byte below[BUFFERS + 1], count[BUFFERS + 1], link[BUFFERS + 1];
+byte depth[BUFFERS + 1]; /* in the word of count */
 byte head;           /* index */
 #ifdef MUTANT_SPIN
 bool locked;         /* as if the head had a lock in it */
@@ -57,7 +59,7 @@ bool moved[THREADS]; /* the tag, since this thread read the head */
 
 byte owner[BUFFERS + 1]; /* the truth: thread, DEPOT, FREE */
 byte size[BUFFERS + 1];  /* of the magazine when it was pushed */
-byte at, seen;    /* of check */
+byte at, seen, sum; /* of check */
 
 #ifdef MUTANT_NO_TAG
 #define SAME_HEAD(index) (head == index)
@@ -70,9 +72,10 @@ inline check()
 {
     seen = 0;
     at = head;
+    sum = (head == NONE -> 0 : depth[head]);
     do
     :: at != NONE ->
-        assert(owner[at] == DEPOT && count[at] == size[at]);
+        assert(owner[at] == DEPOT && count[at] == size[at] && depth[at] + seen == sum);
         seen++;
         if
         :: count[at] == 2 -> assert(link[at] != NONE && link[at] != at && owner[link[at]] == DEPOT); seen++
@@ -82,6 +85,8 @@ inline check()
         at = below[at]
     :: else -> break
     od;
+    assert(seen == sum);
+    sum = 0;
     for (at : 1 .. BUFFERS) {
         if
         :: owner[at] == DEPOT -> seen--
@@ -100,13 +105,14 @@ inline close_magazine(n)
         if
         :: n == 2 ->
             link[bufs[1]] = bufs[0];
-            below[bufs[0]] = bufs[1]
+            below[bufs[0]] = bufs[1];
+            depth[bufs[0]] = BUFFERS + 1
         :: else
         fi
     }
 }
 
-inline restore(n)
+inline push(n)
 {
 #ifndef MUTANT_CLOSED_LATE
     close_magazine(n);
@@ -115,10 +121,16 @@ inline restore(n)
 #ifdef MUTANT_BELOW_ONCE
     below[bufs[n - 1]] = top;
 #endif
+#ifdef MUTANT_DEPTH_ONCE
+    depth[bufs[n - 1]] = (top == NONE -> 0 : depth[top]) + n;
+#endif
     do
     ::
 #ifndef MUTANT_BELOW_ONCE
         below[bufs[n - 1]] = top;
+#endif
+#ifndef MUTANT_DEPTH_ONCE
+        depth[bufs[n - 1]] = (top == NONE -> 0 : depth[top]) + n;
 #endif
         d_step {
             if
@@ -224,6 +236,7 @@ inline open_magazine()
         assert(owner[bufs[0]] == me);
         /* no other thread reads these */
         count[top] = 0;
+        depth[top] = 0;
         link[top] = NONE;
         size[top] = 0
     }
@@ -283,7 +296,7 @@ proctype thread(byte me)
     ::
         if
         :: n == 0 -> pop()
-        :: n > 0 -> restore(n); atomic { n = 0; bufs[0] = 0; bufs[1] = 0 }
+        :: n > 0 -> push(n); atomic { n = 0; bufs[0] = 0; bufs[1] = 0 }
         :: n > 0 -> free_buffer()
         :: n == 0 -> make_buffer()
         fi;

@@ -12,17 +12,17 @@
  *     step            in src/                         there
  *     ----            -------                         -----
  *     pop             depot.c depot_pop               "} while (!depot_swap(depot, head, below));"
- *     take            depot.c depot_take (8)          "uint64_t before = add_relaxed(&depot->counts, IN_FLIGHT(n));"
- *     push            depot.c depot_push (8)          "sub_relaxed(&depot->counts, IN_FLIGHT(n));"
- *     restore         depot.c depot_restore           "} while (!cas_seq_cst(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
- *     exhausted       depot.h depot_exhausted (9)     "return counts.pressure && counts.in_flight >= counts.pooled && counts.pooled >= n;"
+ *                     depot.c depot_pop_some (8)      "if (!cas_seq_cst(&depot->head, &found, next))"
+ *     take            cache.c cache_refill            "magazine_open(&magazine, &pool->heap.table, cache_entries(in));"
+ *     push            depot.c depot_push              "} while (!cas_seq_cst_acquire(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
+ *     restore         depot.c depot_restore (8)       "depot_end_tickets(depot, n);"
+ *     exhausted       depot.h depot_exhausted (9)     "return (uint32_t)head == 0 && load_seq_cst(&depot->head) == head && counts.pressure &&"
  *     flush           cache.c flush_coldest           "push(pool, entries, count, extra);"
  *                     cache.c push                    "const uint32_t most = load_relaxed(&pool->pressure.state) == PRESSURE_OFF ? MAGAZINE_MAX : 1;"
  *     go_in           cache.c enter                   "if (likely(gate_load(&c->gate) != GATE_CLOSED))"
  *     go_out          cache.c leave                   "cache_leave(c);"
  *     refill          cache.c cache_refill            "struct cache *in = enter(pool, c);"
- *                     cache.c cache_refill            "depot_take(&pool->depot, fit + 1);"
- *                     cache.c cache_refill            "depot_restore(&pool->depot, bufs, others - fit, magazine.grown);"
+ *                     cache.c take_one                "depot_restore(&pool->depot, &pool->heap.table, bufs, magazine.n - 1, magazine.grown);"
  *     lock            pressure.c enter                "pthread_mutex_lock(&pool->caches_lock);"
  *     unlock          pressure.c enter                "pthread_mutex_unlock(&pool->caches_lock);"
  *     flush_and_open  pressure.c flush_and_open       "(void)cache_flush_inside(pool, c);"
@@ -37,19 +37,21 @@
  *     settle          pressure.c settle               "if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || stolen.refused)) {"
  *                     pressure.c settle (9)           "depot_begin_pressure(&pool->depot);"
  *     take_rest       pressure.c pressure_take_rest   "settle(pool, steal_caches(pool, STEAL_REST, NULL));"
- *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot))"
- *                     pressure.c may_end              "return counts.in_flight <= cap - margin && counts.pooled <= cap &&"
+ *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot, &pool->max_live))"
+ *                     pressure.c may_end              "return counts.pooled <= cap && depot_pops(&pool->depot) - load_relaxed(&pool->pressure.since) >= DWELL &&"
  *     get             cache.h cache_pop               "store_relaxed(&c->level, next);"
  *                     pool.c refill                   "struct desc *d = cache_refill(pool, c);"
- *                     pool.c take_beyond_cache (10)   "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, &patience));"
+ *                     pool.c take_beyond_cache (11)   "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, &patience));"
  *     put_plain       cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
  *     put             pool.c make_room                "!cache_overflow(pool, c))"
  *                     cache.c cache_keep              "push(pool, &d, 1, cap - pool->heap.base);"
  *                     pool.c put_by_the_rules         "pressure_relax(pool);"
  *     caller          pressure.c pressure_flush       "flush_and_open(pool, c);"
  *
- * Claims: at the moment of the verdict no buffer is in the depot, in a cache or in transit, and callers have as many
- * as the cap allows. When no call is under way, the counts are exact.
+ * No cache has tickets, and the verdict is one step (overload.pml).
+ *
+ * Claims: at the moment of the verdict no buffer is in the depot or in a cache, none is in transit without a ticket, and
+ * callers have as many as the cap allows. When no call is under way, the counts are exact.
  *
  * Not here: the DWELL pops that pressure lasts at least may have gone by at any time, and a get tries for ever, not for
  * PATIENCE_NS.
@@ -66,7 +68,7 @@
 
 mtype = { OFF, ENTERING, ON };
 
-byte pooled, in_flight;       /* counts: one word, with */
+byte pooled, tickets;         /* counts: one word, with */
 bool pressure;                /* this flag */
 byte singles, pairs;          /* the depot: magazines of one buffer, and of two */
 mtype state = OFF;            /* pressure.state */
@@ -100,25 +102,38 @@ inline pop()
         :: singles > 0 -> singles--; m = 1
         :: else -> m = 0
         fi;
-        transit = transit + m
+        if
+        :: m > 0 -> held[me]++; transit = transit + m - 1
+        :: else
+        fi;
+        if
+#ifndef MUTANT_NO_TICKETS
+        :: m == 2 && !inside[me] -> tickets++
+#endif
+        :: else
+        fi
     }
 }
 
-/* The caller holds one then, the others are for the cache. */
+/* The others are for the cache. */
 inline take(n)
 {
-    d_step {
-        in_flight = in_flight + n;
-        transit = transit - n;
-        held[me]++;
-        cache[me] = cache[me] + n - 1
-    }
+    d_step { transit = transit - n; cache[me] = cache[me] + n }
 }
 
-inline restore(n)
+inline restore()
+{
+    d_step { transit--; singles++ };
+#ifndef MUTANT_NO_TICKETS
+    tickets--
+#endif
+}
+
+/* n buffers of that account, as one magazine */
+inline push(n, from)
 {
     d_step {
-        transit = transit - n;
+        from = from - n;
         if
         :: n == 2 -> pairs++
         :: else -> singles++
@@ -126,30 +141,16 @@ inline restore(n)
     }
 }
 
-/* n buffers of that account, as one magazine */
-inline push(n, from)
-{
-#ifdef MUTANT_SUBTRACT_LATE
-    d_step { from = from - n; transit = transit + n };
-    restore(n);
-    in_flight = in_flight - n
-#else
-    d_step { in_flight = in_flight - n; from = from - n; transit = transit + n };
-    restore(n)
-#endif
-}
-
 /* ok: callers have all buffers */
 inline exhausted()
 {
     d_step {
-#ifdef MUTANT_NO_FLAG
-        ok = (in_flight >= pooled && pooled >= MOST);
-#else
-        ok = (pressure && in_flight >= pooled && pooled >= MOST);
+        ok = (singles + pairs == 0 && pooled >= MOST + tickets);
+#ifndef MUTANT_NO_FLAG
+        ok = (ok && pressure);
 #endif
         if
-        :: ok -> count_idle(); assert(idle == 0 && pooled == MOST); idle = 0
+        :: ok -> count_idle(); assert(idle <= tickets && pooled - idle >= MOST); idle = 0
         :: else
         fi
     }
@@ -191,13 +192,9 @@ inline refill()
 #endif
     if
     :: m == 0
-    :: m == 2 && inside[me] && cache[me] == 0 -> take(2)
-#ifdef MUTANT_TAKE_ALL
-    :: m == 2 && !(inside[me] && cache[me] == 0) -> in_flight++; take(1); restore(1); in_flight--
-#else
-    :: m == 2 && !(inside[me] && cache[me] == 0) -> take(1); restore(1)
-#endif
-    :: m == 1 -> take(1)
+    :: m == 1
+    :: m == 2 && inside[me] -> take(1)
+    :: m == 2 && !inside[me] -> restore()
     fi;
     go_out();
     ok = (m > 0)
@@ -345,7 +342,7 @@ inline serve_gate()
     fi
 }
 
-#define MAY_END (state != OFF && in_flight < MOST)
+#define MAY_END (state != OFF && pooled - singles - 2 * pairs < MOST)
 
 inline relax()
 {
@@ -393,7 +390,7 @@ inline get()
         fi;
         atomic {
             if
-            :: pooled < MOST -> pooled++; in_flight++; held[me]++; ok = true
+            :: pooled < MOST -> pooled++; held[me]++; ok = true
             :: else
             fi
         };
@@ -473,7 +470,9 @@ proctype caller(byte me)
         atomic {
             m = 0; k = 0; ok = false; complete = false;
             calls--;
-            assert(calls > 0 || in_flight == pooled - singles - 2 * pairs && transit == 0)
+            count_idle();
+            assert(calls > 0 || tickets == 0 && transit == 0);
+            idle = 0
         }
     od
 }

@@ -18,7 +18,7 @@
  *                     wait.c serve_first              "w->reserved = d == NULL;"
  *                     wait.c serve_first              "pthread_cond_signal(&w->woken);"
  *     serve_all       wait.c serve_all                "struct desc *d = take_from_depot(pool);"
- *                     wait.c take_from_depot          "depot_take(&pool->depot, 1);"
+ *                     wait.c take_from_depot          "const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);"
  *                     wait.c serve_all                "if (d == NULL && !depot_reserve(&pool->depot, &pool->max_live))"
  *     serve           wait.h wait_serve (11)          "if (unlikely(depot_wanted(&pool->depot)))"
  *     call_end        call.h call_end                 "wait_serve(pool);"
@@ -26,8 +26,8 @@
  *                     wait.c wait_hand_over           "serve_first(pool, d);"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
  *                     pressure.c settle               "depot_begin_pressure(&pool->depot);"
- *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot))"
- *                     depot.c depot_end_pressure      "if (depot_counts_of(counts).wanted)"
+ *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot, &pool->max_live))"
+ *                     depot.c depot_end_pressure      "if (now.wanted || now.pooled > depot_cap_of(max_live))"
  *     serve_gate      pressure.c pressure_serve_gate  "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
  *     flush_and_open  pressure.c flush_and_open       "(void)cache_flush_inside(pool, c);"
  *                     pressure.c flush_and_open       "cache_open(pool, c);"
@@ -74,7 +74,7 @@
 mtype = { OFF, ENTERING, ON, BUFFER, RESERVED };
 
 bool wanted, pressure;            /* counts: one word, with */
-byte pooled = N, in_flight = N;   /* these */
+byte pooled = N;                  /* this */
 byte depot;                       /* buffers in it */
 mtype state = OFF;                /* pressure.state */
 bool gate[T] = true;              /* open */
@@ -132,13 +132,13 @@ inline serve_all()
     :: empty(queue) -> break
     :: nempty(queue) ->
         if
-        :: d_step { depot > 0 -> depot--; }; in_flight++; serve_first(BUFFER)
+        :: d_step { depot > 0 -> depot-- }; serve_first(BUFFER)
         :: depot == 0 ->
 #ifdef MUTANT_NO_RESERVE
             break
 #else
             if
-            :: d_step { pooled < N -> pooled++; in_flight++ }; serve_first(RESERVED)
+            :: d_step { pooled < N -> pooled++ }; serve_first(RESERVED)
             :: pooled >= N -> break
             fi
 #endif
@@ -199,7 +199,7 @@ inline enter()
             complete = true
         };
         do
-        :: k < T && !inside[k] -> atomic { in_flight = in_flight - cache[k]; depot = depot + cache[k]; cache[k] = false; k++ }
+        :: k < T && !inside[k] -> atomic { depot = depot + cache[k]; cache[k] = false; k++ }
         :: k < T && inside[k] -> complete = false; k++
         :: k == T -> break
         od;
@@ -213,7 +213,7 @@ inline enter()
     atomic { k = 0; complete = false }
 }
 
-#define MAY_END (state != OFF && !wanted && in_flight < N && pooled <= N)
+#define MAY_END (state != OFF && !wanted && pooled - depot < N && pooled <= N)
 
 inline relax()
 {
@@ -244,7 +244,7 @@ inline relax()
 inline flush_and_open()
 {
     if
-    :: cache[me] -> d_step { cache[me] = false; in_flight-- }; depot++
+    :: cache[me] -> d_step { cache[me] = false; depot++ }
     :: !cache[me]
     fi;
     if
@@ -291,7 +291,7 @@ inline put()
     :: true ->
         if
 #ifndef PLAIN
-        :: d_step { pooled--; in_flight-- } /* dropped */
+        :: pooled-- /* dropped */
 #endif
         :: true ->
             serve_gate();
@@ -301,7 +301,7 @@ inline put()
             :: !handed ->
                 if
                 :: atomic { gate[me] -> inside[me] = true }; d_step { cache[me] = true; inside[me] = false }
-                :: !gate[me] -> in_flight--; depot++
+                :: !gate[me] -> depot++
                 fi
             fi
         fi;
@@ -399,7 +399,7 @@ inline wait_in_queue()
     :: result[me] == BUFFER -> held = true
     :: result[me] == RESERVED -> held = true
 #ifndef PLAIN
-    :: result[me] == RESERVED -> d_step { pooled--; in_flight-- } /* no memory */
+    :: result[me] == RESERVED -> pooled-- /* no memory */
 #endif
     :: result[me] == 0
     fi
@@ -455,10 +455,7 @@ init
     };
     over == T;
     d_step {
-        for (i : 0 .. T - 1) {
-            in_flight = in_flight - cache[i]
-        };
-        assert(in_flight == 0 && empty(queue) && !wanted);
+        assert(empty(queue) && !wanted);
         for (i : 0 .. T - 1) {
             pooled = pooled - cache[i]
         };
