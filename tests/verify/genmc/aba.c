@@ -59,7 +59,7 @@ static void *other(void *unused)
 int main(void)
 {
     buffers_init(&scene_table);
-    depot_reset(&depot, 2, 2);
+    depot_reset(&depot, 2);
     store_relaxed(&depot.head, (uint64_t)TAG << 32);
     push(0);
     push(1);

@@ -61,7 +61,7 @@ static void cache_init(struct cache_room *room)
     cache_open(&pool, c);
 }
 
-/* With so many buffers, all of them in flight, and two caches. */
+/* With so many buffers, all of them held, and two caches. */
 static void pool_init(uint32_t pooled)
 {
     buffers_init(&pool.heap.table);
@@ -74,7 +74,7 @@ static void pool_init(uint32_t pooled)
     pool.shared.bottom = &cache_bottom;
     store_relaxed(&pool.shared.gate, GATE_CLOSED);
     store_relaxed(&pool.max_live, pooled);
-    depot_reset(&pool.depot, pooled, pooled);
+    depot_reset(&pool.depot, pooled);
     for (uint32_t i = 0; i < BUFFERS; i++)
         store_relaxed(&scene_descs[i].word, desc_word(pool.tag, STATE_LIVE));
     cache_init(&room_a);
@@ -107,7 +107,7 @@ static void put(struct cache *c, struct desc *d)
 /* While no thread is inside: everything adds up (types.h), for `live` buffers that callers hold. */
 static void caches_add_up(uint32_t live)
 {
-    const struct depot_counts counts = depot_counts(&pool.depot);
+    const uint32_t in_depot = depot_idle(&pool.depot, &pool.heap.table);
     uint32_t moved = load_relaxed(&pool.shared.base[0].moved), idle = 0;
     for (const struct cache *c = load_relaxed(&pool.caches); c != NULL; c = c->next) {
         const struct cache_counts read = cache_read(c);
@@ -115,7 +115,7 @@ static void caches_add_up(uint32_t live)
         moved += read.moved;
         idle += read.n;
     }
-    assert(moved == counts.in_flight && moved - idle == live);
+    assert(moved == depot_counts(&pool.depot).pooled - in_depot && moved - idle == live);
 }
 
 #endif

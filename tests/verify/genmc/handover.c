@@ -8,7 +8,7 @@
 #include "depot.c"
 
 static struct depot depot;
-static bool popped;
+static bool was_popped;
 
 static void *pusher(void *unused)
 {
@@ -18,7 +18,7 @@ static void *pusher(void *unused)
         bufs[i] = &scene_descs[i];
         use(bufs[i], (unsigned char)(i + 1));
     }
-    depot_push(&depot, bufs, N, true);
+    depot_push(&depot, &scene_table, bufs, N, true);
     return NULL;
 }
 
@@ -28,7 +28,7 @@ static void *popper(void *unused)
     const struct magazine magazine = depot_pop(&depot, &scene_table);
     if (magazine.head == NULL)
         return NULL;
-    popped = true;
+    was_popped = true;
     assert(magazine.n == N && magazine.grown);
     struct desc *bufs[N];
     magazine_open(&magazine, &scene_table, bufs);
@@ -37,16 +37,14 @@ static void *popper(void *unused)
         check(bufs[i], (unsigned char)(i + 1), i + 1);
         use(bufs[i], 99);
     }
-    depot_take(&depot, N);
     return NULL;
 }
 
 int main(void)
 {
     buffers_init(&scene_table);
-    depot_reset(&depot, N, N);
+    depot_reset(&depot, N);
     run(pusher, popper, NULL);
-    const struct depot_counts counts = depot_counts(&depot);
-    assert(counts.pooled == N && counts.in_flight == (popped ? N : 0));
+    assert(depot_counts(&depot).pooled == N && depot_idle(&depot, &scene_table) == (was_popped ? 0 : N));
     return 0;
 }

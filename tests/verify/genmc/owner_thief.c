@@ -114,7 +114,6 @@ static void pop_one(void)
     if (magazine.head == NULL)
         return;
     assert(magazine.n == 1);
-    depot_take(&pool.depot, 1);
     cache_moved(&pool, &room_b.cache, 1);
     const unsigned char byte = magazine.head->pub.data[0];
     assert(byte == 7 || byte == 8);

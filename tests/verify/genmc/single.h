@@ -14,7 +14,7 @@ static struct depot depot;
 static void push(unsigned i)
 {
     struct desc *d = &scene_descs[i];
-    depot_push(&depot, &d, 1, false);
+    depot_push(&depot, &scene_table, &d, 1, false);
 }
 
 /* The number of the buffer, which the caller has now, or -1. */
@@ -24,7 +24,6 @@ static int pop(void)
     if (magazine.head == NULL)
         return -1;
     assert(magazine.n == 1 && !magazine.grown);
-    depot_take(&depot, 1);
     return (int)number_of(magazine.head);
 }
 

@@ -90,7 +90,7 @@ static void *third(void *unused)
 int main(void)
 {
     buffers_init(&scene_table);
-    depot_reset(&depot, 2, 2);
+    depot_reset(&depot, 2);
     use(&scene_descs[0], 2);
     use(&scene_descs[1], 3);
     if (SCENE == 2 || SCENE == 4) {
@@ -99,13 +99,12 @@ int main(void)
     }
     run(first, second, SCENE == 3 ? third : NULL);
     const unsigned held = (unsigned)mine[0][0] + mine[0][1] + mine[1][0] + mine[1][1] + mine[2][0] + mine[2][1];
-    struct depot_counts counts = depot_counts(&depot);
-    assert(counts.pooled == 2 && counts.in_flight == held);
+    assert(depot_counts(&depot).pooled == 2 && depot_idle(&depot, &scene_table) == 2 - held);
     for (unsigned i = held; i < 2; i++)
         pop_for(0);
     assert(pop_and_use() == -1);
     for (unsigned i = 0; i < 2; i++)
         assert(mine[0][i] + mine[1][i] + mine[2][i] == 1);
-    assert(depot_counts(&depot).in_flight == 2);
+    assert(depot_idle(&depot, &scene_table) == 0);
     return 0;
 }

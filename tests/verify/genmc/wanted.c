@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * wanted.c - a waiter finds the buffer or the room that a call gives, or that call sees that a caller waits (depot.c,
- * 11)
+ * 13)
  *
  *     SCENE 1    a push
  *     SCENE 2    an unreserve: room for a new buffer
@@ -24,13 +24,13 @@ static void *giver(void *unused)
     (void)unused;
     switch (SCENE) {
     case 1:
-        depot_push(&depot, &d, 1, false);
+        depot_push(&depot, &scene_table, &d, 1, false);
         break;
     case 2:
         depot_unreserve(&depot, 1);
         break;
     case 3:
-        depot_restore(&depot, &d, 1, false);
+        depot_restore(&depot, &scene_table, &d, 1, false);
         break;
     case 4:
         depot_discard(&depot, 1);
@@ -39,7 +39,7 @@ static void *giver(void *unused)
         store_seq_cst(&max_live, 2);
         break;
     default:
-        ended = depot_end_pressure(&depot);
+        ended = depot_end_pressure(&depot, &max_live);
         return NULL;
     }
     seen = depot_wanted(&depot);
@@ -61,7 +61,9 @@ int main(void)
 {
     buffers_init(&scene_table);
     store_relaxed(&max_live, 1);
-    depot_reset(&depot, 1, SCENE == 3 || SCENE == 4 ? 0 : 1);
+    depot_reset(&depot, 1);
+    if (SCENE == 3 || SCENE == 4)
+        depot_cover(&depot, 1); /* as the pop before has done */
     if (SCENE == 6)
         depot_begin_pressure(&depot);
     run(giver, waiter, NULL);

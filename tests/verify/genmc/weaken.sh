@@ -28,6 +28,9 @@ status=0
 weaker_macros() {
     sed -i '/^#define likely/i\
 #define cas_acq_rel(p, expected, v) atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acq_rel, memory_order_relaxed)\
+#define cas_acq_rel_acquire(p, expected, v) atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acq_rel, memory_order_acquire)\
+#define add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)\
+#define sub_acq_rel(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)\
 #define or_acq_rel(p, v) atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)\
 #define or_relaxed(p, v) atomic_fetch_or_explicit((p), (v), memory_order_relaxed)\
 #define and_relaxed(p, v) atomic_fetch_and_explicit((p), (v), memory_order_relaxed)\
