@@ -162,8 +162,8 @@ int main(int argc, char **argv)
 {
 #define LAWS scene_at_each_step, scene_end
     static const struct scenario scenarios[] = {
-        {"refill_and_halve", 6, 6100, empty_full_magazine, {get_get, put_one}, LAWS},
-        {"halve_and_halve", 6, 660, both_full, {put_get, put_one}, LAWS},
+        {"refill_and_halve", 6, 170, empty_full_magazine, {get_get, put_one}, LAWS},
+        {"halve_and_halve", 6, 6, both_full, {put_get, put_one}, LAWS},
         {"refill_and_refill", 3, 20000, all_in_one_magazine, {get_one, get_one}, LAWS},
         {"refill_and_refill_and_trim", 2, 52000, all_in_one_magazine, {get_one, get_one, trim}, LAWS},
         {"refill_and_trim", 3, 80000, empty_full_magazine, {get_put, trim}, LAWS},

@@ -146,7 +146,7 @@ int main(int argc, char **argv)
         {"exit_and_its_heir", 2, 7400, two_idle, {uses_and_exits, gets_and_puts}, LAWS},
         {"both_exit", ALL_THERE_ARE, 83, one_idle_each, {exits, exits}, LAWS},
         {"both_exit_and_get_at_the_cap", 2, 37000, one_idle_each, {exits, exits, gets}, LAWS},
-        {"used_after_exit", 3, 58000, one_idle_each, {exits_and_uses, exits_and_uses}, LAWS},
+        {"used_after_exit", 3, 28000, one_idle_each, {exits_and_uses, exits_and_uses}, LAWS},
         {"first_uses", 2, 7300, nothing_yet, {uses_and_exits, uses_and_exits}, LAWS},
         {"first_use_at_the_cap", 2, 10000, one_out, {gets_and_puts, runs_into_the_cap}, LAWS},
         {"destroyed_after_join", 2, 100000, nothing_yet, {uses_and_exits, uses_and_exits, joins_and_destroys}, LAWS},

@@ -14,6 +14,11 @@ bool stepped_exhausted(const struct depot *depot, const _Atomic(size_t) *max_liv
     return depot_exhausted(depot, max_live);
 }
 
+bool stepped_empty(const struct depot *depot)
+{
+    return depot_is_empty(depot);
+}
+
 bool stepped_wanted(const struct depot *depot)
 {
     return depot_wanted(depot);

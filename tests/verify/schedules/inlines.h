@@ -12,6 +12,7 @@
 
 bool stepped_over_cap(const struct depot *depot, const _Atomic(size_t) *max_live);
 bool stepped_exhausted(const struct depot *depot, const _Atomic(size_t) *max_live);
+bool stepped_empty(const struct depot *depot);
 bool stepped_wanted(const struct depot *depot);
 
 #endif

@@ -51,16 +51,20 @@ failed=no
 LINK=$*
 
 # the depot
-mutant tag_stands_still depot head_comes_back depot.c 's/((head & ~(HEAD_TAG - 1)) + HEAD_TAG)/(head \& ~(HEAD_TAG - 1))/'
-mutant pushed_before_counted depot head_comes_back depot.c \
-    '/^void depot_push/,/^}/{/sub_relaxed/d;s/    depot_restore(.*/& sub_release(\&depot->counts, IN_FLIGHT(n));/;}'
+mutant tag_stands_still depot head_comes_back depot.c \
+    '/^bool depot_swap/,/^}/s/((head & ~(HEAD_TAG - 1)) + HEAD_TAG)/(head \& ~(HEAD_TAG - 1))/'
 mutant below_written_once depot head_comes_back_beside_a_third depot.c \
-    '/^void depot_restore/,/^}/{s/    do {/store_relaxed(\&first->below, HEAD_INDEX(head)); do {/;/^        store_relaxed/d;}'
+    '/^void depot_push/,/^}/{s/    do {/store_relaxed(\&first->below, HEAD_INDEX(head)); do {/;/^        store_relaxed(&first->below/d;}'
 mutant cap_read_once depot cap_lowered depot.c 's/if (depot_counts_of(after).pooled > depot_cap_of(max_live))/if (0)/'
 mutant counted_by_a_store depot made_at_the_cap depot.c \
     's/while (!cas_seq_cst(&depot->counts, &counts, after));/while (0); store_relaxed(\&depot->counts, after);/'
-mutant verdict_without_in_flight depot verdict depot.h 's/ && counts.in_flight >= counts.pooled//' inlines.c
-mutant verdict_without_pressure cache owner_and_get_at_the_cap depot.h 's/return counts.pressure && /return /' pool.c
+mutant verdict_with_one_look depot verdict_beside_a_free depot.h 's/ && load_seq_cst(&depot->head) == head//' inlines.c
+mutant verdict_without_tickets depot verdict_beside_a_free depot.h 's/counts.pooled >= n + counts.tickets/counts.pooled >= n/' inlines.c
+mutant freed_without_tickets depot verdict_beside_a_free depot.c \
+    '/^void depot_discard/,/^}/s/ + TICKETS(n)//;s/if (need > tickets)/if (0)/;s/first, need)/first, 0)/'
+mutant tickets_end_before_the_push depot verdict_beside_a_restore depot.c \
+    's/^    depot_push(depot, table, bufs, n, grown);/depot_end_tickets(depot, n); &/;s/^    depot_end_tickets(depot, n); .*afterwards.*//'
+mutant verdict_without_pressure cache owner_and_get_at_the_cap depot.h 's/ && counts.pressure &&/ \&\&/' pool.c
 mutant wanted_after_the_look wait wait_and_put wait.c \
     '/^bool wait_begin/,/^}/{/depot_want(/d;s/    serve_all(pool);/& depot_want(\&pool->depot, true);/;}'
 
@@ -85,7 +89,7 @@ mutant limit_counted_by_a_store cache idle_limit cache.c \
 mutant put_does_not_look wait wait_and_put call.h '/^static inline void call_end/,/^}/s/^        wait_serve(pool);$/        ;/' pool.c
 mutant entered_without_a_look wait wait_and_pressure_ends pool.c \
     '/^static struct desc \*wait_in_queue/,/^}/s/^            wait_serve(pool);$/            ;/'
-mutant pressure_ends_under_a_waiter wait wait_and_pressure_ends depot.c '/^bool depot_end_pressure/,/^}/s/if (depot_counts_of(counts).wanted)/if (0)/'
+mutant pressure_ends_under_a_waiter wait wait_and_pressure_ends depot.c '/^bool depot_end_pressure/,/^}/s/if (now.wanted || /if (/'
 mutant left_in_the_queue wait wait_a_little wait.c '/^void wait_end/,/^}/s/^        drop(pool, w);/        ;/'
 
 # ends

@@ -30,6 +30,7 @@ static struct caller {
     unsigned n;
     bool in_call;
     bool in_get, saw_all_out;
+    uint64_t beyond; /* gets that went beyond the cap, before the call */
 } callers[EXPLORER_THREADS];
 
 static bool is_held[BUFFERS]; /* by descriptor's number */
@@ -80,16 +81,6 @@ static bool is_pooled(const struct desc *d)
     return state == STATE_LIVE || state == STATE_IDLE || state == STATE_LIVE_GROWN || state == STATE_IDLE_GROWN;
 }
 
-static bool nothing_idles(void)
-{
-    if ((uint32_t)load_relaxed(&pool->depot.head) != 0)
-        return false;
-    for (const struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next)
-        if (cache_idle(c) > 0)
-            return false;
-    return true;
-}
-
 static size_t pooled_held(void)
 {
     size_t n = 0;
@@ -98,13 +89,28 @@ static size_t pooled_held(void)
     return n;
 }
 
-/* Whether callers have all, as far as the caller concerned can tell. */
-static bool all_out(const struct caller *but, struct depot_counts counts)
+static size_t calls_under_way(void)
+{
+    size_t n = 0;
+    for (unsigned t = 0; t < EXPLORER_THREADS; t++)
+        n += callers[t].in_call;
+    return n;
+}
+
+/* How many are neither held nor in the depot. A call that is under way has one of them. */
+static size_t outside_depot(struct depot_counts counts)
+{
+    const size_t elsewhere = pooled_held() + depot_idle(&pool->depot, &pool->heap.table);
+    return counts.pooled > elsewhere ? counts.pooled - elsewhere : 0;
+}
+
+/* Whether callers have as many as the cap allows, with one in the hands of each other call. */
+static bool all_out(const struct caller *but)
 {
     size_t n = pooled_held();
     for (unsigned t = 0; t < EXPLORER_THREADS; t++)
         n += &callers[t] != but && callers[t].in_call;
-    return counts.pooled >= load_relaxed(&pool->max_live) && n >= counts.pooled && nothing_idles();
+    return n >= load_relaxed(&pool->max_live);
 }
 
 void scene_at_each_step(void)
@@ -116,16 +122,19 @@ void scene_at_each_step(void)
     for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--)
         exist += is_pooled(descriptor(i));
     explorer_check(exist <= counts.pooled);
-    explorer_check(exist <= limit);
-    explorer_check(counts.in_flight <= counts.pooled);
-    explorer_check(cap == 0 || counts.pooled <= cap);
+    size_t beyond = bypassed; /* those that were made, and those that may be made now, beyond the cap */
+    for (unsigned t = 0; t < EXPLORER_THREADS; t++)
+        beyond += callers[t].in_get;
+    explorer_check(exist <= limit || exist - limit <= beyond);
+    explorer_check(counts.pooled <= cap || counts.pooled - cap <= beyond);
+    explorer_check(!counts.pressure || outside_depot(counts) <= counts.tickets + calls_under_way());
     if (lowered_to != 0) {
         const size_t now = counts.pooled > lowered_to ? counts.pooled : lowered_to;
         limit = now < limit ? now : limit;
     }
     for (unsigned t = 0; t < EXPLORER_THREADS; t++)
         if (callers[t].in_get && !callers[t].saw_all_out)
-            callers[t].saw_all_out = all_out(&callers[t], counts);
+            callers[t].saw_all_out = all_out(&callers[t]);
 }
 
 /* ---- calls ---- */
@@ -135,23 +144,26 @@ static struct caller *caller(void)
     return &callers[explorer_self()];
 }
 
+/* How many gets of the thread went beyond the cap. */
+static uint64_t gets_beyond(void)
+{
+    const struct cache *c = tls_cache_find(pool->index);
+    return c->pool != NULL ? load_relaxed(&c->counters[GETS_BYPASS]) : 0;
+}
+
 static void begin_call(struct caller *c, bool get)
 {
     explorer_touch();
     c->in_call = true;
     c->in_get = get;
     c->saw_all_out = false;
+    c->beyond = gets_beyond();
 }
 
 static void end_call(struct caller *c)
 {
     explorer_touch();
     c->in_call = c->in_get = false;
-}
-
-static bool is_bypass(bufferpool_buf_t *buf)
-{
-    return desc_state(load_relaxed(&desc_of(buf)->word)) == STATE_BYPASS;
 }
 
 static void take(struct caller *c, bufferpool_buf_t *buf)
@@ -170,7 +182,7 @@ static void took(struct caller *c, bufferpool_buf_t *buf)
 {
     explorer_touch();
     explorer_laws();
-    if (buf == NULL || is_bypass(buf)) {
+    if (buf == NULL || gets_beyond() != c->beyond) {
         explorer_check(c->saw_all_out);
         *(buf != NULL ? &bypassed : &refused) += 1;
     }
@@ -203,7 +215,7 @@ void scene_get_timed(unsigned timeout_ms)
     begin_call(c, true);
     bufferpool_buf_t *buf = bufferpool_get_timed(pool, timeout_ms);
     explorer_check(buf != NULL || (errno == ETIMEDOUT && timeout_ms != BUFFERPOOL_NEVER));
-    explorer_check(buf == NULL || !is_bypass(buf));
+    explorer_check(gets_beyond() == c->beyond);
     took(c, buf);
 }
 
@@ -340,7 +352,7 @@ static void mark_depot(bool *found)
     uint32_t index = (uint32_t)load_relaxed(&pool->depot.head);
     while (index != 0) {
         struct desc *head = descriptor(index);
-        const struct magazine magazine = {head, load_relaxed(&head->count) & ~((uint32_t)1 << 31), false};
+        const struct magazine magazine = {head, (load_relaxed(&head->count) & (MAGAZINE_MAX - 1)) + 1, false, 0};
         struct desc *bufs[MAGAZINE_MAX];
         explorer_check(magazine.n >= 1 && magazine.n <= MAGAZINE_MAX);
         magazine_open(&magazine, &pool->heap.table, bufs);
@@ -374,6 +386,9 @@ void scene_end(void)
     size_t held = 0;
     for (unsigned t = 0; t < EXPLORER_THREADS; t++)
         held += callers[t].n;
+    const struct depot_counts counts = depot_counts(&pool->depot);
+    const size_t n = load_relaxed(&pool->max_live);
+    explorer_check(n == 0 || counts.pooled <= n || held >= n);
     explorer_check(accounts_agree(pool));
     explorer_check(laws_hold(pool, NULL, held));
     const bufferpool_stats_t stats = stats_of(pool);

@@ -3,13 +3,15 @@
  * scene.h - a pool and what its callers do, with the laws that hold in whatever order the steps come
  *
  * At each step:
- *     no more pooled buffers exist than the cap allows or, when it was lowered, existed when that call returned;
- *     in_flight <= pooled <= cap, and no fewer are counted as pooled than exist.
+ *     no more buffers exist than the cap allows or, when it was lowered, existed when that call returned, and gets made
+ *     beyond it; no fewer are counted as pooled than exist;
+ *     under pressure, no more idle elsewhere than in the depot than there are tickets.
  * At each get and put:
  *     no other caller has the buffer, its bytes are as its last holder left them, hooks are called with no lock held;
- *     a get goes beyond the cap or is refused only if there was a step during it at which no buffer idled anywhere, and
- *     callers, and other calls with one each, had as many as the cap allows.
+ *     a get goes beyond the cap or is refused only if there was a step during it at which callers, and other calls with
+ *     one each, had as many as the cap allows.
  * When all threads have ended:
+ *     no more buffers exist than the cap allows, or callers have as many as that;
  *     each idle buffer lies in the depot or in one cache, once; every account agrees with that, and the statistics with
  *     what the callers counted; trim and destroy leave no block.
  */
