@@ -283,7 +283,7 @@ inline restore(n)
         fi;
         laws()
     };
-#if !defined(MUTANT_RESTORE_EARLY) && !defined(MUTANT_POP_WITHOUT_TICKETS) && !defined(MUTANT_REST_WITHOUT_TICKETS)
+#if !defined(MUTANT_RESTORE_EARLY) && !defined(MUTANT_POP_WITHOUT_TICKETS)
     end_tickets(n)
 #endif
 }
@@ -609,7 +609,11 @@ inline take_one()
     :: else
     fi;
     if
+#ifdef MUTANT_REST_WITHOUT_TICKETS
+    :: m == 2 -> d_step { singles++; laws() }
+#else
     :: m == 2 -> restore(1)
+#endif
     :: else
     fi
 }
@@ -653,7 +657,7 @@ inline shed()
 #ifdef MUTANT_SHED_WITHOUT_TICKETS
             d_step { pooled--; laws() };
 #else
-            discard();
+            d_step { pooled--; tickets--; laws() };
 #endif
             keep_cap();
             done = true
