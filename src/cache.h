@@ -317,8 +317,8 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c);
 bool cache_overflow(bufferpool_t *pool, struct cache *c);
 
 /* Takes the colder half, at most CACHE_TICKETS_MAX buffers, out of a full cache that is open by tickets. Fills bufs;
- * they are idle, with tickets of their own, and the caller frees them, and ends both with depot_discard. Returns how many; 0 if the cache is another one, or if some are grown, or
- * if there is a limit on idle bytes. */
+ * they are idle, with tickets of their own, and the caller frees them, and ends both with depot_discard. Returns how
+ * many; 0 if the cache is another one, or if some are grown, or if there is a limit on idle bytes. */
 uint32_t cache_shed(bufferpool_t *pool, struct cache *c, struct desc **bufs);
 
 /* Whether the gate is open and one more buffer of that cap fits. */
