@@ -67,7 +67,7 @@ static void of_two_peaks_noted_at_once_the_larger_stays(void **state)
             depot_reset(&noted, 4);
             meanwhile = note_others;
             steps_left = step;
-            assert_int_equal(depot_lift(&noted), 5);
+            assert_int_equal(depot_lift(&noted).pooled, 5);
             if (steps_left < 0)
                 assert_int_equal(atomic_load(&noted.peak), others_peak < 5 ? 5 : others_peak);
         }
@@ -191,7 +191,7 @@ static void raise_the_cap_and_get(void)
 
 static void end_the_pressure(void)
 {
-    (void)depot_end_pressure(&depot);
+    (void)depot_end_pressure(&depot, &cap);
 }
 
 enum beginning { ALL_HELD, TWO_IN_DEPOT, ONE_IN_TRANSIT, ROOM_FOR_ONE, BEGINNINGS };

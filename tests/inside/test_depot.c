@@ -234,8 +234,8 @@ static void a_lift_counts_one_more_whatever_the_cap(void **state)
     struct depot depot;
     _Atomic(size_t) cap = 3;
     depot_with(&depot, 3);
-    assert_int_equal(depot_lift(&depot), 4);
-    assert_int_equal(depot_lift(&depot), 5);
+    assert_int_equal(depot_lift(&depot).pooled, 4);
+    assert_int_equal(depot_lift(&depot).pooled, 5);
     assert_true(depot_over_cap(&depot, &cap));
     assert_false(depot_is_calm(&depot, &cap));
     assert_false(depot_reserve(&depot, &cap));
@@ -243,7 +243,7 @@ static void a_lift_counts_one_more_whatever_the_cap(void **state)
     assert_true(depot_is_calm(&depot, &cap));
     depot_reset(&depot, DEPOT_POOLED_MAX);
     depot_want(&depot, true);
-    assert_int_equal(depot_lift(&depot), 0); /* it would carry into the flags */
+    assert_int_equal(depot_lift(&depot).pooled, 0); /* it would carry into the flags */
     assert_int_equal(depot_counts(&depot).pooled, DEPOT_POOLED_MAX);
     assert_true(depot_wanted(&depot));
 }
@@ -298,7 +298,7 @@ static void the_verdict_is_no_while_a_buffer_may_idle(void **state)
     atomic_store(&cap, 0);
     assert_false(depot_exhausted(&depot, &cap));
     atomic_store(&cap, 3);
-    assert_true(depot_end_pressure(&depot)); /* then caches may hold some */
+    assert_true(depot_end_pressure(&depot, &cap)); /* then caches may hold some */
     assert_false(depot_exhausted(&depot, &cap));
     desc_table_destroy(&table);
 }
@@ -321,37 +321,41 @@ static void tickets_count_as_buffers_that_idle(void **state)
     assert_true(depot_add_tickets(&depot, &cap, 1, 1));
     depot_end_tickets(&depot, 1);
     assert_true(depot_exhausted(&depot, &cap));
-    assert_false(depot_is_short(depot_counts(&depot), 3));
+    assert_false(depot_is_short(&depot, &cap));
     depot_unreserve(&depot, 2);
     assert_true(depot_exhausted(&depot, &cap)); /* five, of which two may idle */
-    assert_false(depot_is_short(depot_counts(&depot), 3));
+    assert_false(depot_is_short(&depot, &cap));
     depot_unreserve(&depot, 1);
     assert_false(depot_exhausted(&depot, &cap));
-    assert_true(depot_is_short(depot_counts(&depot), 3));
+    assert_true(depot_is_short(&depot, &cap));
     depot_end_tickets(&depot, 1);
     assert_true(depot_exhausted(&depot, &cap));
     depot_end_tickets(&depot, 1);
     assert_int_equal(depot_counts(&depot).tickets, 0);
     depot_unreserve(&depot, 1);
     assert_false(depot_add_tickets(&depot, &cap, 1, SIZE_MAX)); /* none beyond it */
-    assert_false(depot_is_short(depot_counts(&depot), 3));
+    assert_false(depot_is_short(&depot, &cap));
 }
 
 static void the_flags_leave_the_counts_alone(void **state)
 {
     (void)state;
     struct depot depot;
+    _Atomic(size_t) cap = 0;
     depot_with(&depot, DEPOT_POOLED_MAX);
     depot_want(&depot, true);
     depot_begin_pressure(&depot);
     assert_int_equal(depot_counts(&depot).pooled, DEPOT_POOLED_MAX);
     assert_int_equal(depot_counts(&depot).tickets, 0);
     assert_true(depot_wanted(&depot) && depot_counts(&depot).pressure);
-    assert_false(depot_end_pressure(&depot)); /* not while somebody waits */
+    assert_false(depot_end_pressure(&depot, &cap)); /* not while somebody waits */
     depot_want(&depot, false);
     assert_false(depot_wanted(&depot));
     assert_true(depot_counts(&depot).pressure);
-    assert_true(depot_end_pressure(&depot));
+    atomic_store(&cap, DEPOT_POOLED_MAX - 1);
+    assert_false(depot_end_pressure(&depot, &cap)); /* nor while more exist than the cap */
+    atomic_store(&cap, 0);
+    assert_true(depot_end_pressure(&depot, &cap));
     assert_false(depot_counts(&depot).pressure);
     assert_int_equal(depot_counts(&depot).pooled, DEPOT_POOLED_MAX);
 }

@@ -371,7 +371,7 @@ static void pressure_does_not_end_while_a_thread_waits(void **state)
     hand_start(&waiting, hand_wait_for_one);
     while (!depot_wanted(&pool->depot))
         sched_yield();
-    assert_false(depot_end_pressure(&pool->depot));
+    assert_false(depot_end_pressure(&pool->depot, &pool->max_live));
     assert_true(depot_counts(&pool->depot).pressure);
     bufferpool_put(bufs[CAP - 1]); /* is handed over */
     hand_finish(&waiting);

@@ -648,11 +648,11 @@ static void pressure_lasts_while_a_thread_waits(void **state)
     begin_one_waits(&one);
     struct depot *depot = &one.pool->depot;
     assert_true(depot_counts(depot).pressure);
-    assert_false(depot_end_pressure(depot));
+    assert_false(depot_end_pressure(depot, &one.pool->max_live));
     assert_true(depot_counts(depot).pressure);
     bufferpool_put(one.buf);
     bufferpool_put(served(&one.w));
-    assert_true(depot_end_pressure(depot));
+    assert_true(depot_end_pressure(depot, &one.pool->max_live));
     assert_false(depot_counts(depot).pressure);
     depot_begin_pressure(depot); /* as it was */
     destroy_whole(one.pool, &one.blocks);
