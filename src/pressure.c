@@ -226,8 +226,6 @@ static void flush_and_open(bufferpool_t *pool, struct cache *c)
     c->pending = PENDING_NOTHING;
     if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
         cache_open(pool, c);
-    else
-        cache_close(c); /* it may have been open by the tickets that the flush ended */
 }
 
 void pressure_flush(bufferpool_t *pool, struct cache *c)

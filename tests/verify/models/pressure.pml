@@ -39,7 +39,7 @@
  *     take_rest       pressure.c pressure_take_rest   "settle(pool, steal_caches(pool, STEAL_REST, NULL));"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot, &pool->max_live))"
  *                     pressure.c may_end              "return counts.pooled <= cap && depot_pops(&pool->depot) - load_relaxed(&pool->pressure.since) >= DWELL &&"
- *     get             cache.h cache_pop               "store_relaxed(&c->level, next);"
+ *     get             cache.h cache_pop_plain         "store_relaxed(&c->level, next);"
  *                     pool.c refill                   "struct desc *d = cache_refill(pool, c);"
  *                     pool.c take_beyond_cache (11)   "} while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, &patience));"
  *     put_plain       cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"

@@ -33,7 +33,7 @@ search()
     # shellcheck disable=SC2086
     ${CC:-cc} $optimize -w $defines -DCOLLAPSE -DMEMLIM=900 -o pan pan.c
     # shellcheck disable=SC2086
-    ./pan -m1000000 -n $flags >pan.out 2>&1 || true
+    ./pan -m4000000 -n $flags >pan.out 2>&1 || true
     errors=$(sed -n 's/.*errors: \([0-9]*\)$/\1/p' pan.out)
     states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' pan.out)
     wrong=$(sed -n 's/^pan:[0-9]*: \(.*\) (at depth [0-9]*)$/\1/p' pan.out | head -n 1)

@@ -11,11 +11,11 @@
  *     step        in src/                                   there
  *     ----        -------                                   -----
  *     store       cache.h cache_leave (4)                   "store_release(&c->busy, false);"
- *     load_level  cache.h cache_pop                         "uint64_t level = load_relaxed(&c->level);"
+ *     load_level  cache.h cache_pop_plain                   "uint64_t level = load_relaxed(&c->level);"
  *     go_in       cache.h cache_enter (1)                   "store_relaxed(&c->busy, true);"
  *                 cache.h cache_enter                       "compiler_barrier();"
- *                 cache.h cache_pop (2)                     "uintptr_t gate = gate_load(&c->gate);"
- *     get         cache.h cache_pop (3)                     "store_relaxed(&c->level, next);"
+ *                 cache.h cache_pop_plain (2)               "uintptr_t gate = gate_load(&c->gate);"
+ *     get         cache.h cache_pop_plain (3)               "store_relaxed(&c->level, next);"
  *     put         cache.h cache_push_plain (3)              "store_relaxed(&c->level, level + 1);"
  *     go_out      cache.h cache_leave (4)                   "store_release(&c->busy, false);"
  *     refill      cache.c cache_refill                      "const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);"

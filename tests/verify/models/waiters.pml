@@ -35,7 +35,7 @@
  *     thread_flush    reclaim.c flush                    "pressure_flush(pool, c);"
  *                     reclaim.c flush                    "wait_serve(pool);"
  *     put             cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
- *                     pool.c give_back                "if (!modes_have(MODE_NOPOOL) && wait_hand_over(pool, d)) {"
+ *                     pool.c give_back                "if (!modes_have(MODE_NOPOOL) && !beyond && wait_hand_over(pool, d)) {"
  *                     pool.c give_back                "return drop(pool, c, d, DROPS_OVERSIZE);"
  *                     pool.c put_by_the_rules         "pressure_relax(pool);"
  *                     pool.c put_slow                 "call_end(&call, pool);"

@@ -77,7 +77,7 @@ mutant nothing_stolen cache owner_and_get_at_the_cap pressure.c 's/if (!patience
 mutant busy_not_looked_at cache owner_and_trim cache.h 's/return !load_acquire(&c->busy);/return true;/' steal.c
 mutant gate_not_closed cache owner_and_trim steal.c 's/^                cache_close(c);$//'
 mutant gate_read_before_busy cache owner_and_trim cache.h \
-    '/^static inline .*cache_pop(struct/,/^}/{s/^    cache_enter(c);$//;s/^    uintptr_t gate = .*/& cache_enter(c);/;}' pool.c
+    '/^static inline .*cache_pop_plain(struct/,/^}/{s/^    cache_enter(c);$//;s/^    uintptr_t gate = .*/& cache_enter(c);/;}' pool.c
 mutant left_before_the_level cache owner_puts_and_trim cache.h \
     '/^static inline bool cache_push_plain/,/^}/{s/^    cache_entries(c)\[n\] = d;/cache_leave(c); &/;}' pool.c
 mutant refilled_from_outside cache refill_and_refill cache.c \
