@@ -262,10 +262,10 @@ static void push(bufferpool_t *pool, struct desc *const *bufs, uint32_t count, s
  * make a pair of get and put 6 % dearer where every eighth call is an exchange. */
 #define LOOKED_AT 8u
 
-/* From inside: moves the `count` coldest buffers to the depot. */
-static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
+/* From inside: moves `count` buffers to the depot, from that entry on: the colder half, or all that are warmer. */
+static void flush_some(bufferpool_t *pool, struct cache *c, uint32_t from, uint32_t count)
 {
-    struct desc **entries = cache_entries(c);
+    struct desc **entries = cache_entries(c) + from;
     const uint32_t n = cache_idle(c);
     PROBE2(pool, flush, count, n);
     const bool plain = is_plain(pool, c);
@@ -283,7 +283,7 @@ static void flush_coldest(bufferpool_t *pool, struct cache *c, uint32_t count)
     }
     level_add(c, -(int32_t)count, -(int32_t)count);
     push(pool, entries, count, extra);
-    if (count < n) /* the rest has no more entries than were flushed, so the two do not overlap */
+    if (from + count < n) /* the rest has no more entries than were flushed, so the two do not overlap */
         memcpy(entries, entries + count, (n - count) * sizeof(struct desc *));
     if (!plain)
         limit_update(pool, c);
@@ -307,7 +307,7 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
     for (uint32_t i = 0; i < n; i++) /* this is no exchange, so it can afford to look at all */
         life_check(pool, cache_entries(c)[i]);
     if (n > 0)
-        flush_coldest(pool, c, n);
+        flush_some(pool, c, 0, n);
     cache_give_budget_back(pool, c);
     end_tickets(pool, c);
     limit_update(pool, c);
@@ -317,13 +317,14 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
 uint32_t cache_cut_inside(bufferpool_t *pool, struct cache *c, size_t bytes)
 {
     size_t held = held_bytes(pool, c);
-    uint32_t count = 0;
-    for (; held > bytes && count < cache_idle(c); count++) {
-        life_check(pool, cache_entries(c)[count]);
-        held -= cache_entries(c)[count]->pub.cap;
+    uint32_t n = cache_idle(c), count = 0;
+    for (; held > bytes && count < n; count++) {
+        const struct desc *d = cache_entries(c)[n - 1 - count];
+        life_check(pool, d);
+        held -= d->pub.cap;
     }
-    if (count > 0)
-        flush_coldest(pool, c, count);
+    if (count > 0) /* the warmest, so that no entry moves that the owner may just read behind its closed gate */
+        flush_some(pool, c, n - count, count);
     cache_give_budget_back(pool, c);
     return count;
 }
@@ -511,7 +512,7 @@ bool cache_overflow(bufferpool_t *pool, struct cache *c)
     const uint32_t n = cache_idle(in);
     const bool full = !in->shared && load_relaxed(&in->tickets) == 0 && n > 0 && n >= in->limit;
     if (full) {
-        flush_coldest(pool, in, in->overflowed ? n : (n + 1) / 2);
+        flush_some(pool, in, 0, in->overflowed ? n : (n + 1) / 2);
         if (in->overflowed)
             bump_relaxed(&in->streak, 1);
         in->overflowed = true;
@@ -560,7 +561,7 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
         push(pool, &d, 1, cap - pool->heap.base);
     } else {
         while (!has_room(pool, in, cap))
-            flush_coldest(pool, in, (cache_idle(in) + 1) / 2);
+            flush_some(pool, in, 0, (cache_idle(in) + 1) / 2);
         store_warmest(pool, in, d);
     }
     leave(in);

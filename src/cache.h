@@ -213,11 +213,11 @@ static inline size_t cache_push_many(struct cache *c, bufferpool_buf_t *const *b
     const uintptr_t gate = gate_load(&c->gate);
     const uint64_t level = load_relaxed(&c->level);
     struct desc **to = cache_entries(c) + level_n(level);
-    const size_t room = c->limit > level_n(level) ? c->limit - level_n(level) : 0, most = n < room ? n : room;
     size_t count = 0;
-    for (; count < most && bufs[count] != NULL && desc_aligned(bufs[count]); count++) {
+    for (; count < n && bufs[count] != NULL && desc_aligned(bufs[count]); count++) {
         struct desc *d = desc_of(bufs[count]);
-        if (unlikely(load_relaxed(&d->word) != gate))
+        /* the limit last: behind a closed gate it is another thread's */
+        if (unlikely(load_relaxed(&d->word) != gate || level_n(level) + count >= c->limit))
             break;
         cache_tell_sanitizer(c, d, false);
         to[count] = d;
@@ -354,7 +354,7 @@ static inline bool cache_owner_is_out(const struct cache *c)
 /* From inside: moves everything to the depot, and ends the cache's tickets. Returns how many buffers. */
 uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c);
 
-/* From inside: moves the coldest buffers to the depot, so many that the rest has at most `bytes` bytes. Returns how
+/* From inside: moves the warmest buffers to the depot, so many that the rest has at most `bytes` bytes. Returns how
  * many. */
 uint32_t cache_cut_inside(bufferpool_t *pool, struct cache *c, size_t bytes);
 

@@ -34,7 +34,7 @@
  *     put               pool.c give_back                         "if (beyond && !has_room_by_tickets(pool, c, d->pub.cap))"
  *                       cache.c cache_keep                       "push(pool, &d, 1, cap - pool->heap.base);"
  *     reclaim           reclaim.c free_due                       "size_t bytes = free_buffers(pool, most, defer);"
- *     caller            cache.c flush_coldest                    "push(pool, entries, count, extra);"
+ *     caller            cache.c flush_some                       "push(pool, entries, count, extra);"
  *     setter            reclaim.c bufferpool_set_max_live (6)    "store_seq_cst(&pool->max_live, depot_cap(n));"
  *                       reclaim.c bufferpool_set_max_live        "if (depot_over_cap(&pool->depot, &pool->max_live)) {"
  *                       reclaim.c bufferpool_set_max_live        "free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, true);"

@@ -53,7 +53,7 @@
  *     take_one        cache.c take_one                "const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);"
  *                     cache.c take_one                "depot_restore(&pool->depot, &pool->heap.table, bufs, magazine.n - 1, magazine.grown);"
  *     refill          cache.c cache_refill            "if (in->shared || load_relaxed(&in->tickets) != 0 || cache_idle(in) > 0) {"
- *     overflow        cache.c cache_overflow          "flush_coldest(pool, in, in->overflowed ? n : (n + 1) / 2);"
+ *     overflow        cache.c cache_overflow          "flush_some(pool, in, 0, in->overflowed ? n : (n + 1) / 2);"
  *     shed            cache.c cache_shed (8)          "depot_cover(&pool->depot, count);"
  *                     pool.c shed                     "depot_discard(&pool->depot, n);"
  *                     pool.c shed (10)                "reclaim_keep_cap(pool, c);"

@@ -17,7 +17,7 @@
  *     push            depot.c depot_push              "} while (!cas_seq_cst_acquire(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
  *     restore         depot.c depot_restore (8)       "depot_end_tickets(depot, n);"
  *     exhausted       depot.h depot_exhausted (9)     "return (uint32_t)head == 0 && load_seq_cst(&depot->head) == head && counts.pressure &&"
- *     flush           cache.c flush_coldest           "push(pool, entries, count, extra);"
+ *     flush           cache.c flush_some              "push(pool, entries, count, extra);"
  *                     cache.c push                    "const uint32_t most = load_relaxed(&pool->pressure.state) == PRESSURE_OFF ? MAGAZINE_MAX : 1;"
  *     go_in           cache.c enter                   "if (likely(gate_load(&c->gate) != GATE_CLOSED))"
  *     go_out          cache.c leave                   "cache_leave(c);"
