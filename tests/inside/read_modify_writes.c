@@ -17,6 +17,8 @@
 
 #include "workloads.h"
 
+#include "debug/sanitizer.h"
+
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdbool.h>
@@ -158,6 +160,8 @@ static bool check(char *line)
     char *number = line + length + (line[length] != '\0'), *end;
     double most = strtod(number, &end);
     line[length] = '\0';
+    if (SANITIZER_ASAN && strcmp(line, "pairs-grown") == 0) /* there every step is told to AddressSanitizer */
+        most = 1;
     if (end == number) {
         printf("%-20s has no bound\n", line);
         return false;
