@@ -29,6 +29,8 @@ static inline void copy_pointers(struct desc **to, struct desc *const *from, siz
 
 #include "cache.c"
 
+#include "allowance.c"
+
 #include "life.c"
 
 void report_misuse(const void *address, const bufferpool_t *pool, const char *what)
@@ -54,6 +56,7 @@ static void cache_init(struct cache_room *room)
     c->pool = &pool;
     c->bottom = &cache_bottom;
     c->limit = SLOTS;
+    store_relaxed(&c->allowance, SLOTS); /* bytes, of which a buffer has one */
     store_relaxed(&c->owned, true);
     c->fenced = true;
     c->next = load_relaxed(&pool.caches);

@@ -79,7 +79,7 @@ static void *first(void *unused)
     case 11:
     case 12:
         store_relaxed(&granted, 1);
-        seen = depot_add_tickets(&depot, &max_live, SCENE == 11 ? 2 : 1);
+        seen = depot_add_tickets(&depot, &max_live, SCENE == 11 ? 2 : 1, SIZE_MAX);
         break;
     default:
         use(&scene_descs[0], 1);
