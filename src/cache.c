@@ -496,7 +496,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
                 keep_fitting(pool, in, &magazine);
             }
             if (!in->overflowed)
-                bump_relaxed(&in->streak, 1);
+                store_relaxed(&in->streak, (uint8_t)(load_relaxed(&in->streak) + 1));
             in->overflowed = false;
         }
     }
@@ -514,7 +514,7 @@ bool cache_overflow(bufferpool_t *pool, struct cache *c)
     if (full) {
         flush_some(pool, in, 0, in->overflowed ? n : (n + 1) / 2);
         if (in->overflowed)
-            bump_relaxed(&in->streak, 1);
+            store_relaxed(&in->streak, (uint8_t)(load_relaxed(&in->streak) + 1));
         in->overflowed = true;
     }
     leave(in);

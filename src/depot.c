@@ -285,9 +285,10 @@ struct magazine depot_pop_some(struct depot *depot, const struct desc_table *tab
     uint32_t tickets = 0;
     while ((first = depot_peek(depot, table, &head, &below)) != NULL) {
         const uint32_t need = count_n(load_relaxed(&first->count)) - out; /* perhaps of another time, as below */
-        if (need > tickets)
+        if (need > tickets) {
             (void)add_seq_cst(&depot->counts, TICKETS(need - tickets)); /* before the swap (8) */
-        tickets = need > tickets ? need : tickets;
+            tickets = need;
+        }
         const uint64_t next = ((head & ~(HEAD_TAG - 1)) + HEAD_TAG) | below;
         uint64_t found = head;
         if (!cas_seq_cst(&depot->head, &found, next)) /* for depot_exhausted (9) */

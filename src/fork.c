@@ -115,11 +115,9 @@ static void settle_words(bufferpool_t *pool)
     for_each_taken (&pool->heap.table, i, d) {
         const uintptr_t word = load_relaxed(&d->word);
         const bool grown = d->pub.cap != pool->heap.base;
-        uintptr_t right = word;
-        if (is_idle(d))
-            right = desc_word(pool->tag, grown ? STATE_IDLE_GROWN : STATE_IDLE);
-        else
-            right = desc_word(pool->tag, grown ? STATE_LIVE_GROWN : STATE_LIVE);
+        const enum desc_state idle = grown ? STATE_IDLE_GROWN : STATE_IDLE;
+        const enum desc_state live = grown ? STATE_LIVE_GROWN : STATE_LIVE;
+        const uintptr_t right = desc_word(pool->tag, is_idle(d) ? idle : live);
         if (word != right) /* or the child would copy the page */
             store_relaxed(&d->word, right);
     }

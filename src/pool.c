@@ -457,12 +457,12 @@ static bool shed(struct cache *c, struct desc *d, uintptr_t word)
     bufferpool_t *pool = c->pool;
     if (pool == NULL || word != load_relaxed(&c->gate) || !has_tickets(c) || modes_have(MODES_WATCH))
         return false;
-    struct desc *bufs[CACHE_TICKETS_MAX];
     const uint32_t half = (load_relaxed(&c->tickets) + 1u) / 2;
     const struct depot_counts counts = depot_counts(&pool->depot);
     if (!pressure_grant_more(pool, c)) {
         if (counts.pooled < depot_cap_of(&pool->max_live) + counts.tickets + half)
             return false;
+        struct desc *bufs[CACHE_TICKETS_MAX];
         const uint32_t n = cache_shed(pool, c, bufs);
         if (n == 0)
             return false;

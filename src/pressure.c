@@ -159,8 +159,8 @@ static bool grant(bufferpool_t *pool, struct cache *c, uint32_t has, uint32_t mo
 }
 
 /* caches_lock is held. What lies in the depot although more exist than the cap, where a thread has ended, is the first
- * that a get takes: as long as it is there, callers may hold less than is beyond the cap. What the quarantine holds back
- * idles outside of the depot too, and has no tickets. */
+ * that a get takes: as long as it is there, callers may hold less than is beyond the cap. What the quarantine holds
+ * back idles outside of the depot too, and has no tickets. */
 static bool may_grant(const bufferpool_t *pool, const struct cache *c)
 {
     return !modes_have(MODE_QUARANTINE) && load_relaxed(&pool->pressure.state) == PRESSURE_ON &&

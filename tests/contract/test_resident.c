@@ -125,7 +125,8 @@ static void burst_ebbs(size_t cap, bool grow, unsigned flags)
         burst.order = (enum order)(round % ORDERS);
         burst.swap_threads = round % 2 == 1;
         const struct leavings left = wave(start);
-        if (cap != 0 && flags == 0) /* those that stay lie apart: each with the rest of its first and of its last page */
+        if (cap != 0 &&
+            flags == 0) /* those that stay lie apart: each with the rest of its first and of its last page */
             assert_in_range(left.after_put, 0, left.idle_bytes + CAP * 8u * KIB + 2 * MIB);
         if (cap != 0 && !grow)
             assert_true(left.idle_bytes <= CAP * 32 * KIB);

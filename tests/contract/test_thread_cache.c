@@ -208,8 +208,8 @@ static void a_thread_that_gets_and_one_that_puts_need_no_new_memory(void **state
     pthread_cond_init(&belt.moved, NULL);
     run_threads(2, at_the_belt, &belt);
     const bufferpool_stats_t stats = stats_of(belt.pool);
-    /* a buffer is made only when the depot is empty: then all are on the belt, in a hand or in the two caches, which have
-     * grown */
+    /* a buffer is made only when the depot is empty: then all are on the belt, in a hand or in the two caches, which
+     * have grown */
     assert_in_range(atomic_load(&blocks.peak), 2, BELT + 2 + 2 * GROWN);
     assert_true(stats.gets_depot > 0);
     assert_int_equal(sum_of_gets(&stats), belt.turns);

@@ -213,7 +213,7 @@ static void begin_with(enum beginning beginning)
     hold(beginning == ALL_HELD ? N : beginning == TWO_IN_DEPOT ? N - 2 : N - 1);
 }
 
-/* Whatever others do in the middle of it: a verdict that callers had all is the truth about a moment within the call. */
+/* Whatever others do in the middle of it: a verdict that callers had all is true of a moment within the call. */
 static void a_verdict_is_about_one_moment(void **state)
 {
     static void (*const others[])(void) = {put_and_get,   take_one_of_two,       pop_two,

@@ -96,8 +96,8 @@ static inline bool accounts_add_up(const bufferpool_t *pool)
     return ok;
 }
 
-/* And no more exist than the cap allows, or callers have as many. That may have to wait for the next call if the cap was
- * lowered, or tickets were taken back, while an owner was inside its cache. */
+/* And no more exist than the cap allows, or callers have as many. That may have to wait for the next call if the cap
+ * was lowered, or tickets were taken back, while an owner was inside its cache. */
 static inline bool accounts_agree(const bufferpool_t *pool)
 {
     const bufferpool_stats_t s = stats_of(pool);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * verdict.c - depot_exhausted says yes only if callers had as many as the cap allows, and calls that meet see each other
+ * verdict.c - depot_exhausted says yes only if callers had as many as the cap, and calls that meet see each other
  *
  *     SCENE 1    two buffers in one magazine: a thread takes one and restores the other, so both are never held
  *     SCENE 2    two magazines: a thread pops one, pushes it and pops it again
@@ -10,10 +10,10 @@
  *     SCENE 6    the same, beside a third thread that pops the buffer in order to free it
  *     SCENE 7    two buffers, and one of them idles by a ticket: a thread pushes it, and ends the ticket
  *     SCENE 8    three buffers, of which a thread puts the one that it held, beside scene 1 with the others
- *     SCENE 9    a get lifts the count beside a put: one of the two sees that more exist than the cap while one idles (12)
+ *     SCENE 9    a get lifts the count beside a put: one of them sees that more exist than the cap while one idles
  *     SCENE 10   a get lifts the count while the pressure ends: it sees that, or the pressure does not end (10)
  *     SCENE 11   tickets are added while the cap is raised: they are taken back, or the raising call sees them (10)
- *     SCENE 12   tickets are added beside a call that frees: if it sees them, it sees that a cache has them (pressure.h)
+ *     SCENE 12   tickets are added beside a call that frees: if it sees them, it sees that a cache has some
  */
 #include "scene.h"
 
