@@ -163,7 +163,11 @@ void life_free(bufferpool_t *pool, struct desc *d, bool defer)
     if (!block_intact(&pool->heap, d))
         report_misuse(&d->pub, pool, REPORT_OVERWRITTEN);
     store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));
-    heap_free(&pool->heap, d, defer, life_spare(pool));
+    const size_t spare = life_spare(pool);
+    heap_free(&pool->heap, d, defer, spare);
+    /* Others may have freed many meanwhile, to a limit that has fallen, while the memory was in the hands of this call. */
+    if (unlikely(life_spare(pool) + 4 * pool->heap.base < spare))
+        heap_lower(&pool->heap, life_spare(pool));
     if (extra != 0)
         sub_relaxed(&pool->grown_extra, extra);
 }

@@ -321,7 +321,7 @@ struct span {
 
 /* Threads on different CPUs take clean slots from different slabs. Otherwise neighbours would wait for each other in
  * the kernel, for the lock of the page table that their page faults fill, and would clear the same huge page twice. */
-#define SLAB_LANES 5u
+#define SLAB_LANES 4u
 
 struct slab_class {
     struct slab_list unused;            /* slabs of which no slot is taken or dirty */

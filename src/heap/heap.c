@@ -369,6 +369,15 @@ void heap_settle(struct heap *heap, size_t bytes, uint64_t age_ms, size_t spare)
     unlock_and_wake(heap, begin_watch(heap, now_ms, spare));
 }
 
+void heap_lower(struct heap *heap, size_t spare)
+{
+    const uint64_t now_ms = window_now(&heap->slabs.window);
+    heap_lock(heap);
+    window_advance(&heap->slabs.window, now_ms);
+    purge_down(&heap->slabs, SIZE_MAX, spare);
+    unlock_and_wake(heap, begin_watch(heap, now_ms, spare));
+}
+
 uint64_t heap_ebb(struct heap *heap, size_t spare)
 {
     const uint64_t now_ms = window_now(&heap->slabs.window);

@@ -43,6 +43,9 @@ void heap_retain(struct heap *heap, unsigned retain_ms);
  * last held the blocks at most age_ms ago. */
 void heap_settle(struct heap *heap, size_t bytes, uint64_t age_ms, size_t spare);
 
+/* After `spare` fell while a call had memory in its hands: gives back what is more than may be free. */
+void heap_lower(struct heap *heap, size_t spare);
+
 /* Gives memory back that was retained for long enough. Returns when there is more to give back, on the coarse monotonic
  * clock; HEAP_NEVER: nothing is retained by time, and heap->wake is called when something is. */
 #define HEAP_NEVER UINT64_MAX

@@ -43,9 +43,9 @@ text_is_below()
 case $what in
 text)
     configure_for_arm
-    text_is_below 53248
-    configure_for_arm -DBUFFERPOOL_DEBUG_MODES=ON
     text_is_below 61440
+    configure_for_arm -DBUFFERPOOL_DEBUG_MODES=ON
+    text_is_below 71680
     ;;
 resting)
     created=$1 used=$2
