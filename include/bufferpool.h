@@ -574,10 +574,11 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     read-modify-write. (On 32-bit ARM, a store of 64 bits is such an operation.) This is the FAST PATH.
  *
  *     Get and put take the SLOW PATH when the cache is empty or full, and at the cap. Beyond the cap most calls of a
- *     thread that goes on take the fast path again. Get and put always take the slow path for a buffer that has grown,
- *     in a pool with BUFFERPOOL_ZERO, under a debug mode that records call sites, and under memcheck. Some gets take it
- *     to look at the clock, and to reclaim when it is time: at most one in 48 where gets come often, one in two where
- *     they are rare.
+ *     thread that goes on take the fast path again. Get and put always take the slow path in a pool with
+ *     BUFFERPOOL_ZERO, under a debug mode that records call sites, and under memcheck. For a buffer that has grown there
+ *     is a path in between, without a lock: it serves the put if the buffer was well used (see put) and fits into the
+ *     cache, and the get that takes the buffer from there. Some gets take the slow path to look at the clock, and to
+ *     reclaim when it is time: at most one in 48 where gets come often, one in two where they are rare.
  *
  * Which calls may run at once
  *
