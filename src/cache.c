@@ -205,16 +205,13 @@ static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
         return;
     size_t budget = c->budget + bytes;
     size_t keep = load_relaxed(&c->allowance);
-    if (c->shared)
-        keep = 0;
-    else if (load_relaxed(&pool->idle_tight)) /* otherwise a put would have to collect the room from here */
+    if (load_relaxed(&pool->idle_tight)) /* otherwise a put would have to collect the room from here */
         keep = held_bytes(pool, c);
     if (budget > keep) {
         unreserve_idle(pool, budget - keep);
         budget = keep;
     }
-    if (!c->shared)
-        c->budget = budget;
+    c->budget = budget;
 }
 
 /* Takes n buffers, of `bytes` bytes in all, off the depot's account of bytes beyond buffer_capacity. */

@@ -79,6 +79,8 @@ static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_fa
     cache_left_depot(pool, freed, size);
     if (freed < magazine.n)
         depot_restore(&pool->depot, &pool->heap.table, bufs + freed, magazine.n - freed, magazine.grown);
+    if (unlikely(pressure_is_short(pool))) /* what was freed here counts too */
+        pressure_end_overload(pool);
     wait_serve(pool); /* here too: there may be many magazines to come */
     PROBE3(pool, reclaim, size, freed, so_far->function);
     so_far->restored = freed < magazine.n;
@@ -114,8 +116,6 @@ static void free_surplus(bufferpool_t *pool, struct cache *c, uint32_t most, boo
 void reclaim_surplus(bufferpool_t *pool, struct cache *c)
 {
     free_surplus(pool, c, STEP, false);
-    if (unlikely(pressure_is_short(pool))) /* what was freed here counts too */
-        pressure_end_overload(pool);
 }
 
 /* In the depot, or held back by a debug mode. */
@@ -237,8 +237,6 @@ void reclaim_on_time(bufferpool_t *pool, struct cache *c)
     const size_t bytes = free_due(pool, part_of_due(pool, now_ms), true);
     end_reclaiming(pool, c, bytes);
     settle_due(pool, bytes);
-    if (unlikely(pressure_is_short(pool)))
-        reclaim_keep_cap(pool, c);
 }
 
 /* One get in so many looks: in the next LOOK_USUALLY gets, if the last took more than a sixteenth of a period; and if

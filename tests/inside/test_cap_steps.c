@@ -45,6 +45,31 @@ static void no_reservation_survives_a_cap_lowered_meanwhile(void **state)
     }
 }
 
+static void raise_the_cap_by_two(void)
+{
+    atomic_store(&cap, 5);
+}
+
+/* Tickets that a raised cap leaves no room for are none: whether it is before the call looks, or between its two looks. */
+static void no_ticket_survives_a_cap_raised_meanwhile(void **state)
+{
+    (void)state;
+    enum { BEFORE = 4 }; /* the counts, the cap, the swap, and the cap once more */
+    for (int step = 0; step < BEFORE + 2; step++) {
+        struct depot depot;
+        memset(&depot, 0, sizeof depot);
+        depot_reset(&depot, 5);
+        atomic_store(&cap, 3);
+        meanwhile = raise_the_cap_by_two;
+        steps_left = step;
+        const bool added = depot_add_tickets(&depot, &cap, 1, SIZE_MAX);
+        steps_left = -1;
+        assert_int_equal(added, step >= BEFORE);
+        assert_int_equal(depot_counts(&depot).tickets, added);
+        assert_int_equal(depot_counts(&depot).pooled, 5);
+    }
+}
+
 static struct desc_table table;
 static struct depot noted;
 static uint32_t others_peak, others_low;
@@ -243,6 +268,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_reservation_survives_a_cap_lowered_meanwhile),
+        cmocka_unit_test(no_ticket_survives_a_cap_raised_meanwhile),
         cmocka_unit_test(of_two_peaks_noted_at_once_the_larger_stays),
         cmocka_unit_test(of_two_lows_noted_at_once_the_smaller_stays),
         cmocka_unit_test(a_verdict_is_about_one_moment),

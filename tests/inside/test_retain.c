@@ -377,6 +377,16 @@ static void never_more_is_retained_than_was_held(void **state)
 
 /* ---- the window ---- */
 
+static void a_window_without_a_time_stands_still(void **state)
+{
+    (void)state;
+    struct window w = {.taken = 7};
+    window_turn(&w, 12345);
+    assert_int_equal(w.part, 0);
+    assert_int_equal(w.most[0], 0);
+    assert_int_equal(w.end_ms, 0);
+}
+
 static void a_mark_lasts_for_the_time_and_no_longer(void **state)
 {
     static const unsigned times[] = {1, 2, 15, 16, 17, 100, 1000, 12345, UINT32_MAX - 1};
@@ -514,6 +524,7 @@ static void a_child_begins_anew(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_window_without_a_time_stands_still),
         cmocka_unit_test(waves_find_the_memory_of_the_last_one),
         cmocka_unit_test(waves_that_reclaim_takes_between_find_it_too),
         cmocka_unit_test(after_retain_ms_all_but_1_MiB_goes_back),

@@ -1060,6 +1060,30 @@ static void after_a_short_overload_the_next_begins_later(void **state)
     end();
 }
 
+/* As many as the counts can count. */
+static void a_get_beyond_what_can_be_counted_fails(void **state)
+{
+    (void)state;
+    test_blocks_t few = {0};
+    bufferpool_config_t config = config_with(&few);
+    config.buffer_capacity = CAPACITY;
+    config.max_live = 1;
+    bufferpool_t *full = bufferpool_create(&config);
+    assert_non_null(full);
+    bufferpool_buf_t *first = bufferpool_get(full), *beyond = bufferpool_get(full);
+    const uint64_t others_have = (uint64_t)(DEPOT_POOLED_MAX - 2) << 32;
+    atomic_fetch_add(&full->depot.counts, others_have);
+    errno = 0;
+    assert_null(bufferpool_get(full));
+    assert_int_equal(errno, ENOMEM);
+    assert_int_equal(depot_counts(&full->depot).pooled, DEPOT_POOLED_MAX);
+    atomic_fetch_sub(&full->depot.counts, others_have);
+    bufferpool_put(beyond);
+    bufferpool_put(first);
+    check_accounts(full);
+    destroy_empty(full, &few);
+}
+
 int main(void)
 {
     test_tell_memcheck_nothing();
@@ -1088,6 +1112,7 @@ int main(void)
         cmocka_unit_test(idle_bytes_are_limited_with_tickets_too),
         cmocka_unit_test(grown_buffers_idle_by_tickets),
         cmocka_unit_test(after_a_short_overload_the_next_begins_later),
+        cmocka_unit_test(a_get_beyond_what_can_be_counted_fails),
     };
     return cmocka_run_group_tests_name("tickets", tests, NULL, NULL);
 }

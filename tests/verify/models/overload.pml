@@ -69,7 +69,7 @@
  *                     cache.c cache_keep              "push(pool, &d, 1, cap - pool->heap.base);"
  *     caller          pressure.c pressure_flush       "flush_and_open(pool, c);"
  *                     tls_cache.c cache_disown        "(void)cache_flush_inside(pool, c);"
- *     trimmer         reclaim.c reclaim_on_time       "reclaim_keep_cap(pool, c);"
+ *     trimmer         reclaim.c free_magazine         "pressure_end_overload(pool);"
  *     setter          reclaim.c bufferpool_set_max_live (6) "store_seq_cst(&pool->max_live, depot_cap(n));"
  *                     reclaim.c bufferpool_set_max_live (10) "reclaim_keep_cap(pool, tls_cache_own_or_shared(pool));"
  *
