@@ -165,7 +165,7 @@ void life_free(bufferpool_t *pool, struct desc *d, bool defer)
     store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));
     const size_t spare = life_spare(pool);
     heap_free(&pool->heap, d, defer, spare);
-    /* Others may have freed many meanwhile, to a limit that has fallen, while the memory was in the hands of this call. */
+    /* others may have freed many meanwhile, down to a limit that has fallen since */
     if (unlikely(life_spare(pool) + 4 * pool->heap.base < spare))
         heap_lower(&pool->heap, life_spare(pool));
     if (extra != 0)

@@ -117,7 +117,12 @@ static int child(void *arg)
         use_it(&turns, 0);
         if (!refusal->no_threads)
             run_threads(THREADS, use_it, &turns);
-        thread_check(laws_hold(pool, NULL, 0));
+        bufferpool_stats_t stats;
+        do /* again, while the library's thread has grown buffers in its hands */
+            stats = stats_of(pool);
+        while ((config.flags & BUFFERPOOL_BACKGROUND) != 0 && (idle_of(&stats) == 0) != (stats.idle_bytes == 0));
+        if ((config.flags & BUFFERPOOL_BACKGROUND) == 0)
+            thread_check(laws_hold(pool, NULL, 0));
         bufferpool_thread_flush();
         do /* again, if the library's thread has just taken a magazine, of which it puts a part back */
             (void)bufferpool_trim(pool);

@@ -50,7 +50,7 @@ static void raise_the_cap_by_two(void)
     atomic_store(&cap, 5);
 }
 
-/* Tickets that a raised cap leaves no room for are none: if it is raised before the call looks, or between two looks. */
+/* Tickets that a raised cap has no room for are none, whether it is raised before or between the call's two looks. */
 static void no_ticket_survives_a_cap_raised_meanwhile(void **state)
 {
     (void)state;
