@@ -71,7 +71,7 @@ static void data_is_aligned_to_each_power_of_two_up_to_the_page(void **state)
             config.buffer_capacity = 777;
             config.max_live = 20;
             bufferpool_t *pool = bufferpool_create(&config);
-            bufferpool_buf_t *bufs[24]; /* four of them bypass buffers */
+            bufferpool_buf_t *bufs[24]; /* four of them beyond the cap */
             assert_non_null(pool);
             for (size_t i = 0; i < 24; i++) {
                 bufs[i] = bufferpool_get(pool);
@@ -270,7 +270,7 @@ static void put_preserves_errno_of_a_hook(void **state)
     assert_non_null(pool);
     bufferpool_buf_t *bufs[2] = {bufferpool_get(pool), bufferpool_get(pool)};
     errno = SENTINEL;
-    bufferpool_put(bufs[1]); /* a bypass buffer: freed */
+    bufferpool_put(bufs[1]); /* one is beyond the cap: freed */
     assert_int_equal(errno, SENTINEL);
     bufferpool_put_bulk(bufs, 1);
     assert_true(bufferpool_trim(pool) > 0);
@@ -308,7 +308,7 @@ static void bulk_gives_all_and_takes_all(void **state)
     bufferpool_put_bulk(NULL, 0);
     assert_int_equal(stats_of(pool).live, 0);
 
-    assert_int_equal(bufferpool_get_bulk(pool, bufs, 50), 0); /* beyond the cap: the rest are bypass buffers */
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 50), 0); /* beyond the cap: the rest go beyond it */
     assert_int_equal(stats_of(pool).live, 40);
     assert_int_equal(stats_of(pool).bypass_live, 10);
     assert_int_equal(bufferpool_get_bulk(other, bufs + 50, 20), 0);

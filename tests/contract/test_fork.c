@@ -172,7 +172,7 @@ static void make_pools(struct family *family)
         config.buffer_capacity = 256;
         config.max_capacity = 16 * 1024;
         config.thread_cache_bytes = 1024;
-        config.max_live = p == 0 ? 10 : 0; /* with bypass buffers, and without */
+        config.max_live = p == 0 ? 10 : 0; /* with buffers beyond the cap, and without */
         family->pools[p] = bufferpool_create(&config);
         assert_non_null(family->pools[p]);
     }

@@ -160,7 +160,7 @@ static void groups_in_order(void *arg)
 
     modes_check(pthread_create(&thread, NULL, hold_one, pool) == 0);
     (void)test_join_until_gone(thread, &held_by_thread);
-    for (int i = 0; i < 4; i++) /* the last two are bypass buffers */
+    for (int i = 0; i < 4; i++) /* the last two are beyond the cap */
         bufs[i] = first_place(pool);
     bufs[4] = first_place(other);
     modes_check(stats_of(pool).bypass_live == 2 && bufferpool_buf_reserve(bufs[3], 2000) == 0);

@@ -231,7 +231,7 @@ static void every_get_fails(void *arg)
     modes_check(bufferpool_destroy(pool) == 0);
 }
 
-/* Also beyond the cap, where a get has two ways to a bypass buffer. */
+/* Also beyond the cap, where a get has two ways to make a buffer. */
 static void every_third_fails(void *arg)
 {
     (void)arg;

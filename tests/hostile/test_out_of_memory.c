@@ -134,7 +134,7 @@ static void use_pool(struct hands *hands)
     bufferpool_trim(hands->pool);
     bufferpool_set_max_live(hands->pool, 3);
     for (int i = 0; i < 5; i++) {
-        bufferpool_buf_t *buf = get_or_ENOMEM(hands->pool, false); /* bypass buffers among them */
+        bufferpool_buf_t *buf = get_or_ENOMEM(hands->pool, false); /* some beyond the cap */
         if (buf != NULL)
             hands->bufs[hands->n++] = buf;
     }

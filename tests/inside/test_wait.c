@@ -583,7 +583,7 @@ static void calls_that_do_not_wait_take_nothing_from_those_that_wait(void **stat
         bufferpool_buf_t *others[3] = {bufferpool_get(pool)};
         assert_int_equal(bufferpool_get_bulk(pool, others + 1, 2), 0);
         assert_int_equal(stats_of(pool).gets_bypass, bypassed + 3);
-        bufferpool_put_bulk(others, 3); /* bypass buffers help nobody */
+        bufferpool_put_bulk(others, 3); /* as long as more exist than the cap, puts help nobody */
         buf = served(&w);
     }
     bufferpool_put(buf);

@@ -179,7 +179,7 @@ static void idle_and_act(void *arg, unsigned index)
         bufferpool_put(owner->held);
         break;
     case GET_AND_PUT:
-        bufferpool_put(bufferpool_get(owner->pool)); /* a bypass buffer, for who waits was there before */
+        bufferpool_put(bufferpool_get(owner->pool)); /* beyond the cap, for who waits was there before */
         break;
     case TRY_GET:
         bufferpool_put(bufferpool_try_get(owner->pool)); /* none, but for one that came back since */
