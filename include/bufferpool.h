@@ -575,10 +575,10 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  *     Get and put take the SLOW PATH when the cache is empty or full, and at the cap. Beyond the cap most calls of a
  *     thread that goes on take the fast path again. Get and put always take the slow path in a pool with
- *     BUFFERPOOL_ZERO, under a debug mode that records call sites, and under memcheck. For a buffer that has grown there
- *     is a path in between, without a lock: it serves the put if the buffer was well used (see put) and fits into the
- *     cache, and the get that takes the buffer from there. Some gets take the slow path to look at the clock, and to
- *     reclaim when it is time: at most one in 48 where gets come often, one in two where they are rare.
+ *     BUFFERPOOL_ZERO, under a debug mode that records call sites, and under memcheck. For a buffer that has grown
+ *     there is a path in between, without a lock: it serves the put if the buffer was well used (see put) and fits
+ *     into the cache, and the get that takes the buffer from there. Some gets take the slow path to look at the clock,
+ *     and to reclaim when it is time: at most one in 48 where gets come often, one in two where they are rare.
  *
  * Which calls may run at once
  *
