@@ -12,6 +12,7 @@
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -253,8 +254,11 @@ static bufferpool_buf_t *bufs[HELD];
 static pthread_barrier_t barrier;
 static void (*crew_does)(void);
 
+static _Atomic(int) crew_ids[THREADS], crew_size;
+
 static void *crew_main(void *unused)
 {
+    crew_ids[atomic_fetch_add(&crew_size, 1)] = (int)syscall(SYS_gettid);
     for (;;) {
         pthread_barrier_wait(&barrier);
         crew_does();
@@ -272,6 +276,26 @@ static void crew_do(void (*step)(void))
 
 static void do_nothing(void)
 {
+}
+
+static bool is_asleep(int id)
+{
+    char path[64], line[512];
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/stat", id);
+    FILE *file = fopen(path, "re");
+    const bool read = file != NULL && fgets(line, sizeof line, file) != NULL;
+    if (file != NULL)
+        (void)fclose(file);
+    const char *name_end = read ? strrchr(line, ')') : NULL;
+    return name_end == NULL || name_end[2] == 'S';
+}
+
+/* Until the crew waits for the next step: to begin to wait is a system call too. */
+static void crew_settle(void)
+{
+    for (int i = 0; i < THREADS; i++)
+        while (!is_asleep(crew_ids[i]))
+            sched_yield();
 }
 
 static void crew_begin(void)
@@ -431,6 +455,7 @@ static int ordinary_child(void *arg)
 {
     const struct scenario *scenario = arg;
     crew_begin();
+    crew_settle();
     install(&scenario->allowed, scenario->otherwise);
     pool = make_pool(scenario->flags);
     use_everything(scenario->flags);
@@ -443,6 +468,7 @@ static int made_before_child(void *arg)
     const struct scenario *scenario = arg;
     crew_begin();
     pool = make_pool(flags);
+    crew_settle();
     install(&scenario->allowed, scenario->otherwise);
     use_everything(flags);
     end_scenario();
@@ -455,6 +481,7 @@ static int function_child(void *arg)
     pool = make_pool(scenario->flags);
     if (scenario->prepare != NULL)
         scenario->prepare();
+    crew_settle();
     install(&scenario->allowed, scenario->otherwise);
     scenario->call();
     end_scenario();
