@@ -53,6 +53,7 @@ unfit() { # WORKLOAD PEER
     case $1 in
     burst* | waves) [[ ! $2 =~ ^(libbufferpool|libbufferpool-($ours)|$mallocs)$ ]] && return ;;
     cap-*) [[ $2 =~ ^libbufferpool-(cap-256.*|hugepages)$ || $2 = apr-reslist ]] && return ;;
+    grow-2m) [[ $2 =~ ^libbufferpool-(cap-256.*|hugepages)$ ]] && return ;;
     *) [[ $2 =~ ^libbufferpool-(background|cap-256.*|hugepages)$ ]] && return ;;
     esac
     case $1 in
@@ -160,7 +161,7 @@ demo() { # ROUND
             BEGIN {
                 split("malloc/free pool pool-cap-256 pool-cap-256-wait", run, " ")
                 what["requests/s"] = "requests"; what["latency, p50"] = "p50"; what["latency, p99"] = "p99"
-                what["bypasses"] = "bypasses"; what["requests that waited"] = "waited"
+                what["made beyond the cap"] = "beyond"; what["requests that waited"] = "waited"
                 what["resident, peak"] = "peak"; what["resident after the load"] = "after"
                 what["resident when idle again"] = "idle"
             }

@@ -72,9 +72,18 @@ function burst(workload, rest) {
 
 END {
     if (brief) { # for the README of the project
-        table("ns per get and put of 32 KiB, 64 bytes written", "pairs-1=1 thread;pairs-2=2 threads;pairs-64=64 threads;" \
-            "hold-64=hold 64;hold-1024=hold 1024;handoff=get here, put there;instructions=instructions",
-            "^(null|floor|libbufferpool|glibc|jemalloc|mimalloc|tcmalloc|dpdk-mempool|go-sync-pool)$")
+        mallocs = "glibc|jemalloc|mimalloc|tcmalloc"
+        some = mallocs "|dpdk-mempool|go-sync-pool"
+        table("Memory: five bursts of 10,000 buffers of 32 KiB, 0.3 s between them", "waves:peak=MiB at the peak;" \
+            "waves:paused=between bursts;waves:after-rest=2 s after the last;waves:after-trim=after trim;" \
+            "waves:later-faults=page faults of a later burst;waves:later=its time, ms",
+            "^(libbufferpool(-cap-256(-background)?)?|" mallocs ")$")
+        table("Overload: ns per get and put, by buffers out, at a cap of 512", "cap-at=512;cap-plus-1=513;" \
+            "cap-plus-2=514;cap-plus-8=520;cap-plus-64=576;cap-twice=1,024;cap-beyond-28=28 more at a time;" \
+            "cap-beyond-64=64 more at a time", "^(null|floor|libbufferpool(-background)?|" some ")$")
+        table("The common case: ns per get and put of 32 KiB, 64 bytes written", "pairs-1=1 thread;pairs-2=2 threads;" \
+            "pairs-64=64 threads;hold-64=hold 64;hold-1024=hold 1024;handoff=get here, put there;" \
+            "larson=Larson-like;instructions=instructions", "^(null|floor|libbufferpool|" some ")$")
         exit
     }
     table("ns per get and put of 32 KiB, 64 bytes written", columns("") ";instructions=instructions per pair")
@@ -100,6 +109,6 @@ END {
         "waves:first-faults=page faults, first;waves:later-faults=a later one;waves:peak=MiB at the peak;" \
         "waves:paused=between;waves:after-put=after the last;waves:after-rest=2 s later;waves:after-trim=after trim")
     table("The demonstration: a server's requests, and its resident memory in MiB", "demo:requests=requests/s;" \
-        "demo:p50=latency, p50, ms;demo:p99=p99;demo:bypasses=beyond the cap;demo:waited=that waited;" \
+        "demo:p50=latency, p50, ms;demo:p99=p99;demo:beyond=made beyond the cap;demo:waited=that waited;" \
         "demo:peak=MiB at the peak;demo:after=after the load;demo:idle=when idle again", "", 1)
 }

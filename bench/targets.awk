@@ -100,6 +100,14 @@ function memory() {
     against("appending to 2 MiB: at most 2.5 × a realloc loop (glibc)", "grow-2m", "glibc", 2.5)
     against("appending to 2 MiB: ahead of jemalloc", "grow-2m", "jemalloc", 1)
     against("appending to 2 MiB: ahead of tcmalloc", "grow-2m", "tcmalloc", 1)
+    if (has("grow-2m", US "-background")) {
+        against("appending to 2 MiB, BUFFERPOOL_BACKGROUND: at most 2.5 × a realloc loop (glibc)", "grow-2m", "glibc", 2.5,
+            US "-background")
+        against("appending to 2 MiB, BUFFERPOOL_BACKGROUND: ahead of jemalloc", "grow-2m", "jemalloc", 1,
+            US "-background")
+        against("appending to 2 MiB, BUFFERPOOL_BACKGROUND: ahead of tcmalloc", "grow-2m", "tcmalloc", 1,
+            US "-background")
+    }
     against_own("waves, cap of 256, BUFFERPOOL_BACKGROUND: page faults at most 0.02 × those of the first wave",
         "waves:later-faults", "waves:first-faults", 0.02, US "-cap-256-background")
     against_best("burst, take and write: at most 1.05 × the best malloc", "burst:take", MALLOCS, 1.05)
