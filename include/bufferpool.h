@@ -19,6 +19,11 @@
  *                    put_data       gives back the buffer of a data pointer
  *                    get_bulk       many buffers, all or none
  *                    put_bulk       gives many buffers back
+ *                    get_bulk_timed many buffers, all or none; at the cap, waits for them
+ *     Event loops    notifier_create, notifier_fd, notifier_next, notifier_destroy
+ *                                   tell an event loop which of its waiters have a buffer
+ *                    get_async      a buffer; at the cap, the caller's waiter joins the queue
+ *                    cancel         takes a waiter out of the queue
  *     The cap        live           how many buffers callers hold, up to the cap
  *                    set_max_live   changes the cap
  *                    max_live       returns the cap
@@ -27,7 +32,8 @@
  *                    buf_printf     appends formatted text; buf_vprintf takes a va_list
  *                    buf_from_data  finds the buffer of a data pointer
  *     Pools          create         a pool with a configuration of its own
- *                    destroy        ends a pool
+ *                    destroy        ends a pool that has no buffers out
+ *                    close          ends a pool with its last put, and all waits at once
  *     Memory         reclaim        frees the idle buffers that were not needed lately
  *                    trim           frees all idle buffers
  *                    thread_flush   moves the calling thread's idle buffers to where all threads find them
@@ -133,7 +139,8 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
 /* Gets a buffer as bufferpool_get does, but waits where bufferpool_try_get would refuse. It waits for at most
  * timeout_ms milliseconds of the monotonic clock, or without a limit if timeout_ms is BUFFERPOOL_NEVER.
  *
- * Waiting calls are served in the order in which they came. Everything that provides a buffer, or room to make one,
+ * Waiting calls are served in the order in which they came, those of bufferpool_get_bulk_timed and the waiters of
+ * bufferpool_get_async among them. Everything that provides a buffer, or room to make one,
  * serves the call that has waited longest: a put (also of a buffer that is freed for its size), the exit of a thread,
  * bufferpool_thread_flush, bufferpool_trim, and a raised cap. Buffers that are put while a call waits go to waiting
  * calls, never to a get or try_get of another thread. While more buffers exist than the cap allows, a put frees its
@@ -145,7 +152,8 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
  * Returns:
  *     a buffer
  *     NULL, errno ENOMEM      there is no memory
- *     NULL, errno ETIMEDOUT   the cap is reached, and timeout_ms milliseconds are over */
+ *     NULL, errno ETIMEDOUT   the cap is reached, and timeout_ms milliseconds are over
+ *     NULL, errno ECANCELED   the pool was closed (bufferpool_close) */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms);
 
 /* Gives a buffer back. Any thread may put it, not only the thread that got it. NULL has no effect.
@@ -190,6 +198,119 @@ BUFFERPOOL_API int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bu
  *
  * Returns nothing. errno is preserved. */
 BUFFERPOOL_API void bufferpool_put_bulk(bufferpool_buf_t **bufs, size_t n);
+
+/* Since 0.3. Gets n buffers and stores them in bufs[0 .. n): all or none, and never beyond the cap. It waits as
+ * bufferpool_get_timed does, in the same queue, until it has all n. Nobody who came later is served before it, and
+ * those that came before are served first, so neither many small calls nor a large one starve the other.
+ *
+ * So threads that each need several buffers at a time do not deadlock, if each gets them by one call and holds no other
+ * buffer of the pool meanwhile. With one get_timed after the other they would: each could wait with a part. The buffers
+ * that a waiting call was given so far count as held.
+ *
+ * Returns:
+ *     0
+ *     ENOMEM      there is no memory
+ *     EAGAIN      the cap is reached, and timeout_ms is 0
+ *     ETIMEDOUT   the cap is reached, and timeout_ms milliseconds are over
+ *     ECANCELED   the pool was closed (bufferpool_close)
+ *     EINVAL      n exceeds the cap, or the cap was lowered below n meanwhile; or bufs is NULL and n is not 0
+ * After an error no buffer was taken, and the content of bufs is unspecified. */
+BUFFERPOOL_API int bufferpool_get_bulk_timed(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n,
+                                             unsigned timeout_ms);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Event loops: to wait at the cap without blocking. Since 0.3.
+ *
+ *     struct connection { bufferpool_waiter_t waiter; ... };         // waiter is zeroed before its first use
+ *
+ *     bufferpool_notifier_t *notifier = bufferpool_notifier_create();        // one for each loop
+ *     add bufferpool_notifier_fd(notifier) to the loop, for reading
+ *
+ *     buf = bufferpool_get_async(pool, &connection->waiter, notifier);
+ *     if (buf != NULL) serve(connection, buf);
+ *     else if (errno != EINPROGRESS) fail(connection, errno);
+ *
+ *     when the descriptor is readable:
+ *         while ((waiter = bufferpool_notifier_next(notifier)) != NULL)
+ *             serve the connection that waiter is in, with waiter->buf
+ *
+ * One loop may wait for buffers of several pools with one notifier. get_async, next and cancel of one notifier's
+ * waiters are called by one thread at a time; they belong to no thread otherwise, so another thread may go on after the
+ * first has ended. Everything else may be called by any thread meanwhile.
+ *
+ * A child of fork has no waiters, and cannot use a notifier of its parent's but to destroy it.
+ * ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct bufferpool_notifier bufferpool_notifier_t;
+
+/* A get that may wait, embedded in the caller's own struct. It is zeroed before its first use. While it waits or is
+ * ready the struct stays where it is. */
+typedef struct bufferpool_waiter {
+    void *user;            /* the caller's */
+    bufferpool_buf_t *buf; /* set by bufferpool_notifier_next: the buffer, or NULL */
+    int error;             /* and then why: ENOMEM or ECANCELED; 0 with a buffer */
+    uintptr_t reserved[9]; /* the library's */
+} bufferpool_waiter_t;
+
+/* Makes a notifier, which has one file descriptor (eventfd, close-on-exec).
+ *
+ * Returns:
+ *     a notifier                   the caller ends it with bufferpool_notifier_destroy
+ *     NULL, errno ENOMEM           there is no memory, or the system refuses an eventfd
+ *     NULL, errno EMFILE, ENFILE   the process or the system has too many open files */
+BUFFERPOOL_API bufferpool_notifier_t *bufferpool_notifier_create(void);
+
+/* The file descriptor, for poll, epoll, uv_poll, io_uring and the like. It is readable while a waiter is ready. It is
+ * written once when the first waiter becomes ready, however many follow, so an edge-triggered loop must call
+ * bufferpool_notifier_next until that returns NULL. A loop that reads from the descriptor itself, as with a read of
+ * io_uring, must do the same. It must not close the descriptor.
+ *
+ * In rare cases the descriptor is readable although no waiter is ready: when another thread was preempted in the middle
+ * of a call while a waiter joined the queue. bufferpool_notifier_next then looks at the pool again.
+ *
+ * Returns:
+ *     the file descriptor
+ *     -1          notifier is NULL */
+BUFFERPOOL_API int bufferpool_notifier_fd(const bufferpool_notifier_t *notifier);
+
+/* Takes the waiter that has been ready for longest, and sets its buf and error. It is no longer waiting, and may be
+ * used anew at once. The caller owns the buffer.
+ *
+ * Returns:
+ *     a waiter
+ *     NULL        none is ready; the file descriptor is not readable until one is (but see bufferpool_notifier_fd) */
+BUFFERPOOL_API bufferpool_waiter_t *bufferpool_notifier_next(bufferpool_notifier_t *notifier);
+
+/* Ends a notifier, and closes its file descriptor.
+ *
+ * Returns:
+ *     0
+ *     EINVAL      notifier is NULL
+ *     EBUSY       some of its waiters wait or are ready; nothing changed */
+BUFFERPOOL_API int bufferpool_notifier_destroy(bufferpool_notifier_t *notifier);
+
+/* Gets a buffer as bufferpool_try_get does. Where that would refuse, or while others wait already, the waiter joins the
+ * pool's queue, behind all calls and waiters that came earlier. It is ready once it has been given a buffer or room to
+ * make one, and counts as holding that buffer from then on: also before bufferpool_notifier_next returns it.
+ *
+ * The cost is that of try_get while nobody waits, and does not depend on how many wait.
+ *
+ * Returns:
+ *     a buffer                  the waiter is not used
+ *     NULL, errno EINPROGRESS   the waiter waits, until bufferpool_notifier_next returns it or bufferpool_cancel
+ *     NULL, errno ENOMEM        there is no memory
+ *     NULL, errno ECANCELED     the pool was closed (bufferpool_close)
+ *     NULL, errno EBUSY         the waiter waits or is ready already
+ *     NULL, errno EINVAL        waiter or notifier is NULL, or the notifier is of another process */
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_async(bufferpool_t *pool, bufferpool_waiter_t *waiter,
+                                                      bufferpool_notifier_t *notifier);
+
+/* Ends the wait of a waiter, for example when its connection closes, in constant time. Afterwards it is nobody's. What
+ * it had been given goes to the next in the queue. It has no effect on NULL, or on a waiter that neither waits nor is
+ * ready.
+ *
+ * Returns nothing. errno is preserved. */
+BUFFERPOOL_API void bufferpool_cancel(bufferpool_waiter_t *waiter);
 
 /* ------------------------------------------------------------------------------------------------------------
  * The cap
@@ -403,8 +524,25 @@ BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config
  * Returns:
  *     0
  *     EINVAL      pool is NULL: the default pool cannot be destroyed
- *     EBUSY       callers hold buffers of the pool; nothing changed */
+ *     EBUSY       callers hold buffers of the pool, or waiters of bufferpool_get_async wait for some or are ready;
+ *                 nothing changed */
 BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
+
+/* Since 0.3. Closes the pool, which ends with its last put: for a server that stops while other threads still hold
+ * buffers. Everybody who waits, in a call or as a waiter, gets ECANCELED. Idle buffers are freed at once, and each put
+ * frees its buffer, by any thread, at any time. The last of them frees the pool, or bufferpool_close itself if no
+ * buffer is out. A ready waiter that has a buffer already keeps it.
+ *
+ * No get may come afterwards: as long as buffers are out it fails with ECANCELED, and then it is a call on a pool that
+ * was destroyed. Other calls but put, put_data, put_bulk, notifier_next and cancel are misuse, as is a second close,
+ * and a close of the default pool.
+ *
+ * close waits for the calls on the pool that are under way in other threads. Without membarrier(2) the buffers that
+ * idle in the caches of other threads are freed, and with them the pool, no earlier than those threads put another
+ * buffer of the pool, call bufferpool_thread_flush, or end.
+ *
+ * Returns nothing. errno is preserved. */
+BUFFERPOOL_API void bufferpool_close(bufferpool_t *pool);
 
 /* ------------------------------------------------------------------------------------------------------------
  * Memory

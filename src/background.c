@@ -315,6 +315,7 @@ void background_end(bufferpool_t *pool)
         pthread_cond_wait(&changed, &lock);
     struct worker *w = pools == NULL ? dismiss(true) : NULL;
     pthread_mutex_unlock(&lock);
+    store_relaxed(&pool->background.begun, false);
     await_end(w);
     pthread_setcancelstate(cancelable, NULL);
 }

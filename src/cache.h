@@ -293,6 +293,36 @@ static inline void cache_count(struct cache *c, enum counter counter, uint64_t n
         bump_relaxed(&c->counters[counter], n);
 }
 
+/* Around what a slow call does with the pool while a close may come: the close waits for it (close.c). In between the
+ * call looks at pool->life, before it gives anything back. */
+static inline void cache_begin_call(struct cache *c)
+{
+    if (unlikely(c->shared))
+        (void)add_seq_cst(&c->calls, 1); /* as below */
+    else
+        store_seq_cst(&c->calls, load_relaxed(&c->calls) + 1); /* before life is read; with close_pool (close.c) */
+}
+
+static inline void cache_end_call(struct cache *c)
+{
+    if (unlikely(c->shared))
+        (void)sub_seq_cst(&c->calls, 1); /* as below */
+    else
+        store_release(&c->calls, load_relaxed(&c->calls) - 1); /* with the acquire in await_calls (close.c) */
+}
+
+static inline bool cache_pool_is_closed(const bufferpool_t *pool)
+{
+    return unlikely(load_seq_cst(&pool->life) == POOL_CLOSED); /* after cache_begin_call */
+}
+
+/* Whether the thread's cache is open although the pool is under pressure. Then callers may have all, although it has
+ * buffers. */
+static inline bool cache_has_tickets(const struct cache *c)
+{
+    return unlikely(load_relaxed(&c->tickets) != 0);
+}
+
 /* Adds n, which may be negative, to the buffers that came to the cache's thread. */
 void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n);
 

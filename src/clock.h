@@ -37,6 +37,13 @@ static inline int clock_before(const struct timespec *a, const struct timespec *
     return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
 }
 
+/* Sleeps for a tenth of a millisecond. A cancellation point. */
+static inline void clock_pause(void)
+{
+    const struct timespec pause = {0, 100000};
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
 /* How long one call waits, in all, for calls of other threads that are under way. It spins: most of them are over in
  * less than a microsecond, and to give up the processor costs tens of milliseconds where many threads want it. */
 #define PATIENCE_NS 200000u

@@ -2,6 +2,7 @@
  *
  * create.c - a pool begins and ends
  */
+#include "create.h"
 #include "background.h"
 #include "call.h"
 #include "debug/records.h"
@@ -82,6 +83,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     pool->background.wanted =
         (config->flags & BUFFERPOOL_BACKGROUND) != 0 && config->reclaim_interval_ms != BUFFERPOOL_NEVER;
     pool->shared.shared = true;
+    store_relaxed(&pool->keepers, 1);
     pthread_mutex_init(&pool->caches_lock, NULL);
     pthread_mutex_init(&pool->waiters.lock, NULL);
     pthread_mutex_init(&pool->quarantine.lock, NULL);
@@ -115,7 +117,6 @@ static void dispose(bufferpool_t *pool)
     heap_destroy(&pool->heap);
     tls_cache_free_all(pool);
     pthread_mutex_destroy(&pool->caches_lock);
-    pthread_mutex_destroy(&pool->waiters.lock);
     pthread_mutex_destroy(&pool->quarantine.lock);
     free(pool->quarantine.ring);
     records_destroy(&pool->records);
@@ -173,10 +174,10 @@ static bool is_busy(const bufferpool_t *pool)
 {
     bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
     bufferpool_stats(pool, &stats);
-    return stats.live > 0 || stats.bypass_live > 0;
+    return stats.live > 0 || stats.bypass_live > 0 || load_relaxed(&pool->keepers) > 1;
 }
 
-static void destroy(bufferpool_t *pool)
+void create_end(bufferpool_t *pool)
 {
     background_end(pool);
     life_check_idle(pool);
@@ -193,11 +194,11 @@ int bufferpool_destroy(bufferpool_t *pool)
 {
     if (pool == NULL || pool == &pool_default)
         return EINVAL;
-    pool_check(pool, "bufferpool_destroy");
+    pool_check_open(pool, "bufferpool_destroy");
     struct call call = call_begin("bufferpool_destroy", CALLER);
     const bool stepped_out = fork_enter(pool), busy = is_busy(pool);
     if (!busy)
-        destroy(pool);
+        create_end(pool);
     fork_leave(stepped_out);
     call_end(&call, NULL);
     return busy ? EBUSY : 0;

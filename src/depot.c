@@ -348,6 +348,27 @@ void depot_unreserve(struct depot *depot, uint32_t n)
     (void)sub_seq_cst(&depot->counts, POOLED(n));
 }
 
+void depot_hold(struct depot *depot)
+{
+    (void)add_seq_cst(&depot->counts, POOLED(1));
+}
+
+bool depot_hold_if_any(struct depot *depot)
+{
+    uint64_t counts = load_relaxed(&depot->counts);
+    do {
+        if (depot_counts_of(counts).pooled == 0)
+            return false;
+    } while (!cas_seq_cst(&depot->counts, &counts, counts + POOLED(1)));
+    return true;
+}
+
+bool depot_drop(struct depot *depot)
+{
+    /* release and acquire: the last one comes after all that the others did with the pool */
+    return depot_counts_of(sub_seq_cst(&depot->counts, POOLED(1))).pooled == 1;
+}
+
 bool depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n, size_t others)
 {
     uint64_t counts = load_relaxed(&depot->counts);

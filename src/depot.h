@@ -126,6 +126,19 @@ struct depot_counts depot_lift(struct depot *depot);
 /* Ends n buffers: after their blocks were freed, or instead of making them. */
 void depot_unreserve(struct depot *depot, uint32_t n);
 
+/* ---- for a closed pool (close.c) ---- */
+
+/* Counts one more, as if it were a buffer. */
+void depot_hold(struct depot *depot);
+
+/* The same, if any buffer is counted. Returns false, and does nothing, otherwise. */
+bool depot_hold_if_any(struct depot *depot);
+
+/* Ends a hold or a buffer. Returns whether it was the last that was counted. */
+bool depot_drop(struct depot *depot);
+
+/* ---- tickets ---- */
+
 /* Adds n tickets, for a cache, if depot_allows_tickets. Returns false, and adds none, otherwise. */
 bool depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n, size_t others);
 

@@ -185,7 +185,7 @@ static void renew_locks(bufferpool_t *pool)
  * otherwise puts would go to caches, which no put looks at when callers come back below the cap. */
 static void repair_pressure(bufferpool_t *pool)
 {
-    const bool beyond = depot_over_cap(&pool->depot, &pool->max_live);
+    const bool beyond = depot_over_cap(&pool->depot, &pool->max_live) || load_relaxed(&pool->life) == POOL_CLOSED;
     store_relaxed(&pool->pressure.state, beyond ? PRESSURE_ON : PRESSURE_OFF);
     store_relaxed(&pool->pressure.granted, 0);
     store_relaxed(&pool->pressure.holders, 0);
@@ -212,11 +212,14 @@ void fork_repair(bufferpool_t *pool)
     store_relaxed(&pool->idle_skips, 0);
 
     cache_reset(&pool->shared, census.live, 0);
+    store_relaxed(&pool->shared.calls, 0);
     settle_gets(pool, census.live);
 
     repair_pressure(pool);
     atomic_flag_clear(&pool->reclaim.busy);
     pool->waiters.first = pool->waiters.last = NULL;
+    store_relaxed(&pool->waiters.waiting, 0);
+    store_relaxed(&pool->keepers, 1);
     quarantine_reset(&pool->quarantine);
     store_relaxed(&pool->background.begun, false);
     pool->background.busy = false;

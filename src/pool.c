@@ -16,10 +16,12 @@
  *     pressure       what idles in other threads' caches is stolen (pressure.c); then from the depot
  *     beyond         once depot_exhausted: a new buffer beyond the cap; try_get refuses instead, get_timed waits
  */
+#include "pool.h"
 #include "allowance.h"
 #include "background.h"
 #include "cache.h"
 #include "call.h"
+#include "close.h"
 #include "debug/modes.h"
 #include "debug/quarantine.h"
 #include "fork.h"
@@ -93,13 +95,6 @@ static inline struct desc *make_beyond(bufferpool_t *pool, struct cache *c, enum
     return d;
 }
 
-/* Whether the thread's cache is open although the pool is under pressure. Then callers may have all, although it has
- * buffers. */
-static inline bool has_tickets(const struct cache *c)
-{
-    return unlikely(load_relaxed(&c->tickets) != 0);
-}
-
 /* A buffer for a thread whose cache is empty. */
 static struct desc *take_beyond_cache(struct get *get)
 {
@@ -138,7 +133,7 @@ static struct desc *take_slow(struct get *get)
         reclaim_on_time(get->pool, get->c);
     get->source = GETS_THREAD;
     struct desc *d = NULL;
-    if (get->at_cap == GO_BEYOND || !has_tickets(get->c))
+    if (get->at_cap == GO_BEYOND || !cache_has_tickets(get->c))
         d = cache_take(get->pool, get->c);
     d = d != NULL ? life_hand_out(get->pool, d) : take_beyond_cache(get);
     if (d != NULL && (get->source == GETS_DEPOT || get->source == GETS_FRESH))
@@ -211,7 +206,7 @@ static struct desc *go_beyond(bufferpool_t *pool, struct cache *c)
 static struct desc *take_and_count(struct get *get)
 {
     struct desc *d = NULL;
-    if (has_no_tls_index(get->pool, get->c) && (get->at_cap == GO_BEYOND || !has_tickets(get->c)) &&
+    if (has_no_tls_index(get->pool, get->c) && (get->at_cap == GO_BEYOND || !cache_has_tickets(get->c)) &&
         (d = cache_pop_plain(get->c)) != NULL)
         return d; /* as on the fast path */
     d = take_slow(get);
@@ -242,7 +237,8 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
 {
     struct desc *d;
     const bool look = cache_wants_look(c);
-    if (look && !reclaim_look(pool, c) && (at_cap == GO_BEYOND || !has_tickets(c)) && (d = cache_pop_plain(c)) != NULL)
+    if (look && !reclaim_look(pool, c) && (at_cap == GO_BEYOND || !cache_has_tickets(c)) &&
+        (d = cache_pop_plain(c)) != NULL)
         return &d->pub;
     struct call call = call_begin(function, caller);
     if (look)
@@ -250,15 +246,16 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
     d = NULL;
     pool_check(pool, function);
     PROBE1(pool, get_slow, function);
-    if (!modes_have(MODES_WATCH | MODE_FAIL)) { /* with fail=N each allocation counts: none is tried twice */
+    const bool closed = load_relaxed(&pool->life) == POOL_CLOSED;
+    if (!closed && !modes_have(MODES_WATCH | MODE_FAIL)) { /* with fail=N each allocation counts: none is tried twice */
         /* under pressure callers mostly have all, which one look at the counts tells */
-        if ((!cache_is_open(c) || has_tickets(c)) && at_cap == GO_BEYOND)
+        if ((!cache_is_open(c) || cache_has_tickets(c)) && at_cap == GO_BEYOND)
             d = go_beyond(pool, c);
-        if (d == NULL && !(has_tickets(c) && at_cap != GO_BEYOND))
+        if (d == NULL && !(cache_has_tickets(c) && at_cap != GO_BEYOND))
             d = refill(pool, c);
     }
-    int error = 0;
-    if (unlikely(d == NULL))
+    int error = ECANCELED;
+    if (unlikely(d == NULL) && !closed)
         d = get_by_the_rules(pool, at_cap, &error);
     call_end(&call, pool);
     if (likely(d != NULL))
@@ -271,7 +268,7 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
 static __attribute__((noinline)) bufferpool_buf_t *get_grown(bufferpool_t *pool, struct cache *c, enum at_cap at_cap,
                                                              const char *function, uintptr_t caller)
 {
-    if (!SANITIZER_ASAN && (at_cap == GO_BEYOND || !has_tickets(c))) {
+    if (!SANITIZER_ASAN && (at_cap == GO_BEYOND || !cache_has_tickets(c))) {
         struct desc *d = cache_pop_grown(c);
         if (d != NULL)
             return &d->pub;
@@ -285,7 +282,7 @@ static inline __attribute__((always_inline)) bufferpool_buf_t *get(bufferpool_t 
     if (unlikely(pool == NULL))
         pool = &pool_default;
     struct cache *c = tls_cache_at(pool->tls_index);
-    struct desc *d = at_cap == GO_BEYOND || !has_tickets(c) ? cache_pop_plain(c) : NULL;
+    struct desc *d = at_cap == GO_BEYOND || !cache_has_tickets(c) ? cache_pop_plain(c) : NULL;
     return likely(d != NULL) ? &d->pub : get_grown(pool, c, at_cap, function, CALLER);
 }
 
@@ -299,73 +296,23 @@ bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool)
     return get(pool, REFUSE, "bufferpool_try_get");
 }
 
-/* ---- get_timed ---- */
+/* ---- for the gets that wait ---- */
 
-/* Stands in the queue until it is served or its time is over. */
-static struct desc *wait_in_queue(struct get *get, unsigned timeout_ms)
+struct cache *pool_cache(bufferpool_t *pool)
 {
-    bufferpool_t *pool = get->pool;
-    struct waiter w;
-    if (!wait_begin(pool, &w, timeout_ms)) {
-        get->error = ENOMEM;
-        return NULL;
-    }
-    do {
-        if (!depot_counts(&pool->depot).pressure) {
-            pressure_enter(pool);
-            wait_serve(pool);
-        }
-    } while (wait_once(pool, &w));
-    wait_end(pool, &w);
-    if (w.reserved)
-        return make_reserved(get);
-    if (w.buffer == NULL) {
-        cache_count(get->c, GETS_REFUSED, 1);
-        get->error = ETIMEDOUT;
-        return NULL;
-    }
-    get->source = GETS_DEPOT;
-    cache_moved(pool, get->c, 1);
-    return life_hand_out(pool, w.buffer);
+    return cache_for_slow_path(pool);
 }
 
-static bufferpool_buf_t *get_waiting(bufferpool_t *pool, unsigned timeout_ms, uintptr_t caller)
+bufferpool_buf_t *pool_get_below_cap(bufferpool_t *pool, const char *function, uintptr_t caller)
 {
-    struct call call = call_begin("bufferpool_get_timed", caller);
-    struct get get = {.pool = pool, .at_cap = WAIT};
-    const bool stepped_out = fork_enter(pool);
-    get.c = cache_for_slow_path(pool); /* is there: a buffer was handed out before, so all that can fail was made */
-    pressure_flush(pool, get.c);       /* a thread does not wait while its own cache has buffers */
-    reclaim_keep_cap(pool, get.c);
-    struct desc *d = wait_in_queue(&get, timeout_ms);
-    if (d != NULL) {
-        cache_count(get.c, get.source, 1);
-        (void)life_got(pool, d);
-    }
-    fork_leave(stepped_out);
-    call_end(&call, pool);
-    if (d != NULL)
-        return &d->pub;
-    errno = get.error;
-    return NULL;
-}
-
-/* A caller does not overtake those that wait already: it goes to the end of their queue. */
-bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
-{
-    pool = pool_of_call(pool, "bufferpool_get_timed");
     struct cache *c = tls_cache_at(pool->tls_index);
-    struct desc *d = !has_tickets(c) ? cache_pop_plain(c) : NULL;
-    if (likely(d != NULL))
-        return &d->pub;
-    if (!depot_wanted(&pool->depot)) {
-        const int saved_errno = errno;
-        bufferpool_buf_t *buf = get_slow(pool, c, WAIT, "bufferpool_get_timed", CALLER);
-        if (buf != NULL || errno != EAGAIN)
-            return buf;
-        errno = saved_errno;
-    }
-    return get_waiting(pool, timeout_ms, CALLER);
+    struct desc *d = !cache_has_tickets(c) ? cache_pop_plain(c) : NULL;
+    return likely(d != NULL) ? &d->pub : get_slow(pool, c, WAIT, function, caller);
+}
+
+struct desc *pool_make_reserved(bufferpool_t *pool, struct cache *c)
+{
+    return make_counted(pool, c);
 }
 
 /* ---- put ---- */
@@ -407,7 +354,7 @@ static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
 /* Whether the cache is open by tickets, and a buffer of that cap fits, perhaps with more of them. */
 static bool has_room_by_tickets(bufferpool_t *pool, struct cache *c, size_t cap)
 {
-    return has_tickets(c) &&
+    return cache_has_tickets(c) &&
            (cache_has_room(pool, c, cap) || (pressure_grant_more(pool, c) && cache_has_room(pool, c, cap)));
 }
 
@@ -420,10 +367,8 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
     const bool beyond = depot_over_cap(&pool->depot, &pool->max_live); /* then nobody who waits is served */
     if (beyond && !has_room_by_tickets(pool, c, d->pub.cap))
         return drop(pool, c, d, DROPS_OVER_CAP);
-    if (!modes_have(MODE_NOPOOL) && !beyond && wait_hand_over(pool, d)) {
-        cache_moved(pool, c, -1);
+    if (!modes_have(MODE_NOPOOL) && !beyond && wait_hand_over(pool, d))
         return NOT_DROPPED;
-    }
     if (modes_have(MODES_WATCH)) {
         if (modes_have(MODE_QUARANTINE) && (d = quarantine_swap(pool, d)) == NULL)
             return NOT_DROPPED;
@@ -434,6 +379,11 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
         return drop(pool, c, d, DROPS_IDLE_LIMIT);
     reclaim_tick(pool, c);
     return NOT_DROPPED;
+}
+
+void pool_give_back(bufferpool_t *pool, struct cache *c, struct desc *d)
+{
+    (void)give_back(pool, c, d);
 }
 
 /* Puts the buffer into a full cache after that moved a part to the depot. Returns false, and puts nothing, if the cache
@@ -455,7 +405,7 @@ static bool make_room(struct cache *c, struct desc *d, uintptr_t word)
 static bool shed(struct cache *c, struct desc *d, uintptr_t word)
 {
     bufferpool_t *pool = c->pool;
-    if (pool == NULL || word != load_relaxed(&c->gate) || !has_tickets(c) || modes_have(MODES_WATCH))
+    if (pool == NULL || word != load_relaxed(&c->gate) || !cache_has_tickets(c) || modes_have(MODES_WATCH))
         return false;
     const uint32_t half = (load_relaxed(&c->tickets) + 1u) / 2;
     const struct depot_counts counts = depot_counts(&pool->depot);
@@ -481,7 +431,7 @@ static bool shed(struct cache *c, struct desc *d, uintptr_t word)
 static bool drop_over_cap(struct cache *c, struct desc *d, uintptr_t word)
 {
     bufferpool_t *pool = c->pool;
-    if (pool == NULL || cache_is_open(c) || word != desc_word(pool->tag, STATE_LIVE) ||
+    if (pool == NULL || cache_pool_is_closed(pool) || cache_is_open(c) || word != desc_word(pool->tag, STATE_LIVE) ||
         !depot_over_cap(&pool->depot, &pool->max_live) || !desc_table_has(&pool->heap.table, d) ||
         steal_has_rest(pool) || cache_idle(c) != 0)
         return false;
@@ -491,15 +441,10 @@ static bool drop_over_cap(struct cache *c, struct desc *d, uintptr_t word)
     return true;
 }
 
-/* Every put that the paths above do not serve. Returns the buffer's pool. */
-static __attribute__((noinline)) bufferpool_t *put_by_the_rules(struct desc *d, uintptr_t word)
+/* Every put that the paths above do not serve, unless the pool is closed. */
+static void put_to_pool(bufferpool_t *pool, struct cache *c, struct desc *d, uintptr_t word)
 {
-    bufferpool_t *pool = life_pool_of(d, word);
-    if (pool == NULL)
-        report_foreign(d);
-    const bool stepped_out = fork_enter(pool);
     background_begin(pool);
-    struct cache *c = tls_cache_own(pool);
     if (!has_no_tls_index(pool, c) || !cache_push_plain(c, d, word)) {
         life_claim(pool, d, word);
         if (desc_state(word) == STATE_LIVE_GROWN && d->pub.cap <= pool->max_capacity)
@@ -510,8 +455,24 @@ static __attribute__((noinline)) bufferpool_t *put_by_the_rules(struct desc *d, 
         reclaim_keep_cap(pool, c);
         pressure_relax(pool);
     }
+    wait_serve(pool);
+}
+
+static __attribute__((noinline)) void put_by_the_rules(struct desc *d, uintptr_t word)
+{
+    bufferpool_t *pool = life_pool_of(d, word);
+    if (pool == NULL)
+        report_foreign(d);
+    const bool stepped_out = fork_enter(pool);
+    struct cache *c = tls_cache_own(pool);
+    cache_begin_call(c);
+    const bool closed = cache_pool_is_closed(pool);
+    if (!closed)
+        put_to_pool(pool, c, d, word);
+    cache_end_call(c); /* the pool of a buffer that is held stays */
+    if (closed)
+        close_put(pool, d, word);
     fork_leave(stepped_out);
-    return pool;
 }
 
 /* `c` is what the thread's table has, if a descriptor can be there at all. */
@@ -524,9 +485,14 @@ static __attribute__((noinline)) void put_slow(bufferpool_buf_t *buf, struct cac
     if (unlikely(!desc_aligned(buf)))
         report_foreign(buf);
     uintptr_t word = load_relaxed(&d->word);
-    if (unlikely(!make_room(c, d, word)) && !shed(c, d, word) && !drop_over_cap(c, d, word))
-        pool = put_by_the_rules(d, word);
-    call_end(&call, pool);
+    cache_begin_call(c);
+    const bool put = likely(make_room(c, d, word)) || shed(c, d, word) || drop_over_cap(c, d, word);
+    if (put)
+        wait_serve(pool);
+    cache_end_call(c);
+    if (!put)
+        put_by_the_rules(d, word);
+    call_end(&call, NULL);
 }
 
 /* The same, but the buffer may be a grown one. If it was well used, and fits, it goes into the cache. */
@@ -598,7 +564,8 @@ static bool fill_bulk(struct get *get, bufferpool_buf_t **bufs, size_t n)
     uint64_t taken[COUNTERS] = {0};
     cache_note(get->c, cache_idle(get->c));
     for (size_t i = 0; i < n;) {
-        const size_t fast = get->c->shared ? 0 : cache_pop_many(get->c, bufs + i, n - i);
+        const bool look = get->c->shared || (get->at_cap != GO_BEYOND && cache_has_tickets(get->c));
+        const size_t fast = look ? 0 : cache_pop_many(get->c, bufs + i, n - i);
         taken[GETS_THREAD] += fast;
         i += fast;
         if (i == n)
@@ -620,6 +587,12 @@ static bool fill_bulk(struct get *get, bufferpool_buf_t **bufs, size_t n)
     return true;
 }
 
+int pool_get_many_below_cap(bufferpool_t *pool, struct cache *c, bufferpool_buf_t **bufs, size_t n)
+{
+    struct get get = {.pool = pool, .c = c, .at_cap = WAIT, .error = ENOMEM};
+    return fill_bulk(&get, bufs, n) ? 0 : get.error;
+}
+
 int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
 {
     if (n == 0)
@@ -630,10 +603,11 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
     struct call call = call_begin("bufferpool_get_bulk", CALLER);
     const bool stepped_out = fork_enter(pool);
     struct get get = {.pool = pool, .c = cache_for_slow_path(pool), .at_cap = GO_BEYOND};
-    const bool filled = get.c != NULL && fill_bulk(&get, bufs, n);
+    const bool closed = load_relaxed(&pool->life) == POOL_CLOSED;
+    const bool filled = get.c != NULL && !closed && fill_bulk(&get, bufs, n);
     fork_leave(stepped_out);
-    call_end(&call, pool);
-    return filled ? 0 : ENOMEM;
+    call_end(&call, closed ? NULL : pool);
+    return filled ? 0 : closed ? ECANCELED : ENOMEM;
 }
 
 void bufferpool_put_bulk(bufferpool_buf_t **bufs, size_t n)

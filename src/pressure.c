@@ -91,11 +91,29 @@ void pressure_enter(bufferpool_t *pool)
     (void)enter(pool, 0);
 }
 
+void pressure_close(bufferpool_t *pool)
+{
+    bool done;
+    steal_init(pool);
+    do {
+        struct patience patience = {0};
+        pthread_mutex_lock(&pool->caches_lock);
+        if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
+            store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);
+        const struct stolen stolen = steal_caches(pool, STEAL_ALL, &patience);
+        settle(pool, stolen);
+        done = stolen.complete || stolen.refused;
+        pthread_mutex_unlock(&pool->caches_lock);
+        if (!done)
+            clock_pause();
+    } while (!done);
+}
+
 static bool may_end(const bufferpool_t *pool)
 {
     struct depot_counts counts = depot_counts(&pool->depot);
     size_t cap = load_relaxed(&pool->max_live);
-    if (counts.wanted || load_relaxed(&pool->pressure.granted) != 0)
+    if (counts.wanted || load_relaxed(&pool->pressure.granted) != 0 || load_relaxed(&pool->life) != POOL_ALIVE)
         return false;
     if (cap == 0)
         return true;

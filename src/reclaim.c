@@ -380,7 +380,7 @@ static size_t purge_after(bufferpool_t *pool, size_t bytes)
 
 size_t bufferpool_reclaim(bufferpool_t *pool)
 {
-    pool = pool_of_call(pool, "bufferpool_reclaim");
+    pool = open_pool_of_call(pool, "bufferpool_reclaim");
     struct call call = call_begin("bufferpool_reclaim", CALLER);
     const bool stepped_out = fork_enter(pool);
     size_t bytes = 0;
@@ -399,7 +399,7 @@ size_t bufferpool_reclaim(bufferpool_t *pool)
 
 size_t bufferpool_trim(bufferpool_t *pool)
 {
-    pool = pool_of_call(pool, "bufferpool_trim");
+    pool = open_pool_of_call(pool, "bufferpool_trim");
     struct call call = call_begin("bufferpool_trim", CALLER);
     const bool stepped_out = fork_enter(pool);
     size_t bytes = modes_have(MODE_QUARANTINE) ? quarantine_release(pool) : 0;
@@ -412,6 +412,15 @@ size_t bufferpool_trim(bufferpool_t *pool)
     fork_leave(stepped_out);
     call_end(&call, pool);
     return bytes;
+}
+
+void reclaim_all_idle(bufferpool_t *pool, struct cache *c)
+{
+    if (modes_have(MODE_QUARANTINE))
+        (void)quarantine_release(pool);
+    const size_t bytes = free_buffers(pool, UINT32_MAX, false);
+    if (bytes > 0)
+        cache_count(c, RECLAIMED_BYTES, bytes);
 }
 
 static void flush(bufferpool_t *pool, struct cache *c)
@@ -432,7 +441,7 @@ void bufferpool_thread_flush(void)
 
 void bufferpool_set_max_live(bufferpool_t *pool, size_t n)
 {
-    pool = pool_of_call(pool, "bufferpool_set_max_live");
+    pool = open_pool_of_call(pool, "bufferpool_set_max_live");
     struct call call = call_begin("bufferpool_set_max_live", CALLER);
     const bool stepped_out = fork_enter(pool);
     store_seq_cst(&pool->max_live, depot_cap(n)); /* with depot_reserve: depot.c (6) */

@@ -55,4 +55,7 @@ static inline bool reclaim_was_well_used(const bufferpool_t *pool, struct desc *
     return well;
 }
 
+/* Frees all that lies in the depot, and what the quarantine holds back. */
+void reclaim_all_idle(bufferpool_t *pool, struct cache *c);
+
 #endif

@@ -22,6 +22,7 @@
 
 struct bufferpool pool_default = {
     .life = POOL_ALIVE,
+    .keepers = 1,
     .index = REGISTRY_DEFAULT_INDEX,
     .name = (char[]){"default"},
     .max_capacity = DEFAULT_MAX_CAPACITY,
@@ -188,6 +189,20 @@ void registry_free(bufferpool_t *pool)
     store_relaxed(&pool->life, 0); /* mostly what a later call on it finds, too */
     desc_table_destroy(&pool->heap.table);
     free(pool->name);
+    registry_release(pool);
+}
+
+void registry_keep_struct(bufferpool_t *pool)
+{
+    (void)add_relaxed(&pool->keepers, 1);
+}
+
+void registry_release(bufferpool_t *pool)
+{
+    /* release and acquire: the last one comes after what the others did */
+    if (sub_seq_cst(&pool->keepers, 1) != 1)
+        return;
+    pthread_mutex_destroy(&pool->waiters.lock);
     free(pool);
 }
 

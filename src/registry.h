@@ -49,6 +49,11 @@ bufferpool_t *registry_keep(bufferpool_t *pool);
 /* Frees what is left of a pool; NULL has no effect. */
 void registry_free(bufferpool_t *pool);
 
+/* As long as somebody else keeps the struct of a pool, it is not freed, although the pool has ended; what can be used of
+ * it then is the lock of its queue. */
+void registry_keep_struct(bufferpool_t *pool);
+void registry_release(bufferpool_t *pool);
+
 /* The pools that are kept, i from 0 to REGISTRY_ENDED - 1; NULL: none yet. The caller is about to abort. */
 const bufferpool_t *registry_ended(unsigned i);
 

@@ -77,6 +77,18 @@ static void thread_unlink(struct thread *thread)
         thread->next->link = thread->link;
 }
 
+/* Written once, before the first pool is closed; read after a pool was found closed. */
+static bool (*left_closed)(bufferpool_t *pool);
+static void (*end_closed)(bufferpool_t *pool);
+
+void tls_cache_on_closed(bool (*left)(bufferpool_t *pool), void (*end)(bufferpool_t *pool))
+{
+    if (left_closed != NULL)
+        return;
+    left_closed = left;
+    end_closed = end;
+}
+
 /* The same, with the registry's lock held before and after. */
 static void for_own(void (*each)(bufferpool_t *pool, struct cache *c))
 {
@@ -89,8 +101,14 @@ static void for_own(void (*each)(bufferpool_t *pool, struct cache *c))
         registry_pin(pool);
         registry_unlock();
         each(pool, c);
+        const bool last = load_seq_cst(&pool->life) == POOL_CLOSED && left_closed(pool); /* (3) in close.c */
         registry_lock();
         registry_unpin(pool);
+        if (last) {
+            registry_unlock();
+            end_closed(pool);
+            registry_lock();
+        }
     }
 }
 
@@ -340,6 +358,7 @@ void tls_cache_disown_all(bufferpool_t *pool)
         cache_reset(c, 0, 0);
         store_relaxed(&c->extra, 0);
         store_relaxed(&c->busy, false);
+        store_relaxed(&c->calls, 0);
         store_relaxed(&c->tickets, 0);
         store_relaxed(&c->allowance, 0);
         c->pending = PENDING_NOTHING;

@@ -34,6 +34,9 @@
  *     strike            a put of a grown buffer after little use; the fifth in a row shrinks it
  *     generation        tells apart pools of the same index: one after the other, or in two copies of the library
  *     caller            the address in the program to which the public function returns
+ *     waiter            a call of get_async that has no buffer yet, in memory of the caller's; it waits, and is ready
+ *                       once it has its buffer or will get none
+ *     notifier          what tells one event loop that waiters are ready
  *
  * Invariants, as equations, whenever no call is under way
  *
@@ -237,6 +240,7 @@ struct cache {
     /* the owner, inside or not */
     _Atomic(uint32_t) moved_past; /* what the owner moved while the gate was closed */
     _Atomic(uint64_t) counters[COUNTERS];
+    _Atomic(uint32_t) calls; /* slow calls under way that a close waits for (close.c); of pool->shared by all threads */
     /* the owner, in every call; the first entries share the line */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) level; /* count << 17 | side << 16 | n */
     _Atomic(uintptr_t) gate;                      /* under caches_lock; read by the owner, inside */
@@ -400,22 +404,61 @@ struct heap {
     _Alignas(CACHE_LINE) struct desc_table table; /* its chunks are read without the lock */
 };
 
-/* ---- waiters: wait.c ---- */
+/* ---- waiters: wait.c, notifier.c ---- */
 
-/* On the stack of a caller that waits; under the queue's lock. */
-struct waiter {
-    struct waiter *next;
-    struct desc *buffer; /* the buffer that it was given: idle, in no cache and not in the depot */
-    bool reserved;       /* or the right to make one, as from depot_reserve */
-    bool endless;        /* there is no deadline */
+/* A caller in a pool's queue: a thread (struct sleeper), or a bufferpool_waiter_t, whose reserved bytes this is. It has
+ * at most nine words, and no field that needs a larger alignment. */
+struct __attribute__((may_alias)) waiter {
+    /* under the queue's lock while it waits, under the notifier's while it is ready */
+    struct waiter *next, *prev;
+    /* under the queue's lock while it waits; read by the caller when it waits no more */
+    struct desc *given; /* buffers that it was given: idle, in no cache and not in the depot; linked by chain */
+    /* written by the caller, when it does not wait */
+    bufferpool_t *pool;                   /* of a bufferpool_waiter_t: NULL while it neither waits nor is ready */
+    struct bufferpool_notifier *notifier; /* NULL: a thread waits */
+    uint32_t since_us[2];                 /* when it began to wait, on the monotonic clock: low half, high half */
+    uint32_t epoch;                       /* the fork_epoch of the process in which it waits */
+    uint8_t unused;
+    /* as `given` */
+    uint8_t error;    /* why it waits no more without a buffer, or 0 */
+    uint8_t reserved; /* the right to make one, as from depot_reserve: that many; of a thread see struct sleeper */
+    uint8_t left;     /* it waits no more */
+};
+
+_Static_assert(sizeof(struct waiter) <= sizeof(((bufferpool_waiter_t *)0)->reserved),
+               "a waiter fits into what the caller embeds");
+_Static_assert(_Alignof(struct waiter) <= _Alignof(bufferpool_waiter_t), "and is aligned there");
+
+/* On the stack of a thread that waits. */
+struct sleeper {
+    struct waiter waiter;
+    /* under the queue's lock */
+    uint32_t need, has; /* buffers and rights to make one: how many it waits for, and how many it was given */
+    uint32_t reserved;  /* how many of those are rights */
+    /* the thread's */
+    bool endless; /* there is no deadline */
     struct timespec deadline;
     pthread_cond_t woken;
     int cancelable; /* whether the thread could be cancelled before */
 };
 
 struct wait_queue {
-    pthread_mutex_t lock; /* under it no other lock is taken but the quarantine's */
+    pthread_mutex_t lock; /* under it no other lock is taken but a notifier's and the quarantine's */
     struct waiter *first, *last;
+    _Atomic(uint32_t) waiting;   /* how many are in it; read without the lock, as the next two are */
+    _Atomic(uint64_t) waits;     /* how many left it */
+    _Atomic(uint64_t) waited_ns; /* how long these were in it, in all */
+};
+
+/* One event loop's waiters that are ready. */
+struct bufferpool_notifier {
+    int fd;         /* read-only: an eventfd, readable while the list is not empty, or if `again` */
+    uint32_t epoch; /* read-only: the fork_epoch of the process in which it works */
+    pthread_mutex_t lock;
+    struct waiter *first, *last; /* under the lock; linked by next and prev */
+    /* the loop's */
+    size_t waiters; /* that wait or are ready */
+    bool again;     /* a pool could not be put under pressure: the loop is to try again (async.c) */
 };
 
 /* ---- debug modes: src/debug/ ---- */
@@ -503,11 +546,12 @@ struct reclaim {
 };
 
 /* Whether a pool may be used. Only slow paths look at this, and the memory that they look at may be anything. */
-#define POOL_ALIVE UINT32_C(0x6c6f6f70)
-#define POOL_ENDED UINT32_C(0x646e6570)
+#define POOL_ALIVE  UINT32_C(0x6c6f6f70)
+#define POOL_CLOSED UINT32_C(0x736f6c63)
+#define POOL_ENDED  UINT32_C(0x646e6570)
 
 struct bufferpool {
-    _Atomic(uint32_t) life; /* POOL_ALIVE, or POOL_ENDED since destroy; anything else: this is no pool */
+    _Atomic(uint32_t) life; /* POOL_ALIVE; POOL_CLOSED since close; POOL_ENDED since its end; else: this is no pool */
     /* read-only after creation */
     size_t index;     /* in the registry */
     size_t tls_index; /* desc_tls_index(index) */
@@ -535,6 +579,7 @@ struct bufferpool {
     _Atomic(struct cache *) stuck;
     struct pressure pressure;
     struct wait_queue waiters;
+    _Atomic(uint32_t) keepers; /* of the struct: one, until it is freed, and one for each bufferpool_waiter_t */
     struct background background;
     uint64_t puts_shown;    /* the most that metrics ever showed; under the registry's lock */
     uint32_t pins;          /* threads that work on it without using it; under the registry's lock */

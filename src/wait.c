@@ -1,16 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * wait.c - callers that wait at the cap for a buffer, first come, first served
+ * wait.c - the callers that wait at the cap for buffers: one queue for each pool, first come, first served
  *
- * While the queue is not empty, the flag `wanted` in the depot's counts is set. A buffer, or the right to make one, is
- * given to the first waiter in the queue, and only then that thread is woken. So no thread wakes for nothing, and no
- * thread that came later, waiting or not, takes a put away from one that came first.
+ * Threads (get_timed, get_bulk_timed) and waiters of event loops (get_async) stand in one queue. While it is not empty,
+ * the flag `wanted` in the depot's counts is set. A buffer, or the right to make one, is given to the first caller in
+ * the queue. When that has all that it waits for, it leaves the queue, and only then its thread or its loop is woken.
+ * So nobody wakes for nothing, and no call that came later, waiting or not, takes a put away from one that came first.
  *
- * No wake-up is lost: a waiter sets the flag first and looks into the depot and at the cap afterwards; a call that puts
- * something there looks at the flag afterwards. depot.c (13) says why one of the two sees the other. Buffers that idle
- * in thread caches do not count here: a waiter makes sure that the pool is under pressure, which cannot end while the
- * flag is set. Where several attempts are needed to enter the pressure (pressure.c), the waiter makes one every
- * RETRY_MS.
+ *     1. Each caller waits for 1 to N buffers, and the first in the queue is the only one that has a part of them. A
+ *        caller that wants many gets them while the others wait behind it, so small ones do not starve it; and it is
+ *        served before all that came later, so it does not starve them. If every thread takes what it needs in one call,
+ *        and holds nothing meanwhile, all buffers come back to the first in the queue: there is no deadlock.
+ *     2. If the cap falls below what the first one waits for, it leaves with EINVAL, since it would never be served.
+ *     3. What a caller was given counts as held: so live, and the verdict of depot.c (9), take the time from get to put
+ *        to begin there. A right to make a buffer is counted in `pooled` alone.
+ *     4. No wake-up is lost: a caller sets the flag first and looks into the depot and at the cap afterwards; a call
+ *        that puts something there looks at the flag afterwards. depot.c (13) says why one of the two sees the other.
+ *     5. Buffers that idle in thread caches do not count here: a caller makes sure that the pool is under pressure,
+ *        which cannot end while the flag is set. Where several attempts are needed to enter the pressure (pressure.c), a
+ *        thread makes one every RETRY_MS, and a loop is rung to make the next (async.c).
+ *     6. A pool is closed by a store to `life`, and then the queue is emptied under its lock; a caller looks at `life`
+ *        under that lock before it joins. So nobody waits in a closed pool.
+ *
+ * `waiting`, `waits` and `waited_ns` change under the lock, and are read relaxed by statistics.
  */
 #include "wait.h"
 
@@ -18,51 +30,109 @@
 #include "clock.h"
 #include "debug/modes.h"
 #include "debug/quarantine.h"
+#include "notifier.h"
+
+#include <errno.h>
 
 #define RETRY_MS 2
 
-/* The queue's lock is held in all of these. */
-
-static bool is_served(const struct waiter *w)
+static uint64_t now_us(void)
 {
-    return w->buffer != NULL || w->reserved;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static void append(struct wait_queue *queue, struct waiter *w)
+static struct sleeper *sleeper_of(struct waiter *w)
 {
-    *(queue->last != NULL ? &queue->last->next : &queue->first) = w;
-    queue->last = w;
+    return (struct sleeper *)(void *)((unsigned char *)w - offsetof(struct sleeper, waiter));
 }
 
-static void drop(bufferpool_t *pool, const struct waiter *w)
+static bool is_thread(const struct waiter *w)
+{
+    return w->notifier == NULL;
+}
+
+/* ---- the queue; its lock is held in all of these ---- */
+
+static bool join(bufferpool_t *pool, struct waiter *w)
 {
     struct wait_queue *queue = &pool->waiters;
-    struct waiter *before = NULL;
-    for (struct waiter *at = queue->first; at != w; at = at->next)
-        before = at;
-    *(before != NULL ? &before->next : &queue->first) = w->next;
-    if (queue->last == w)
-        queue->last = before;
+    if (load_relaxed(&pool->life) != POOL_ALIVE)
+        return false;
+    const uint64_t now = now_us();
+    w->since_us[0] = (uint32_t)now;
+    w->since_us[1] = (uint32_t)(now >> 32);
+    w->next = NULL;
+    w->prev = queue->last;
+    *(w->prev != NULL ? &w->prev->next : &queue->first) = w;
+    queue->last = w;
+    bump_relaxed(&queue->waiting, 1);
+    depot_want(&pool->depot, true);
+    return true;
+}
+
+/* The caller waits no more. A bufferpool_waiter_t is its loop's again from here on. */
+static void leave(bufferpool_t *pool, struct waiter *w, int error)
+{
+    struct wait_queue *queue = &pool->waiters;
+    *(w->prev != NULL ? &w->prev->next : &queue->first) = w->next;
+    *(w->next != NULL ? &w->next->prev : &queue->last) = w->prev;
+    bump_relaxed(&queue->waiting, (uint32_t)-1);
+    bump_relaxed(&queue->waits, 1);
+    bump_relaxed(&queue->waited_ns, (now_us() - (w->since_us[0] | (uint64_t)w->since_us[1] << 32)) * 1000);
     if (queue->first == NULL)
         depot_want(&pool->depot, false);
+    w->error = (uint8_t)error;
+    w->left = true;
 }
 
-static void serve_first(bufferpool_t *pool, struct desc *d)
+static void wake(struct waiter *w)
 {
-    struct waiter *w = pool->waiters.first;
-    w->buffer = d;
-    w->reserved = d == NULL;
-    drop(pool, w);
-    pthread_cond_signal(&w->woken);
+    if (is_thread(w))
+        pthread_cond_signal(&sleeper_of(w)->woken);
+    else
+        notifier_push(w);
 }
 
-/* Takes one buffer from the depot for a waiter. Returns NULL if the depot is empty. */
+/* The first in the queue, after those have left that wait for more than the cap; NULL: the queue is empty. */
+static struct waiter *first_that_fits(bufferpool_t *pool)
+{
+    struct waiter *w;
+    while ((w = pool->waiters.first) != NULL && is_thread(w) && sleeper_of(w)->need > depot_cap_of(&pool->max_live)) {
+        leave(pool, w, EINVAL);
+        wake(w);
+    }
+    return w;
+}
+
+/* Gives the buffer, or with NULL a right to make one, to the first in the queue. */
+static void give(bufferpool_t *pool, struct waiter *w, struct desc *d)
+{
+    if (d != NULL) {
+        d->chain = w->given;
+        w->given = d;
+    }
+    if (is_thread(w)) {
+        struct sleeper *s = sleeper_of(w);
+        s->reserved += d == NULL;
+        if (++s->has < s->need)
+            return;
+    } else {
+        w->reserved = d == NULL;
+    }
+    leave(pool, w, 0);
+    wake(w);
+}
+
+/* Takes one buffer, which counts as held from now on, from the depot. Returns NULL if the depot is empty. */
 static struct desc *take_from_depot(bufferpool_t *pool)
 {
     const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);
     if (magazine.head == NULL)
         return NULL;
     cache_left_depot(pool, 1, magazine.head->pub.cap);
+    cache_moved(pool, &pool->shared, 1);
     if (magazine.n > 1) {
         struct desc *bufs[MAGAZINE_MAX];
         magazine_open(&magazine, &pool->heap.table, bufs);
@@ -74,13 +144,14 @@ static struct desc *take_from_depot(bufferpool_t *pool)
 /* While more exist than the cap, what idles in the depot is freed, and given to nobody who waits. */
 static void serve_all(bufferpool_t *pool)
 {
-    while (pool->waiters.first != NULL && !depot_over_cap(&pool->depot, &pool->max_live)) {
+    struct waiter *w;
+    while ((w = first_that_fits(pool)) != NULL && !depot_over_cap(&pool->depot, &pool->max_live)) {
         struct desc *d = take_from_depot(pool);
-        if (modes_have(MODE_QUARANTINE) && d == NULL && (d = quarantine_take(pool)) != NULL)
-            cache_moved(pool, &pool->shared, -1); /* the waiter will count it */
+        if (modes_have(MODE_QUARANTINE) && d == NULL)
+            d = quarantine_take(pool); /* counted as held there too */
         if (d == NULL && !depot_reserve(&pool->depot, &pool->max_live))
             return;
-        serve_first(pool, d);
+        give(pool, w, d);
     }
 }
 
@@ -98,14 +169,24 @@ bool wait_hand_over(bufferpool_t *pool, struct desc *d)
     if (likely(!depot_wanted(&pool->depot)))
         return false;
     pthread_mutex_lock(&pool->waiters.lock);
-    bool wanted = pool->waiters.first != NULL;
-    if (wanted)
-        serve_first(pool, d);
+    struct waiter *w = first_that_fits(pool);
+    if (w != NULL)
+        give(pool, w, d);
     pthread_mutex_unlock(&pool->waiters.lock);
-    return wanted;
+    return w != NULL;
 }
 
-/* ---- for callers that wait ---- */
+void wait_cancel_all(bufferpool_t *pool)
+{
+    pthread_mutex_lock(&pool->waiters.lock);
+    for (struct waiter *w; (w = pool->waiters.first) != NULL;) {
+        leave(pool, w, ECANCELED);
+        wake(w);
+    }
+    pthread_mutex_unlock(&pool->waiters.lock);
+}
+
+/* ---- for threads that wait ---- */
 
 static bool init_condition(pthread_cond_t *condition)
 {
@@ -118,44 +199,68 @@ static bool init_condition(pthread_cond_t *condition)
     return made;
 }
 
-bool wait_begin(bufferpool_t *pool, struct waiter *w, unsigned timeout_ms)
+bool wait_begin(bufferpool_t *pool, struct sleeper *s, uint32_t n, unsigned timeout_ms)
 {
-    *w = (struct waiter){.endless = timeout_ms == BUFFERPOOL_NEVER, .deadline = clock_after_ms(timeout_ms)};
-    if (!init_condition(&w->woken))
+    *s = (struct sleeper){.need = n, .endless = timeout_ms == BUFFERPOOL_NEVER, .deadline = clock_after_ms(timeout_ms)};
+    if (!init_condition(&s->woken))
         return false;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &w->cancelable);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &s->cancelable);
     pthread_mutex_lock(&pool->waiters.lock);
-    append(&pool->waiters, w);
-    depot_want(&pool->depot, true);
-    serve_all(pool);
+    if (join(pool, &s->waiter))
+        serve_all(pool);
+    else
+        s->waiter = (struct waiter){.left = true, .error = ECANCELED};
     pthread_mutex_unlock(&pool->waiters.lock);
     return true;
 }
 
-bool wait_once(bufferpool_t *pool, struct waiter *w)
+bool wait_once(bufferpool_t *pool, struct sleeper *s)
 {
     bool over = false;
     pthread_mutex_lock(&pool->waiters.lock);
-    if (!is_served(w)) {
+    if (!s->waiter.left) {
         const struct timespec retry = clock_after_ms(RETRY_MS);
         const bool sure = depot_counts(&pool->depot).pressure;
-        const bool last = !w->endless && (sure || clock_before(&w->deadline, &retry));
-        if (sure && w->endless)
-            pthread_cond_wait(&w->woken, &pool->waiters.lock);
-        else if (pthread_cond_timedwait(&w->woken, &pool->waiters.lock, last ? &w->deadline : &retry) != 0)
+        const bool last = !s->endless && (sure || clock_before(&s->deadline, &retry));
+        if (sure && s->endless)
+            pthread_cond_wait(&s->woken, &pool->waiters.lock);
+        else if (pthread_cond_timedwait(&s->woken, &pool->waiters.lock, last ? &s->deadline : &retry) != 0)
             over = last;
     }
-    const bool again = !is_served(w) && !over;
+    const bool again = !s->waiter.left && !over;
     pthread_mutex_unlock(&pool->waiters.lock);
     return again;
 }
 
-void wait_end(bufferpool_t *pool, struct waiter *w)
+int wait_end(bufferpool_t *pool, struct sleeper *s)
 {
     pthread_mutex_lock(&pool->waiters.lock);
-    if (!is_served(w))
-        drop(pool, w);
+    if (!s->waiter.left)
+        leave(pool, &s->waiter, ETIMEDOUT);
     pthread_mutex_unlock(&pool->waiters.lock);
-    pthread_setcancelstate(w->cancelable, NULL);
-    pthread_cond_destroy(&w->woken);
+    pthread_setcancelstate(s->cancelable, NULL);
+    pthread_cond_destroy(&s->woken);
+    return s->waiter.error;
+}
+
+/* ---- for waiters of event loops ---- */
+
+bool wait_join(bufferpool_t *pool, struct waiter *w)
+{
+    pthread_mutex_lock(&pool->waiters.lock);
+    const bool joined = join(pool, w);
+    if (joined)
+        serve_all(pool);
+    pthread_mutex_unlock(&pool->waiters.lock);
+    return joined;
+}
+
+bool wait_leave(bufferpool_t *pool, struct waiter *w)
+{
+    pthread_mutex_lock(&pool->waiters.lock);
+    const bool waits = !w->left;
+    if (waits)
+        leave(pool, w, 0);
+    pthread_mutex_unlock(&pool->waiters.lock);
+    return waits;
 }

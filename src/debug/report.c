@@ -77,6 +77,8 @@ _Noreturn void report_pool(const bufferpool_t *pool, const char *function)
     report_context.function = function;
     if (load_relaxed(&pool->life) == POOL_ENDED)
         report_misuse(pool, pool, "the pool was destroyed");
+    if (load_relaxed(&pool->life) == POOL_CLOSED)
+        report_misuse(pool, pool, "the pool was closed");
     for_each_pool (other)
         if (other == pool)
             report_misuse(pool, NULL, "the pool was overwritten");

@@ -27,7 +27,8 @@ void report_pool_name(const bufferpool_t *pool, char name[REPORT_NAME_MAX + 1]);
  * aborts. Any lock may be held: the process ends. */
 _Noreturn void report_misuse(const void *address, const bufferpool_t *pool, const char *what);
 
-/* Reports a call of the public function on something that is not POOL_ALIVE: no pool, or a pool that was destroyed. */
+/* Reports a call of the public function on something that is not POOL_ALIVE: no pool, or one that was destroyed or
+ * closed. */
 _Noreturn void report_pool(const bufferpool_t *pool, const char *function);
 
 /* The same for a handle whose word leads to no pool. Its address tells an overwritten handle from a foreign pointer. */
@@ -37,6 +38,14 @@ _Noreturn void report_foreign(const void *address);
 
 /* Reports misuse, in the name of the public function, if `pool` is no pool or was destroyed. */
 static inline void pool_check(const bufferpool_t *pool, const char *function)
+{
+    const uint32_t life = load_relaxed(&pool->life);
+    if (unlikely(life != POOL_ALIVE && life != POOL_CLOSED))
+        report_pool(pool, function);
+}
+
+/* The same, also if it was closed. */
+static inline void pool_check_open(const bufferpool_t *pool, const char *function)
 {
     if (unlikely(load_relaxed(&pool->life) != POOL_ALIVE))
         report_pool(pool, function);
@@ -49,6 +58,13 @@ static inline bufferpool_t *pool_of_call(const bufferpool_t *pool, const char *f
         return &pool_default;
     pool_check(pool, function);
     return (bufferpool_t *)(uintptr_t)pool;
+}
+
+static inline bufferpool_t *open_pool_of_call(const bufferpool_t *pool, const char *function)
+{
+    if (pool != NULL)
+        pool_check_open(pool, function);
+    return pool_of_call(pool, function);
 }
 
 #endif

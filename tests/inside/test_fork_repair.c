@@ -480,22 +480,22 @@ static void spoil_reclaim(void)
 
 /* Callers that wait. */
 
-static struct waiter waiter;
+static struct sleeper sleeper;
 
 static void spoil_waiters(void)
 {
-    NEED(wait_begin(pool, &waiter, BUFFERPOOL_NEVER));
+    NEED(wait_begin(pool, &sleeper, 1, BUFFERPOOL_NEVER));
 }
 
 static void spoil_first_waiter(void)
 {
-    pool->waiters.first = &waiter;
+    pool->waiters.first = &sleeper.waiter;
     pool->waiters.last = NULL;
 }
 
 static void spoil_last_waiter(void)
 {
-    pool->waiters.last = &waiter;
+    pool->waiters.last = &sleeper.waiter;
 }
 
 static void check_waiters(void)

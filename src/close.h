@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * close.h - a closed pool ends with its last put
+ */
+#ifndef BUFFERPOOL_CLOSE_H
+#define BUFFERPOOL_CLOSE_H
+
+#include "types.h"
+
+/* The put of a buffer of a closed pool: frees it, and with the last one the pool. */
+void close_put(bufferpool_t *pool, struct desc *d, uintptr_t word);
+
+/* The same for an idle buffer that a waiter was given. */
+void close_give_back(bufferpool_t *pool, struct desc *d);
+
+/* A closed pool whose depot counts a buffer, or the right to make one, stays until close_release. */
+void close_hold(bufferpool_t *pool);
+
+/* Ends a hold, or a right to make a buffer, and with the last of all the pool. */
+void close_release(bufferpool_t *pool);
+
+/* For a thread whose cache went to the depot of a closed pool, which is pinned: frees what lies there. Returns whether
+ * that was the last: then the thread calls close_end once it has unpinned the pool. */
+bool close_left(bufferpool_t *pool);
+void close_end(bufferpool_t *pool);
+
+#endif
