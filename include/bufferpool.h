@@ -265,8 +265,9 @@ BUFFERPOOL_API bufferpool_notifier_t *bufferpool_notifier_create(void);
  * bufferpool_notifier_next until that returns NULL. A loop that reads from the descriptor itself, as with a read of
  * io_uring, must do the same. It must not close the descriptor.
  *
- * In rare cases the descriptor is readable although no waiter is ready: when another thread was preempted in the middle
- * of a call while a waiter joined the queue. bufferpool_notifier_next then looks at the pool again.
+ * In rare cases the descriptor is readable although no waiter is ready: when the loop took the waiter before the thread
+ * that served it had written the descriptor, or when another thread was preempted in the middle of a call while a
+ * waiter joined the queue. bufferpool_notifier_next then looks at the pool again.
  *
  * Returns:
  *     the file descriptor

@@ -75,6 +75,7 @@ int bufferpool_notifier_destroy(bufferpool_notifier_t *notifier)
     if (notifier->epoch == fork_epoch) {
         if (notifier->waiters > 0)
             return EBUSY;
+        notifier_await_rings(notifier);
         pthread_mutex_lock(&notifier->lock); /* a thread may be on its way out of notifier_push */
         pthread_mutex_unlock(&notifier->lock);
         pthread_mutex_destroy(&notifier->lock);
@@ -118,7 +119,7 @@ static bool is_sure(bufferpool_t *pool)
 static void ring_again(struct bufferpool_notifier *notifier)
 {
     notifier->again = true;
-    notifier_ring(notifier);
+    notifier_ring_again(notifier);
 }
 
 /* Returns EINPROGRESS, or ECANCELED if the pool was closed. */
@@ -239,17 +240,14 @@ static struct waiter *next_ready(struct bufferpool_notifier *notifier)
     if (likely(!notifier->again))
         return w;
     if (w != NULL) {
-        notifier_ring(notifier); /* after the pop, which may have made it unreadable */
+        notifier_ring_again(notifier); /* after the pop, which may have made it unreadable */
         return w;
     }
-    int cancelable;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
     clock_pause();
-    pthread_setcancelstate(cancelable, NULL);
     notifier->again = !try_again();
     w = notifier_pop(notifier);
     if (notifier->again)
-        notifier_ring(notifier); /* as above */
+        notifier_ring_again(notifier); /* as above */
     return w;
 }
 

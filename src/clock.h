@@ -5,6 +5,7 @@
 #ifndef BUFFERPOOL_CLOCK_H
 #define BUFFERPOOL_CLOCK_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -37,11 +38,14 @@ static inline int clock_before(const struct timespec *a, const struct timespec *
     return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
 }
 
-/* Sleeps for a tenth of a millisecond. A cancellation point. */
+/* Sleeps for a tenth of a millisecond, so that threads of a lower priority run too. No cancellation point. */
 static inline void clock_pause(void)
 {
     const struct timespec pause = {0, 100000};
+    int cancelable;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
     (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    pthread_setcancelstate(cancelable, NULL);
 }
 
 /* How long one call waits, in all, for calls of other threads that are under way. It spins: most of them are over in

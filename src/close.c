@@ -121,10 +121,7 @@ void bufferpool_close(bufferpool_t *pool)
     if (pool == &pool_default)
         report_misuse(pool, pool, "the default pool cannot be closed");
     const bool stepped_out = fork_enter(pool);
-    int cancelable;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* there are cancellation points on the way */
     close_pool(pool);
-    pthread_setcancelstate(cancelable, NULL);
     fork_leave(stepped_out);
     call_end(&call, NULL);
 }

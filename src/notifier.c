@@ -2,19 +2,30 @@
  *
  * notifier.c - the waiters of one event loop that are ready, and the file descriptor that says so
  *
- * The file descriptor is an eventfd. It is written and read under the notifier's lock, with the list: written when the
- * list gets its first waiter, read when it loses its last. So it is readable exactly while the list is not empty, and a
- * thousand waiters that become ready at once cost one system call. (But see notifier_ring.) A program may read it too,
- * as io_uring does; then the library's read finds nothing, to no effect.
+ * The file descriptor is an eventfd. It is written when the list gets its first waiter, so a thousand waiters that become
+ * ready at once cost one system call. The thread that writes holds no lock by then: the loop that it wakes is on its way
+ * while the system call lasts, and would run into the lock. `ringing` counts such threads.
+ *
+ *     The loop reads the eventfd when it takes the last waiter, and when it finds the list empty. In the second case it
+ *     waits for the threads that are about to write. So the eventfd is readable while the list is not empty, but for
+ *     the moment before the write; and after notifier_pop has returned NULL it is not, until there is a waiter again.
+ *     In between, after the last waiter was taken, a late write may make it readable in vain.
+ *
+ * A notifier ends after its last waiter, and waits for the threads that are about to write too. A program may read the
+ * eventfd itself, as io_uring does; then the library's read finds nothing, to no effect.
  */
 #include "notifier.h"
+
+#include "clock.h"
 
 #include <errno.h>
 #include <unistd.h>
 
+/* A system call takes some microseconds. */
+#define LOOKS 200
+
 /* ---- the list ---- */
 
-/* The lock is held, as in the next two. */
 static void set_readable(const struct bufferpool_notifier *notifier, bool readable)
 {
     const int saved_errno = errno;
@@ -29,6 +40,8 @@ static void set_readable(const struct bufferpool_notifier *notifier, bool readab
     pthread_setcancelstate(cancelable, NULL);
     errno = saved_errno;
 }
+
+/* The lock is held in these two. */
 
 static void append(struct bufferpool_notifier *notifier, struct waiter *w)
 {
@@ -46,25 +59,46 @@ static void take_out(struct bufferpool_notifier *notifier, struct waiter *w)
         set_readable(notifier, false);
 }
 
-void notifier_push(struct waiter *w)
+bool notifier_push(struct waiter *w)
 {
     struct bufferpool_notifier *notifier = w->notifier;
     pthread_mutex_lock(&notifier->lock);
     const bool first = notifier->first == NULL;
     append(notifier, w);
     if (first)
-        set_readable(notifier, true);
+        (void)add_relaxed(&notifier->ringing, 1); /* the loop sees it under the lock */
     pthread_mutex_unlock(&notifier->lock);
+    return first;
+}
+
+void notifier_ring(struct bufferpool_notifier *notifier)
+{
+    set_readable(notifier, true);
+    /* release: with the acquire in notifier_await_rings, after which the notifier may be gone */
+    (void)atomic_fetch_sub_explicit(&notifier->ringing, 1, memory_order_release);
+}
+
+void notifier_await_rings(struct bufferpool_notifier *notifier)
+{
+    /* acquire: with the release in notifier_ring */
+    for (unsigned look = 0; load_acquire(&notifier->ringing) != 0; look++) {
+        if (look < LOOKS)
+            spin_hint();
+        else
+            clock_pause();
+    }
 }
 
 struct waiter *notifier_pop(struct bufferpool_notifier *notifier)
 {
     pthread_mutex_lock(&notifier->lock);
     struct waiter *w = notifier->first;
-    if (w != NULL)
-        take_out(notifier, w);
-    else
+    if (w == NULL) {
+        notifier_await_rings(notifier);
         set_readable(notifier, false);
+    } else {
+        take_out(notifier, w);
+    }
     pthread_mutex_unlock(&notifier->lock);
     return w;
 }
@@ -77,9 +111,7 @@ void notifier_remove(struct waiter *w)
     pthread_mutex_unlock(&notifier->lock);
 }
 
-void notifier_ring(struct bufferpool_notifier *notifier)
+void notifier_ring_again(struct bufferpool_notifier *notifier)
 {
-    pthread_mutex_lock(&notifier->lock);
     set_readable(notifier, true);
-    pthread_mutex_unlock(&notifier->lock);
 }

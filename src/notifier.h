@@ -21,18 +21,24 @@ static inline bufferpool_waiter_t *notifier_embedder(struct waiter *w)
     return (bufferpool_waiter_t *)(void *)((unsigned char *)w - offsetof(bufferpool_waiter_t, reserved));
 }
 
-/* Adds a waiter to its notifier's list. If the list was empty, the file descriptor is readable from now on. The loop
- * may have the waiter before this returns. */
-void notifier_push(struct waiter *w);
+/* Adds a waiter to its notifier's list. The loop may have the waiter before this returns. Returns true if the list was
+ * empty: then the caller rings, when it holds no lock any more. */
+bool notifier_push(struct waiter *w);
 
-/* Takes the longest ready waiter out of the list. With the last one, or if there is none, the file descriptor is not
- * readable any more. Returns NULL if the list is empty. */
+/* Makes the file descriptor readable, after notifier_push. */
+void notifier_ring(struct bufferpool_notifier *notifier);
+
+/* Takes the longest ready waiter out of the list. Returns NULL if the list is empty; then the file descriptor is not
+ * readable. */
 struct waiter *notifier_pop(struct bufferpool_notifier *notifier);
 
 /* Takes that waiter out of its notifier's list. */
 void notifier_remove(struct waiter *w);
 
-/* Makes the file descriptor readable although no waiter may be ready: once more, for loops that wait for a change. */
-void notifier_ring(struct bufferpool_notifier *notifier);
+/* Makes the file descriptor readable although no waiter may be ready, for a loop that is to look again. */
+void notifier_ring_again(struct bufferpool_notifier *notifier);
+
+/* Waits until no call is about to write the file descriptor. No waiter is ready, and none waits. */
+void notifier_await_rings(struct bufferpool_notifier *notifier);
 
 #endif

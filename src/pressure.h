@@ -31,7 +31,7 @@ bool pressure_rise(bufferpool_t *pool, struct patience *patience);
 void pressure_enter(bufferpool_t *pool);
 
 /* For a pool that was closed: closes all gates for good, and moves what idles in caches to the depot. Waits for the
- * owners that are inside, without a limit. A cancellation point. */
+ * owners that are inside, without a limit. */
 void pressure_close(bufferpool_t *pool);
 
 /* Ends the pressure if callers have well below the cap. Called where that may have become true. */

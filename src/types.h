@@ -452,10 +452,11 @@ struct wait_queue {
 
 /* One event loop's waiters that are ready. */
 struct bufferpool_notifier {
-    int fd;         /* read-only: an eventfd, readable while the list is not empty, or if `again` */
+    int fd;         /* read-only: an eventfd (notifier.c) */
     uint32_t epoch; /* read-only: the fork_epoch of the process in which it works */
     pthread_mutex_t lock;
     struct waiter *first, *last; /* under the lock; linked by next and prev */
+    _Atomic(uint32_t) ringing;   /* calls that are about to write the eventfd; grows under the lock */
     /* the loop's */
     size_t waiters; /* that wait or are ready */
     bool again;     /* a pool could not be put under pressure: the loop is to try again (async.c) */

@@ -87,27 +87,45 @@ static void leave(bufferpool_t *pool, struct waiter *w, int error)
     w->left = true;
 }
 
-static void wake(struct waiter *w)
+/* Notifiers whose loops are to be woken once the lock is free (notifier.c). */
+struct rings {
+    struct bufferpool_notifier *notifiers[4];
+    unsigned n;
+};
+
+static void wake(struct waiter *w, struct rings *rings)
 {
+    struct bufferpool_notifier *notifier = w->notifier;
     if (is_thread(w))
         pthread_cond_signal(&sleeper_of(w)->woken);
+    else if (!notifier_push(w))
+        return;
+    else if (rings->n < sizeof(rings->notifiers) / sizeof(rings->notifiers[0]))
+        rings->notifiers[rings->n++] = notifier;
     else
-        notifier_push(w);
+        notifier_ring(notifier);
+}
+
+static void unlock_and_ring(struct wait_queue *queue, struct rings *rings)
+{
+    pthread_mutex_unlock(&queue->lock);
+    while (rings->n > 0)
+        notifier_ring(rings->notifiers[--rings->n]);
 }
 
 /* The first in the queue, after those have left that wait for more than the cap; NULL: the queue is empty. */
-static struct waiter *first_that_fits(bufferpool_t *pool)
+static struct waiter *first_that_fits(bufferpool_t *pool, struct rings *rings)
 {
     struct waiter *w;
     while ((w = pool->waiters.first) != NULL && is_thread(w) && sleeper_of(w)->need > depot_cap_of(&pool->max_live)) {
         leave(pool, w, EINVAL);
-        wake(w);
+        wake(w, rings);
     }
     return w;
 }
 
 /* Gives the buffer, or with NULL a right to make one, to the first in the queue. */
-static void give(bufferpool_t *pool, struct waiter *w, struct desc *d)
+static void give(bufferpool_t *pool, struct waiter *w, struct desc *d, struct rings *rings)
 {
     if (d != NULL) {
         d->chain = w->given;
@@ -122,7 +140,7 @@ static void give(bufferpool_t *pool, struct waiter *w, struct desc *d)
         w->reserved = d == NULL;
     }
     leave(pool, w, 0);
-    wake(w);
+    wake(w, rings);
 }
 
 /* Takes one buffer, which counts as held from now on, from the depot. Returns NULL if the depot is empty. */
@@ -142,16 +160,16 @@ static struct desc *take_from_depot(bufferpool_t *pool)
 }
 
 /* While more exist than the cap, what idles in the depot is freed, and given to nobody who waits. */
-static void serve_all(bufferpool_t *pool)
+static void serve_all(bufferpool_t *pool, struct rings *rings)
 {
     struct waiter *w;
-    while ((w = first_that_fits(pool)) != NULL && !depot_over_cap(&pool->depot, &pool->max_live)) {
+    while ((w = first_that_fits(pool, rings)) != NULL && !depot_over_cap(&pool->depot, &pool->max_live)) {
         struct desc *d = take_from_depot(pool);
         if (modes_have(MODE_QUARANTINE) && d == NULL)
             d = quarantine_take(pool); /* counted as held there too */
         if (d == NULL && !depot_reserve(&pool->depot, &pool->max_live))
             return;
-        give(pool, w, d);
+        give(pool, w, d, rings);
     }
 }
 
@@ -159,31 +177,34 @@ static void serve_all(bufferpool_t *pool)
 
 void wait_serve_all(bufferpool_t *pool)
 {
+    struct rings rings = {0};
     pthread_mutex_lock(&pool->waiters.lock);
-    serve_all(pool);
-    pthread_mutex_unlock(&pool->waiters.lock);
+    serve_all(pool, &rings);
+    unlock_and_ring(&pool->waiters, &rings);
 }
 
 bool wait_hand_over(bufferpool_t *pool, struct desc *d)
 {
     if (likely(!depot_wanted(&pool->depot)))
         return false;
+    struct rings rings = {0};
     pthread_mutex_lock(&pool->waiters.lock);
-    struct waiter *w = first_that_fits(pool);
+    struct waiter *w = first_that_fits(pool, &rings);
     if (w != NULL)
-        give(pool, w, d);
-    pthread_mutex_unlock(&pool->waiters.lock);
+        give(pool, w, d, &rings);
+    unlock_and_ring(&pool->waiters, &rings);
     return w != NULL;
 }
 
 void wait_cancel_all(bufferpool_t *pool)
 {
+    struct rings rings = {0};
     pthread_mutex_lock(&pool->waiters.lock);
     for (struct waiter *w; (w = pool->waiters.first) != NULL;) {
         leave(pool, w, ECANCELED);
-        wake(w);
+        wake(w, &rings);
     }
-    pthread_mutex_unlock(&pool->waiters.lock);
+    unlock_and_ring(&pool->waiters, &rings);
 }
 
 /* ---- for threads that wait ---- */
@@ -205,12 +226,13 @@ bool wait_begin(bufferpool_t *pool, struct sleeper *s, uint32_t n, unsigned time
     if (!init_condition(&s->woken))
         return false;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &s->cancelable);
+    struct rings rings = {0};
     pthread_mutex_lock(&pool->waiters.lock);
     if (join(pool, &s->waiter))
-        serve_all(pool);
+        serve_all(pool, &rings);
     else
         s->waiter = (struct waiter){.left = true, .error = ECANCELED};
-    pthread_mutex_unlock(&pool->waiters.lock);
+    unlock_and_ring(&pool->waiters, &rings);
     return true;
 }
 
@@ -247,11 +269,12 @@ int wait_end(bufferpool_t *pool, struct sleeper *s)
 
 bool wait_join(bufferpool_t *pool, struct waiter *w)
 {
+    struct rings rings = {0};
     pthread_mutex_lock(&pool->waiters.lock);
     const bool joined = join(pool, w);
     if (joined)
-        serve_all(pool);
-    pthread_mutex_unlock(&pool->waiters.lock);
+        serve_all(pool, &rings);
+    unlock_and_ring(&pool->waiters, &rings);
     return joined;
 }
 
