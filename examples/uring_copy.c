@@ -139,7 +139,7 @@ static int ended(struct copy *copy, bufferpool_buf_t *buf, int result)
         transfer(copy, buf);
         return 0;
     }
-    bufferpool_put(buf); /* all is written, or nothing more will be */
+    bufferpool_put(buf);                                /* all is written, or nothing more will be */
     return result > 0 ? 0 : result < 0 ? -result : EIO; /* 0: the file became shorter */
 }
 
