@@ -9,7 +9,7 @@
  * and thereby with the depot.
  *
  * Why plain loads and stores suffice: only the thread that is inside writes entries, level, base, extra, limit and
- * budget; counters and moved_past are their owner's to write, inside or not. What other threads read of these (level,
+ * reserved; counters and moved_past are their owner's to write, inside or not. What other threads read of these (level,
  * base, extra, moved_past, counters) is atomic, and wrong by at most the call under way. So all that is relaxed here
  * needs no order of its own: the gate and `busy` order it, or the depot does (a buffer's word travels with the buffer),
  * or it is a number that a read-modify-write keeps whole (idle_reserved, depot.extra, the shared counters), or a hint.
@@ -131,8 +131,8 @@ static size_t held_bytes(const bufferpool_t *pool, const struct cache *c)
     return cache_idle(c) * pool->heap.base + load_relaxed(&c->extra);
 }
 
-/* Whether neither a budget nor grown buffers matter. Then buffers come and go by number alone, and limit is the number
- * of entries. */
+/* Whether neither max_idle_bytes nor grown buffers matter. Then buffers come and go by number alone, and limit is the
+ * number of entries. */
 static bool is_plain(const bufferpool_t *pool, const struct cache *c)
 {
     return pool->max_idle_bytes == 0 && load_relaxed(&c->extra) == 0;
@@ -149,8 +149,8 @@ static uint32_t entries_allowed(const bufferpool_t *pool, const struct cache *c)
 static void limit_update(const bufferpool_t *pool, struct cache *c)
 {
     size_t bytes = load_relaxed(&c->allowance);
-    if (pool->max_idle_bytes != 0 && c->budget < bytes)
-        bytes = c->budget;
+    if (pool->max_idle_bytes != 0 && c->reserved < bytes)
+        bytes = c->reserved;
     const size_t extra = load_relaxed(&c->extra);
     size_t limit = bytes > extra ? (bytes - extra) / pool->heap.base : 0;
     const uint32_t most = entries_allowed(pool, c);
@@ -176,42 +176,43 @@ static void unreserve_idle(bufferpool_t *pool, size_t bytes)
         sub_relaxed(&pool->idle_reserved, bytes);
 }
 
-/* Reserves room for `cap` more bytes in the budget. Bytes that the shared cache reserves count as the depot's at once.
+/* Reserves room for `cap` more bytes in the cache. Bytes that the shared cache reserves count as the depot's at once.
  * Returns false if there is no room. */
-static bool budget_add(bufferpool_t *pool, struct cache *c, size_t cap)
+static bool reserved_add(bufferpool_t *pool, struct cache *c, size_t cap)
 {
     if (pool->max_idle_bytes == 0)
         return true;
-    size_t unused = c->budget - held_bytes(pool, c); /* 0 - 0 for the shared one */
+    size_t unused = c->reserved - held_bytes(pool, c); /* 0 - 0 for the shared one */
     size_t missing = cap > unused ? cap - unused : 0;
     if (!reserve_idle(pool, missing))
         return false;
     if (!c->shared)
-        c->budget += missing;
+        c->reserved += missing;
     return true;
 }
 
-/* Moves budget from the cache to the depot with the bytes that go there. */
-static void budget_to_depot(const bufferpool_t *pool, struct cache *c, size_t bytes)
+/* Moves reserved bytes from the cache to the depot with the bytes that go there. */
+static void reserved_to_depot(const bufferpool_t *pool, struct cache *c, size_t bytes)
 {
     if (pool->max_idle_bytes != 0 && !c->shared)
-        c->budget -= bytes;
+        c->reserved -= bytes;
 }
 
-/* Moves budget from the depot to the cache, and gives the part that the cache does not need back to the pool. */
-static void budget_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
+/* Moves reserved bytes from the depot to the cache, and gives the part that the cache does not need back to the pool.
+ */
+static void reserved_from_depot(bufferpool_t *pool, struct cache *c, size_t bytes)
 {
     if (pool->max_idle_bytes == 0)
         return;
-    size_t budget = c->budget + bytes;
+    size_t reserved = c->reserved + bytes;
     size_t keep = load_relaxed(&c->allowance);
     if (load_relaxed(&pool->idle_tight)) /* otherwise a put would have to collect the room from here */
         keep = held_bytes(pool, c);
-    if (budget > keep) {
-        unreserve_idle(pool, budget - keep);
-        budget = keep;
+    if (reserved > keep) {
+        unreserve_idle(pool, reserved - keep);
+        reserved = keep;
     }
-    c->budget = budget;
+    c->reserved = reserved;
 }
 
 /* Takes n buffers, of `bytes` bytes in all, off the depot's account of bytes beyond buffer_capacity. */
@@ -228,13 +229,13 @@ void cache_left_depot(bufferpool_t *pool, uint32_t n, size_t bytes)
     unreserve_idle(pool, bytes);
 }
 
-void cache_give_budget_back(bufferpool_t *pool, struct cache *c)
+void cache_give_reserved_back(bufferpool_t *pool, struct cache *c)
 {
     size_t held = held_bytes(pool, c);
-    if (pool->max_idle_bytes == 0 || c->budget <= held)
+    if (pool->max_idle_bytes == 0 || c->reserved <= held)
         return;
-    unreserve_idle(pool, c->budget - held);
-    c->budget = held;
+    unreserve_idle(pool, c->reserved - held);
+    c->reserved = held;
     limit_update(pool, c);
 }
 
@@ -275,7 +276,7 @@ static void flush_some(bufferpool_t *pool, struct cache *c, uint32_t from, uint3
             life_check(pool, entries[i]);
             extra += beyond_base(pool, entries[i]);
         }
-        budget_to_depot(pool, c, count * pool->heap.base + extra);
+        reserved_to_depot(pool, c, count * pool->heap.base + extra);
         store_relaxed(&c->extra, load_relaxed(&c->extra) - extra);
     }
     level_add(c, -(int32_t)count, -(int32_t)count);
@@ -305,7 +306,7 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
         life_check(pool, cache_entries(c)[i]);
     if (n > 0)
         flush_some(pool, c, 0, n);
-    cache_give_budget_back(pool, c);
+    cache_give_reserved_back(pool, c);
     end_tickets(pool, c);
     limit_update(pool, c);
     return n;
@@ -322,7 +323,7 @@ uint32_t cache_cut_inside(bufferpool_t *pool, struct cache *c, size_t bytes)
     }
     if (count > 0) /* the warmest, so that no entry moves that the owner may just read behind its closed gate */
         flush_some(pool, c, n - count, count);
-    cache_give_budget_back(pool, c);
+    cache_give_reserved_back(pool, c);
     return count;
 }
 
@@ -464,7 +465,7 @@ static void keep_fitting(bufferpool_t *pool, struct cache *c, const struct magaz
     bytes += magazine->grown ? magazine->head->pub.cap : pool->heap.base;
     leave_account(pool, fit + 1, bytes);
     level_add(c, (int32_t)fit + 1, (int32_t)fit);
-    budget_from_depot(pool, c, bytes);
+    reserved_from_depot(pool, c, bytes);
     limit_update(pool, c);
     if (fit <
         others) /* their bytes never left the depot's account; nobody else is sure of the pressure meanwhile (8) */
@@ -503,7 +504,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
 
 bool cache_overflow(bufferpool_t *pool, struct cache *c)
 {
-    if (pool->max_idle_bytes != 0) /* the limit may follow from the budget, which cache_keep can raise */
+    if (pool->max_idle_bytes != 0) /* the limit may follow from what is reserved, which cache_keep can raise */
         return false;
     struct cache *in = enter(pool, c);
     const uint32_t n = cache_idle(in);
@@ -547,11 +548,11 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
 {
     size_t cap = d->pub.cap;
     struct cache *in = enter(pool, c);
-    bool fits = budget_add(pool, in, cap);
+    bool fits = reserved_add(pool, in, cap);
     if (!fits) {
         /* nothing happens */
     } else if (in->shared || cap > load_relaxed(&in->allowance)) {
-        budget_to_depot(pool, in, cap);
+        reserved_to_depot(pool, in, cap);
         if (!in->shared)
             limit_update(pool, in);
         level_move(c, in, -1, 0);

@@ -389,7 +389,7 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c);
 uint32_t cache_cut_inside(bufferpool_t *pool, struct cache *c, size_t bytes);
 
 /* From inside: gives back what the cache has reserved of max_idle_bytes and does not use. */
-void cache_give_budget_back(bufferpool_t *pool, struct cache *c);
+void cache_give_reserved_back(bufferpool_t *pool, struct cache *c);
 
 /* Sets how many buffers the cache may hold while the pool is under pressure. The cache is empty behind a closed gate,
  * or the calling thread is its owner. */

@@ -334,7 +334,7 @@ static enum counter drop(bufferpool_t *pool, struct cache *c, struct desc *d, en
  *
  * This goes over all caches. With 32 or more it is not done for each such put, so that the cost of a put does not grow
  * with the number of threads. A put in between may then free its buffer although there is room. */
-static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
+static bool collect_idle_reserved(bufferpool_t *pool, size_t cap)
 {
     const uint32_t skips = load_relaxed(&pool->idle_skips);
     if (skips > 0) {
@@ -347,7 +347,7 @@ static bool collect_idle_budget(bufferpool_t *pool, size_t cap)
     if (idle + cap > pool->max_idle_bytes)
         return false;
     store_relaxed(&pool->idle_tight, true);
-    (void)steal(pool, STEAL_BUDGETS, true);
+    (void)steal(pool, STEAL_RESERVED, true);
     return true;
 }
 
@@ -375,7 +375,7 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
         if (modes_have(MODE_NOPOOL) || (modes_have(MODE_CHAOS) && modes_random(4) == 0))
             return drop(pool, c, d, DROPS_IDLE_LIMIT);
     }
-    if (!cache_keep(pool, c, d) && !(collect_idle_budget(pool, d->pub.cap) && cache_keep(pool, c, d)))
+    if (!cache_keep(pool, c, d) && !(collect_idle_reserved(pool, d->pub.cap) && cache_keep(pool, c, d)))
         return drop(pool, c, d, DROPS_IDLE_LIMIT);
     reclaim_tick(pool, c);
     return NOT_DROPPED;

@@ -177,8 +177,8 @@ static uint32_t take_inside(bufferpool_t *pool, struct cache *c)
 {
     uint32_t n;
     switch (c->pending) {
-    case PENDING_BUDGET:
-        cache_give_budget_back(pool, c);
+    case PENDING_RESERVED:
+        cache_give_reserved_back(pool, c);
         return 0;
     case PENDING_LOOK:
         if (MODES_BUILT)
@@ -214,8 +214,8 @@ static enum pending to_take(const bufferpool_t *pool, struct cache *c, enum stea
         return PENDING_NOTHING;
     if (kind == STEAL_UNUSED)
         return not_needed(pool, c);
-    if (kind == STEAL_BUDGETS)
-        return PENDING_BUDGET;
+    if (kind == STEAL_RESERVED)
+        return PENDING_RESERVED;
     /* what is pending may have an owner inside that puts a buffer there */
     if (cache_idle(c) == 0 && c->pending == PENDING_NOTHING && !(pressure && cache_is_open(c)))
         return PENDING_NOTHING;

@@ -9,11 +9,11 @@
 #include "clock.h"
 
 enum steal_kind {
-    STEAL_ALL,     /* all buffers go to the depot */
-    STEAL_UNUSED,  /* the same, from caches in which nothing went in or out since the last time that this was asked */
-    STEAL_BUDGETS, /* only what the caches have reserved of max_idle_bytes and do not use */
-    STEAL_NOTHING, /* but the idle buffers are verified where they are; a debug mode watches */
-    STEAL_REST     /* only from caches that an earlier call was to empty and did not reach */
+    STEAL_ALL,      /* all buffers go to the depot */
+    STEAL_UNUSED,   /* the same, from caches in which nothing went in or out since the last time that this was asked */
+    STEAL_RESERVED, /* only what the caches have reserved of max_idle_bytes and do not use */
+    STEAL_NOTHING,  /* but the idle buffers are verified where they are; a debug mode watches */
+    STEAL_REST      /* only from caches that an earlier call was to empty and did not reach */
 };
 
 struct stolen {

@@ -362,7 +362,7 @@ void tls_cache_disown_all(bufferpool_t *pool)
         store_relaxed(&c->tickets, 0);
         store_relaxed(&c->allowance, 0);
         c->pending = PENDING_NOTHING;
-        c->budget = 0;
+        c->reserved = 0;
         store_relaxed(&c->owned, false);
         c->next_unowned = pool->unowned_caches;
         pool->unowned_caches = c;

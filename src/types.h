@@ -44,11 +44,11 @@
  *     held by callers      = sum of (moved - n) over the same
  *     pooled               <= N, or held by callers >= N                              depot.c (10)
  *     tickets              = pressure.granted = sum of c->tickets
- *     idle_reserved        = sum of budget + bytes in the depot <= max_idle_bytes    (with max_idle_bytes)
+ *     idle_reserved        = sum of reserved + bytes in the depot <= max_idle_bytes    (with max_idle_bytes)
  *     grown_extra          = sum of (cap - buffer_capacity) over all buffers
  * and for each cache while no thread is inside:
  *     n                   <= limit
- *     n * buffer_capacity + extra <= allowance                              (and <= budget with max_idle_bytes)
+ *     n * buffer_capacity + extra <= allowance                              (and <= reserved with max_idle_bytes)
  *
  * Fields that several threads use without a lock are atomic. Relaxed ones are hints, or numbers that read-modify-writes
  * keep whole; a field that a reader relies on has its order, and a comment, where it is read.
@@ -217,7 +217,7 @@ struct cache_counts {
 
 /* What is to be taken of a cache whose gate was closed for that; with LOOK nothing, but its buffers are verified; with
  * EXCESS what it does not need, and the allowance beyond thread_cache_bytes. */
-enum pending { PENDING_NOTHING, PENDING_LOOK, PENDING_BUDGET, PENDING_EXCESS, PENDING_ALL };
+enum pending { PENDING_NOTHING, PENDING_LOOK, PENDING_RESERVED, PENDING_EXCESS, PENDING_ALL };
 
 /* cache.h has the picture. */
 struct cache {
@@ -234,7 +234,7 @@ struct cache {
     bool shared;              /* read-only: pool->shared, which holds nothing and in which any thread counts */
     /* the owner, inside; without a lock for statistics */
     _Atomic(size_t) extra;     /* bytes of cap beyond buffer_capacity in it */
-    size_t budget;             /* bytes of max_idle_bytes reserved for it */
+    size_t reserved;           /* bytes of max_idle_bytes reserved for it */
     _Atomic(size_t) allowance; /* bytes that it may hold (allowance.c); changes under caches_lock too */
     struct cache_base base[2];
     /* the owner, inside or not */

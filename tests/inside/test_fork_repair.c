@@ -164,7 +164,7 @@ static void check_repaired(void)
         unowned++;
     NEED(unowned == caches_of());
     for (const struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next)
-        NEED(!cache_is_open(c) && !load_relaxed(&c->busy) && !load_relaxed(&c->owned) && c->budget == 0 &&
+        NEED(!cache_is_open(c) && !load_relaxed(&c->busy) && !load_relaxed(&c->owned) && c->reserved == 0 &&
              load_relaxed(&c->tickets) == 0);
     NEED(!load_relaxed(&pool->idle_tight) && load_relaxed(&pool->idle_skips) == 0);
     NEED(load_relaxed(&pool->pressure.state) == PRESSURE_OFF && load_relaxed(&pool->pressure.granted) == 0);
@@ -368,9 +368,9 @@ static void spoil_busy(void)
     store_relaxed(&cache_of_other()->busy, true);
 }
 
-static void spoil_budget(void)
+static void spoil_reserved(void)
 {
-    cache_of_other()->budget += 999;
+    cache_of_other()->reserved += 999;
 }
 
 static void spoil_unowned(void)
@@ -760,7 +760,7 @@ static const struct spoiled all_spoiled[] = {
     {"moved_past", spoil_moved_past, NULL, 0, 0},
     {"extra of a cache", spoil_cache_extra, NULL, 0, 0},
     {"busy", spoil_busy, NULL, 0, 0},
-    {"budget", spoil_budget, NULL, 0, LIMIT},
+    {"reserved bytes", spoil_reserved, NULL, 0, LIMIT},
     {"unowned caches", spoil_unowned, NULL, 0, 0},
     {"moved of the shared cache", spoil_shared_moved, NULL, 0, 0},
     {"head", spoil_head, NULL, 0, 0},

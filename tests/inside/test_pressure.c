@@ -230,7 +230,7 @@ static void no_buffer_idles_in_a_cache_under_pressure(void **state)
     hand_do(&old, hand_flush);
     put_is_found(&old);
     pthread_mutex_lock(&pool->caches_lock);
-    (void)steal_caches(pool, STEAL_BUDGETS, NULL);
+    (void)steal_caches(pool, STEAL_RESERVED, NULL);
     pthread_mutex_unlock(&pool->caches_lock);
     put_is_found(&old);
     put_is_found(&fresh);

@@ -485,7 +485,7 @@ static void what_was_closed_for_less_is_emptied_under_pressure(void **state)
     hand_do(owner, hand_put_first_half);
     pthread_mutex_lock(&scene.pool->caches_lock);
     cache_close(owner->cache);
-    owner->cache->pending = PENDING_BUDGET;
+    owner->cache->pending = PENDING_RESERVED;
     owner->cache->fenced = true;
     pthread_mutex_unlock(&scene.pool->caches_lock);
     for (size_t i = 0; i < 60; i++)

@@ -3,9 +3,9 @@
  * test_steal_steps.c - a call is stopped at each of its steps, and its cache is stolen from meanwhile
  *
  * The test makes each call again and again, and stops it before its first atomic operation, its second, and so on.
- * While the call stands there another thread trims, reclaims, lowers the cap, runs into it, or has budgets given back;
- * each of these steals from the caller's cache unless the caller is inside. Then the call goes on. Wherever it was
- * stopped, no buffer is lost or has two owners, and every sum is right.
+ * While the call stands there another thread trims, reclaims, lowers the cap, runs into it, or has reserved bytes given
+ * back; each of these steals from the caller's cache unless the caller is inside. Then the call goes on. Wherever it
+ * was stopped, no buffer is lost or has two owners, and every sum is right.
  */
 #include "support/blocks.h"
 #include "support/hands.h"
@@ -80,10 +80,10 @@ static void does_the_same_until_pressure_ends(struct hand *hand)
         bufferpool_put(bufferpool_get(hand->pool));
 }
 
-static void has_budgets_given_back(struct hand *hand)
+static void has_reserved_bytes_given_back(struct hand *hand)
 {
     pthread_mutex_lock(&hand->pool->caches_lock);
-    (void)steal_caches(hand->pool, STEAL_BUDGETS, NULL);
+    (void)steal_caches(hand->pool, STEAL_RESERVED, NULL);
     pthread_mutex_unlock(&hand->pool->caches_lock);
 }
 
@@ -109,7 +109,7 @@ static void (*const others[])(struct hand *) = {
     does_lower_the_cap,
     does_run_into_the_cap,
     does_the_same_until_pressure_ends,
-    has_budgets_given_back,
+    has_reserved_bytes_given_back,
     takes_and_keeps,
     takes_and_uses,
 };

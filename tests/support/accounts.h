@@ -36,7 +36,7 @@ static inline struct accounts accounts_of_words(const bufferpool_t *pool)
 
 /* Of the caches: what is in them, what they set aside. */
 struct cached {
-    size_t n, extra, budget, tickets, holders;
+    size_t n, extra, reserved, tickets, holders;
     bool ok;
 };
 
@@ -51,14 +51,14 @@ static inline struct cached accounts_of_caches(const bufferpool_t *pool)
         const size_t held = n * pool->heap.base + extra;
         all.ok = all.ok && extra == load_relaxed(&c->extra) && n <= pool->cache_entries &&
                  held <= load_relaxed(&c->allowance);
-        all.ok = all.ok && (pool->max_idle_bytes == 0 || held <= c->budget);
+        all.ok = all.ok && (pool->max_idle_bytes == 0 || held <= c->reserved);
         all.ok = all.ok && (!load_relaxed(&c->owned) || !cache_is_open(c) || n <= c->limit);
         const uint32_t tickets = load_relaxed(&c->tickets);
         if (depot_counts(&pool->depot).pressure && !pool->no_membarrier)
             all.ok = all.ok && n <= tickets && (!cache_is_open(c) || tickets > 0);
         all.n += n;
         all.extra += extra;
-        all.budget += c->budget;
+        all.reserved += c->reserved;
         all.tickets += tickets;
         all.holders += tickets != 0;
     }
@@ -83,14 +83,14 @@ static inline bool accounts_add_up(const bufferpool_t *pool)
     ok = ok && a.idle * base + c.extra + depot_extra == a.idle_bytes;
     if (pool->max_idle_bytes != 0) {
         const size_t reserved = load_relaxed(&pool->idle_reserved);
-        ok = ok && reserved == c.budget + (a.idle - c.n) * base + depot_extra && reserved <= pool->max_idle_bytes;
+        ok = ok && reserved == c.reserved + (a.idle - c.n) * base + depot_extra && reserved <= pool->max_idle_bytes;
     }
     if (!ok) {
         print_stats(&s);
         print_error(
             "words: held %zu, %" PRIu64 " bytes, idle %zu, %" PRIu64
-            " bytes; caches: %s, %zu, extra %zu, budget %zu, tickets %zu; depot: extra %zu, pooled %u, tickets %u\n",
-            a.held, a.live_bytes, a.idle, a.idle_bytes, c.ok ? "in order" : "not in order", c.n, c.extra, c.budget,
+            " bytes; caches: %s, %zu, extra %zu, reserved %zu, tickets %zu; depot: extra %zu, pooled %u, tickets %u\n",
+            a.held, a.live_bytes, a.idle, a.idle_bytes, c.ok ? "in order" : "not in order", c.n, c.extra, c.reserved,
             c.tickets, depot_extra, counts.pooled, counts.tickets);
     }
     return ok;

@@ -138,7 +138,7 @@ static void *thief(void *unused)
         assert(load_relaxed(&pool.depot.head) != 0);
         break;
     case 5:
-        stolen = steal_caches(&pool, STEAL_BUDGETS, NULL);
+        stolen = steal_caches(&pool, STEAL_RESERVED, NULL);
         assert(stolen.buffers == 0);
         break;
     case 6:
@@ -207,7 +207,7 @@ int main(void)
     use(&scene_descs[1], 7);
     if (SCENE == 5) {
         pool.max_idle_bytes = 2;
-        cache_give_budget_back(&pool, c);
+        cache_give_reserved_back(&pool, c);
     }
     if (SCENE == 2 || SCENE == 5) {
         held[0] = &scene_descs[0];
