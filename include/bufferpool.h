@@ -34,6 +34,10 @@
  *     Pools          create         a pool with a configuration of its own
  *                    destroy        ends a pool that has no buffers out
  *                    close          ends a pool with its last put, and all waits at once
+ *     Budgets        budget_create  a limit in bytes over any number of pools
+ *                    budget_destroy ends a budget
+ *                    budget_set     changes the limit
+ *                    budget_used    returns how many bytes are in use
  *     Memory         reclaim        frees the idle buffers that were not needed lately
  *                    trim           frees all idle buffers
  *                    thread_flush   moves the calling thread's idle buffers to where all threads find them
@@ -61,6 +65,9 @@ extern "C" {
 /* A pool. Where a function takes a pool, NULL means the default pool. The default pool has the default configuration,
  * and it exists from its first use to the end of the process. */
 typedef struct bufferpool bufferpool_t;
+
+/* Since 0.3. A limit in bytes over the memory of any number of pools. */
+typedef struct bufferpool_budget bufferpool_budget_t;
 
 /* A buffer. Only the library makes buffers, since it has hidden state behind the three fields. data and cap are const:
  * only the library writes them. Misuse says what becomes of a caller that does all the same. */
@@ -123,7 +130,7 @@ typedef struct bufferpool_buf {
  *
  * Returns:
  *     a buffer
- *     NULL, errno ENOMEM      there is no memory; no other error occurs */
+ *     NULL, errno ENOMEM      there is no memory, or the pool's budget is used up; no other error occurs */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_NOPLT;
 
 /* Gets a buffer as bufferpool_get does, but refuses while callers hold as many buffers as the cap allows, or more. Then
@@ -133,7 +140,7 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_N
  * Returns:
  *     a buffer
  *     NULL, errno ENOMEM      there is no memory
- *     NULL, errno EAGAIN      the cap is reached */
+ *     NULL, errno EAGAIN      the cap is reached, or the pool's budget is used up */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
 
 /* Gets a buffer as bufferpool_get does, but waits where bufferpool_try_get would refuse. It waits for at most
@@ -152,7 +159,8 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
  * Returns:
  *     a buffer
  *     NULL, errno ENOMEM      there is no memory
- *     NULL, errno ETIMEDOUT   the cap is reached, and timeout_ms milliseconds are over
+ *     NULL, errno ETIMEDOUT   the cap is reached or the pool's budget is used up, and timeout_ms milliseconds are
+ *                             over
  *     NULL, errno ECANCELED   the pool was closed (bufferpool_close) */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms);
 
@@ -162,7 +170,8 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsign
  *
  *   - if its cap exceeds max_capacity,
  *   - if more buffers exist than the cap allows (except for the few that may then idle in the thread's cache: see
- *     Concept), or
+ *     Concept),
+ *   - if more is used than the pool's budget allows, or a caller of another pool waits for bytes of it, or
  *   - if the pool's idle bytes would exceed max_idle_bytes. (The caches of other threads reserve bytes of that limit. A
  *     put that finds no room collects what they do not use. Where 32 threads or more use the pool, only some puts do,
  *     and the others free their buffer although there is room.)
@@ -477,6 +486,9 @@ typedef struct bufferpool_config {
     void *(*alloc)(size_t size, size_t align, void *ctx);
     void (*free)(void *block, size_t size, void *ctx);
     void *ctx; /* passed to the hooks; the library does not use it */
+    /* Since 0.3. The budget that the memory of the pool's blocks is taken from (see Budgets), or NULL for none. It must
+     * outlive the pool. Default: none. */
+    bufferpool_budget_t *budget;
     /* Since 0.3. Milliseconds; has an effect only with BUFFERPOOL_BACKGROUND. The memory of freed blocks goes back to
      * the system so long after callers last held as much (see Freed memory). 0 means at once. BUFFERPOOL_NEVER is an
      * error. The default is 1,000, which BUFFERPOOL_CONFIG_INIT sets; a configuration without this field has it too. */
@@ -499,6 +511,7 @@ typedef struct bufferpool_config {
         NULL,                             /* alloc */                                                                \
         NULL,                             /* free */                                                                 \
         NULL,                             /* ctx */                                                                  \
+        NULL,                             /* budget */                                                               \
         1000                              /* retain_ms */                                                            \
     }
 /* clang-format on */
@@ -544,6 +557,62 @@ BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
  *
  * Returns nothing. errno is preserved. */
 BUFFERPOOL_API void bufferpool_close(bufferpool_t *pool);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * Budgets. Since 0.3.
+ *
+ * A budget limits the bytes of all blocks of its pools together: of buffers that callers hold, idle buffers, buffers
+ * beyond the cap, and what growth adds. A pool has the budget that its configuration names. The blocks take no more
+ * than the limit at any moment, whatever threads do, unless the limit was lowered: bytes are reserved before a block is
+ * made or grows, and returned after the block was freed. While a buffer grows both blocks may count.
+ *
+ * With allocator hooks a block counts the size that the hooks are told. Otherwise it counts the memory that it takes:
+ * the capacity and the prefix, rounded up to the slots of its slab, or to whole pages. Memory of freed blocks that a
+ * pool retains (see Freed memory) does not count as used, but it never exceeds what the limit leaves. Handles and other
+ * data of the library do not count.
+ *
+ * Where the limit is reached, idle memory makes room: a get takes an idle buffer of its own pool, from the cache of any
+ * thread; if there is none, or for growth, retained memory and idle buffers of all pools of the budget are freed, as
+ * many bytes as are missing. (What a thread has in its cache is out of reach as in bufferpool_set_max_live.) If nothing
+ * is idle, it is as if memory were used up:
+ *
+ *   - bufferpool_get and functions that grow a buffer fail with ENOMEM, and everything is as before
+ *   - bufferpool_try_get fails with EAGAIN
+ *   - bufferpool_get_timed, bufferpool_get_bulk_timed and bufferpool_get_async wait. They are served when bytes come
+ *     back, from any pool of the budget
+ *
+ * A call on one pool of a budget may thus free blocks of the others, by their hooks.
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* Makes a budget. The name is copied, for metrics; a suffix makes it unique among budgets.
+ *
+ * Returns:
+ *     a budget                the caller ends it with bufferpool_budget_destroy
+ *     NULL, errno ENOMEM      there is no memory
+ *     NULL, errno EINVAL      name is NULL, or bytes is 0 */
+BUFFERPOOL_API bufferpool_budget_t *bufferpool_budget_create(const char *name, size_t bytes);
+
+/* Frees the budget. The caller makes sure that no other call on the budget runs at the same time or comes later.
+ *
+ * Returns:
+ *     0
+ *     EINVAL      budget is NULL
+ *     EBUSY       a pool has the budget; nothing changed */
+BUFFERPOOL_API int bufferpool_budget_destroy(bufferpool_budget_t *budget);
+
+/* Changes the limit. If more is used than the new limit allows, idle memory is freed at once, in all pools of the
+ * budget. If callers hold more than that, their puts free as much. A raised limit serves the calls that wait. 0 allows
+ * nothing. Any thread may call this at any time.
+ *
+ * Returns nothing. errno is preserved. */
+BUFFERPOOL_API void bufferpool_budget_set(bufferpool_budget_t *budget, size_t bytes);
+
+/* Reads how many bytes the blocks take, those included that are about to be made. Exact when no call is under way on a
+ * pool of the budget.
+ *
+ * Returns:
+ *     the bytes in use */
+BUFFERPOOL_API size_t bufferpool_budget_used(const bufferpool_budget_t *budget);
 
 /* ------------------------------------------------------------------------------------------------------------
  * Memory
@@ -621,7 +690,7 @@ typedef struct bufferpool_stats {
     uint64_t drops_oversize;   /* puts that freed it: its cap exceeded max_capacity */
     uint64_t drops_bypass;     /* always 0: a buffer that is freed beyond the cap counts in drops_over_cap */
     uint64_t drops_over_cap;   /* puts that freed it: more existed than the cap allows */
-    uint64_t drops_idle_limit; /* puts that freed it: max_idle_bytes; or the debug modes nopool and chaos */
+    uint64_t drops_idle_limit; /* puts that freed it: max_idle_bytes, the budget; or debug modes nopool and chaos */
     uint64_t grows;            /* blocks replaced by larger ones */
     uint64_t reclaimed_bytes;  /* bytes of idle buffers freed by trim, by reclaim, or since more existed than the cap */
     /* since 0.2 */

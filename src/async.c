@@ -22,6 +22,7 @@
  * in vain. The pause lets the owner run, where the loop has a higher priority. This goes on for as long as a
  * thread is preempted in the middle of some ten instructions.
  */
+#include "budget.h"
 #include "cache.h"
 #include "call.h"
 #include "clock.h"
@@ -106,19 +107,20 @@ static void release(struct waiter *w)
 
 /* ---- get_async ---- */
 
-/* Whether the pool is under pressure now, so that every buffer that comes back serves those that wait. */
+/* Whether the pool is under pressure now, and the others of its budget if somebody waits for bytes: so that every buffer
+ * that comes back serves those that wait. */
 static bool is_sure(bufferpool_t *pool)
 {
     if (!depot_counts(&pool->depot).pressure) {
         pressure_enter(pool);
         wait_serve(pool);
     }
-    return depot_counts(&pool->depot).pressure || !depot_wanted(&pool->depot);
+    return (budget_wait(pool) && depot_counts(&pool->depot).pressure) || !depot_wanted(&pool->depot);
 }
 
 static void ring_again(struct bufferpool_notifier *notifier)
 {
-    notifier->again = true;
+    store_relaxed(&notifier->again, true);
     notifier_ring_again(notifier);
 }
 
@@ -147,7 +149,7 @@ static int join_in_call(bufferpool_t *pool, struct waiter *w, struct bufferpool_
     if (c != NULL) {
         cache_begin_call(c);
         error = cache_pool_is_closed(pool) ? ECANCELED : join(pool, c, w, notifier);
-        wait_serve(pool);
+        call_serve(pool);
         cache_end_call(c);
     }
     fork_leave(stepped_out);
@@ -191,7 +193,7 @@ static struct desc *make(bufferpool_t *pool, struct cache *c)
         close_hold(pool);
     struct desc *d = pool_make_reserved(pool, c);
     if (!closed)
-        wait_serve(pool);
+        call_serve(pool);
     cache_end_call(c);
     if (closed)
         close_release(pool);
@@ -222,7 +224,8 @@ static bool try_again(void)
     registry_lock();
     for (bufferpool_t *pool; (pool = registry_from(next)) != NULL;) {
         next = pool->index + 1;
-        if (!depot_wanted(&pool->depot) || depot_counts(&pool->depot).pressure)
+        if (!depot_wanted(&pool->depot) ||
+            (depot_counts(&pool->depot).pressure && !account_is_wanted(pool->heap.slabs.budget)))
             continue;
         registry_pin(pool);
         registry_unlock();
@@ -237,17 +240,17 @@ static bool try_again(void)
 static struct waiter *next_ready(struct bufferpool_notifier *notifier)
 {
     struct waiter *w = notifier_pop(notifier);
-    if (likely(!notifier->again))
+    if (likely(!load_relaxed(&notifier->again)))
         return w;
-    if (w != NULL) {
-        notifier_ring_again(notifier); /* after the pop, which may have made it unreadable */
-        return w;
+    if (w == NULL) {
+        clock_pause();
+        store_relaxed(&notifier->again, false);
+        if (!try_again())
+            store_relaxed(&notifier->again, true);
+        w = notifier_pop(notifier);
     }
-    clock_pause();
-    notifier->again = !try_again();
-    w = notifier_pop(notifier);
-    if (notifier->again)
-        notifier_ring_again(notifier); /* as above */
+    if (load_relaxed(&notifier->again))
+        notifier_ring_again(notifier); /* after the pop, which may have made it unreadable */
     return w;
 }
 
@@ -282,17 +285,19 @@ static void give_back(bufferpool_t *pool, struct desc *d)
     if (!closed && d != NULL)
         pool_give_back(pool, c, d);
     else if (!closed)
-        depot_unreserve(&pool->depot, 1);
+        life_unreserve(pool, 1);
     if (!closed) {
         reclaim_keep_cap(pool, c);
-        wait_serve(pool);
+        call_serve(pool);
         pressure_relax(pool);
     }
     cache_end_call(c); /* a closed pool stays, since it counts what is given back */
-    if (closed && d != NULL)
+    if (closed && d != NULL) {
         close_give_back(pool, d);
-    else if (closed)
+    } else if (closed) {
+        heap_unreserve(&pool->heap);
         close_release(pool);
+    }
     fork_leave(stepped_out);
 }
 

@@ -7,14 +7,15 @@
  *     call_end(&call, pool);
  *
  * Between the two, reports of misuse name the public function, and debug modes record its caller. call_end serves the
- * threads that wait for a buffer of the pool, so no path that gives a buffer or room back can forget them, and restores
- * errno. A function that fails sets errno after that. An allocator hook may call the library for another pool, so calls
- * nest.
+ * threads that wait for a buffer of the pool, or for bytes of its budget, so no path that gives a buffer or room back
+ * can forget them, and restores errno. A function that fails sets errno after that. An allocator hook may call the
+ * library for another pool, so calls nest.
  */
 #ifndef BUFFERPOOL_CALL_H
 #define BUFFERPOOL_CALL_H
 
 #include "debug/report.h"
+#include "members.h"
 #include "wait.h"
 
 #include <errno.h>
@@ -31,11 +32,18 @@ static inline struct call call_begin(const char *function, uintptr_t caller)
     return call;
 }
 
+/* Serves those that wait for a buffer of the pool, or for bytes of its budget. */
+static inline void call_serve(bufferpool_t *pool)
+{
+    wait_serve(pool);
+    members_serve(pool->heap.slabs.budget);
+}
+
 /* Ends the call. `pool` is the pool that it worked on, or NULL. */
 static inline void call_end(const struct call *call, bufferpool_t *pool)
 {
     if (pool != NULL)
-        wait_serve(pool);
+        call_serve(pool);
     report_context = call->outside;
     errno = call->saved_errno;
 }

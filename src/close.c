@@ -26,6 +26,7 @@
 #include "close.h"
 
 #include "background.h"
+#include "budget.h"
 #include "cache.h"
 #include "call.h"
 #include "clock.h"
@@ -64,6 +65,7 @@ void close_give_back(bufferpool_t *pool, struct desc *d)
     cache_moved(pool, &pool->shared, -1);
     cache_count(&pool->shared, DROPS_OVER_CAP, 1);
     life_free(pool, d, false);
+    members_serve(pool->heap.slabs.budget); /* with the last put create_end does that */
     close_release(pool);
 }
 
@@ -106,6 +108,7 @@ static void close_pool(bufferpool_t *pool)
     close_hold(pool);
     if (!atomic_compare_exchange_strong(&pool->life, &alive, POOL_CLOSED)) /* seq_cst: before await_calls */
         report_misuse(pool, pool, "the pool was closed already");
+    budget_leave(pool); /* what frees for the budget's sake knows nothing of (1) */
     wait_cancel_all(pool);
     pressure_close(pool);
     await_calls(pool);

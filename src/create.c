@@ -4,6 +4,7 @@
  */
 #include "create.h"
 #include "background.h"
+#include "budget.h"
 #include "call.h"
 #include "debug/records.h"
 #include "debug/watch.h"
@@ -12,6 +13,7 @@
 #include "heap/os.h"
 #include "init.h"
 #include "life.h"
+#include "pressure.h"
 #include "registry.h"
 #include "stats.h"
 #include "steal.h"
@@ -98,6 +100,8 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     heap->ctx = config->ctx;
     if (MODES_BUILT)
         watch_configure(heap);
+    heap->slabs.budget = config->budget;
+    heap->make_room = budget_room_for_heap;
     heap->slabs.huge = (config->flags & BUFFERPOOL_HUGEPAGES) != 0;
     pthread_mutex_init(&heap->slabs.lock, NULL);
     heap->wake = background_wake;
@@ -115,6 +119,7 @@ static void dispose(bufferpool_t *pool)
     registry_unlock();
 
     heap_destroy(&pool->heap);
+    budget_end(pool->heap.slabs.budget);
     tls_cache_free_all(pool);
     pthread_mutex_destroy(&pool->caches_lock);
     pthread_mutex_destroy(&pool->quarantine.lock);
@@ -141,15 +146,20 @@ static bufferpool_t *create(const bufferpool_config_t *config, int *error)
     pool_configure(pool, &resolved);
     bool added = registry_add(pool, resolved.name);
     if (added)
+        budget_join(pool);
+    if (added)
         pool->heap.table.colour = pool->heap.slabs.colour = (uint32_t)pool->index;
     registry_unlock();
     if (!added) {
         free(pool);
         return NULL;
     }
+    if (account_is_wanted(pool->heap.slabs.budget)) /* somebody waits already: see budget_wait */
+        pressure_enter(pool);
     *error = (resolved.flags & BUFFERPOOL_START_NOW) != 0 ? background_start(pool) : 0;
     if (*error == 0)
         return pool;
+    budget_leave(pool);
     dispose(pool);
     registry_free(pool); /* no caller has seen it, so it need not be kept for reports */
     return NULL;
@@ -179,6 +189,7 @@ static bool is_busy(const bufferpool_t *pool)
 
 void create_end(bufferpool_t *pool)
 {
+    budget_leave(pool);
     background_end(pool);
     life_check_idle(pool);
     if (modes_have(MODE_STATS))

@@ -40,6 +40,13 @@
  *        order for the new process either. Its locks are as the first fork left them, so that only the locks of pools
  *        in order are taken.
  *
+ * Budgets
+ *
+ *    11. What a budget has used is the sum over all of its pools, in which threads of the parent may have been at work.
+ *        So the first call on a budget, or on one of its pools, repairs all pools of the budget in one go, under the
+ *        registry's lock, and adds up what their words and slabs say. From then on `used` is exact. Blocks that are
+ *        lost (3) are not in it.
+ *
  * The cost: for the parent a lock per pool. For the child nothing per pool at fork; the repair walks over the
  * descriptors that are taken and over the slabs and caches that exist, not over the most there ever were.
  *
@@ -66,6 +73,7 @@
 #include "depot.h"
 #include "heap/heap.h"
 #include "lock.h"
+#include "members.h"
 #include "registry.h"
 #include "steal.h"
 
@@ -193,10 +201,8 @@ static void repair_pressure(bufferpool_t *pool)
         depot_begin_pressure(&pool->depot);
 }
 
-void fork_repair(bufferpool_t *pool)
+static void repair(bufferpool_t *pool)
 {
-    if (load_relaxed(&pool->epoch) == fork_epoch)
-        return;
     renew_locks(pool);
     heap_repair(&pool->heap);
     tls_cache_disown_all(pool);
@@ -224,6 +230,27 @@ void fork_repair(bufferpool_t *pool)
     store_relaxed(&pool->background.begun, false);
     pool->background.busy = false;
     store_release(&pool->epoch, fork_epoch); /* with the acquire in fork_enter */
+}
+
+void fork_repair_budget(struct bufferpool_budget *budget)
+{
+    if (load_relaxed(&budget->epoch) == fork_epoch)
+        return;
+    (void)members_init_lock(&budget->room);
+    account_reset(budget);
+    for (bufferpool_t *pool = budget->pools; pool != NULL; pool = pool->budget_next)
+        repair(pool);
+    store_release(&budget->epoch, fork_epoch); /* with the acquire in settle (budget.c) */
+}
+
+void fork_repair(bufferpool_t *pool)
+{
+    if (load_relaxed(&pool->epoch) == fork_epoch)
+        return;
+    if (pool->heap.slabs.budget != NULL)
+        fork_repair_budget(pool->heap.slabs.budget);
+    if (load_relaxed(&pool->epoch) != fork_epoch) /* it has no budget, or is closed */
+        repair(pool);
 }
 
 /* ---- the handlers ---- */

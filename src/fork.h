@@ -41,7 +41,11 @@ static inline void fork_leave(bool stepped_out)
         fork_step_in();
 }
 
-/* Repairs the pool if that is still to be done. The registry's lock is held, after fork_enter. */
+/* Repairs the pool if that is still to be done, and with it all pools of its budget. The registry's lock is held, after
+ * fork_enter. */
 void fork_repair(bufferpool_t *pool);
+
+/* Repairs the budget and all of its pools, likewise. */
+void fork_repair_budget(struct bufferpool_budget *budget);
 
 #endif

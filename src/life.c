@@ -25,8 +25,10 @@ bufferpool_t *life_pool_of(const struct desc *d, uintptr_t word)
 
 struct desc *life_make_watched(bufferpool_t *pool)
 {
-    if (modes_have(MODE_FAIL) && modes_fail_now())
+    if (modes_have(MODE_FAIL) && modes_fail_now()) {
+        heap_unreserve(&pool->heap);
         return NULL;
+    }
     struct desc *d = heap_alloc(&pool->heap);
     if (d == NULL)
         return NULL;

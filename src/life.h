@@ -33,7 +33,15 @@ static inline struct desc *life_of_data(const void *data);
 /* Reports misuse if a caller wrote to the members data or cap of the buffer. */
 static inline void life_check(const bufferpool_t *pool, const struct desc *d);
 
-/* Makes a buffer, LIVE and with len 0. The caller has counted it. Returns NULL if there is no memory. */
+/* Counts a buffer that is about to be made, and reserves its bytes of the budget. Returns false, and does neither, if
+ * the cap or the budget does not allow it. */
+static inline bool life_reserve(bufferpool_t *pool);
+
+/* Gives n such rights up. */
+static inline void life_unreserve(bufferpool_t *pool, uint32_t n);
+
+/* Makes a buffer, LIVE and with len 0. The caller has counted it, and reserved its bytes (heap_reserve). Returns NULL
+ * if there is no memory; the bytes are not reserved any longer then. */
 static inline struct desc *life_make(bufferpool_t *pool);
 
 /* Hands an idle buffer to the caller of get: it is LIVE from now on, with len 0. It must be in no cache, and not in the
@@ -92,6 +100,33 @@ static inline size_t life_spare(const bufferpool_t *pool)
 {
     const size_t pooled = depot_counts(&pool->depot).pooled, cap = load_relaxed(&pool->max_live);
     return cap > 0 && pooled > cap ? (pooled - cap) * pool->heap.base : 0;
+}
+
+/* Whether the cap allows one more buffer. A hint. */
+static inline bool life_cap_has_room(const bufferpool_t *pool)
+{
+    return depot_counts(&pool->depot).pooled < depot_cap_of(&pool->max_live);
+}
+
+static inline bool life_reserve(bufferpool_t *pool)
+{
+    if (likely(pool->heap.slabs.budget == NULL))
+        return depot_reserve(&pool->depot, &pool->max_live);
+    /* Bytes first: a count that is taken back would let another get go beyond the cap meanwhile. No bytes where the cap
+     * is known to be reached: another pool would go without them meanwhile. */
+    if (!life_cap_has_room(pool) || !heap_reserve(&pool->heap))
+        return false;
+    if (depot_reserve(&pool->depot, &pool->max_live))
+        return true;
+    heap_unreserve(&pool->heap);
+    return false;
+}
+
+static inline void life_unreserve(bufferpool_t *pool, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        heap_unreserve(&pool->heap);
+    depot_unreserve(&pool->depot, n);
 }
 
 /* life_make, while a debug mode or a sanitizer watches. */

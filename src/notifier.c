@@ -71,6 +71,13 @@ bool notifier_push(struct waiter *w)
     return first;
 }
 
+struct bufferpool_notifier *notifier_call(struct bufferpool_notifier *notifier)
+{
+    store_relaxed(&notifier->again, true); /* the loop reads it after the ring */
+    (void)add_relaxed(&notifier->ringing, 1);
+    return notifier;
+}
+
 void notifier_ring(struct bufferpool_notifier *notifier)
 {
     set_readable(notifier, true);

@@ -25,7 +25,11 @@ static inline bufferpool_waiter_t *notifier_embedder(struct waiter *w)
  * empty: then the caller rings, when it holds no lock any more. */
 bool notifier_push(struct waiter *w);
 
-/* Makes the file descriptor readable, after notifier_push. */
+/* For a notifier with a waiter in a queue whose lock is held: its loop is to look at the pools again. The caller rings as
+ * after notifier_push. Returns the notifier. */
+struct bufferpool_notifier *notifier_call(struct bufferpool_notifier *notifier);
+
+/* Makes the file descriptor readable, after notifier_push and notifier_call. */
 void notifier_ring(struct bufferpool_notifier *notifier);
 
 /* Takes the longest ready waiter out of the list. Returns NULL if the list is empty; then the file descriptor is not

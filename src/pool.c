@@ -12,13 +12,14 @@
  *
  *     thread cache   its warmest buffer
  *     depot          a magazine: one buffer for the caller, the rest for the thread cache
- *     fresh          a new buffer, if depot_reserve says that the cap allows one more
+ *     fresh          a new buffer, if life_reserve says that the cap allows one more, and the budget has its bytes
  *     pressure       what idles in other threads' caches is stolen (pressure.c); then from the depot
  *     beyond         once depot_exhausted: a new buffer beyond the cap; try_get refuses instead, get_timed waits
  */
 #include "pool.h"
 #include "allowance.h"
 #include "background.h"
+#include "budget.h"
 #include "cache.h"
 #include "call.h"
 #include "close.h"
@@ -46,6 +47,7 @@ struct get {
     enum at_cap at_cap;
     enum counter source; /* where the buffer comes from; not yet counted */
     int error;           /* why there is none: ENOMEM or EAGAIN */
+    bool out_of_budget;  /* the budget is used up, and nothing idles in its pools */
 };
 
 /* Opens or flushes behind a closed gate, and frees what idles beyond a lowered cap. */
@@ -57,7 +59,7 @@ static void serve_gate(bufferpool_t *pool, struct cache *c)
         reclaim_surplus(pool, c);
 }
 
-/* A new buffer that the counts have. If there is no memory, they have it no longer. */
+/* A new buffer that the counts and the budget have. If there is no memory, they have it no longer. */
 static inline struct desc *make_counted(bufferpool_t *pool, struct cache *c)
 {
     struct desc *d = life_make(pool);
@@ -79,9 +81,13 @@ static struct desc *make_reserved(struct get *get)
 /* After callers were seen to have all: a new buffer, which is mostly beyond the cap. *source says whether it is. */
 static inline struct desc *make_beyond(bufferpool_t *pool, struct cache *c, enum counter *source)
 {
-    const struct depot_counts counts = depot_lift(&pool->depot);
-    if (unlikely(counts.pooled == 0))
+    if (!budget_reserve(pool))
         return NULL;
+    const struct depot_counts counts = depot_lift(&pool->depot);
+    if (unlikely(counts.pooled == 0)) {
+        heap_unreserve(&pool->heap);
+        return NULL;
+    }
     *source = counts.pooled > depot_cap_of(&pool->max_live) ? GETS_BYPASS : GETS_FRESH;
     struct desc *d = make_counted(pool, c);
     if (unlikely(!counts.pressure) && *source == GETS_BYPASS) /* it ended meanwhile: depot.c (10) */
@@ -93,6 +99,21 @@ static inline struct desc *make_beyond(bufferpool_t *pool, struct cache *c, enum
         pressure_grant(pool, c);
     }
     return d;
+}
+
+/* Whether a get that found nothing is to look again. If only the budget is short, idle memory makes room: first that of
+ * the own pool, which the pressure brings to the depot, then that of others. */
+static bool look_again(struct get *get, struct patience *patience)
+{
+    bufferpool_t *pool = get->pool;
+    if (depot_exhausted(&pool->depot, &pool->max_live))
+        return false;
+    if (!budget_is_short(pool))
+        return pressure_rise(pool, patience);
+    if (load_relaxed(&pool->pressure.state) != PRESSURE_ON && pressure_rise(pool, patience))
+        return true;
+    get->out_of_budget = !budget_make_room(pool->heap.slabs.budget, heap_bytes(&pool->heap, pool->heap.base));
+    return !get->out_of_budget;
 }
 
 /* A buffer for a thread whose cache is empty. */
@@ -110,9 +131,9 @@ static struct desc *take_beyond_cache(struct get *get)
             get->source = GETS_DEPOT;
             return life_hand_out(pool, d);
         }
-        if (depot_reserve(&pool->depot, &pool->max_live))
+        if (life_reserve(pool))
             return make_reserved(get);
-    } while (!depot_exhausted(&pool->depot, &pool->max_live) && pressure_rise(pool, &patience));
+    } while (look_again(get, &patience));
     if (modes_have(MODE_QUARANTINE) && !depot_wanted(&pool->depot) && (d = quarantine_take(pool)) != NULL) {
         get->source = GETS_DEPOT;
         return life_hand_out(pool, d);
@@ -122,7 +143,7 @@ static struct desc *take_beyond_cache(struct get *get)
         return NULL;
     }
     get->error = ENOMEM;
-    return make_beyond(pool, get->c, &get->source);
+    return get->out_of_budget ? NULL : make_beyond(pool, get->c, &get->source);
 }
 
 /* A buffer, not yet counted. */
@@ -364,11 +385,15 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
     serve_gate(pool, c);
     if (d->pub.cap > pool->max_capacity)
         return drop(pool, c, d, DROPS_OVERSIZE);
+    if (account_is_lowered(pool->heap.slabs.budget)) /* nobody who waits is served, as below */
+        return drop(pool, c, d, DROPS_IDLE_LIMIT);
     const bool beyond = depot_over_cap(&pool->depot, &pool->max_live); /* then nobody who waits is served */
     if (beyond && !has_room_by_tickets(pool, c, d->pub.cap))
         return drop(pool, c, d, DROPS_OVER_CAP);
     if (!modes_have(MODE_NOPOOL) && !beyond && wait_hand_over(pool, d))
         return NOT_DROPPED;
+    if (account_is_wanted(pool->heap.slabs.budget)) /* by a caller of another pool */
+        return drop(pool, c, d, DROPS_IDLE_LIMIT);
     if (modes_have(MODES_WATCH)) {
         if (modes_have(MODE_QUARANTINE) && (d = quarantine_swap(pool, d)) == NULL)
             return NOT_DROPPED;
@@ -455,7 +480,7 @@ static void put_to_pool(bufferpool_t *pool, struct cache *c, struct desc *d, uin
         reclaim_keep_cap(pool, c);
         pressure_relax(pool);
     }
-    wait_serve(pool);
+    call_serve(pool);
 }
 
 static __attribute__((noinline)) void put_by_the_rules(struct desc *d, uintptr_t word)
@@ -488,7 +513,7 @@ static __attribute__((noinline)) void put_slow(bufferpool_buf_t *buf, struct cac
     cache_begin_call(c);
     const bool put = likely(make_room(c, d, word)) || shed(c, d, word) || drop_over_cap(c, d, word);
     if (put)
-        wait_serve(pool);
+        call_serve(pool);
     cache_end_call(c);
     if (!put)
         put_by_the_rules(d, word);

@@ -39,6 +39,7 @@
 #include "cache.h"
 #include "debug/modes.h"
 #include "depot.h"
+#include "heap/account.h"
 #include "steal.h"
 
 #define DWELL 256u
@@ -113,7 +114,8 @@ static bool may_end(const bufferpool_t *pool)
 {
     struct depot_counts counts = depot_counts(&pool->depot);
     size_t cap = load_relaxed(&pool->max_live);
-    if (counts.wanted || load_relaxed(&pool->pressure.granted) != 0 || load_relaxed(&pool->life) != POOL_ALIVE)
+    if (counts.wanted || load_relaxed(&pool->pressure.granted) != 0 || load_relaxed(&pool->life) != POOL_ALIVE ||
+        account_is_tight(pool->heap.slabs.budget))
         return false;
     if (cap == 0)
         return true;
@@ -176,14 +178,14 @@ static bool grant(bufferpool_t *pool, struct cache *c, uint32_t has, uint32_t mo
     return false;
 }
 
-/* caches_lock is held. What lies in the depot although more exist than the cap, where a thread has ended, is the first
- * that a get takes: as long as it is there, callers may hold less than is beyond the cap. What the quarantine holds
- * back idles outside of the depot too, and has no tickets. */
+/* caches_lock is held. While a budget is over nothing is to idle in caches. What lies in the depot although more exist
+ * than the cap, where a thread has ended, is the first that a get takes: as long as it is there, callers may hold less
+ * than is beyond the cap. What the quarantine holds back idles outside of the depot too, and has no tickets. */
 static bool may_grant(const bufferpool_t *pool, const struct cache *c)
 {
     return !modes_have(MODE_QUARANTINE) && load_relaxed(&pool->pressure.state) == PRESSURE_ON &&
            c->pending == PENDING_NOTHING && steal_possible(pool) && !depot_wanted(&pool->depot) &&
-           depot_is_empty(&pool->depot);
+           depot_is_empty(&pool->depot) && !account_is_over(pool->heap.slabs.budget);
 }
 
 void pressure_grant(bufferpool_t *pool, struct cache *c)

@@ -423,11 +423,48 @@ void reclaim_all_idle(bufferpool_t *pool, struct cache *c)
         cache_count(c, RECLAIMED_BYTES, bytes);
 }
 
+void reclaim_caches(bufferpool_t *pool)
+{
+    if (modes_have(MODE_QUARANTINE))
+        (void)quarantine_release(pool);
+    (void)steal(pool, STEAL_ALL, true);
+}
+
+/* Frees buffers in the depot until so many bytes of the budget go with them. Returns how many do, about. */
+static size_t free_bytes(bufferpool_t *pool, size_t bytes)
+{
+    const size_t plain = heap_bytes(&pool->heap, pool->heap.base), more = plain - pool->heap.base;
+    struct freed freed = {report_context.function, 0, 0, false};
+    size_t gone = 0;
+    while (gone < bytes) {
+        const size_t most = (bytes - gone + plain - 1) / plain;
+        if (!free_magazine(pool, most < MAGAZINE_MAX ? (uint32_t)most : MAGAZINE_MAX, &freed, true))
+            break;
+        gone = freed.bytes + freed.count * more;
+    }
+    if (freed.bytes > 0)
+        cache_count(&pool->shared, RECLAIMED_BYTES, freed.bytes);
+    return gone;
+}
+
+size_t reclaim_idle(bufferpool_t *pool, size_t bytes, bool from_caches)
+{
+    if (from_caches)
+        reclaim_caches(pool);
+    const size_t gone = heap_give_up(&pool->heap, bytes);
+    const size_t freed = gone < bytes ? free_bytes(pool, bytes - gone) : 0;
+    reclaim_keep_cap(pool, &pool->shared);
+    if (freed == 0 || pool->heap.alloc != NULL)
+        return gone + freed;
+    return gone + heap_give_up(&pool->heap, bytes - gone);
+}
+
 static void flush(bufferpool_t *pool, struct cache *c)
 {
     pressure_flush(pool, c);
     reclaim_keep_cap(pool, c);
     wait_serve(pool);
+    members_serve(pool->heap.slabs.budget);
 }
 
 void bufferpool_thread_flush(void)

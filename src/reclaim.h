@@ -32,6 +32,14 @@ void reclaim_keep_cap(bufferpool_t *pool, struct cache *c);
  * period if none has begun. Does less if *stop becomes true meanwhile. */
 uint64_t reclaim_in_background(bufferpool_t *pool, const _Atomic(bool) *stop);
 
+/* For the budget of the pool: frees idle buffers that lie in the depot, and gives memory that is retained back, until
+ * so many bytes of the budget went or there is no more. With `from_caches` what idles in the caches of threads comes to
+ * the depot first. Returns how many bytes went, about. No lock of the library is held but the budget's. */
+size_t reclaim_idle(bufferpool_t *pool, size_t bytes, bool from_caches);
+
+/* Moves what idles in the caches of threads, or is held back by a debug mode, to the depot. */
+void reclaim_caches(bufferpool_t *pool);
+
 /* For a grown buffer that a put has claimed: counts little use, and at the last strike replaces the block by one that
  * fits the last use. If that block has buffer_capacity bytes, the buffer is a plain one afterwards. If there is no
  * memory for the block, the buffer stays as it is, and the next put tries again. */

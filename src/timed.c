@@ -6,6 +6,7 @@
  * cap they hold nothing, of what they could have got: a thread that waits with a part would keep it from the one that
  * is first in the queue, and that one's part from it. wait.c has the queue.
  */
+#include "budget.h"
 #include "cache.h"
 #include "call.h"
 #include "fork.h"
@@ -22,7 +23,7 @@ static void give_up(bufferpool_t *pool, struct cache *c, struct sleeper *s)
         next = d->chain;
         pool_give_back(pool, c, d);
     }
-    depot_unreserve(&pool->depot, s->reserved);
+    life_unreserve(pool, s->reserved);
     reclaim_keep_cap(pool, c);
 }
 
@@ -70,6 +71,7 @@ static int wait_for(bufferpool_t *pool, struct cache *c, bufferpool_buf_t **bufs
             pressure_enter(pool);
             wait_serve(pool);
         }
+        (void)budget_wait(pool);
     } while (wait_once(pool, &s));
     const int error = wait_end(pool, &s);
     if (error == 0)
@@ -89,7 +91,7 @@ static int wait_in_call(bufferpool_t *pool, bufferpool_buf_t **bufs, uint32_t n,
     if (c != NULL) {
         cache_begin_call(c);
         error = cache_pool_is_closed(pool) ? ECANCELED : wait_for(pool, c, bufs, n, timeout_ms);
-        wait_serve(pool);
+        call_serve(pool);
         cache_end_call(c);
     }
     fork_leave(stepped_out);

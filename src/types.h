@@ -29,6 +29,8 @@
  *     span              slabs that are mapped, and unmapped, together (tcmalloc)
  *     dirty, clean      a free slot that may have memory behind it; one that has none (jemalloc)
  *     purge             to give the memory of dirty slots back to the system (jemalloc)
+ *     budget            a limit in bytes over the blocks of any number of pools (heap/account.h)
+ *     charged           of a budget: the bytes of its blocks, and the memory that its pools retain
  *     retained          memory of freed blocks that stays for new ones: dirty slots, and freed mappings, whole
  *     window            the last retain_ms: so much may be retained as callers held in it and do not hold any more
  *     strike            a put of a grown buffer after little use; the fifth in a row shrinks it
@@ -46,6 +48,8 @@
  *     tickets              = pressure.granted = sum of c->tickets
  *     idle_reserved        = sum of reserved + bytes in the depot <= max_idle_bytes    (with max_idle_bytes)
  *     grown_extra          = sum of (cap - buffer_capacity) over all buffers
+ *     budget->used         = sum of heap_bytes over all blocks of its pools          account.h
+ *     budget->charged      = used + sum of dirty and retained bytes over the same pools
  * and for each cache while no thread is inside:
  *     n                   <= limit
  *     n * buffer_capacity + extra <= allowance                              (and <= reserved with max_idle_bytes)
@@ -373,9 +377,28 @@ struct window {
     bool watched;                /* somebody looks when memory is due */
 };
 
+/* ---- budgets: heap/account.h, members.c, budget.c ---- */
+
+struct bufferpool_budget {
+    char *name; /* read-only */
+    /* under the registry's lock */
+    struct bufferpool_budget *next; /* of all budgets */
+    bufferpool_t *pools;            /* those that it may take idle memory from, linked by budget_next */
+    size_t members;                 /* pools that have it */
+    _Atomic(uint32_t) epoch;        /* the fork_epoch of the process for which it is in order; read without the lock */
+    pthread_mutex_t room;           /* one thread at a time makes room; under it locks of pools are taken */
+    /* written where blocks are made and freed */
+    _Alignas(CACHE_LINE) _Atomic(size_t) charged; /* blocks, and memory that is retained */
+    _Atomic(size_t) used;                         /* blocks */
+    _Atomic(size_t) bytes;                        /* the limit */
+    _Atomic(bool) wanted;                         /* a caller waits for bytes */
+    _Atomic(bool) due;                            /* bytes came back since a caller waits */
+};
+
 /* Under the lock, but for the read-only fields. */
 struct slabs {
     unsigned colour; /* read-only: differs between pools; their first slots lie in different cache sets */
+    struct bufferpool_budget *budget; /* read-only: what the pool's memory is charged to; NULL: to none */
     pthread_mutex_t lock;
     bool huge; /* read-only: ask for huge pages */
     struct span *spans;
@@ -398,6 +421,9 @@ struct heap {
     /* Called when memory is retained by time for the first time since heap_ebb returned HEAP_NEVER: heap_ebb is to be
      * called at `due_ms`. The thread holds no lock. NULL: nobody is to be told. */
     void (*wake)(struct heap *heap, uint64_t due_ms);
+    /* Called when the budget has no so many bytes left for a growth. Returns whether some came back. The thread holds
+     * no lock. */
+    bool (*make_room)(struct heap *heap, size_t bytes);
 
     /* apart from what is only read */
     _Alignas(CACHE_LINE) struct slabs slabs;      /* its lock guards the table too */
@@ -459,7 +485,8 @@ struct bufferpool_notifier {
     _Atomic(uint32_t) ringing;   /* calls that are about to write the eventfd; grows under the lock */
     /* the loop's */
     size_t waiters; /* that wait or are ready */
-    bool again;     /* a pool could not be put under pressure: the loop is to try again (async.c) */
+    /* set by any thread: the loop is to look at the pools again (async.c) */
+    _Atomic(bool) again;
 };
 
 /* ---- debug modes: src/debug/ ---- */
@@ -582,8 +609,9 @@ struct bufferpool {
     struct wait_queue waiters;
     _Atomic(uint32_t) keepers; /* of the struct: one, until it is freed, and one for each bufferpool_waiter_t */
     struct background background;
-    uint64_t puts_shown;    /* the most that metrics ever showed; under the registry's lock */
-    uint32_t pins;          /* threads that work on it without using it; under the registry's lock */
+    uint64_t puts_shown; /* the most that metrics ever showed; under the registry's lock */
+    uint32_t pins;       /* threads that work on it without using it; under the registry's lock, as is the next */
+    bufferpool_t *budget_next;
     struct records records; /* used by debug modes only, as is the next */
     struct quarantine quarantine;
     /* written by calls that use the depot */

@@ -19,7 +19,11 @@
  *     5. Buffers that idle in thread caches do not count here: a caller makes sure that the pool is under pressure,
  *        which cannot end while the flag is set. Where several attempts are needed to enter the pressure (pressure.c), a
  *        thread makes one every RETRY_MS, and a loop is rung to make the next (async.c).
- *     6. A pool is closed by a store to `life`, and then the queue is emptied under its lock; a caller looks at `life`
+ *     6. The right to make a buffer is one of the cap's count and the bytes of the budget, both. A caller that lacks the
+ *        bytes says so (account.h), and is served when some come back, in whatever pool of the budget (members.c). A
+ *        thread looks every RETRY_MS, too, since buffers may idle where a thread was preempted (budget_wait); a loop is
+ *        rung to look once.
+ *     7. A pool is closed by a store to `life`, and then the queue is emptied under its lock; a caller looks at `life`
  *        under that lock before it joins. So nobody waits in a closed pool.
  *
  * `waiting`, `waits` and `waited_ns` change under the lock, and are read relaxed by statistics.
@@ -30,6 +34,7 @@
 #include "clock.h"
 #include "debug/modes.h"
 #include "debug/quarantine.h"
+#include "life.h"
 #include "notifier.h"
 
 #include <errno.h>
@@ -93,17 +98,21 @@ struct rings {
     unsigned n;
 };
 
+static void ring_later(struct bufferpool_notifier *notifier, struct rings *rings)
+{
+    if (rings->n < sizeof(rings->notifiers) / sizeof(rings->notifiers[0]))
+        rings->notifiers[rings->n++] = notifier;
+    else
+        notifier_ring(notifier);
+}
+
 static void wake(struct waiter *w, struct rings *rings)
 {
     struct bufferpool_notifier *notifier = w->notifier;
     if (is_thread(w))
         pthread_cond_signal(&sleeper_of(w)->woken);
-    else if (!notifier_push(w))
-        return;
-    else if (rings->n < sizeof(rings->notifiers) / sizeof(rings->notifiers[0]))
-        rings->notifiers[rings->n++] = notifier;
-    else
-        notifier_ring(notifier);
+    else if (notifier_push(w))
+        ring_later(notifier, rings);
 }
 
 static void unlock_and_ring(struct wait_queue *queue, struct rings *rings)
@@ -159,6 +168,23 @@ static struct desc *take_from_depot(bufferpool_t *pool)
     return magazine.head;
 }
 
+/* Says that a caller waits for bytes, if it does, and tries once more: account.h. A caller that waited for the cap until
+ * then wakes, to take care that no pool of the budget lets buffers idle (budget_wait). */
+static bool reserve_wanted(bufferpool_t *pool, struct waiter *w, struct rings *rings)
+{
+    struct bufferpool_budget *budget = pool->heap.slabs.budget;
+    if (likely(budget == NULL) || !life_cap_has_room(pool))
+        return false;
+    const bool first = account_want(budget);
+    if (life_reserve(pool))
+        return true;
+    if (is_thread(w))
+        pthread_cond_signal(&sleeper_of(w)->woken);
+    else if (first)
+        ring_later(notifier_call(w->notifier), rings);
+    return false;
+}
+
 /* While more exist than the cap, what idles in the depot is freed, and given to nobody who waits. */
 static void serve_all(bufferpool_t *pool, struct rings *rings)
 {
@@ -167,7 +193,7 @@ static void serve_all(bufferpool_t *pool, struct rings *rings)
         struct desc *d = take_from_depot(pool);
         if (modes_have(MODE_QUARANTINE) && d == NULL)
             d = quarantine_take(pool); /* counted as held there too */
-        if (d == NULL && !depot_reserve(&pool->depot, &pool->max_live))
+        if (d == NULL && !life_reserve(pool) && !reserve_wanted(pool, w, rings))
             return;
         give(pool, w, d, rings);
     }
@@ -243,8 +269,9 @@ bool wait_once(bufferpool_t *pool, struct sleeper *s)
     if (!s->waiter.left) {
         const struct timespec retry = clock_after_ms(RETRY_MS);
         const bool sure = depot_counts(&pool->depot).pressure;
-        const bool last = !s->endless && (sure || clock_before(&s->deadline, &retry));
-        if (sure && s->endless)
+        const bool quiet = sure && !account_is_wanted(pool->heap.slabs.budget);
+        const bool last = !s->endless && (quiet || clock_before(&s->deadline, &retry));
+        if (quiet && s->endless)
             pthread_cond_wait(&s->woken, &pool->waiters.lock);
         else if (pthread_cond_timedwait(&s->woken, &pool->waiters.lock, last ? &s->deadline : &retry) != 0)
             over = last;

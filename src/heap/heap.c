@@ -4,6 +4,7 @@
  *
  * Invariants, whenever the lock is free:
  *     a descriptor on the free list has data == NULL
+ * What the memory costs a budget is reserved before it is taken, and given back after it has gone (account.h).
  * Descriptor and slot are taken and given back in one critical section. Hooks, wiping and copying run without the lock,
  * and so do all system calls but those that map memory or move a mapping. Relaxed loads are made in the child of fork
  * or at the end of the pool, where no other thread is.
@@ -11,6 +12,7 @@
 #include "heap/heap.h"
 
 #include "debug/sanitizer.h"
+#include "heap/account.h"
 #include "heap/block.h"
 #include "heap/large.h"
 #include "heap/os.h"
@@ -87,6 +89,18 @@ static size_t bytes_of(const struct heap *heap, const struct block *block)
     return block->slab != NULL ? block->slab->stride : block_mapped_bytes(heap, block->cap);
 }
 
+/* What the block costs the budget: of a hook's block the size that the hook is told. */
+static size_t charge_of(const struct heap *heap, const struct block *block)
+{
+    return block->slab != NULL ? block->slab->stride : large_bytes(heap, block->cap);
+}
+
+size_t heap_bytes(struct heap *heap, size_t cap)
+{
+    struct slab_request request;
+    return heap->alloc == NULL && block_class(heap, cap, &request) ? request.stride : large_bytes(heap, cap);
+}
+
 /* The block becomes the descriptor's. */
 static void attach(struct heap *heap, struct desc *d, const struct block *block)
 {
@@ -108,8 +122,10 @@ static size_t give_block(struct heap *heap, const struct block *block, const str
     struct slabs *slabs = &heap->slabs;
     const size_t spare = how->spare;
     size_t retained = 0;
-    if (block->slab != NULL)
+    if (block->slab != NULL) {
+        account_end_block(slabs->budget, block->slab->stride);
         slab_give(slabs, block->slab, block->data - heap->alignment);
+    }
     if (how->idle)
         return 0;
     window_give(&slabs->window, bytes_of(heap, block), block->slab == NULL, how->now_ms);
@@ -178,8 +194,10 @@ struct desc *heap_alloc(struct heap *heap)
     struct block block = {NULL, heap->base, NULL};
     struct slab_request request;
     bool in_slab = heap->alloc == NULL && block_class(heap, heap->base, &request);
-    if (!in_slab && !(heap->alloc == NULL && take_retained(heap, &block)) && !large_make(heap, &block))
+    if (!in_slab && !(heap->alloc == NULL && take_retained(heap, &block)) && !large_make(heap, &block)) {
+        account_return(heap->slabs.budget, large_bytes(heap, heap->base));
         return NULL;
+    }
 
     heap_lock(heap);
     struct desc *d = take(heap, in_slab ? &request : NULL, &block);
@@ -189,6 +207,8 @@ struct desc *heap_alloc(struct heap *heap)
         block_write_prefix(d, block.data);
     else if (!in_slab)
         large_free(heap, &block, 0);
+    else
+        account_return(heap->slabs.budget, request.stride);
     return d;
 }
 
@@ -242,8 +262,10 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
             window_give(window, old_bytes - bytes, false, now_ms);
     }
     heap_unlock(heap);
-    if (bytes < old_bytes)
+    if (bytes < old_bytes) {
         os_unmap(memory + bytes, old_bytes - bytes);
+        account_return(heap->slabs.budget, old_bytes - bytes);
+    }
     return memory != NULL;
 }
 
@@ -300,30 +322,76 @@ static bool may_move(bool held)
     return SANITIZER_ASAN || !held || !sanitizer_on();
 }
 
-/* Replaces the block by one of exactly that cap. Returns false if there is no memory. */
-static bool resize(struct heap *heap, struct desc *d, size_t cap, const struct resizing *how)
+/* Reserves what is missing of so many bytes; *paid counts them. With `room` idle memory of the budget's pools makes
+ * room. Returns false if the budget is used up. */
+static bool pay(struct heap *heap, size_t bytes, size_t *paid, bool room)
+{
+    if (bytes <= *paid)
+        return true;
+    while (!account_reserve(heap->slabs.budget, bytes - *paid))
+        if (!room || heap->make_room == NULL || !heap->make_room(heap, bytes - *paid))
+            return false;
+    *paid = bytes;
+    return true;
+}
+
+static void refund(struct heap *heap, size_t *paid, size_t bytes)
+{
+    account_return(heap->slabs.budget, *paid - bytes);
+    *paid = bytes;
+}
+
+/* resize, to a block with a mapping of its own. */
+static bool resize_to_mapping(struct heap *heap, struct desc *d, size_t cap, const struct resizing *how)
 {
     const struct block old = block_of(d);
     struct block block = {NULL, cap, NULL};
+    const bool in_place = old.slab == NULL && may_move(how->held);
+    const size_t bytes = block_mapped_bytes(heap, cap), has = in_place ? block_mapped_bytes(heap, old.cap) : 0;
+    const size_t more = bytes > has ? bytes - has : 0; /* than the block that is there */
+    size_t paid = 0;
+    if (!pay(heap, more, &paid, how->held))
+        return false;
+    if (in_place && extend_mapping(heap, d, cap))
+        return true;
+    /* to copy costs less than page faults */
+    bool made = cap > old.cap && pay(heap, bytes, &paid, false) && take_retained(heap, &block);
+    if (!made && in_place) {
+        refund(heap, &paid, more);
+        if (resize_mapping(heap, d, cap))
+            return true;
+    }
+    made = made || (pay(heap, bytes, &paid, how->held) && large_make(heap, &block));
+    if (made)
+        replace(heap, d, &block, how);
+    else
+        refund(heap, &paid, 0);
+    return made;
+}
+
+/* Replaces the block by one of exactly that cap. Returns false if there is no memory. */
+static bool resize(struct heap *heap, struct desc *d, size_t cap, const struct resizing *how)
+{
+    struct block block = {NULL, cap, NULL};
     struct slab_request request;
-    bool made;
-    if (heap->alloc != NULL) {
-        made = large_make(heap, &block);
-    } else if (block_class(heap, cap, &request)) {
+    const bool in_slab = heap->alloc == NULL && block_class(heap, cap, &request);
+    if (heap->alloc == NULL && !in_slab)
+        return resize_to_mapping(heap, d, cap, how);
+    size_t paid = 0;
+    bool made = false;
+    if (!pay(heap, in_slab ? request.stride : large_bytes(heap, cap), &paid, how->held))
+        return false;
+    if (in_slab) {
         heap_lock(heap);
         made = take_slot(heap, &request, &block);
         heap_unlock(heap);
     } else {
-        const bool in_place = old.slab == NULL && may_move(how->held);
-        if (in_place && extend_mapping(heap, d, cap))
-            return true;
-        made = cap > old.cap && take_retained(heap, &block); /* to copy costs less than page faults */
-        if (!made && in_place && resize_mapping(heap, d, cap))
-            return true;
-        made = made || large_make(heap, &block);
+        made = large_make(heap, &block);
     }
     if (made)
         replace(heap, d, &block, how);
+    else
+        refund(heap, &paid, 0);
     return made;
 }
 
@@ -390,6 +458,14 @@ uint64_t heap_ebb(struct heap *heap, size_t spare)
     return due_ms;
 }
 
+size_t heap_give_up(struct heap *heap, size_t bytes)
+{
+    heap_lock(heap);
+    const size_t gone = purge_some(&heap->slabs, bytes);
+    heap_unlock(heap);
+    return gone;
+}
+
 size_t heap_purge(struct heap *heap)
 {
     heap_lock(heap);
@@ -417,6 +493,7 @@ void heap_repair(struct heap *heap)
 {
     window_reset(&heap->slabs.window);
     slab_repair_begin(&heap->slabs);
+    size_t used = 0;
     struct desc *d;
     for_each_taken (&heap->table, i, d) {
         if (desc_state(load_relaxed(&d->word)) == STATE_FREE) {
@@ -426,18 +503,22 @@ void heap_repair(struct heap *heap)
             const struct block block = block_of(d);
             if (block.slab != NULL)
                 slab_repair_claim(block.slab, block.data - heap->alignment);
-            if (desc_is_sealed(d)) /* otherwise its holder wrote over the handle, which its put will find */
+            if (desc_is_sealed(d)) { /* otherwise its holder wrote over the handle, which its put will find */
                 window_take(&heap->slabs.window, bytes_of(heap, &block));
+                used += charge_of(heap, &block);
+            }
 #if SANITIZER_ASAN
             repair_sanitizer(heap, d);
 #endif
         }
     }
     slab_repair_end(&heap->slabs, heap->wipe);
+    account_add(heap->slabs.budget, used, used + purge_dirty(&heap->slabs));
 }
 
 void heap_destroy(struct heap *heap)
 {
+    size_t slots = 0; /* bytes of those that are taken */
     for (uint32_t i = load_relaxed(&heap->table.used); i > 0; i--) {
         struct desc *d = desc_at(&heap->table, i);
         if (d->pub.data == NULL)
@@ -447,8 +528,11 @@ void heap_destroy(struct heap *heap)
             heap_wipe_block(heap, block.data, block.cap);
         if (block.slab == NULL)
             large_free(heap, &block, 0);
+        else
+            slots += block.slab->stride;
     }
     purge_end(&heap->slabs);
+    account_return(heap->slabs.budget, slots);
     desc_table_clear(&heap->table);
     pthread_mutex_destroy(&heap->slabs.lock);
 }

@@ -7,6 +7,7 @@
 #ifndef BUFFERPOOL_HEAP_H
 #define BUFFERPOOL_HEAP_H
 
+#include "heap/account.h"
 #include "heap/desc.h"
 #include "types.h"
 
@@ -15,8 +16,24 @@
 /* The largest cap that can be asked for. It leaves room for the prefix and for rounding up to huge pages. */
 #define HEAP_CAP_MAX ((size_t)PTRDIFF_MAX - ((size_t)8 << 20))
 
-/* Returns a descriptor in state FREE (its word says so, or is 0) with a block of exactly `base` bytes. Returns NULL if
- * there is no memory. */
+/* What a block of that cap takes of the pool's budget. */
+size_t heap_bytes(struct heap *heap, size_t cap);
+
+/* Reserves bytes of the budget for heap_alloc. Returns false if the budget is used up; true if there is none. */
+static inline bool heap_reserve(struct heap *heap)
+{
+    return likely(heap->slabs.budget == NULL) || account_reserve(heap->slabs.budget, heap_bytes(heap, heap->base));
+}
+
+/* Instead of heap_alloc. */
+static inline void heap_unreserve(struct heap *heap)
+{
+    if (unlikely(heap->slabs.budget != NULL))
+        account_return(heap->slabs.budget, heap_bytes(heap, heap->base));
+}
+
+/* Returns a descriptor in state FREE (its word says so, or is 0) with a block of exactly `base` bytes, after
+ * heap_reserve. Returns NULL if there is no memory; then nothing is reserved any longer. */
 struct desc *heap_alloc(struct heap *heap);
 
 /* Frees the block, which must be intact, and the descriptor, whose word must say FREE. With `defer` the memory may stay
@@ -25,9 +42,9 @@ struct desc *heap_alloc(struct heap *heap);
  * the next ones soon wanted. */
 void heap_free(struct heap *heap, struct desc *d, bool defer, size_t spare);
 
-/* Replaces a held block by one of at least `need` bytes, and more if there is memory for it. The first `keep` bytes
- * stay. Returns 0; ENOMEM or EOVERFLOW, and then nothing changed. The block must be intact. `spare`: what
- * callers hold beyond the cap. */
+/* Replaces a held block by one of at least `need` bytes, and more if there is memory for it, and the budget has room,
+ * which heap->make_room may make. The first `keep` bytes stay. Returns 0; ENOMEM or EOVERFLOW, and then nothing
+ * changed. The block must be intact. `spare`: what callers hold beyond the cap. */
 int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep, size_t spare);
 
 /* Replaces an idle block by one of exactly `cap` bytes: the base, or a power of two above it that is less than the
@@ -54,6 +71,9 @@ uint64_t heap_ebb(struct heap *heap, size_t spare);
 /* Gives the memory behind all free blocks back to the system, in steps of a few MiB. Returns how many bytes the system
  * refused to take. */
 size_t heap_purge(struct heap *heap);
+
+/* Gives back free memory that is retained, until so many bytes went or there is no more. Returns how many did. */
+size_t heap_give_up(struct heap *heap, size_t bytes);
 
 /* The lock guards slabs, the table of descriptors, and retained mappings. */
 void heap_lock(struct heap *heap);

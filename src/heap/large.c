@@ -5,8 +5,14 @@
 #include "heap/large.h"
 
 #include "debug/sanitizer.h"
+#include "heap/account.h"
 
 #include <string.h>
+
+size_t large_bytes(const struct heap *heap, size_t cap)
+{
+    return heap->alloc != NULL ? block_bytes(heap, cap) : block_mapped_bytes(heap, cap);
+}
 
 /* Sets block->data, which follows from the memory. Returns false if the memory is NULL. */
 static bool block_at(const struct heap *heap, unsigned char *memory, struct block *block)
@@ -59,7 +65,10 @@ bool large_take_retained(struct heap *heap, struct block *block)
             best = i;
         }
     }
-    return least < SIZE_MAX && block_at(heap, take_beginning(retained, best, bytes), block);
+    if (least == SIZE_MAX)
+        return false;
+    account_give(heap->slabs.budget, bytes); /* the block has reserved as many */
+    return block_at(heap, take_beginning(retained, best, bytes), block);
 }
 
 bool large_extend(struct heap *heap, const struct desc *d, size_t cap)
@@ -71,6 +80,7 @@ bool large_extend(struct heap *heap, const struct desc *d, size_t cap)
         if (retained->mapping[i].from != end || bytes_of(&retained->mapping[i]) < more)
             continue;
         (void)take_beginning(retained, i, more);
+        account_give(heap->slabs.budget, more); /* the growth has reserved as many */
         return true;
     }
     return false;
@@ -151,11 +161,14 @@ void large_free(const struct heap *heap, const struct block *block, size_t retai
         if (sanitizer_on())
             sanitizer_forget(block->data, block->cap, true);
         heap->free(memory, block_bytes(heap, block->cap), heap->ctx);
+        account_return(heap->slabs.budget, block_bytes(heap, block->cap));
         return;
     }
     const size_t bytes = block_mapped_bytes(heap, block->cap);
     if (retained < bytes)
         os_unmap(memory + retained, bytes - retained);
+    account_end_block(heap->slabs.budget, bytes);
+    account_give(heap->slabs.budget, bytes - retained);
 }
 
 unsigned char *large_grow(const struct heap *heap, const struct desc *d, size_t cap)

@@ -15,6 +15,9 @@
  * there is no memory. */
 bool large_make(const struct heap *heap, struct block *block);
 
+/* What a block of that cap costs a budget: the bytes that the hook is told, or those of the mapping. */
+size_t large_bytes(const struct heap *heap, size_t cap);
+
 /* Takes memory for the block from retained mappings: the newest of the right size, or the beginning of the smallest
  * larger one. The caller holds the lock. Returns false if there is none. */
 bool large_take_retained(struct heap *heap, struct block *block);

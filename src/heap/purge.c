@@ -8,6 +8,10 @@
  * them ebbs, dirty memory ebbs with it, and when the last is gone 1 MiB is left. In a pool that retains memory by time,
  * what callers held lately may stay as well (window.h), so that the next wave of a load finds the memory of the last.
  *
+ * Of a pool with a budget, dirty memory is charged to that like the blocks (account.h), so both together stay within
+ * it. While the budget is over, nothing may be dirty. Where it is used up, purge_some gives dirty memory of any of its
+ * pools back.
+ *
  * What is resident is thus at most
  *     the blocks that are not free
  *     + 1 MiB, or the spare bytes, or what callers held within retain_ms less what they hold
@@ -33,6 +37,8 @@ static size_t base_limit(size_t spare)
 
 static size_t dirty_limit(const struct slabs *slabs, size_t spare)
 {
+    if (account_is_over(slabs->budget))
+        return 0;
     const size_t base = base_limit(spare), lately = window_limit(&slabs->window);
     return lately > base ? lately : base;
 }
@@ -50,17 +56,28 @@ static void unmap_all(const struct os_range *mappings, unsigned n)
         os_unmap(mappings[i].from, (size_t)(mappings[i].to - mappings[i].from));
 }
 
-/* Unmaps the oldest retained mappings, of `bytes` bytes or more. Returns false if there is none. Lets the lock go. */
-static bool purge_retained(struct slabs *slabs, size_t bytes)
+static size_t sum_of(const struct os_range *mappings, unsigned n)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < n; i++)
+        bytes += (size_t)(mappings[i].to - mappings[i].from);
+    return bytes;
+}
+
+/* Unmaps the oldest retained mappings, of `bytes` bytes or more. Returns how many bytes went; 0 if there is none. Lets
+ * the lock go. */
+static size_t purge_retained(struct slabs *slabs, size_t bytes)
 {
     struct os_range taken[RETAINED_MAX];
     const unsigned n = large_evict(slabs, bytes, taken);
     if (n == 0)
-        return false;
+        return 0;
+    const size_t sum = sum_of(taken, n);
     pthread_mutex_unlock(&slabs->lock);
     unmap_all(taken, n);
+    account_give(slabs->budget, sum);
     pthread_mutex_lock(&slabs->lock);
-    return true;
+    return sum;
 }
 
 void purge_oldest(struct slabs *slabs)
@@ -74,11 +91,11 @@ static bool purge_step(struct slabs *slabs, size_t spare)
     const size_t all = purge_dirty(slabs), limit = dirty_limit(slabs, spare);
     if (all <= limit)
         return false;
-    if (purge_retained(slabs, all - limit < SLAB_PURGE_BYTES ? all - limit : SLAB_PURGE_BYTES))
+    if (purge_retained(slabs, all - limit < SLAB_PURGE_BYTES ? all - limit : SLAB_PURGE_BYTES) > 0)
         return true;
-    const size_t half = base_limit(spare) / 2, lately = window_limit(&slabs->window);
+    const size_t half = limit > 0 ? base_limit(spare) / 2 : 0, lately = window_limit(&slabs->window);
     size_t refused = 0;
-    return slab_purge(slabs, lately > half ? lately : half, &refused) > 0;
+    return slab_purge(slabs, lately > half && limit > 0 ? lately : half, &refused) > 0;
 }
 
 /* Two steps take more than one call can add. With more steps one call would do the work of another, which deferred its
@@ -96,6 +113,16 @@ void purge_down(struct slabs *slabs, size_t bytes, size_t spare)
         gone += all < before ? before - all : 0;
         before = all;
     }
+}
+
+size_t purge_some(struct slabs *slabs, size_t bytes)
+{
+    size_t gone = purge_retained(slabs, bytes), refused = 0;
+    for (size_t purged = 1; gone < bytes && purged > 0; gone += purged) {
+        const size_t all = slabs->dirty_bytes, rest = bytes - gone;
+        purged = slab_purge(slabs, all > rest ? all - rest : 0, &refused);
+    }
+    return gone;
 }
 
 uint64_t purge_due(const struct slabs *slabs, size_t spare)
@@ -121,6 +148,8 @@ size_t purge_all(struct slabs *slabs)
 void purge_end(struct slabs *slabs)
 {
     struct os_range taken[RETAINED_MAX];
+    const size_t dirty = purge_dirty(slabs);
     unmap_all(taken, large_evict(slabs, SIZE_MAX, taken));
     slab_destroy_all(slabs);
+    account_give(slabs->budget, dirty);
 }

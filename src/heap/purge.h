@@ -7,9 +7,10 @@
 #ifndef BUFFERPOOL_PURGE_H
 #define BUFFERPOOL_PURGE_H
 
+#include "heap/account.h"
 #include "types.h"
 
-/* As much may be dirty in any pool. */
+/* As much may be dirty in any pool that is not over its budget. */
 #define DIRTY_MIN ((size_t)1 << 20)
 
 static inline size_t purge_dirty(const struct slabs *slabs)
@@ -26,12 +27,15 @@ void purge_steps(struct slabs *slabs, size_t spare);
 /* Gives memory back if too much is dirty. To be called after a block was freed. May let the lock go. */
 static inline void purge_excess(struct slabs *slabs, size_t spare)
 {
-    if (unlikely(purge_dirty(slabs) > DIRTY_MIN))
+    if (unlikely(purge_dirty(slabs) > DIRTY_MIN) || account_is_over(slabs->budget))
         purge_steps(slabs, spare);
 }
 
 /* The same, until no more is dirty than may be, or so many bytes went. May let the lock go. */
 void purge_down(struct slabs *slabs, size_t bytes, size_t spare);
+
+/* Gives back so many bytes of what is dirty, if there are as many. Returns how many bytes went. Lets the lock go. */
+size_t purge_some(struct slabs *slabs, size_t bytes);
 
 /* When memory that is retained by time will be too much, on the clock of the window; WINDOW_NEVER: there is none. */
 uint64_t purge_due(const struct slabs *slabs, size_t spare);

@@ -27,6 +27,7 @@
 #include "heap/slab.h"
 
 #include "debug/sanitizer.h"
+#include "heap/account.h"
 #include "heap/os.h"
 #include "heap/slots.h"
 #include "heap/wipe.h"
@@ -367,6 +368,7 @@ size_t slab_purge(struct slabs *slabs, size_t keep, size_t *refused)
 
     pthread_mutex_unlock(&slabs->lock);
     os_purge(purge.range, purge.ranges, slabs->huge);
+    account_give(slabs->budget, bytes);
     pthread_mutex_lock(&slabs->lock);
 
     struct span *chain = purge_release(slabs, &purge);
@@ -429,6 +431,7 @@ unsigned char *slab_take(struct slabs *slabs, const struct slab_request *request
     const unsigned slot = slots_first(slab->dirty);
     slots_remove(slab->dirty, slot);
     uncount_dirty(slabs, slab->cls, slab->stride);
+    account_give(slabs->budget, slab->stride); /* the block has reserved as many */
     *from = slab;
     return take_slot(slab, slot);
 }

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_budget.c - a hard limit in bytes over any number of pools
+ *
+ * The allocator hooks of all pools of a budget add up what exists: never more than the limit at any moment, and as much
+ * as bufferpool_budget_used says when no call is under way. Idle memory makes room, in whatever pool and cache it is,
+ * and no more of it than is needed. Beyond that a get is as one without memory, and a call that waits is served when
+ * bytes come back.
+ */
+#include "support/laws.h"
+
+#include <semaphore.h>
+
+enum { CAPACITY = 1024, PAD = 64, BLOCK = CAPACITY + PAD };
+
+/* ---- hooks that add up the bytes of several pools ---- */
+
+static struct {
+    bufferpool_budget_t *budget;
+    size_t limit;
+    atomic_size_t bytes, peak, frees;
+    atomic_bool exceeded;
+} sum;
+
+static void *add_alloc(size_t size, size_t align, void *ctx)
+{
+    (void)ctx;
+    const size_t now = atomic_fetch_add(&sum.bytes, size) + size;
+    size_t peak = atomic_load(&sum.peak);
+    while (now > peak && !atomic_compare_exchange_weak(&sum.peak, &peak, now))
+        ;
+    if (now > sum.limit)
+        atomic_store(&sum.exceeded, true);
+    return aligned_alloc(align, (size + align - 1) / align * align);
+}
+
+static void add_free(void *block, size_t size, void *ctx)
+{
+    (void)ctx;
+    free(block);
+    atomic_fetch_sub(&sum.bytes, size);
+    atomic_fetch_add(&sum.frees, 1);
+}
+
+static bufferpool_config_t config_of(size_t max_live)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.buffer_capacity = CAPACITY;
+    config.max_live = max_live;
+    config.thread_cache_bytes = 64 * CAPACITY;
+    config.alignment = PAD;
+    config.alloc = add_alloc;
+    config.free = add_free;
+    config.budget = sum.budget;
+    return config;
+}
+
+static bufferpool_t *make_pool(size_t max_live)
+{
+    const bufferpool_config_t config = config_of(max_live);
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    return pool;
+}
+
+static void begin(size_t blocks)
+{
+    sum.limit = blocks * BLOCK;
+    atomic_store(&sum.bytes, 0);
+    atomic_store(&sum.peak, 0);
+    atomic_store(&sum.frees, 0);
+    atomic_store(&sum.exceeded, false);
+    sum.budget = bufferpool_budget_create("test", sum.limit);
+    assert_non_null(sum.budget);
+}
+
+/* After all calls. */
+static void check_sum(void)
+{
+    assert_int_equal(bufferpool_budget_used(sum.budget), atomic_load(&sum.bytes));
+    assert_false(atomic_load(&sum.exceeded));
+}
+
+static void end(bufferpool_t **pools, size_t n)
+{
+    check_sum();
+    assert_int_equal(bufferpool_budget_destroy(sum.budget), EBUSY);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(bufferpool_destroy(pools[i]), 0);
+    assert_int_equal(bufferpool_budget_used(sum.budget), 0);
+    assert_int_equal(atomic_load(&sum.bytes), 0);
+    assert_int_equal(bufferpool_budget_destroy(sum.budget), 0);
+}
+
+static void get_many(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        bufs[i] = bufferpool_get(pool);
+        assert_non_null(bufs[i]);
+    }
+}
+
+static void put_many(bufferpool_buf_t **bufs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        bufferpool_put(bufs[i]);
+}
+
+static void is_refused(bufferpool_t *pool)
+{
+    errno = 0;
+    assert_null(bufferpool_get(pool));
+    assert_int_equal(errno, ENOMEM);
+    errno = 0;
+    assert_null(bufferpool_try_get(pool));
+    assert_int_equal(errno, EAGAIN);
+    errno = 0;
+    assert_null(bufferpool_get_timed(pool, 1));
+    assert_int_equal(errno, ETIMEDOUT);
+}
+
+/* ---- one thread ---- */
+
+static void creation_and_destruction_check_their_arguments(void **state)
+{
+    (void)state;
+    errno = 0;
+    assert_null(bufferpool_budget_create(NULL, 1));
+    assert_int_equal(errno, EINVAL);
+    errno = 0;
+    assert_null(bufferpool_budget_create("none", 0));
+    assert_int_equal(errno, EINVAL);
+    assert_int_equal(bufferpool_budget_destroy(NULL), EINVAL);
+    bufferpool_budget_t *budget = bufferpool_budget_create("empty", 1);
+    assert_non_null(budget);
+    assert_int_equal(bufferpool_budget_used(budget), 0);
+    assert_int_equal(bufferpool_budget_destroy(budget), 0);
+}
+
+static void a_get_beyond_the_limit_fails_as_without_memory(void **state)
+{
+    bufferpool_buf_t *bufs[5];
+    (void)state;
+    for (size_t cap = 0; cap <= 10; cap += 2) { /* none; reached before the limit, with it, after it */
+        begin(4);
+        bufferpool_t *pool = make_pool(cap);
+        get_many(pool, bufs, 4);
+        is_refused(pool);
+        assert_int_equal(bufferpool_get_bulk(pool, bufs + 4, 1), ENOMEM);
+        check_sum();
+        bufferpool_put(bufs[3]);
+        bufs[3] = bufferpool_get(pool);
+        assert_non_null(bufs[3]);
+        is_refused(pool);
+        put_many(bufs, 4);
+        end(&pool, 1);
+    }
+}
+
+static void growth_beyond_the_limit_fails_and_changes_nothing(void **state)
+{
+    (void)state;
+    begin(4);
+    bufferpool_t *pool = make_pool(0);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    assert_non_null(buf);
+    test_fill(buf->data, CAPACITY, 7);
+    buf->len = CAPACITY;
+    const unsigned char *data = buf->data;
+    char more[3 * CAPACITY] = {0};
+    assert_int_equal(bufferpool_buf_reserve(buf, 3 * BLOCK - PAD + 1), ENOMEM); /* with the old one, too much */
+    assert_int_equal(bufferpool_buf_append(buf, more, sizeof more), ENOMEM);
+    assert_int_equal(bufferpool_buf_printf(buf, "%*d", 3 * CAPACITY, 1), ENOMEM);
+    assert_true(buf->data == data && buf->len == CAPACITY && buf->cap == CAPACITY);
+    assert_true(test_filled(buf->data, CAPACITY, 7));
+    check_sum();
+    assert_int_equal(bufferpool_buf_reserve(buf, 3 * CAPACITY), 0); /* as far as it goes */
+    assert_true(test_filled(buf->data, CAPACITY, 7));
+    assert_int_equal(bufferpool_budget_used(sum.budget), 3 * CAPACITY + PAD);
+    check_sum();
+    bufferpool_put(buf);
+    end(&pool, 1);
+}
+
+static void idle_buffers_of_another_pool_make_room_and_no_more_than_is_needed(void **state)
+{
+    bufferpool_buf_t *bufs[8];
+    (void)state;
+    begin(8);
+    bufferpool_t *pools[2] = {make_pool(0), make_pool(3)};
+    get_many(pools[0], bufs, 8);
+    put_many(bufs, 8);
+    assert_int_equal(bufferpool_budget_used(sum.budget), 8 * BLOCK);
+    for (size_t i = 0; i < 8; i++) { /* also beyond the cap of the second */
+        get_many(pools[1], bufs + i, 1);
+        assert_int_equal(atomic_load(&sum.frees), i + 1);
+        const bufferpool_stats_t stats = stats_of(pools[0]);
+        assert_int_equal(idle_of(&stats), 7 - i);
+    }
+    is_refused(pools[0]);
+    is_refused(pools[1]);
+    put_many(bufs, 8);
+    end(pools, 2);
+}
+
+static void growth_takes_room_from_idle_buffers(void **state)
+{
+    bufferpool_buf_t *bufs[8];
+    (void)state;
+    begin(8);
+    bufferpool_t *pools[2] = {make_pool(0), make_pool(0)};
+    get_many(pools[0], bufs, 7);
+    put_many(bufs, 7);
+    bufs[0] = bufferpool_get(pools[1]);
+    assert_non_null(bufs[0]);
+    assert_int_equal(bufferpool_buf_reserve(bufs[0], 2 * CAPACITY), 0);
+    check_sum();
+    assert_int_equal(bufferpool_buf_reserve(bufs[0], 5 * CAPACITY), 0);
+    check_sum();
+    bufferpool_put(bufs[0]);
+    end(pools, 2);
+}
+
+static void a_pool_that_ends_gives_its_bytes_back(void **state)
+{
+    bufferpool_buf_t *bufs[4];
+    (void)state;
+    begin(4);
+    bufferpool_t *pools[2] = {make_pool(0), make_pool(0)};
+    get_many(pools[0], bufs, 4);
+    put_many(bufs, 4);
+    assert_int_equal(bufferpool_destroy(pools[0]), 0);
+    assert_int_equal(bufferpool_budget_used(sum.budget), 0);
+    get_many(pools[1], bufs, 4);
+    is_refused(pools[1]);
+    put_many(bufs, 4);
+    end(pools + 1, 1);
+}
+
+static void a_lowered_limit_frees_what_idles_at_once_and_the_rest_as_it_is_put(void **state)
+{
+    bufferpool_buf_t *held[4], *idle[4];
+    (void)state;
+    begin(8);
+    bufferpool_t *pools[2] = {make_pool(0), make_pool(0)};
+    get_many(pools[0], held, 4);
+    get_many(pools[1], idle, 4);
+    put_many(idle, 4);
+    bufferpool_budget_set(sum.budget, 6 * BLOCK);
+    assert_int_equal(bufferpool_budget_used(sum.budget), 6 * BLOCK);
+    bufferpool_budget_set(sum.budget, 2 * BLOCK);
+    assert_int_equal(bufferpool_budget_used(sum.budget), 4 * BLOCK);
+    is_refused(pools[0]);
+    for (size_t i = 0; i < 4; i++) {
+        bufferpool_put(held[i]);
+        assert_int_equal(bufferpool_budget_used(sum.budget), (i < 2 ? 3 - i : 2) * BLOCK);
+    }
+    bufferpool_budget_set(sum.budget, 0);
+    assert_int_equal(bufferpool_budget_used(sum.budget), 0);
+    is_refused(pools[1]);
+    bufferpool_budget_set(sum.budget, 8 * BLOCK);
+    get_many(pools[1], held, 4);
+    get_many(pools[0], idle, 4);
+    is_refused(pools[0]);
+    put_many(held, 4);
+    put_many(idle, 4);
+    end(pools, 2);
+}
+
+/* ---- other threads ---- */
+
+static struct {
+    bufferpool_t *pool;
+    sem_t idles, done;
+} hoard;
+
+static void wait_for(sem_t *sem)
+{
+    while (sem_wait(sem) != 0)
+        ;
+}
+
+static void *hoards(void *arg)
+{
+    bufferpool_buf_t *bufs[8];
+    (void)arg;
+    for (size_t i = 0; i < 8; i++)
+        bufs[i] = bufferpool_get(hoard.pool);
+    for (size_t i = 0; i < 8; i++)
+        bufferpool_put(bufs[i]);
+    sem_post(&hoard.idles);
+    wait_for(&hoard.done);
+    return NULL;
+}
+
+/* What idles in the cache of a thread that makes no call. */
+static void from_another_threads_cache(bool own_pool)
+{
+    bufferpool_buf_t *bufs[8];
+    pthread_t thread;
+    if (!test_can_steal())
+        skip();
+    begin(8);
+    bufferpool_t *pools[2] = {make_pool(0), make_pool(0)};
+    hoard.pool = pools[0];
+    assert_int_equal(sem_init(&hoard.idles, 0, 0) | sem_init(&hoard.done, 0, 0), 0);
+    assert_int_equal(pthread_create(&thread, NULL, hoards, NULL), 0);
+    wait_for(&hoard.idles);
+    const size_t frees = atomic_load(&sum.frees);
+    get_many(pools[own_pool ? 0 : 1], bufs, 8);
+    assert_int_equal(atomic_load(&sum.frees) - frees, own_pool ? 0 : 8);
+    is_refused(pools[0]);
+    check_sum();
+    put_many(bufs, 8);
+    sem_post(&hoard.done);
+    pthread_join(thread, NULL);
+    end(pools, 2);
+}
+
+static void a_get_takes_what_idles_in_other_threads_caches_of_its_pool(void **state)
+{
+    (void)state;
+    from_another_threads_cache(true);
+}
+
+static void what_idles_in_other_threads_caches_of_another_pool_makes_room(void **state)
+{
+    (void)state;
+    from_another_threads_cache(false);
+}
+
+enum { THREADS = 24, POOLS = 4, HELD = 6 };
+
+static struct {
+    bufferpool_t *pools[POOLS];
+    atomic_size_t gets, refusals;
+} crowd;
+
+static void is_busy(void *arg, unsigned index)
+{
+    bufferpool_buf_t *held[HELD] = {NULL};
+    test_random_t random = {index + 1};
+    (void)arg;
+    for (size_t round = test_scale(4000, 150); round > 0; round--) {
+        bufferpool_buf_t **at = &held[test_random_below(&random, HELD)];
+        bufferpool_t *pool = crowd.pools[test_random_below(&random, POOLS)];
+        if (*at == NULL) {
+            *at = test_random_below(&random, 4) > 0 ? bufferpool_get(pool) : bufferpool_try_get(pool);
+            atomic_fetch_add(*at != NULL ? &crowd.gets : &crowd.refusals, 1);
+            if (!thread_check(*at != NULL || errno == ENOMEM || errno == EAGAIN))
+                return;
+        } else if (test_random_below(&random, 4) == 0) {
+            const int error = bufferpool_buf_reserve(*at, (*at)->cap + 1 + test_random_below(&random, CAPACITY));
+            if (!thread_check(error == 0 || error == ENOMEM))
+                return;
+        } else {
+            bufferpool_put(*at);
+            *at = NULL;
+        }
+        if (test_random_below(&random, 200) == 0)
+            (void)bufferpool_trim(pool);
+        thread_check(bufferpool_budget_used(sum.budget) <= sum.limit);
+    }
+    for (size_t i = 0; i < HELD; i++)
+        bufferpool_put(held[i]);
+}
+
+static void no_moment_of_24_threads_over_4_pools_exceeds_the_limit(void **state)
+{
+    (void)state;
+    begin(60);
+    for (size_t i = 0; i < POOLS; i++)
+        crowd.pools[i] = make_pool(i * 10);
+    run_threads(THREADS, is_busy, NULL);
+    assert_true(atomic_load(&crowd.gets) > 0 && atomic_load(&crowd.refusals) > 0);
+    assert_true(atomic_load(&sum.peak) > sum.limit - 2 * BLOCK);
+    for (size_t i = 0; i < POOLS; i++)
+        (void)bufferpool_trim(crowd.pools[i]);
+    check_sum();
+    assert_int_equal(bufferpool_budget_used(sum.budget), 0);
+    end(crowd.pools, POOLS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(creation_and_destruction_check_their_arguments),
+        cmocka_unit_test(a_get_beyond_the_limit_fails_as_without_memory),
+        cmocka_unit_test(growth_beyond_the_limit_fails_and_changes_nothing),
+        cmocka_unit_test(idle_buffers_of_another_pool_make_room_and_no_more_than_is_needed),
+        cmocka_unit_test(growth_takes_room_from_idle_buffers),
+        cmocka_unit_test(a_pool_that_ends_gives_its_bytes_back),
+        cmocka_unit_test(a_lowered_limit_frees_what_idles_at_once_and_the_rest_as_it_is_put),
+        cmocka_unit_test(a_get_takes_what_idles_in_other_threads_caches_of_its_pool),
+        cmocka_unit_test(what_idles_in_other_threads_caches_of_another_pool_makes_room),
+        cmocka_unit_test(no_moment_of_24_threads_over_4_pools_exceeds_the_limit),
+    };
+    return cmocka_run_group_tests_name("budget", tests, NULL, NULL);
+}
