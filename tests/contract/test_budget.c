@@ -381,6 +381,246 @@ static void no_moment_of_24_threads_over_4_pools_exceeds_the_limit(void **state)
     end(crowd.pools, POOLS);
 }
 
+/* ---- waiting ---- */
+
+static struct {
+    bufferpool_t *pool;
+    atomic_int served;
+    atomic_bool asks;
+} waiting;
+
+static void *waits(void *arg)
+{
+    (void)arg;
+    atomic_store(&waiting.asks, true);
+    bufferpool_buf_t *buf = bufferpool_get_timed(waiting.pool, BUFFERPOOL_NEVER);
+    atomic_fetch_add(&waiting.served, 1);
+    thread_check(buf != NULL);
+    thread_check(!atomic_load(&sum.exceeded));
+    bufferpool_put(buf);
+    return NULL;
+}
+
+enum bytes_come_back { BY_PUT, BY_PUT_OF_LARGE, BY_TRIM, BY_DESTROY, BY_RAISE, BY_THREAD_EXIT, WAYS };
+
+static void *puts_and_ends(void *arg)
+{
+    bufferpool_put(arg);
+    return NULL;
+}
+
+static void bring_back(enum bytes_come_back way, bufferpool_t **pools, bufferpool_buf_t **bufs)
+{
+    pthread_t thread;
+    switch (way) {
+    case BY_PUT:
+    case BY_TRIM:
+        bufferpool_put(bufs[0]);
+        bufs[0] = NULL;
+        if (way == BY_TRIM)
+            (void)bufferpool_trim(pools[0]);
+        break;
+    case BY_PUT_OF_LARGE:
+        bufferpool_put(bufs[1]); /* its cap exceeds max_capacity */
+        bufs[1] = NULL;
+        break;
+    case BY_DESTROY:
+        put_many(bufs, 2);
+        bufs[0] = bufs[1] = NULL;
+        assert_int_equal(bufferpool_destroy(pools[0]), 0);
+        pools[0] = NULL;
+        break;
+    case BY_RAISE:
+        sum.limit += BLOCK;
+        bufferpool_budget_set(sum.budget, sum.limit);
+        break;
+    default:
+        assert_int_equal(pthread_create(&thread, NULL, puts_and_ends, bufs[0]), 0);
+        pthread_join(thread, NULL);
+        bufs[0] = NULL;
+        break;
+    }
+}
+
+/* The caller waits in a pool of which nothing comes back. */
+static void get_timed_waits_for_bytes_of_any_pool(void **state)
+{
+    bufferpool_buf_t *bufs[2];
+    pthread_t thread;
+    (void)state;
+    for (enum bytes_come_back way = BY_PUT; way < WAYS; way++) {
+        begin(4);
+        bufferpool_config_t config = config_of(0);
+        config.max_capacity = CAPACITY + 1;
+        bufferpool_t *pools[2] = {bufferpool_create(&config), make_pool(0)};
+        get_many(pools[0], bufs, 2);
+        assert_int_equal(bufferpool_buf_reserve(bufs[1], 2 * CAPACITY + PAD), 0);
+        bufferpool_buf_t *last = bufferpool_get(pools[1]); /* with this, less than a block is left */
+        assert_non_null(last);
+        is_refused(pools[1]);
+        waiting.pool = pools[1];
+        atomic_store(&waiting.served, 0);
+        atomic_store(&waiting.asks, false);
+        assert_int_equal(pthread_create(&thread, NULL, waits, NULL), 0);
+        while (!atomic_load(&waiting.asks))
+            usleep(100);
+        usleep(5000); /* likely it waits by now; it is served either way */
+        assert_int_equal(atomic_load(&waiting.served), 0);
+        bring_back(way, pools, bufs);
+        pthread_join(thread, NULL);
+        assert_int_equal(atomic_load(&waiting.served), 1);
+        put_many(bufs, 2);
+        bufferpool_put(last);
+        end(pools[0] != NULL ? pools : pools + 1, pools[0] != NULL ? 2 : 1);
+    }
+}
+
+static void crowd_waits(void *arg, unsigned index)
+{
+    test_random_t random = {index + 1};
+    (void)arg;
+    for (size_t round = test_scale(600, 40); round > 0; round--) {
+        bufferpool_buf_t *buf = bufferpool_get_timed(crowd.pools[test_random_below(&random, POOLS)], BUFFERPOOL_NEVER);
+        if (!thread_check(buf != NULL))
+            return;
+        if (test_random_below(&random, 8) == 0)
+            (void)bufferpool_buf_reserve(buf, 2 * CAPACITY);
+        bufferpool_put(buf);
+    }
+}
+
+/* Each thread waits without end, and holds nothing meanwhile. */
+static void no_caller_that_waits_for_bytes_is_forgotten(void **state)
+{
+    (void)state;
+    begin(5);
+    for (size_t i = 0; i < POOLS; i++)
+        crowd.pools[i] = make_pool(i);
+    run_threads(THREADS, crowd_waits, NULL);
+    for (size_t i = 0; i < POOLS; i++)
+        (void)bufferpool_trim(crowd.pools[i]);
+    assert_int_equal(bufferpool_budget_used(sum.budget), 0);
+    end(crowd.pools, POOLS);
+}
+
+/* ---- the system's memory, and fork ---- */
+
+static bufferpool_t *plain_pool(size_t capacity, unsigned flags)
+{
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.buffer_capacity = capacity;
+    config.max_capacity = 8 << 20;
+    config.max_live = 4;
+    config.flags = flags;
+    config.budget = sum.budget;
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    return pool;
+}
+
+static void blocks_of_the_system_count_with_slots_and_pages(void **state)
+{
+    static const size_t capacities[] = {100, 4096, (size_t)32 << 10, (size_t)2 << 20};
+    bufferpool_buf_t *bufs[16];
+    (void)state;
+    for (size_t i = 0; i < sizeof capacities / sizeof capacities[0]; i++) {
+        const size_t capacity = capacities[i];
+        begin(1);
+        bufferpool_budget_set(sum.budget, 12 * capacity + 20000);
+        bufferpool_t *pools[2] = {plain_pool(capacity, 0), plain_pool(capacity, BUFFERPOOL_BACKGROUND)};
+        for (size_t turn = 0; turn < 3; turn++) {
+            size_t n = 0;
+            for (; n < 16 && (bufs[n] = bufferpool_get(pools[n % 2])) != NULL; n++)
+                memset(bufs[n]->data, 1, capacity);
+            assert_true(n >= (turn == 0 ? 8 : 4)); /* later one of them is as large as eight */
+            const size_t used = bufferpool_budget_used(sum.budget);
+            assert_true(used >= n * capacity && used <= 12 * capacity + 20000);
+            while (n > 1)
+                bufferpool_put(bufs[--n]);
+            /* what idles or is retained gives way */
+            assert_int_equal(bufferpool_buf_reserve(bufs[0], 5 * capacity), 0);
+            assert_true(bufferpool_budget_used(sum.budget) <= 12 * capacity + 20000);
+            bufferpool_put(bufs[0]);
+        }
+        for (size_t p = 0; p < 2; p++)
+            (void)bufferpool_trim(pools[p]);
+        assert_int_equal(bufferpool_budget_used(sum.budget), 0);
+        assert_int_equal(bufferpool_destroy(pools[0]) | bufferpool_destroy(pools[1]), 0);
+        assert_int_equal(bufferpool_budget_destroy(sum.budget), 0);
+    }
+}
+
+/* Of buffers that were freed and of those that exist. */
+static void retained_memory_stays_within_the_limit(void **state)
+{
+    enum { N = 64, LARGE = 64 << 10 };
+    bufferpool_buf_t *bufs[N];
+    (void)state;
+    if (test_instrumented())
+        skip();
+    begin(1);
+    const size_t limit = (size_t)N * LARGE + N * PAD, before = test_resident_bytes();
+    bufferpool_budget_set(sum.budget, limit);
+    bufferpool_t *pools[2] = {plain_pool(LARGE, 0), plain_pool(2 * LARGE, 0)};
+    for (size_t turn = 0; turn < 6; turn++) {
+        size_t n = 0;
+        for (; n < N && (bufs[n] = bufferpool_get(pools[turn % 2])) != NULL; n++)
+            memset(bufs[n]->data, 1, bufs[n]->cap);
+        assert_true(n >= N / 2 - 1);
+        assert_true(test_resident_bytes() <= before + limit + ((size_t)1 << 20)); /* page tables and our own */
+        put_many(bufs, n);
+    }
+    assert_int_equal(bufferpool_destroy(pools[0]) | bufferpool_destroy(pools[1]), 0);
+    assert_int_equal(bufferpool_budget_destroy(sum.budget), 0);
+}
+
+static int counts_anew(void *arg)
+{
+    bufferpool_buf_t *bufs[3];
+    (void)arg;
+    const size_t used = bufferpool_budget_used(sum.budget);
+    thread_check(used <= sum.limit && used % BLOCK == 0);
+    for (size_t i = 0; i < POOLS; i++)
+        (void)bufferpool_trim(crowd.pools[i]);
+    size_t live = 0; /* what threads of the parent hold */
+    for (size_t i = 0; i < POOLS; i++) {
+        const bufferpool_stats_t s = stats_of(crowd.pools[i]);
+        thread_check(idle_of(&s) == 0);
+        live += s.live_bytes / CAPACITY;
+    }
+    thread_check(bufferpool_budget_used(sum.budget) == live * BLOCK);
+    for (size_t i = 0; i < 3; i++)
+        thread_check((bufs[i] = bufferpool_get_timed(crowd.pools[i], 1000)) != NULL);
+    thread_check(bufferpool_budget_used(sum.budget) == (live + 3) * BLOCK);
+    for (size_t i = 0; i < 3; i++)
+        bufferpool_put(bufs[i]);
+    end_child(test_recorded_failure());
+}
+
+static atomic_bool stop;
+
+static void comes_and_goes(void *arg, unsigned index)
+{
+    (void)arg;
+    for (size_t i = index; !atomic_load(&stop); i++)
+        bufferpool_put(bufferpool_get(crowd.pools[i % POOLS]));
+}
+
+static void a_child_of_fork_counts_what_it_has(void **state)
+{
+    (void)state;
+    begin(20);
+    for (size_t i = 0; i < POOLS; i++)
+        crowd.pools[i] = make_pool(0);
+    atomic_store(&stop, false);
+    test_crew_t *crew = start_threads(4, comes_and_goes, NULL);
+    for (size_t i = test_scale(40, 5); i > 0; i--)
+        assert_int_equal(run_in_child(counts_anew, NULL, 60), 0);
+    atomic_store(&stop, true);
+    join_threads(crew);
+    end(crowd.pools, POOLS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +634,11 @@ int main(void)
         cmocka_unit_test(a_get_takes_what_idles_in_other_threads_caches_of_its_pool),
         cmocka_unit_test(what_idles_in_other_threads_caches_of_another_pool_makes_room),
         cmocka_unit_test(no_moment_of_24_threads_over_4_pools_exceeds_the_limit),
+        cmocka_unit_test(get_timed_waits_for_bytes_of_any_pool),
+        cmocka_unit_test(no_caller_that_waits_for_bytes_is_forgotten),
+        cmocka_unit_test(blocks_of_the_system_count_with_slots_and_pages),
+        cmocka_unit_test(retained_memory_stays_within_the_limit),
+        cmocka_unit_test(a_child_of_fork_counts_what_it_has),
     };
     return cmocka_run_group_tests_name("budget", tests, NULL, NULL);
 }

@@ -133,7 +133,9 @@ static void absurd_values_are_refused(void **state)
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     refused_with(size, 0);
     refused_with(size, 8);
-    refused_with(size, offsetof(bufferpool_config_t, retain_ms) - 1); /* shorter than any version had it */
+    refused_with(size, offsetof(bufferpool_config_t, budget) - 1); /* shorter than any version had it */
+    refused_with(size, offsetof(bufferpool_config_t, budget) + 1); /* between two versions: half a pointer */
+    refused_with(size, offsetof(bufferpool_config_t, retain_ms) - 1);
     refused_with(size, sizeof(bufferpool_config_t) + 8);
     refused_with(size, SIZE_MAX);
     refused_with(alignment, 3);
