@@ -719,7 +719,8 @@ BUFFERPOOL_API void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_
 /* Since 0.3. Appends the statistics of all pools to out, as text that Prometheus scrapes (text/plain; version=0.0.4;
  * charset=utf-8). out may belong to any pool. It is itself a buffer that a caller holds, so the statistics count it.
  *
- * Each sample has a label pool with the name of its pool. Bytes of the name that are not UTF-8 appear as \xNN.
+ * Each sample has a label pool with the name of its pool; a sample of a budget has a label budget instead. Bytes of the
+ * name that are not UTF-8 appear as \xNN.
  *
  * errno is preserved. Returns:
  *     0

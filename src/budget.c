@@ -148,12 +148,9 @@ void budget_end(struct bufferpool_budget *budget)
 
 static struct bufferpool_budget *budgets; /* all; under the registry's lock */
 
-void budget_for_all(void (*each)(const struct bufferpool_budget *budget, void *arg), void *arg)
+struct bufferpool_budget *budget_first(void)
 {
-    for (struct bufferpool_budget *budget = budgets; budget != NULL; budget = budget->next) {
-        fork_repair_budget(budget);
-        each(budget, arg);
-    }
+    return budgets;
 }
 
 static bool name_is_taken(const char *name)

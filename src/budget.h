@@ -38,7 +38,7 @@ void budget_join(bufferpool_t *pool);
 void budget_leave(bufferpool_t *pool);
 void budget_end(struct bufferpool_budget *budget);
 
-/* Calls `each` for all budgets, with the registry's lock held. */
-void budget_for_all(void (*each)(const struct bufferpool_budget *budget, void *arg), void *arg);
+/* The first of all budgets, which are linked by next, or NULL. The caller holds the registry's lock. */
+struct bufferpool_budget *budget_first(void);
 
 #endif

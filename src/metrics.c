@@ -6,6 +6,7 @@
  * twice, the first time to nowhere, to find its length. So all memory is there before anything is written, and a call
  * that fails changes nothing.
  */
+#include "budget.h"
 #include "buffer.h"
 #include "call.h"
 #include "debug/say.h"
@@ -22,6 +23,18 @@ struct snapshot {
     const char *name;
     bufferpool_stats_t stats;
     uint64_t puts;
+};
+
+struct budget_snapshot {
+    const char *name;
+    uint64_t bytes, used;
+};
+
+/* In one block of memory, with the names behind them. */
+struct snapshots {
+    size_t n, budgets;
+    struct snapshot *pool;
+    struct budget_snapshot *budget;
 };
 
 /* ---- what there is ---- */
@@ -174,20 +187,23 @@ static void write_label_value(struct text *text, const char *value)
     }
 }
 
+static void write_value(struct text *text, uint64_t value)
+{
+    char number[24];
+    (void)snprintf(number, sizeof(number), "} %" PRIu64 "\n", value);
+    write_string(text, number);
+}
+
 static void write_sample(struct text *text, const struct family *family, const struct series *series,
                          const struct snapshot *snapshot)
 {
-    const uint64_t value = value_of(snapshot, series);
-    char number[24];
-    (void)snprintf(number, sizeof(number), " %" PRIu64 "\n", value);
     write_string(text, family->name);
     write_string(text, "{pool=\"");
     // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): copy_all has written all that it counted, under one lock
     write_label_value(text, snapshot->name);
     write_string(text, series->label[0] != '\0' ? "\"," : "\"");
     write_string(text, series->label);
-    write_string(text, "}");
-    write_string(text, number);
+    write_value(text, value_of(snapshot, series));
 }
 
 /* The samples of a family. Those that are 0 are left out if the family asks for it, or with `brief`. */
@@ -202,24 +218,53 @@ static void write_samples(struct text *text, const struct family *family, const 
 
 #define FAMILIES (sizeof(families) / sizeof(families[0]))
 
+static void write_head(struct text *text, const char *name, const char *type, const char *help)
+{
+    write_string(text, "# HELP ");
+    write_string(text, name);
+    write_string(text, " ");
+    write_string(text, help);
+    write_string(text, "\n# TYPE ");
+    write_string(text, name);
+    write_string(text, " ");
+    write_string(text, type);
+    write_string(text, "\n");
+}
+
+static void write_budget_sample(struct text *text, const char *name, const struct budget_snapshot *budget,
+                                uint64_t value)
+{
+    write_string(text, name);
+    write_string(text, "{budget=\"");
+    write_label_value(text, budget->name);
+    write_string(text, "\"");
+    write_value(text, value);
+}
+
+static void write_budgets(struct text *text, const struct snapshots *all)
+{
+    static const char *const limit = "bufferpool_budget_bytes", *const used = "bufferpool_budget_used_bytes";
+    if (all->budgets == 0)
+        return;
+    write_head(text, limit, "gauge", "The most bytes that the blocks of the budget's pools may take.");
+    for (size_t i = 0; i < all->budgets; i++)
+        write_budget_sample(text, limit, &all->budget[i], all->budget[i].bytes);
+    write_head(text, used, "gauge", "Bytes that the blocks of the budget's pools take.");
+    for (size_t i = 0; i < all->budgets; i++)
+        write_budget_sample(text, used, &all->budget[i], all->budget[i].used);
+}
+
 /* Returns the length. */
 // NOLINTNEXTLINE(readability-non-const-parameter): it is written to, by way of text
-static size_t write_all(unsigned char *to, const struct snapshot *snapshots, size_t n)
+static size_t write_all(unsigned char *to, const struct snapshots *all)
 {
     struct text text = {to, 0};
     for (size_t f = 0; f < FAMILIES; f++) {
         const struct family *family = &families[f];
-        write_string(&text, "# HELP ");
-        write_string(&text, family->name);
-        write_string(&text, " ");
-        write_string(&text, family->help);
-        write_string(&text, "\n# TYPE ");
-        write_string(&text, family->name);
-        write_string(&text, " ");
-        write_string(&text, family->type);
-        write_string(&text, "\n");
-        write_samples(&text, family, snapshots, n, false);
+        write_head(&text, family->name, family->type, family->help);
+        write_samples(&text, family, all->pool, all->n, false);
     }
+    write_budgets(&text, all);
     write_string(&text, "# EOF\n");
     return text.len;
 }
@@ -247,32 +292,61 @@ static struct snapshot copy(const bufferpool_t *pool)
     return snapshot;
 }
 
-/* Takes the figures of all pools. Returns them in memory that the caller frees, or NULL if there is no memory. The
- * registry's lock is held. */
-static struct snapshot *copy_all(size_t *n)
+/* The name is used after the lock is given back. Returns where the next one goes. */
+static char *copy_name(char *to, const char **name)
+{
+    const size_t size = strlen(*name) + 1;
+    *name = memcpy(to, *name, size);
+    return to + size;
+}
+
+/* How many there are. Returns the bytes of their names. */
+static size_t count_all(struct snapshots *all)
 {
     size_t names = 0;
-    *n = 0;
+    *all = (struct snapshots){0};
     for_each_pool (pool) {
         names += strlen(pool->name) + 1;
-        ++*n;
+        all->n++;
     }
+    for (const struct bufferpool_budget *budget = budget_first(); budget != NULL; budget = budget->next) {
+        names += strlen(budget->name) + 1;
+        all->budgets++;
+    }
+    return names;
+}
+
+static void copy_budgets(struct budget_snapshot *at, char *name)
+{
+    for (struct bufferpool_budget *budget = budget_first(); budget != NULL; budget = budget->next) {
+        fork_repair_budget(budget);
+        *at = (struct budget_snapshot){budget->name, load_relaxed(&budget->bytes), load_relaxed(&budget->used)};
+        name = copy_name(name, &at->name);
+        at++;
+    }
+}
+
+/* Takes the figures of all pools and budgets, in memory that the caller frees: all->pool. Returns false if there is
+ * none. The registry's lock is held. */
+static bool copy_all(struct snapshots *all)
+{
+    const size_t names = count_all(all);
     // NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): not of nothing, since the default pool is always there
-    struct snapshot *snapshots = malloc(*n * sizeof(*snapshots) + names);
-    if (snapshots == NULL)
-        return NULL;
-    struct snapshot *at = snapshots;
-    char *name = (char *)(snapshots + *n);
+    all->pool = malloc(all->n * sizeof(*all->pool) + all->budgets * sizeof(*all->budget) + names);
+    if (all->pool == NULL)
+        return false;
+    all->budget = (struct budget_snapshot *)(void *)(all->pool + all->n);
+    char *name = (char *)(all->budget + all->budgets);
+    struct snapshot *at = all->pool;
     for_each_pool (pool) {
         fork_repair(pool);
         *at = copy(pool);
         at->puts = never_less(&pool->puts_shown, at->puts);
-        const size_t size = strlen(pool->name) + 1;
-        at->name = memcpy(name, pool->name, size);
-        name += size;
+        name = copy_name(name, &at->name);
         at++;
     }
-    return snapshots;
+    copy_budgets(all->budget, name);
+    return true;
 }
 
 int bufferpool_metrics(bufferpool_buf_t *out)
@@ -281,18 +355,18 @@ int bufferpool_metrics(bufferpool_buf_t *out)
         return EINVAL;
     struct call call = call_begin("bufferpool_metrics", CALLER);
     const bool stepped_out = fork_enter(NULL);
-    size_t n;
+    struct snapshots all;
     registry_lock();
-    struct snapshot *snapshots = copy_all(&n);
+    const bool copied = copy_all(&all);
     registry_unlock();
     fork_leave(stepped_out);
     int error = ENOMEM;
-    if (snapshots != NULL) {
-        const size_t length = write_all(NULL, snapshots, n);
+    if (copied) {
+        const size_t length = write_all(NULL, &all);
         error = length <= SIZE_MAX - out->len ? buffer_reserve(out, out->len + length) : EOVERFLOW;
         if (error == 0)
-            out->len += write_all(out->data + out->len, snapshots, n);
-        free(snapshots);
+            out->len += write_all(out->data + out->len, &all);
+        free(all.pool);
     }
     call_end(&call, NULL);
     return error;

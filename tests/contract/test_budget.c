@@ -621,6 +621,32 @@ static void a_child_of_fork_counts_what_it_has(void **state)
     end(crowd.pools, POOLS);
 }
 
+/* ---- metrics ---- */
+
+static void metrics_have_a_line_for_each_budget(void **state)
+{
+    (void)state;
+    begin(4);
+    bufferpool_budget_t *same = bufferpool_budget_create("test", 77);
+    assert_non_null(same);
+    bufferpool_t *pool = make_pool(0);
+    bufferpool_buf_t *buf = bufferpool_get(pool), *out = bufferpool_get(NULL);
+    assert_non_null(buf);
+    assert_int_equal(bufferpool_metrics(out), 0);
+    assert_int_equal(bufferpool_buf_append(out, "", 1), 0);
+    char line[128];
+    snprintf(line, sizeof line, "\nbufferpool_budget_bytes{budget=\"test\"} %d\n", 4 * BLOCK);
+    assert_non_null(strstr((char *)out->data, line));
+    snprintf(line, sizeof line, "\nbufferpool_budget_used_bytes{budget=\"test\"} %d\n", BLOCK);
+    assert_non_null(strstr((char *)out->data, line));
+    assert_non_null(strstr((char *)out->data, "\nbufferpool_budget_bytes{budget=\"test-2\"} 77\n"));
+    assert_non_null(strstr((char *)out->data, "\nbufferpool_budget_used_bytes{budget=\"test-2\"} 0\n"));
+    bufferpool_put(out);
+    bufferpool_put(buf);
+    assert_int_equal(bufferpool_budget_destroy(same), 0);
+    end(&pool, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -639,6 +665,7 @@ int main(void)
         cmocka_unit_test(blocks_of_the_system_count_with_slots_and_pages),
         cmocka_unit_test(retained_memory_stays_within_the_limit),
         cmocka_unit_test(a_child_of_fork_counts_what_it_has),
+        cmocka_unit_test(metrics_have_a_line_for_each_budget),
     };
     return cmocka_run_group_tests_name("budget", tests, NULL, NULL);
 }
