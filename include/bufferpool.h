@@ -581,7 +581,8 @@ BUFFERPOOL_API void bufferpool_close(bufferpool_t *pool);
  *   - bufferpool_get_timed, bufferpool_get_bulk_timed and bufferpool_get_async wait. They are served when bytes come
  *     back, from any pool of the budget
  *
- * A call on one pool of a budget may thus free blocks of the others, by their hooks.
+ * A call on one pool of a budget may thus free blocks of the others, by their hooks. So a hook of such a pool must not
+ * use a pool that has a budget, and must not wait for a thread that does.
  * ---------------------------------------------------------------------------------------------------------- */
 
 /* Makes a budget. The name is copied, for metrics; a suffix makes it unique among budgets.

@@ -29,7 +29,7 @@ bool init_first_use(const bufferpool_t *pool)
         return true;
     steal_init(pool);
     registry_lock();
-    tls_cache_on_thread_end(reclaim_keep_cap);
+    tls_cache_on_thread_end(reclaim_after_thread);
     if (MODES_BUILT) {
         modes_init(sanitizer_under_memcheck());
         watch_configure(&pool_default.heap);

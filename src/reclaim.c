@@ -132,6 +132,12 @@ void reclaim_keep_cap(bufferpool_t *pool, struct cache *c)
         reclaim_surplus(pool, c);
 }
 
+void reclaim_after_thread(bufferpool_t *pool, struct cache *c)
+{
+    reclaim_keep_cap(pool, c);
+    members_serve(pool->heap.slabs.budget);
+}
+
 /* ---- by working set ---- */
 
 /* What lies in the depot from now on and is not touched will not have been needed. */

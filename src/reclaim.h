@@ -26,6 +26,9 @@ void reclaim_surplus(bufferpool_t *pool, struct cache *c);
  * more buffers than the cap exist only while callers hold as many as the cap. */
 void reclaim_keep_cap(bufferpool_t *pool, struct cache *c);
 
+/* reclaim_keep_cap after a thread has ended; callers that wait for what was freed are served. */
+void reclaim_after_thread(bufferpool_t *pool, struct cache *c);
+
 /* For the background thread, which has nothing else to do: does at once, at the end of a period, what the calls of
  * users do little by little. Gives back what was retained for long enough. Returns when it is to be called again, on
  * the coarse monotonic clock: when the next period ends, or when more that is retained is to go. Begins the first

@@ -11,6 +11,7 @@
  *
  *     buffer          owns a buffer, or none
  *     pool            owns a pool, or is a view of one
+ *     budget          owns a limit in bytes over any number of pools
  *     span, bytes, const_bytes
  *                     a pointer and a size, which own nothing
  *
@@ -316,6 +317,65 @@ inline bufferpool_config_t default_config() noexcept
     const bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
     return config;
 }
+
+/* Owns a limit in bytes over any number of pools: the field budget of their configuration is its c_budget(). It can be
+ * moved, not copied. Any thread may use the object at any time, but no use may run beside a move or the destruction of
+ * the object. */
+class budget
+{
+  public:
+    budget(const std::string &name, std::size_t limit) : budget_(bufferpool_budget_create(name.c_str(), limit))
+    {
+        if (budget_ == nullptr)
+            detail::fail(errno);
+    }
+    budget(budget &&other) noexcept : budget_(other.budget_)
+    {
+        other.budget_ = nullptr;
+    }
+    /* Swaps the two budgets. So the budget that this object had ends with the other object. */
+    budget &operator=(budget &&other) noexcept
+    {
+        std::swap(budget_, other.budget_);
+        return *this;
+    }
+    budget(const budget &) = delete;
+    budget &operator=(const budget &) = delete;
+    /* Destroys the budget. If a pool still has it, the budget is not destroyed, neither now nor later. So destroy the
+     * pools first, or call destroy() and look at its result. */
+    ~budget()
+    {
+        (void)destroy();
+    }
+    /* Destroys the budget. If this succeeds, the object may only be assigned to or destroyed afterwards.
+     *
+     * Returns:
+     *     0
+     *     EINVAL      the object has no budget
+     *     EBUSY       a pool has the budget; nothing changed */
+    int destroy() noexcept
+    {
+        const int error = bufferpool_budget_destroy(budget_);
+        if (error == 0)
+            budget_ = nullptr;
+        return error;
+    }
+    void set(std::size_t limit) const noexcept
+    {
+        bufferpool_budget_set(budget_, limit);
+    }
+    std::size_t used() const noexcept
+    {
+        return bufferpool_budget_used(budget_);
+    }
+    bufferpool_budget_t *c_budget() const noexcept
+    {
+        return budget_;
+    }
+
+  private:
+    bufferpool_budget_t *budget_;
+};
 
 /* Owns a pool, or is a view of a pool that something else owns. Any thread may use the object at any time, but no use
  * may run beside a move or the destruction of the object. */

@@ -259,12 +259,77 @@ static void the_block_hook_may_fail(void **state)
     }
 }
 
+/* ---- a budget ---- */
+
+enum { BUDGET = 1 << 20 };
+
+/* A scenario over two pools of one budget, in which slots, mappings and growth of each kind come and go. */
+static void spend(bufferpool_budget_t *budget, bufferpool_t *const *pools)
+{
+    bufferpool_buf_t *bufs[12];
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
+        if ((bufs[n] = bufferpool_get(pools[i % 2])) != NULL)
+            n++;
+    for (size_t i = 0; i < n; i++) {
+        const int error = bufferpool_buf_reserve(bufs[i], i % 3 == 0 ? 300000 : 40000);
+        assert_true(error == 0 || error == ENOMEM);
+        assert_true(bufferpool_budget_used(budget) <= BUDGET);
+    }
+    if (n > 0)
+        (void)bufferpool_buf_reserve(bufs[0], 600000); /* the mapping grows */
+    for (int turn = 0; turn < 6; turn++) {             /* little use, five times: what is grown shrinks */
+        bufferpool_put_bulk(bufs, n);
+        for (size_t i = n, all = n = 0; all < i; all++)
+            if ((bufs[n] = bufferpool_get(pools[all % 2])) != NULL)
+                n++;
+    }
+    bufferpool_put_bulk(bufs, n);
+}
+
+static void no_byte_of_a_budget_is_lost_whichever_request_fails(void **state)
+{
+    (void)state;
+    size_t fired = 1, k = 0;
+    for (; fired > 0; k++) {
+        failures_plan(k / 2 + 1, k % 2 != 0 ? FAIL_FOR_GOOD : 0); /* alone, and all from there on */
+        failures_begin();
+        bufferpool_budget_t *budget = bufferpool_budget_create("failing", BUDGET);
+        assert_true(budget != NULL || errno == ENOMEM);
+        bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+        config.budget = budget;
+        config.max_live = 8;
+        bufferpool_t *pools[2];
+        size_t n = 0;
+        for (; n < 2 && budget != NULL && (pools[n] = bufferpool_create(&config)) != NULL; n++)
+            config.buffer_capacity = 1000;
+        if (n == 2)
+            spend(budget, pools);
+        fired = failures_end();
+        if (n == 2) {
+            bufferpool_buf_t *again = bufferpool_get(pools[1]);
+            assert_non_null(again);
+            assert_true(bufferpool_budget_used(budget) >= 1000);
+            bufferpool_put(again);
+            bufferpool_trim(pools[0]);
+            bufferpool_trim(pools[1]);
+            assert_int_equal(bufferpool_budget_used(budget), 0);
+        }
+        while (n > 0)
+            assert_int_equal(bufferpool_destroy(pools[--n]), 0);
+        if (budget != NULL)
+            assert_int_equal(bufferpool_budget_destroy(budget), 0);
+    }
+    assert_true(k > 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_single_request_may_fail),
         cmocka_unit_test(all_requests_from_any_on_may_fail),
         cmocka_unit_test(the_block_hook_may_fail),
+        cmocka_unit_test(no_byte_of_a_budget_is_lost_whichever_request_fails),
     };
     return cmocka_run_group_tests_name("out_of_memory", tests, NULL, NULL);
 }

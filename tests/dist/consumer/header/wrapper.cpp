@@ -149,6 +149,25 @@ static void at_the_cap(pool &p)
     p.set_max_live(0);
 }
 
+static void within_a_budget()
+{
+    bufpool::budget limit("wrapped", 100000), other("wrapped", 1);
+    bufferpool_config_t config = bufpool::default_config();
+    config.budget = limit.c_budget();
+    pool p(config);
+    {
+        buffer a = p.get(), b = p.get(), c = p.get();
+        CHECK(limit.used() >= 3 * 32768);
+        CHECK(!p.try_get() && !p.get_for(std::chrono::milliseconds(1)));
+        limit.set(200000);
+        CHECK(p.try_get());
+    }
+    CHECK(limit.destroy() == EBUSY);
+    other = std::move(limit);
+    CHECK(p.destroy() == 0 && other.used() == 0 && other.destroy() == 0 && other.destroy() == EINVAL);
+    CHECK(thrown([] { bufpool::budget none("none", 0); }) == EINVAL);
+}
+
 static bool memory_is_out;
 
 static void *alloc(std::size_t size, std::size_t align, void *)
@@ -207,6 +226,7 @@ int main()
     it_comes_from_c_and_goes_there(p);
     content_is_written_and_read(p);
     at_the_cap(p);
+    within_a_budget();
     without_memory();
     a_pool_ends_with_its_owner();
     CHECK(p.destroy() == 0);
