@@ -448,7 +448,7 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
  * that fork after they created the pool do better without: a child of fork has no thread of its parent's, and starts
  * its own with its first get of the pool, as without this flag. With reclaim_interval_ms BUFFERPOOL_NEVER there is no
  * thread to start, and the flag has no effect. Without BUFFERPOOL_BACKGROUND it is an error. */
-#define BUFFERPOOL_START_NOW 0x8u
+#define BUFFERPOOL_START_NOW 0x20u
 
 /* Since 0.3. The pool works as on a system without membarrier(2) (see Without membarrier): no call on the pool makes
  * this system call, nor does its bufferpool_create. This is for programs under a filter that ends a process for it. If

@@ -150,9 +150,9 @@ static void absurd_values_are_refused(void **state)
     refused_with(buffer_capacity, (size_t)PTRDIFF_MAX - 7 * MIB);
     refused_with(buffer_capacity, SIZE_MAX);
     refused_with(retain_ms, BUFFERPOOL_NEVER);
-    refused_with(flags, 0x20u);
+    refused_with(flags, 0x40u);
     refused_with(flags, 0x80000000u);
-    refused_with(flags, BUFFERPOOL_ZERO | 0x20u);
+    refused_with(flags, BUFFERPOOL_ZERO | 0x40u);
     refused_with(flags, BUFFERPOOL_START_NOW);
     refused_with(flags, BUFFERPOOL_START_NOW | BUFFERPOOL_ZERO | BUFFERPOOL_NO_MEMBARRIER);
     refused_with(alloc, test_blocks_alloc);

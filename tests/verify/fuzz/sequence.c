@@ -410,9 +410,8 @@ static void op_create_invalid(void)
         c.free = blocks_free, c.ctx = &none;
         break;
     default:
-        c.flags = BUFFERPOOL_START_NOW << input_below(&run.in, 29); /* which needs BUFFERPOOL_BACKGROUND */
-        if (c.flags == BUFFERPOOL_NO_MEMBARRIER)
-            c.flags |= BUFFERPOOL_START_NOW;
+        /* which needs BUFFERPOOL_BACKGROUND, or a flag that is not known */
+        c.flags = BUFFERPOOL_START_NOW << input_below(&run.in, 27);
     }
     struct call call = {.config = &c};
     in_thread(call_create, &call);
