@@ -667,7 +667,19 @@ BUFFERPOOL_API void bufferpool_thread_flush(void);
  *
  *     gets_thread + gets_depot + gets_fresh + gets_bypass = puts + live + bypass_live
  *     puts = puts_kept + drops_oversize + drops_bypass + drops_over_cap + drops_idle_limit
- *     buffers in existence = live + bypass_live + idle_thread + idle_depot
+ *     pooled = live + bypass_live + idle_thread + idle_depot
+ *     pooled_bytes = live_bytes + idle_bytes
+ *
+ * Buffers are of one kind, so none of those that callers hold is the one beyond the cap. bypass_bytes says how much
+ * memory it costs that callers hold more than the cap: live_bytes times bypass_live / (live + bypass_live), rounded
+ * down. Where no buffer has grown, this is bypass_live times buffer_capacity.
+ *
+ * retained_bytes is the memory of freed blocks that was not given back (see Freed memory). mapped_bytes is address
+ * space: only those pages of it have memory that were written. Neither contains what the library needs for itself. Both
+ * are 0 with allocator hooks, and under the debug mode nopool.
+ *
+ * waited_ns / waits is the mean time of a wait at the cap. A wait counts when it ends, with a buffer or without. A
+ * get_timed that finds a buffer at once does not wait, nor does one with a timeout of 0.
  */
 typedef struct bufferpool_stats {
     size_t size; /* sizeof(bufferpool_stats_t), set by BUFFERPOOL_STATS_INIT; lets the struct grow */
@@ -697,11 +709,22 @@ typedef struct bufferpool_stats {
     /* since 0.2 */
     uint64_t shrinks; /* blocks of grown buffers replaced by smaller ones after little use */
     uint64_t stolen;  /* idle buffers taken out of the caches of other threads */
+    /* since 0.3; gauges */
+    uint64_t pooled;         /* buffers that exist */
+    uint64_t pooled_bytes;   /* the sum of cap over all of them */
+    uint64_t waiting;        /* callers that wait at the cap for a buffer */
+    uint64_t retained_bytes; /* bytes of free memory kept for new blocks */
+    uint64_t mapped_bytes;   /* bytes of address space mapped for blocks, with and without memory */
+    uint64_t bypass_bytes;   /* the part of live_bytes that is beyond the cap, see above */
+    /* since 0.3; counters */
+    uint64_t waits;     /* waits at the cap that ended */
+    uint64_t waited_ns; /* nanoseconds that they took, all together */
 } bufferpool_stats_t;
 
 /* clang-format off */
 #define BUFFERPOOL_STATS_INIT                                                                                        \
-    { sizeof(struct bufferpool_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    { sizeof(struct bufferpool_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,          \
+      0, 0, 0, 0, 0, 0, 0, 0 }
 /* clang-format on */
 
 /* Fills in the first stats->size bytes of *stats. Bytes beyond those that this library knows are set to zero.

@@ -19,6 +19,14 @@ static inline uint64_t clock_coarse_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + 1;
 }
 
+/* The time in nanoseconds on the monotonic clock. */
+static inline uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 /* The time `ms` milliseconds from now, on the monotonic clock. */
 static inline struct timespec clock_after_ms(uint64_t ms)
 {
@@ -58,9 +66,7 @@ struct patience {
 
 static inline bool patience_left(struct patience *patience)
 {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    const uint64_t now_ns = (uint64_t)at.tv_sec * 1000000000 + (uint64_t)at.tv_nsec;
+    const uint64_t now_ns = clock_ns();
     if (patience->until_ns == 0)
         patience->until_ns = now_ns + PATIENCE_NS;
     return now_ns < patience->until_ns;

@@ -70,6 +70,24 @@ static const struct family families[] = {
      "Capacity of the buffers that callers hold, also beyond the cap.",
      {{"", STAT(live_bytes)}},
      false},
+    {"bufferpool_bypass_bytes",
+     "gauge",
+     "The part of the live bytes that is beyond the cap: as many buffers of the average capacity.",
+     {{"", STAT(bypass_bytes)}},
+     false},
+    {"bufferpool_pooled_buffers", "gauge", "Buffers that exist, held and idle.", {{"", STAT(pooled)}}, false},
+    {"bufferpool_pooled_bytes", "gauge", "Capacity of the buffers that exist.", {{"", STAT(pooled_bytes)}}, false},
+    {"bufferpool_retained_bytes",
+     "gauge",
+     "Memory of freed buffers that stays for new ones.",
+     {{"", STAT(retained_bytes)}},
+     false},
+    {"bufferpool_mapped_bytes",
+     "gauge",
+     "Address space of blocks, with and without memory; 0 with allocator hooks.",
+     {{"", STAT(mapped_bytes)}},
+     false},
+    {"bufferpool_waiting", "gauge", "Callers that wait at the cap for a buffer.", {{"", STAT(waiting)}}, false},
     {"bufferpool_max_live_buffers",
      "gauge",
      "The cap: as many buffers may exist unless callers hold as many. Absent: no cap.",
@@ -119,6 +137,12 @@ static const struct family families[] = {
      "Idle buffers taken out of the caches of other threads.",
      {{"", STAT(stolen)}},
      false},
+    {"bufferpool_waits_total",
+     "counter",
+     "Waits at the cap that ended, with a buffer or without.",
+     {{"", STAT(waits)}},
+     false},
+    {"bufferpool_wait_seconds_total", "counter", "How long they took, all together.", {{"", STAT(waited_ns)}}, false},
 };
 
 static uint64_t value_of(const struct snapshot *snapshot, const struct series *series)
@@ -194,6 +218,15 @@ static void write_value(struct text *text, uint64_t value)
     write_string(text, number);
 }
 
+/* In seconds: decimals are written without a floating-point number, which some locales write with a comma. */
+static void write_ns(struct text *text, uint64_t ns)
+{
+    const uint64_t second = UINT64_C(1000000000);
+    char number[40];
+    (void)snprintf(number, sizeof(number), "} %" PRIu64 ".%09" PRIu64 "\n", ns / second, ns % second);
+    write_string(text, number);
+}
+
 static void write_sample(struct text *text, const struct family *family, const struct series *series,
                          const struct snapshot *snapshot)
 {
@@ -203,7 +236,10 @@ static void write_sample(struct text *text, const struct family *family, const s
     write_label_value(text, snapshot->name);
     write_string(text, series->label[0] != '\0' ? "\"," : "\"");
     write_string(text, series->label);
-    write_value(text, value_of(snapshot, series));
+    if (series->offset == STAT(waited_ns)) /* the one time among them */
+        write_ns(text, value_of(snapshot, series));
+    else
+        write_value(text, value_of(snapshot, series));
 }
 
 /* The samples of a family. Those that are 0 are left out if the family asks for it, or with `brief`. */

@@ -19,6 +19,7 @@
 #include "debug/report.h"
 #include "depot.h"
 #include "fork.h"
+#include "heap/heap.h"
 #include "registry.h"
 
 #include <string.h>
@@ -118,6 +119,27 @@ size_t stats_idle_bytes(const bufferpool_t *pool, uint32_t *caches)
     return idle * pool->heap.base + extra;
 }
 
+/* What of the held bytes is beyond the cap: all buffers count with their average. */
+static uint64_t share_of(uint64_t bytes, uint64_t some, uint64_t all)
+{
+    if (all == 0)
+        return 0;
+    return bytes / all * some + bytes % all * some / all; /* in this order, since bytes * some may exceed 64 bits */
+}
+
+/* Without a lock of the pool: metrics call this under the registry's (registry.h). */
+static void fill_memory_and_waits(const bufferpool_t *pool, bufferpool_stats_t *stats)
+{
+    stats->pooled = depot_counts(&pool->depot).pooled;
+    stats->pooled_bytes = stats->pooled * pool->heap.base + load_relaxed(&pool->grown_extra);
+    stats->retained_bytes = heap_retained_bytes(&pool->heap);
+    stats->mapped_bytes = heap_mapped_bytes(&pool->heap);
+    stats->bypass_bytes = share_of(stats->live_bytes, stats->bypass_live, stats->live + stats->bypass_live);
+    stats->waiting = load_relaxed(&pool->waiters.waiting);
+    stats->waits = load_relaxed(&pool->waiters.waits);
+    stats->waited_ns = load_relaxed(&pool->waiters.waited_ns);
+}
+
 static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)
 {
     struct totals totals = add_up(pool);
@@ -162,6 +184,7 @@ void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats)
     pool = pool_of_call(pool, "bufferpool_stats");
     fork_leave(fork_enter(pool));
     fill(pool, &full);
+    fill_memory_and_waits(pool, &full);
     full.size = size;
     if (size <= sizeof(full)) {
         if (size >= sizeof(size))

@@ -354,7 +354,7 @@ struct os_range {
 
 /* Retained mappings, under the heap's lock. */
 struct retained {
-    size_t bytes; /* of all */
+    _Atomic(size_t) bytes; /* of all; statistics read it without the lock */
     unsigned n;
     struct os_range mapping[RETAINED_MAX]; /* by age, the oldest first */
     bool tail[RETAINED_MAX];               /* its beginning was taken for a smaller block */
@@ -400,10 +400,12 @@ struct slabs {
     unsigned colour; /* read-only: differs between pools; their first slots lie in different cache sets */
     struct bufferpool_budget *budget; /* read-only: what the pool's memory is charged to; NULL: to none */
     pthread_mutex_t lock;
-    bool huge; /* read-only: ask for huge pages */
+    bool huge;                   /* read-only: ask for huge pages */
+    _Atomic(size_t) large_bytes; /* without the lock: of all mappings that are no spans, retained ones included */
     struct span *spans;
-    size_t mapped_bytes; /* of all spans */
-    size_t dirty_bytes;  /* of all classes */
+    /* statistics read both without the lock */
+    _Atomic(size_t) mapped_bytes; /* of all spans */
+    _Atomic(size_t) dirty_bytes;  /* of all classes */
     struct retained retained;
     struct window window;
     struct slab_class classes[SLAB_CLASSES];
@@ -444,7 +446,7 @@ struct __attribute__((may_alias)) waiter {
     struct bufferpool_notifier *notifier; /* NULL: a thread waits */
     uint32_t since_us[2];                 /* when it began to wait, on the monotonic clock: low half, high half */
     uint32_t epoch;                       /* the fork_epoch of the process in which it waits */
-    uint8_t unused;
+    uint8_t brief; /* it is not to wait, so statistics do not count it */
     /* as `given` */
     uint8_t error;    /* why it waits no more without a buffer, or 0 */
     uint8_t reserved; /* the right to make one, as from depot_reserve: that many; of a thread see struct sleeper */
@@ -464,6 +466,7 @@ struct sleeper {
     /* the thread's */
     bool endless; /* there is no deadline */
     struct timespec deadline;
+    uint64_t since_ns; /* when it began to wait, on the monotonic clock; 0: it only looks, with a timeout of 0 */
     pthread_cond_t woken;
     int cancelable; /* whether the thread could be cancelled before */
 };

@@ -84,8 +84,10 @@ static void leave(bufferpool_t *pool, struct waiter *w, int error)
     *(w->prev != NULL ? &w->prev->next : &queue->first) = w->next;
     *(w->next != NULL ? &w->next->prev : &queue->last) = w->prev;
     bump_relaxed(&queue->waiting, (uint32_t)-1);
-    bump_relaxed(&queue->waits, 1);
-    bump_relaxed(&queue->waited_ns, (now_us() - (w->since_us[0] | (uint64_t)w->since_us[1] << 32)) * 1000);
+    if (!w->brief) {
+        bump_relaxed(&queue->waits, 1);
+        bump_relaxed(&queue->waited_ns, (now_us() - (w->since_us[0] | (uint64_t)w->since_us[1] << 32)) * 1000);
+    }
     if (queue->first == NULL)
         depot_want(&pool->depot, false);
     w->error = (uint8_t)error;
@@ -248,7 +250,10 @@ static bool init_condition(pthread_cond_t *condition)
 
 bool wait_begin(bufferpool_t *pool, struct sleeper *s, uint32_t n, unsigned timeout_ms)
 {
-    *s = (struct sleeper){.need = n, .endless = timeout_ms == BUFFERPOOL_NEVER, .deadline = clock_after_ms(timeout_ms)};
+    *s = (struct sleeper){.waiter.brief = timeout_ms == 0,
+                          .need = n,
+                          .endless = timeout_ms == BUFFERPOOL_NEVER,
+                          .deadline = clock_after_ms(timeout_ms)};
     if (!init_condition(&s->woken))
         return false;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &s->cancelable);

@@ -263,7 +263,7 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     }
     heap_unlock(heap);
     if (bytes < old_bytes) {
-        os_unmap(memory + bytes, old_bytes - bytes);
+        large_unmap(heap, memory + bytes, old_bytes - bytes);
         account_return(heap->slabs.budget, old_bytes - bytes);
     }
     return memory != NULL;
@@ -474,6 +474,18 @@ size_t heap_purge(struct heap *heap)
     return refused;
 }
 
+/* ---- how much there is ---- */
+
+size_t heap_retained_bytes(const struct heap *heap)
+{
+    return purge_dirty(&heap->slabs);
+}
+
+size_t heap_mapped_bytes(const struct heap *heap)
+{
+    return load_relaxed(&heap->slabs.mapped_bytes) + load_relaxed(&heap->slabs.large_bytes);
+}
+
 /* ---- fork and the end ---- */
 
 #if SANITIZER_ASAN
@@ -494,6 +506,7 @@ void heap_repair(struct heap *heap)
     window_reset(&heap->slabs.window);
     slab_repair_begin(&heap->slabs);
     size_t used = 0;
+    size_t large_bytes = load_relaxed(&heap->slabs.retained.bytes);
     struct desc *d;
     for_each_taken (&heap->table, i, d) {
         if (desc_state(load_relaxed(&d->word)) == STATE_FREE) {
@@ -506,6 +519,8 @@ void heap_repair(struct heap *heap)
             if (desc_is_sealed(d)) { /* otherwise its holder wrote over the handle, which its put will find */
                 window_take(&heap->slabs.window, bytes_of(heap, &block));
                 used += charge_of(heap, &block);
+                if (block.slab == NULL && heap->alloc == NULL)
+                    large_bytes += block_mapped_bytes(heap, block.cap);
             }
 #if SANITIZER_ASAN
             repair_sanitizer(heap, d);
@@ -514,6 +529,7 @@ void heap_repair(struct heap *heap)
     }
     slab_repair_end(&heap->slabs, heap->wipe);
     account_add(heap->slabs.budget, used, used + purge_dirty(&heap->slabs));
+    store_relaxed(&heap->slabs.large_bytes, large_bytes);
 }
 
 void heap_destroy(struct heap *heap)

@@ -74,6 +74,11 @@ size_t heap_purge(struct heap *heap);
 
 /* Gives back free memory that is retained, until so many bytes went or there is no more. Returns how many did. */
 size_t heap_give_up(struct heap *heap, size_t bytes);
+/* Returns the bytes of free memory that stay for new blocks. Takes no lock. */
+size_t heap_retained_bytes(const struct heap *heap);
+
+/* Returns the bytes of all mappings for blocks, taken and free ones; 0 with hooks. Takes no lock. */
+size_t heap_mapped_bytes(const struct heap *heap);
 
 /* The lock guards slabs, the table of descriptors, and retained mappings. */
 void heap_lock(struct heap *heap);

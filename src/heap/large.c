@@ -31,7 +31,7 @@ static size_t bytes_of(const struct os_range *mapping)
 static void remove_from(struct retained *retained, unsigned first, unsigned n)
 {
     for (unsigned i = first; i < first + n; i++)
-        retained->bytes -= bytes_of(&retained->mapping[i]);
+        bump_relaxed(&retained->bytes, -bytes_of(&retained->mapping[i]));
     retained->n -= n;
     memmove(&retained->mapping[first], &retained->mapping[first + n],
             (retained->n - first) * sizeof(retained->mapping[0]));
@@ -47,7 +47,7 @@ static unsigned char *take_beginning(struct retained *retained, unsigned i, size
     } else {
         retained->mapping[i].from += bytes;
         retained->tail[i] = true;
-        retained->bytes -= bytes;
+        bump_relaxed(&retained->bytes, -bytes);
     }
     return from;
 }
@@ -93,7 +93,7 @@ static bool join_tail(struct retained *retained, unsigned char *memory, size_t b
         if (!retained->tail[i] || retained->mapping[i].from != memory + bytes)
             continue;
         retained->mapping[i].from = memory;
-        retained->bytes += bytes;
+        bump_relaxed(&retained->bytes, bytes);
         return true;
     }
     return false;
@@ -114,7 +114,7 @@ size_t large_retain(struct heap *heap, const struct block *block, size_t room)
         return bytes;
     retained->tail[retained->n] = false;
     retained->mapping[retained->n++] = (struct os_range){memory, memory + bytes};
-    retained->bytes += bytes;
+    bump_relaxed(&retained->bytes, bytes);
     return bytes;
 }
 
@@ -142,18 +142,26 @@ static void hide(const struct heap *heap, const struct block *block)
         sanitizer_region(block->data - heap->alignment, block_mapped_bytes(heap, block->cap));
 }
 
-bool large_make(const struct heap *heap, struct block *block)
+bool large_make(struct heap *heap, struct block *block)
 {
     const size_t bytes = block_bytes(heap, block->cap);
     unsigned char *memory =
         heap->alloc != NULL ? heap->alloc(bytes, heap->alignment, heap->ctx) : os_map(bytes, heap->slabs.huge);
     if (!block_at(heap, memory, block))
         return false;
+    if (heap->alloc == NULL)
+        add_relaxed(&heap->slabs.large_bytes, os_mapped(bytes, heap->slabs.huge));
     hide(heap, block);
     return true;
 }
 
-void large_free(const struct heap *heap, const struct block *block, size_t retained)
+void large_unmap(struct heap *heap, unsigned char *from, size_t bytes)
+{
+    os_unmap(from, bytes);
+    sub_relaxed(&heap->slabs.large_bytes, bytes);
+}
+
+void large_free(struct heap *heap, const struct block *block, size_t retained)
 {
     unsigned char *memory = block->data - heap->alignment;
     if (heap->alloc != NULL) {
@@ -166,12 +174,12 @@ void large_free(const struct heap *heap, const struct block *block, size_t retai
     }
     const size_t bytes = block_mapped_bytes(heap, block->cap);
     if (retained < bytes)
-        os_unmap(memory + retained, bytes - retained);
+        large_unmap(heap, memory + retained, bytes - retained);
     account_end_block(heap->slabs.budget, bytes);
     account_give(heap->slabs.budget, bytes - retained);
 }
 
-unsigned char *large_grow(const struct heap *heap, const struct desc *d, size_t cap)
+unsigned char *large_grow(struct heap *heap, const struct desc *d, size_t cap)
 {
     const size_t old_bytes = block_mapped_bytes(heap, d->pub.cap), bytes = block_mapped_bytes(heap, cap);
     unsigned char *memory = d->pub.data - heap->alignment;
@@ -180,6 +188,8 @@ unsigned char *large_grow(const struct heap *heap, const struct desc *d, size_t 
         sanitizer_forget(memory, old_bytes, false);
     // NOLINTNEXTLINE(readability-suspicious-call-argument): from the old size to the new one
     unsigned char *grown = os_grow(memory, old_bytes, bytes);
+    if (grown != NULL)
+        add_relaxed(&heap->slabs.large_bytes, bytes - old_bytes);
     if (SANITIZER_ASAN) {
         unsigned char *now = grown != NULL ? grown : memory;
         sanitizer_region(now, grown != NULL ? bytes : old_bytes);

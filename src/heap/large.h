@@ -13,7 +13,7 @@
 
 /* Makes memory for a block of block->cap bytes, by the hook or in a new mapping. Without the lock. Returns false if
  * there is no memory. */
-bool large_make(const struct heap *heap, struct block *block);
+bool large_make(struct heap *heap, struct block *block);
 
 /* What a block of that cap costs a budget: the bytes that the hook is told, or those of the mapping. */
 size_t large_bytes(const struct heap *heap, size_t cap);
@@ -33,11 +33,14 @@ size_t large_retain(struct heap *heap, const struct block *block, size_t room);
 
 /* Frees a block, which no descriptor has any more, except for the bytes that large_retain returned. Without the
  * lock. */
-void large_free(const struct heap *heap, const struct block *block, size_t retained);
+void large_free(struct heap *heap, const struct block *block, size_t retained);
+
+/* Unmaps a part of a block's mapping that the block does not need any more. Without the lock. */
+void large_unmap(struct heap *heap, unsigned char *from, size_t bytes);
 
 /* Grows the mapping of a held block to what a block of `cap` bytes needs. The mapping may move. Returns its new
  * address, or NULL if the system refuses, for want of memory or because the caller locked a part of it. */
-unsigned char *large_grow(const struct heap *heap, const struct desc *d, size_t cap);
+unsigned char *large_grow(struct heap *heap, const struct desc *d, size_t cap);
 
 /* Takes retained mappings off the list, the oldest first, until they have `bytes` bytes. The caller holds the lock,
  * and unmaps the mappings without it. Returns how many went to `taken`. */

@@ -50,10 +50,13 @@ size_t purge_room(const struct slabs *slabs, size_t spare)
 }
 
 /* Needs no lock. */
-static void unmap_all(const struct os_range *mappings, unsigned n)
+static void unmap_all(struct slabs *slabs, const struct os_range *mappings, unsigned n)
 {
-    for (unsigned i = 0; i < n; i++)
-        os_unmap(mappings[i].from, (size_t)(mappings[i].to - mappings[i].from));
+    for (unsigned i = 0; i < n; i++) {
+        const size_t bytes = (size_t)(mappings[i].to - mappings[i].from);
+        os_unmap(mappings[i].from, bytes);
+        sub_relaxed(&slabs->large_bytes, bytes);
+    }
 }
 
 static size_t sum_of(const struct os_range *mappings, unsigned n)
@@ -74,7 +77,7 @@ static size_t purge_retained(struct slabs *slabs, size_t bytes)
         return 0;
     const size_t sum = sum_of(taken, n);
     pthread_mutex_unlock(&slabs->lock);
-    unmap_all(taken, n);
+    unmap_all(slabs, taken, n);
     account_give(slabs->budget, sum);
     pthread_mutex_lock(&slabs->lock);
     return sum;
@@ -119,7 +122,7 @@ size_t purge_some(struct slabs *slabs, size_t bytes)
 {
     size_t gone = purge_retained(slabs, bytes), refused = 0;
     for (size_t purged = 1; gone < bytes && purged > 0; gone += purged) {
-        const size_t all = slabs->dirty_bytes, rest = bytes - gone;
+        const size_t all = load_relaxed(&slabs->dirty_bytes), rest = bytes - gone;
         purged = slab_purge(slabs, all > rest ? all - rest : 0, &refused);
     }
     return gone;
@@ -136,7 +139,7 @@ size_t purge_all(struct slabs *slabs)
     size_t refused = 0;
     (void)purge_retained(slabs, SIZE_MAX);
     /* no more than there is now: other threads may go on freeing */
-    size_t left = slabs->dirty_bytes, purged = 1;
+    size_t left = load_relaxed(&slabs->dirty_bytes), purged = 1;
     while (left > 0 && purged > 0) {
         purged = slab_purge(slabs, 0, &refused);
         left -= purged < left ? purged : left;
@@ -149,7 +152,8 @@ void purge_end(struct slabs *slabs)
 {
     struct os_range taken[RETAINED_MAX];
     const size_t dirty = purge_dirty(slabs);
-    unmap_all(taken, large_evict(slabs, SIZE_MAX, taken));
+    const unsigned n = large_evict(slabs, SIZE_MAX, taken);
+    unmap_all(slabs, taken, n);
     slab_destroy_all(slabs);
     account_give(slabs->budget, dirty);
 }

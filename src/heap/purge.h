@@ -13,9 +13,10 @@
 /* As much may be dirty in any pool that is not over its budget. */
 #define DIRTY_MIN ((size_t)1 << 20)
 
+/* Needs no lock for statistics. */
 static inline size_t purge_dirty(const struct slabs *slabs)
 {
-    return slabs->dirty_bytes + slabs->retained.bytes;
+    return load_relaxed(&slabs->dirty_bytes) + load_relaxed(&slabs->retained.bytes);
 }
 
 /* How many more bytes may be dirty. `spare`: what callers hold beyond the cap, here and below. */

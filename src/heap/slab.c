@@ -127,7 +127,7 @@ static unsigned span_size(const struct slabs *slabs, size_t slab_bytes)
 {
     if (slabs->huge && slab_bytes < OS_HUGE_PAGE)
         return (unsigned)(OS_HUGE_PAGE / slab_bytes);
-    const size_t size = slabs->mapped_bytes / 2 / slab_bytes;
+    const size_t size = load_relaxed(&slabs->mapped_bytes) / 2 / slab_bytes;
     return size == 0 ? 1 : size < SPAN_SLABS_MAX ? (unsigned)size : SPAN_SLABS_MAX;
 }
 
@@ -154,7 +154,7 @@ static struct span *span_make(const struct slabs *slabs, const struct slab_reque
 
 static void span_link(struct slabs *slabs, struct span *span)
 {
-    slabs->mapped_bytes += span->bytes;
+    bump_relaxed(&slabs->mapped_bytes, span->bytes);
     span->prev = NULL;
     span->next = slabs->spans;
     if (slabs->spans != NULL)
@@ -168,7 +168,7 @@ static void span_unlink(struct slabs *slabs, struct span *span)
 {
     for (unsigned i = 0; i < span->slabs; i++)
         list_remove(&span->slab[i]);
-    slabs->mapped_bytes -= span->bytes;
+    bump_relaxed(&slabs->mapped_bytes, -span->bytes);
     *(span->prev != NULL ? &span->prev->next : &slabs->spans) = span->next;
     if (span->next != NULL)
         span->next->prev = span->prev;
@@ -245,13 +245,13 @@ static void slab_retire(struct slabs *slabs, struct slab *slab, struct span **ch
 static void count_dirty(struct slabs *slabs, struct slab_class *cls, size_t bytes)
 {
     cls->dirty_bytes += bytes;
-    slabs->dirty_bytes += bytes;
+    bump_relaxed(&slabs->dirty_bytes, bytes);
 }
 
 static void uncount_dirty(struct slabs *slabs, struct slab_class *cls, size_t bytes)
 {
     cls->dirty_bytes -= bytes;
-    slabs->dirty_bytes -= bytes;
+    bump_relaxed(&slabs->dirty_bytes, -bytes);
 }
 
 /* ---- purging ---- */
@@ -355,14 +355,16 @@ size_t slab_purge(struct slabs *slabs, size_t keep, size_t *refused)
 {
     struct purge purge;
     purge.slabs = purge.ranges = 0;
-    const size_t before = slabs->dirty_bytes;
-    while (slabs->dirty_bytes > keep && before - slabs->dirty_bytes < SLAB_PURGE_BYTES && purge_has_room(&purge)) {
+    const size_t before = load_relaxed(&slabs->dirty_bytes);
+    size_t dirty = before;
+    while (dirty > keep && before - dirty < SLAB_PURGE_BYTES && purge_has_room(&purge)) {
         struct slab *slab = find_victim(slabs);
         if (slab == NULL)
             break;
-        purge_add(slabs, &purge, slab, slabs->dirty_bytes - keep);
+        purge_add(slabs, &purge, slab, dirty - keep);
+        dirty = load_relaxed(&slabs->dirty_bytes);
     }
-    const size_t bytes = before - slabs->dirty_bytes;
+    const size_t bytes = before - dirty;
     if (bytes == 0)
         return 0;
 
@@ -494,7 +496,7 @@ static void reset_lost(unsigned char *slot, size_t stride, bool wiped)
 
 void slab_repair_end(struct slabs *slabs, bool wiped)
 {
-    slabs->dirty_bytes = 0;
+    store_relaxed(&slabs->dirty_bytes, 0);
     for (unsigned i = 0; i < SLAB_CLASSES; i++)
         slabs->classes[i].dirty_bytes = 0;
     for (struct slab *slab = NULL; (slab = slab_after(slabs, slab)) != NULL;) {

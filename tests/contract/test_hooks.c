@@ -115,6 +115,8 @@ static void statistics_are_sound(void)
         {before->shrinks, s.shrinks},
         {before->reclaimed_bytes, s.reclaimed_bytes},
         {before->stolen, s.stolen},
+        {before->waits, s.waits},
+        {before->waited_ns, s.waited_ns},
     };
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
         thread_check(counters[i][1] >= counters[i][0] && counters[i][1] <= UINT32_MAX);
@@ -141,7 +143,7 @@ static void no_counter_fell(const char *before, const char *now)
         thread_check(value != UINT64_MAX && value >= then);
         counters++;
     }
-    thread_check(*before == '\0' || counters == 14);
+    thread_check(*before == '\0' || counters == 16);
 }
 
 static void metrics_are_sound(void)

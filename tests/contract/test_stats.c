@@ -8,6 +8,9 @@
  */
 #include "support/laws.h"
 
+#include <sched.h>
+#include <time.h>
+
 enum { CAPACITY = 2048 };
 
 static test_blocks_t blocks;
@@ -268,6 +271,130 @@ static void bytes_are_exact_with_grown_buffers(void **state)
     assert_int_equal(stats_of(pool).idle_bytes, 0);
 }
 
+static void pooled_counts_held_and_idle_buffers(void **state)
+{
+    (void)state;
+    bufferpool_buf_t *bufs[5];
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 5), 0);
+    assert_int_equal(stats_of(pool).pooled, 5);
+    assert_int_equal(stats_of(pool).pooled_bytes, 5 * CAPACITY);
+    assert_int_equal(bufferpool_buf_reserve(bufs[0], 4 * CAPACITY), 0);
+    assert_int_equal(stats_of(pool).pooled_bytes, 8 * CAPACITY);
+    bufferpool_put_bulk(bufs, 3);
+    bufferpool_thread_flush();
+    bufferpool_put(bufs[3]);
+    assert_int_equal(stats_of(pool).pooled, 5);
+    assert_int_equal(stats_of(pool).pooled_bytes, 8 * CAPACITY);
+    bufferpool_trim(pool);
+    assert_int_equal(stats_of(pool).pooled, 1);
+    assert_int_equal(stats_of(pool).pooled_bytes, CAPACITY);
+    bufferpool_put(bufs[4]);
+}
+
+/* Each put takes away the average, and a grown buffer makes the average larger. */
+static void bypass_bytes_are_as_many_buffers_of_the_average(void **state)
+{
+    (void)state;
+    bufferpool_buf_t *bufs[5];
+    bufferpool_set_max_live(pool, 2);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 2), 0);
+    assert_int_equal(stats_of(pool).bypass_bytes, 0);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs + 2, 3), 0);
+    assert_int_equal(stats_of(pool).live_bytes, 5 * CAPACITY);
+    assert_int_equal(stats_of(pool).bypass_bytes, 3 * CAPACITY);
+    assert_int_equal(bufferpool_buf_reserve(bufs[0], 4 * CAPACITY), 0);
+    assert_int_equal(stats_of(pool).live_bytes, 8 * CAPACITY);
+    assert_int_equal(stats_of(pool).bypass_bytes, 8 * CAPACITY * 3 / 5);
+    bufferpool_set_max_live(pool, 4);
+    assert_int_equal(stats_of(pool).bypass_bytes, 8 * CAPACITY / 5);
+    bufferpool_set_max_live(pool, 5);
+    assert_int_equal(stats_of(pool).bypass_bytes, 0);
+    bufferpool_put_bulk(bufs, 5);
+    assert_int_equal(stats_of(pool).bypass_bytes, 0);
+}
+
+/* In a pool of the library's own memory, of which hardly any is touched. */
+static void two_thousand_buffers_beyond_a_cap_of_sixteen_are_seen(void **state)
+{
+    (void)state;
+    enum { HELD = 2016, LARGE = 256 * 1024 };
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.buffer_capacity = LARGE;
+    config.max_live = 16;
+    bufferpool_t *large = bufferpool_create(&config);
+    static bufferpool_buf_t *bufs[HELD];
+    if (bufferpool_get_bulk(large, bufs, HELD) != 0)
+        skip(); /* where addresses have 32 bits */
+    const bufferpool_stats_t s = stats_of(large);
+    bufferpool_put_bulk(bufs, HELD);
+    assert_int_equal(bufferpool_destroy(large), 0);
+    assert_int_equal(s.live_bytes, (uint64_t)HELD * LARGE);
+    assert_int_equal(s.bypass_bytes, (uint64_t)2000 * LARGE);
+    assert_int_equal(s.pooled_bytes, (uint64_t)HELD * LARGE);
+    assert_true(s.mapped_bytes == 0 || s.mapped_bytes >= (uint64_t)HELD * LARGE);
+}
+
+/* ---- waits ---- */
+
+static uint64_t clock_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void wait_and_put(void *arg, unsigned index)
+{
+    (void)arg, (void)index;
+    bufferpool_buf_t *buf = bufferpool_get_timed(pool, BUFFERPOOL_NEVER);
+    thread_check(buf != NULL);
+    bufferpool_put(buf);
+}
+
+static void waits_are_counted_and_timed(void **state)
+{
+    (void)state;
+    enum { WAITERS = 3 };
+    const uint64_t aside_ns = 3000000;
+    bufferpool_set_max_live(pool, 1);
+    bufferpool_buf_t *buf = bufferpool_get_timed(pool, 5);
+    assert_null(bufferpool_get_timed(pool, 0));
+    assert_int_equal(stats_of(pool).waits, 0); /* neither of them waited */
+    const uint64_t begin_ns = clock_now_ns();
+    test_crew_t *crew = start_threads(WAITERS, wait_and_put, NULL);
+    while (stats_of(pool).waiting < WAITERS)
+        sched_yield();
+    const uint64_t all_wait_ns = clock_now_ns();
+    while (clock_now_ns() < all_wait_ns + aside_ns)
+        ;
+    const bufferpool_stats_t meanwhile = stats_of(pool);
+    bufferpool_put(buf);
+    join_threads(crew);
+    const uint64_t took_ns = clock_now_ns() - begin_ns;
+    const bufferpool_stats_t s = stats_of(pool);
+    assert_int_equal(meanwhile.waiting, WAITERS);
+    assert_int_equal(meanwhile.waits + meanwhile.waited_ns, 0); /* none has ended */
+    assert_int_equal(s.waiting, 0);
+    assert_int_equal(s.waits, WAITERS);
+    assert_in_range(s.waited_ns, WAITERS * aside_ns, WAITERS * took_ns);
+}
+
+static void a_wait_in_vain_is_timed_too(void **state)
+{
+    (void)state;
+    bufferpool_set_max_live(pool, 1);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    const uint64_t begin_ns = clock_now_ns();
+    for (uint64_t waits = 1; waits <= 3; waits++) {
+        assert_null(bufferpool_get_timed(pool, 2));
+        const bufferpool_stats_t s = stats_of(pool);
+        assert_int_equal(s.waiting, 0);
+        assert_int_equal(s.waits, waits);
+        assert_in_range(s.waited_ns, waits * 2000000, clock_now_ns() - begin_ns);
+    }
+    bufferpool_put(buf);
+}
+
 static void idle_moves_from_thread_to_depot(void **state)
 {
     (void)state;
@@ -412,6 +539,11 @@ int main(void)
         test(bulk_counts_each_buffer),
         test(each_drop_counts_by_its_reason),
         test(bytes_are_exact_with_grown_buffers),
+        test(pooled_counts_held_and_idle_buffers),
+        test(bypass_bytes_are_as_many_buffers_of_the_average),
+        test(two_thousand_buffers_beyond_a_cap_of_sixteen_are_seen),
+        test(waits_are_counted_and_timed),
+        test(a_wait_in_vain_is_timed_too),
         test(idle_moves_from_thread_to_depot),
         test(peak_in_flight_stays_at_the_most),
         test(thread_caches_counts_the_threads_that_have_one),

@@ -412,17 +412,29 @@ static void end_with_some_everywhere(void *arg)
     bufferpool_put_bulk(bufs, 3);
 }
 
+/* Blocks with guard bytes are larger, so more is mapped. */
+static const char *cut_mapped_bytes(char *text)
+{
+    char *line = strstr(text, "bufferpool_mapped_bytes");
+    if (line != NULL) {
+        const char *next = strchr(line, '\n') + 1;
+        memmove(line, next, strlen(next) + 1);
+    }
+    return text;
+}
+
 /* The statistics at the end are those from before the blocks were looked at. */
 static void the_end_changes_no_statistics(void **state)
 {
     (void)state;
-    static char before[sizeof test_last_outcome()->err];
+    static char before[sizeof test_last_outcome()->err], after[sizeof before];
     run_with_modes("stats", end_with_some_everywhere, NULL);
     expect_outcome(0, "pool ledger, at exit", "tier=\"thread\"} ", NULL);
     memcpy(before, test_last_outcome()->err, sizeof before);
     run_with_modes("stats,poison,redzone", end_with_some_everywhere, NULL);
     expect_outcome(0, NULL);
-    assert_string_equal(test_last_outcome()->err, before);
+    memcpy(after, test_last_outcome()->err, sizeof after);
+    assert_string_equal(cut_mapped_bytes(after), cut_mapped_bytes(before));
 }
 
 /* ---- redzone ---- */

@@ -490,6 +490,7 @@ static void spoil_waiters(void)
 static void spoil_first_waiter(void)
 {
     pool->waiters.first = &sleeper.waiter;
+    store_relaxed(&pool->waiters.waiting, 1);
     pool->waiters.last = NULL;
 }
 
@@ -501,7 +502,7 @@ static void spoil_last_waiter(void)
 static void check_waiters(void)
 {
     (void)bufferpool_live(pool);
-    NEED(pool->waiters.first == NULL && pool->waiters.last == NULL);
+    NEED(pool->waiters.first == NULL && pool->waiters.last == NULL && stats_of(pool).waiting == 0);
 }
 
 /* The quarantine. */
@@ -648,6 +649,11 @@ static void spoil_dirty(void)
     pool->heap.slabs.dirty_bytes += 4096;
 }
 
+static void spoil_large(void)
+{
+    pool->heap.slabs.large_bytes += 4096;
+}
+
 static void spoil_dirty_of_class(void)
 {
     for (unsigned i = 0; i < SLAB_CLASSES; i++)
@@ -790,6 +796,7 @@ static const struct spoiled all_spoiled[] = {
     {"an overwritten handle", spoil_handle, check_handle, 0, 0},
     {"buffers in the making", spoil_making, NULL, 0, 0},
     {"dirty_bytes", spoil_dirty, NULL, 0, 0},
+    {"large_bytes", spoil_large, NULL, 0, 0},
     {"dirty_bytes of a class", spoil_dirty_of_class, NULL, 0, 0},
     {"slots", spoil_slot, NULL, 0, 0},
     {"slots, wiped", spoil_slot, NULL, BUFFERPOOL_ZERO, 0},

@@ -4,6 +4,8 @@
  */
 #include "support/laws.h"
 
+#include "types.h"
+
 #include <inttypes.h>
 
 enum { CAPACITY = 1024 };
@@ -42,7 +44,8 @@ static char *text_of_now(void)
     return text;
 }
 
-/* The value of a series, written as name{labels}; UINT64_MAX if there is none, or more than one. */
+/* The value of a series, written as name{labels}; UINT64_MAX if there is none, or more than one. Of seconds, which have
+ * nine decimals, the nanoseconds. */
 static uint64_t value_of(const char *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static uint64_t value_of(const char *text, const char *format, ...)
 {
@@ -61,7 +64,11 @@ static uint64_t value_of(const char *text, const char *format, ...)
         return UINT64_MAX;
     char *end;
     const uint64_t value = strtoull(at + strlen(series), &end, 10);
-    return *end == '\n' ? value : UINT64_MAX;
+    if (*end != '.')
+        return *end == '\n' ? value : UINT64_MAX;
+    const char *decimals = end + 1;
+    const uint64_t ns = strtoull(decimals, &end, 10);
+    return *end == '\n' && end == decimals + 9 ? value * 1000000000 + ns : UINT64_MAX;
 }
 
 static void metrics_say_what_the_statistics_say(void **state)
@@ -73,6 +80,7 @@ static void metrics_say_what_the_statistics_say(void **state)
     bufferpool_buf_t *bufs[7];
     assert_int_equal(bufferpool_get_bulk(pool, bufs, 7), 0); /* two bypass */
     assert_null(bufferpool_try_get(pool));
+    assert_null(bufferpool_get_timed(pool, 2));
     assert_int_equal(bufferpool_buf_reserve(bufs[0], 4 * CAPACITY), 0);
     assert_int_equal(bufferpool_buf_reserve(bufs[1], 2 << 20), 0);
     bufferpool_put_bulk(bufs, 3); /* the second is too large to keep */
@@ -83,6 +91,7 @@ static void metrics_say_what_the_statistics_say(void **state)
     bufferpool_put(bufs[0]);
 
     const bufferpool_stats_t is = stats_of(pool);
+    assert_true(is.waits == 1 && is.waited_ns > 0 && is.pooled_bytes > is.pooled);
     char *text = text_of_now();
     const struct {
         const char *name, *label;
@@ -94,6 +103,14 @@ static void metrics_say_what_the_statistics_say(void **state)
         {"idle_buffers", ",tier=\"depot\"", is.idle_depot},
         {"idle_bytes", "", is.idle_bytes},
         {"live_bytes", "", is.live_bytes},
+        {"bypass_bytes", "", is.bypass_bytes},
+        {"pooled_buffers", "", is.pooled},
+        {"pooled_bytes", "", is.pooled_bytes},
+        {"retained_bytes", "", is.retained_bytes},
+        {"mapped_bytes", "", is.mapped_bytes},
+        {"waiting", "", is.waiting},
+        {"waits_total", "", is.waits},
+        {"wait_seconds_total", "", is.waited_ns},
         {"max_live_buffers", "", 5},
         {"peak_in_flight_buffers", "", is.peak_in_flight},
         {"thread_caches", "", is.thread_caches},
@@ -155,12 +172,39 @@ static void metrics_have_the_form_of_the_text_format(void **state)
     }
     assert_true(ended);
     assert_null(rest); /* the last line is a whole one too */
-    assert_int_equal(families, 15);
-    assert_int_equal(samples % 22, 0); /* of each pool as many; none has a cap */
-    assert_true(samples >= 3 * 22);
+    assert_int_equal(families, 23);
+    assert_int_equal(samples % 30, 0); /* of each pool as many; none has a cap */
+    assert_true(samples >= 3 * 30);
     free(text);
     for (int i = 0; i < 2; i++)
         assert_int_equal(bufferpool_destroy(pools[i]), 0);
+}
+
+/* Whatever the locale, and for zero, for parts of a second and for hours. */
+static void seconds_are_decimals(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t ns;
+        const char *text;
+    } times[] = {
+        {0, " 0.000000000\n"},
+        {1, " 0.000000001\n"},
+        {1500000000, " 1.500000000\n"},
+        {UINT64_C(7200000000005), " 7200.000000005\n"},
+    };
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = named_pool("timed", &blocks);
+    static const char series[] = "\nbufferpool_wait_seconds_total{pool=\"timed\"}";
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        store_relaxed(&pool->waiters.waited_ns, times[i].ns);
+        char *text = text_of_now();
+        const char *at = strstr(text, series);
+        assert_non_null(at);
+        assert_memory_equal(at + strlen(series), times[i].text, strlen(times[i].text));
+        free(text);
+    }
+    assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
 static void names_are_escaped(void **state)
@@ -287,7 +331,8 @@ static size_t counters_that_did_not_fall(const char *now)
             continue;
         const size_t length = (size_t)(strchr(labels, ' ') - line);
         const uint64_t value = value_of(now, "%.*s", (int)length, line);
-        if (value == UINT64_MAX || value < strtoull(line + length, NULL, 10))
+        const uint64_t before = value_of(scraped.shown, "%.*s", (int)length, line);
+        if (value == UINT64_MAX || before == UINT64_MAX || value < before)
             return 0;
         counters++;
     }
@@ -298,7 +343,7 @@ static size_t counters_that_did_not_fall(const char *now)
 static void scrape(void)
 {
     char *now = text_of_now();
-    thread_check(scraped.shown == NULL || counters_that_did_not_fall(now) == 14);
+    thread_check(scraped.shown == NULL || counters_that_did_not_fall(now) == 16);
     free(scraped.shown);
     scraped.shown = now;
 }
@@ -512,6 +557,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metrics_say_what_the_statistics_say),
         cmocka_unit_test(metrics_have_the_form_of_the_text_format),
+        cmocka_unit_test(seconds_are_decimals),
         cmocka_unit_test(names_are_escaped),
         cmocka_unit_test(a_pool_is_listed_from_create_to_destroy),
         cmocka_unit_test(a_pool_named_default_gets_a_suffix),

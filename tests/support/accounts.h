@@ -12,6 +12,8 @@
 
 #include "inside.h"
 
+#include "heap/block.h"
+
 struct accounts {
     size_t held, idle;
     uint64_t live_bytes, idle_bytes;
@@ -65,6 +67,21 @@ static inline struct cached accounts_of_caches(const bufferpool_t *pool)
     return all;
 }
 
+/* What is mapped: spans, the blocks that lie in none, and retained mappings. */
+static inline size_t mapped_by_words(const bufferpool_t *pool)
+{
+    const struct heap *heap = &pool->heap;
+    size_t bytes = load_relaxed(&heap->slabs.retained.bytes);
+    for (const struct span *span = heap->slabs.spans; span != NULL; span = span->next)
+        bytes += span->bytes;
+    for (uint32_t i = load_relaxed(&heap->table.used); heap->alloc == NULL && i > 0; i--) {
+        const struct desc *d = desc_at(&heap->table, i);
+        if (d->pub.data != NULL && d->slab == NULL)
+            bytes += block_mapped_bytes(heap, d->pub.cap);
+    }
+    return bytes;
+}
+
 /* Whether the accounts are right, whatever they say of the cap. */
 static inline bool accounts_add_up(const bufferpool_t *pool)
 {
@@ -77,6 +94,8 @@ static inline bool accounts_add_up(const bufferpool_t *pool)
     const size_t n = depot_cap_of(&pool->max_live), live = a.held < n ? a.held : n;
     bool ok = c.ok && s.live == live && s.bypass_live == a.held - live && idle_of(&s) == a.idle && s.idle_thread == c.n;
     ok = ok && s.live_bytes == a.live_bytes && s.idle_bytes == a.idle_bytes;
+    ok = ok && s.pooled == a.held + a.idle && s.pooled_bytes == a.live_bytes + a.idle_bytes;
+    ok = ok && s.mapped_bytes == mapped_by_words(pool);
     ok = ok && counts.pooled == a.held + a.idle && counts.tickets == c.tickets;
     ok = ok && load_relaxed(&pool->pressure.granted) == c.tickets;
     ok = ok && load_relaxed(&pool->pressure.holders) == c.holders;

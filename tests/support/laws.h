@@ -44,12 +44,23 @@ static inline void print_stats(const bufferpool_stats_t *s)
                 " idle_bytes %" PRIu64 " live_bytes %" PRIu64 " max_live %" PRIu64 " thread_caches %" PRIu64 "\n",
                 s->live, s->bypass_live, s->idle_thread, s->idle_depot, s->idle_bytes, s->live_bytes, s->max_live,
                 s->thread_caches);
+    print_error("pooled %" PRIu64 " pooled_bytes %" PRIu64 " bypass_bytes %" PRIu64 " retained_bytes %" PRIu64
+                " mapped_bytes %" PRIu64 " waiting %" PRIu64 " waits %" PRIu64 "\n",
+                s->pooled, s->pooled_bytes, s->bypass_bytes, s->retained_bytes, s->mapped_bytes, s->waiting, s->waits);
     print_error("gets: thread %" PRIu64 " depot %" PRIu64 " fresh %" PRIu64 " bypass %" PRIu64 " refused %" PRIu64
                 ", kept %" PRIu64 ", drops: oversize %" PRIu64 " bypass %" PRIu64 " over_cap %" PRIu64
                 " idle_limit %" PRIu64 ", grows %" PRIu64 " reclaimed %" PRIu64 "\n",
                 s->gets_thread, s->gets_depot, s->gets_fresh, s->gets_bypass, s->gets_refused, s->puts_kept,
                 s->drops_oversize, s->drops_bypass, s->drops_over_cap, s->drops_idle_limit, s->grows,
                 s->reclaimed_bytes);
+}
+
+static inline bool laws_of_bytes_hold(const bufferpool_stats_t *s, bool hooks)
+{
+    bool ok = s->pooled == s->live + s->bypass_live + idle_of(s) && s->pooled_bytes == s->live_bytes + s->idle_bytes;
+    ok = ok && s->bypass_bytes <= s->live_bytes && (s->bypass_live != 0) == (s->bypass_bytes != 0);
+    ok = ok && (s->mapped_bytes == 0 || s->mapped_bytes >= s->pooled_bytes + s->retained_bytes);
+    return ok && !(hooks && s->mapped_bytes + s->retained_bytes != 0);
 }
 
 /* held: the buffers that the test holds of this pool, pooled and bypass. blocks: the pool's allocator hook, or NULL. */
@@ -61,6 +72,7 @@ static inline bool laws_hold(const bufferpool_t *pool, const test_blocks_t *bloc
     ok = ok && bufferpool_live(pool) == s.live;
     ok = ok && bufferpool_max_live(pool) == s.max_live;
     ok = ok && (idle_of(&s) != 0) == (s.idle_bytes != 0) && (s.live != 0) == (s.live_bytes != 0);
+    ok = ok && laws_of_bytes_hold(&s, blocks != NULL);
     if (blocks != NULL) {
         ok = ok && atomic_load(&blocks->count) == s.live + s.bypass_live + idle_of(&s);
         ok = ok && atomic_load(&blocks->bytes) >= s.live_bytes + s.idle_bytes;

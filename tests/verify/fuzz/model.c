@@ -469,6 +469,8 @@ static void check_laws(const bufferpool_stats_t *now)
     const uint64_t puts = now->puts_kept + drops;
     check(gets == puts + now->live + now->bypass_live, "%" PRIu64 " gets, %" PRIu64 " puts", gets, puts);
     check((now->idle_thread + now->idle_depot == 0) == (now->idle_bytes == 0), "idle buffers, or bytes, alone");
+    check(now->pooled == now->live + now->bypass_live + now->idle_thread + now->idle_depot, "other buffers exist");
+    check(now->pooled_bytes == now->live_bytes + now->idle_bytes, "other bytes exist");
 }
 
 /* While callers hold as many buffers as the cap allows, few idle: none in the depot, and in caches at most
@@ -496,6 +498,8 @@ static void check_gauges(const struct pool *pool, const bufferpool_stats_t *now)
     same(live, live);
     same(live_bytes, pool->held_bytes);
     same(bypass_live, pool->held - live);
+    same(bypass_bytes, pool->held == 0 ? 0 : pool->held_bytes * (pool->held - live) / pool->held);
+    same(waiting, 0);
     same(max_live, pool->cap);
     check(bufferpool_live(pool->handle) == live, "bufferpool_live differs");
     check(bufferpool_max_live(pool->handle) == pool->cap, "bufferpool_max_live differs");
@@ -511,6 +515,10 @@ static void check_gauges(const struct pool *pool, const bufferpool_stats_t *now)
         const uint64_t n = pool->held + idle;
         check(pool->blocks.count == n, "%zu blocks for %" PRIu64 " buffers", pool->blocks.count, n);
         at_most(pool->held_bytes + now->idle_bytes, pool->blocks.bytes);
+        same(mapped_bytes, 0);
+        same(retained_bytes, 0);
+    } else if (now->mapped_bytes != 0) { /* it is 0 under nopool */
+        at_most(now->pooled_bytes + now->retained_bytes, now->mapped_bytes);
     }
 }
 
