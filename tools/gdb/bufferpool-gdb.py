@@ -395,6 +395,12 @@ class Pool:
         live = min(held, self["max_live"] or held)
         return live, idle, held - live
 
+    def memory(self):
+        """Free memory that is retained, mapped address space; as bufferpool_stats has them."""
+        names = ("dirty_bytes", "retained.bytes", "mapped_bytes", "large_bytes")
+        dirty, retained, spans, large = (self["heap.slabs." + name] for name in names)
+        return dirty + retained, spans + large
+
     # -- put buffers that are held back; quarantine.h --
 
     def held_back(self):
@@ -640,10 +646,12 @@ class Pools(Command):
     """List the pools: bufferpool pools [POOL]
 
     As bufferpool_stats has them: live is the buffers that callers hold, idle those in thread caches and in the depot (with
-    what is held back there), bypass how many more callers hold than the cap. POOL is a name, an index or an address."""
+    what is held back there), bypass how many more callers hold than the cap. Of the memory for blocks, retained is what is
+    free and kept, mapped the address space, both in bytes. POOL is a name, an index or an address."""
 
     def run(self, argument):
         headings = ("index", "name", "live", "idle-threads", "idle-depot", "bypass", "cap", "pressure", "waiters")
+        headings += ("retained", "mapped")
         rows, damages = [headings], []
         for pool in pools_of(argument):
             try:
@@ -655,6 +663,7 @@ class Pools(Command):
                 cap = pool["max_live"] or NO_CAP
                 in_depot = pool.in_depot() + pool["quarantine.n"]
                 row = (pool.index, pool.name, live, idle, in_depot, bypass, cap, pressure, pool.waiters())
+                row += pool.memory()
                 if pool.library.label:
                     row, rows[0] = row + (pool.library.label,), headings + ("library",)
                 rows.append(row)

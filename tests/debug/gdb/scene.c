@@ -5,8 +5,8 @@
  *
  * Usage: scene FILE. Lines of FILE, fields apart by tabs:
  *
- *     pool    name live idle_thread idle_depot bypass_live cap pressure waiters
- *                                     from bufferpool_stats, but for the last two
+ *     pool    name live idle_thread idle_depot bypass_live cap pressure waiters retained_bytes mapped_bytes
+ *                                     from bufferpool_stats, but for pressure and waiters
  *     thread  name tid n moved gate   a thread with a cache of the pool, what idles there, and with what it got and
  *                                     did not put
  *     held    name handle cap len state
@@ -75,8 +75,9 @@ static bufferpool_stats_t stats_of(const bufferpool_t *pool)
 static void tell_pool(const bufferpool_t *pool, const char *name, const char *pressure, int waiters)
 {
     const bufferpool_stats_t s = stats_of(pool);
-    (void)fprintf(figures, "pool\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%s\t%d\n", name,
+    (void)fprintf(figures, "pool\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%s\t%d", name,
                   s.live, s.idle_thread, s.idle_depot, s.bypass_live, s.max_live, pressure, waiters);
+    (void)fprintf(figures, "\t%" PRIu64 "\t%" PRIu64 "\n", s.retained_bytes, s.mapped_bytes);
 }
 
 static void tell_thread(const char *name, pid_t tid, uint64_t n, uint64_t held, const char *gate)
