@@ -84,7 +84,7 @@ YAML
     query 'sum without (source) (bufferpool_gets_total{source!="refused"}) - bufferpool_puts_total
            - bufferpool_live_buffers - bufferpool_bypass_buffers' | jq -e '.data.result | length == 2' >/dev/null ||
         fail "not as many pools as there are"
-    [ "$(query 'count({__name__=~"bufferpool_.*"})' | jq -r '.data.result[0].value[1]')" -ge 44 ] || fail "series are missing"
+    [ "$(query 'count({__name__=~"bufferpool_.*"})' | jq -r '.data.result[0].value[1]')" -ge 60 ] || fail "series are missing"
     # names and types are what they are to be, so that rate() is no mistake
     curl -sSf "http://127.0.0.1:$web/api/v1/metadata?metric=bufferpool_gets_total" |
         jq -e '.data.bufferpool_gets_total[0].type == "counter"' >/dev/null || fail "the type did not get through"
