@@ -108,8 +108,9 @@ bool budget_wait(bufferpool_t *pool)
     if (likely(!account_is_wanted(budget)))
         return true;
     const bool sure = close_caches(budget);
-    (void)budget_make_room(budget, heap_bytes(&pool->heap, pool->heap.base));
-    members_serve(budget);
+    if (budget_make_room(budget, heap_bytes(&pool->heap, pool->heap.base)))
+        wait_serve(pool);
+    members_serve_all(budget);
     return sure;
 }
 
@@ -138,7 +139,7 @@ void budget_end(struct bufferpool_budget *budget)
 {
     if (budget == NULL)
         return;
-    members_serve(budget); /* the bytes of the pool that ended */
+    members_serve_all(budget); /* the bytes of the pool that ended */
     registry_lock();
     budget->members--;
     registry_unlock();
@@ -253,7 +254,7 @@ void bufferpool_budget_set(bufferpool_budget_t *budget, size_t bytes)
         while (free_over(budget) > 0)
             ;
     }
-    members_serve(budget);
+    members_serve_all(budget);
     fork_leave(stepped_out);
     call_end(&call, NULL);
 }

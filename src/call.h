@@ -36,7 +36,7 @@ static inline struct call call_begin(const char *function, uintptr_t caller)
 static inline void call_serve(bufferpool_t *pool)
 {
     wait_serve(pool);
-    members_serve(pool->heap.slabs.budget);
+    members_serve(pool);
 }
 
 /* Ends the call. `pool` is the pool that it worked on, or NULL. */

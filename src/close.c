@@ -65,7 +65,7 @@ void close_give_back(bufferpool_t *pool, struct desc *d)
     cache_moved(pool, &pool->shared, -1);
     cache_count(&pool->shared, DROPS_OVER_CAP, 1);
     life_free(pool, d, false);
-    members_serve(pool->heap.slabs.budget); /* with the last put create_end does that */
+    members_serve(pool); /* with the last put create_end does that */
     close_release(pool);
 }
 

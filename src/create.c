@@ -27,9 +27,6 @@
 /* The size of the struct in version 0.1, the first: no program was built with a smaller one. */
 #define SIZE_MIN (offsetof(bufferpool_config_t, ctx) + sizeof(void *))
 
-/* That of version 0.3, but for the padding at the end. */
-#define SIZE_0_3 (offsetof(bufferpool_config_t, retain_ms) + sizeof(unsigned))
-
 #define FLAGS_KNOWN                                                                                                    \
     (BUFFERPOOL_ZERO | BUFFERPOOL_BACKGROUND | BUFFERPOOL_HUGEPAGES | BUFFERPOOL_START_NOW | BUFFERPOOL_NO_MEMBARRIER)
 
@@ -61,7 +58,7 @@ static int config_resolve(const bufferpool_config_t *from, bufferpool_config_t *
     if (from != NULL) {
         if (from->size < SIZE_MIN || from->size > sizeof(*to))
             return EINVAL;
-        if (from->size > SIZE_MIN && from->size < SIZE_0_3) /* half a pointer, for example */
+        if (from->size > SIZE_MIN && from->size < offsetof(bufferpool_config_t, retain_ms)) /* half a pointer */
             return EINVAL;
         memcpy(to, from, from->size);
     }

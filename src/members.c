@@ -11,6 +11,8 @@
  */
 #include "members.h"
 
+#include "depot.h"
+#include "heap/heap.h"
 #include "registry.h"
 #include "wait.h"
 
@@ -69,4 +71,16 @@ void members_serve_all(struct bufferpool_budget *budget)
     store_seq_cst(&budget->wanted, false); /* before the reservations of those that are served; with account_want */
     for (bufferpool_t *pool = NULL; (pool = members_next(budget, pool)) != NULL;)
         wait_serve(pool);
+}
+
+/* A call that looked before a caller began to wait may keep a buffer in the depot, or put back what it had taken out of
+ * there, after that caller found the depot empty. */
+void members_serve_after(bufferpool_t *pool)
+{
+    struct heap *heap = &pool->heap;
+    struct bufferpool_budget *budget = heap->slabs.budget;
+    if (account_is_wanted(budget) && !depot_is_empty(&pool->depot) &&
+        heap->make_room(heap, heap_bytes(heap, heap->base)))
+        store_release(&budget->due, true); /* with the acquire in account_is_due */
+    members_serve_all(budget);
 }

@@ -26,15 +26,20 @@ bufferpool_t *members_next(struct bufferpool_budget *budget, bufferpool_t *pool)
 /* Ends that loop early. */
 void members_done(bufferpool_t *pool);
 
-/* Serves the callers that wait, in all pools of the budget, with bytes that came back. */
+/* Serves the callers that wait, in all pools of the budget, with bytes that came back, if any did. The caller holds no
+ * lock. */
 void members_serve_all(struct bufferpool_budget *budget);
 
-/* The same, if that is due. Each call on a pool ends with it (call.h); a pool without a budget costs one load. The
- * caller holds no lock. */
-static inline void members_serve(struct bufferpool_budget *budget)
+/* The same after a call on the pool, while a caller waits for bytes. What the call left idle in the depot makes room. */
+void members_serve_after(bufferpool_t *pool);
+
+/* Each call on a pool ends with it (call.h); a pool without a budget costs one load. */
+static inline void members_serve(bufferpool_t *pool)
 {
-    if (account_is_due(budget))
-        members_serve_all(budget);
+    const struct bufferpool_budget *budget = pool->heap.slabs.budget;
+    /* after what the call put into the depot; with account_want */
+    if (unlikely(budget != NULL) && unlikely(load_seq_cst(&budget->wanted) || account_is_due(budget)))
+        members_serve_after(pool);
 }
 
 #endif

@@ -185,7 +185,7 @@ static bool may_grant(const bufferpool_t *pool, const struct cache *c)
 {
     return !modes_have(MODE_QUARANTINE) && load_relaxed(&pool->pressure.state) == PRESSURE_ON &&
            c->pending == PENDING_NOTHING && steal_possible(pool) && !depot_wanted(&pool->depot) &&
-           depot_is_empty(&pool->depot) && !account_is_over(pool->heap.slabs.budget);
+           !account_is_over(pool->heap.slabs.budget) && depot_is_empty(&pool->depot);
 }
 
 void pressure_grant(bufferpool_t *pool, struct cache *c)

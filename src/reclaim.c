@@ -135,7 +135,7 @@ void reclaim_keep_cap(bufferpool_t *pool, struct cache *c)
 void reclaim_after_thread(bufferpool_t *pool, struct cache *c)
 {
     reclaim_keep_cap(pool, c);
-    members_serve(pool->heap.slabs.budget);
+    members_serve(pool);
 }
 
 /* ---- by working set ---- */
@@ -470,7 +470,7 @@ static void flush(bufferpool_t *pool, struct cache *c)
     pressure_flush(pool, c);
     reclaim_keep_cap(pool, c);
     wait_serve(pool);
-    members_serve(pool->heap.slabs.budget);
+    members_serve(pool);
 }
 
 void bufferpool_thread_flush(void)

@@ -19,7 +19,7 @@
  *                     wait.c serve_first              "pthread_cond_signal(&w->woken);"
  *     serve_all       wait.c serve_all                "struct desc *d = take_from_depot(pool);"
  *                     wait.c take_from_depot          "const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);"
- *                     wait.c serve_all                "if (d == NULL && !depot_reserve(&pool->depot, &pool->max_live))"
+ *                     wait.c serve_all                "if (d == NULL && !life_reserve(pool) && !reserve_wanted(pool))"
  *     serve           wait.h wait_serve (11)          "if (unlikely(depot_wanted(&pool->depot)))"
  *     call_end        call.h call_end                 "wait_serve(pool);"
  *     hand_over       wait.c wait_hand_over           "if (likely(!depot_wanted(&pool->depot)))"
