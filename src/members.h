@@ -30,7 +30,8 @@ void members_done(bufferpool_t *pool);
  * lock. */
 void members_serve_all(struct bufferpool_budget *budget);
 
-/* The same after a call on the pool, while a caller waits for bytes. What the call left idle in the depot makes room. */
+/* The same after a call on the pool, while a caller waits for bytes. What the call left idle in the depot makes room.
+ */
 void members_serve_after(bufferpool_t *pool);
 
 /* Each call on a pool ends with it (call.h); a pool without a budget costs one load. */

@@ -22,8 +22,8 @@ extern struct bufferpool pool_default;
 
 /* The lock over pools and threads. It is taken to create and destroy pools, to give a thread a cache, to flush a
  * thread's caches, when a thread exits, across fork, and for what a child does first. No other lock of the library is
- * held when it is taken, but the one under which a budget makes room (budget.c). Under it no thread waits for a lock of a pool, except in fork: all threads that come and go
- * would wait too.
+ * held when it is taken, but the one under which a budget makes room (budget.c). Under it no thread waits for a lock of
+ * a pool, except in fork: all threads that come and go would wait too.
  *
  * The first thread that takes it gives the default pool its tag, which no buffer has before: init_first_use comes
  * before the first buffer, and takes the lock. */

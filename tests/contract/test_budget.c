@@ -334,13 +334,25 @@ enum { THREADS = 24, POOLS = 4, HELD = 6 };
 static struct {
     bufferpool_t *pools[POOLS];
     atomic_size_t gets, refusals;
+    pthread_barrier_t full;
 } crowd;
+
+/* All threads together want more than the limit allows, at once. */
+static void fill_up(bufferpool_buf_t **held)
+{
+    for (size_t i = 0; i < HELD; i++) {
+        held[i] = bufferpool_get(crowd.pools[i % POOLS]);
+        atomic_fetch_add(held[i] != NULL ? &crowd.gets : &crowd.refusals, 1);
+    }
+    pthread_barrier_wait(&crowd.full);
+}
 
 static void is_busy(void *arg, unsigned index)
 {
     bufferpool_buf_t *held[HELD] = {NULL};
     test_random_t random = {index + 1};
     (void)arg;
+    fill_up(held);
     for (size_t round = test_scale(4000, 150); round > 0; round--) {
         bufferpool_buf_t **at = &held[test_random_below(&random, HELD)];
         bufferpool_t *pool = crowd.pools[test_random_below(&random, POOLS)];
@@ -371,9 +383,11 @@ static void no_moment_of_24_threads_over_4_pools_exceeds_the_limit(void **state)
     begin(60);
     for (size_t i = 0; i < POOLS; i++)
         crowd.pools[i] = make_pool(i * 10);
+    assert_int_equal(pthread_barrier_init(&crowd.full, NULL, THREADS), 0);
     run_threads(THREADS, is_busy, NULL);
-    assert_true(atomic_load(&crowd.gets) > 0 && atomic_load(&crowd.refusals) > 0);
-    assert_true(atomic_load(&sum.peak) > sum.limit - 2 * BLOCK);
+    pthread_barrier_destroy(&crowd.full);
+    assert_true(atomic_load(&crowd.gets) >= 60 && atomic_load(&crowd.refusals) >= THREADS * HELD - 60);
+    assert_int_equal(atomic_load(&sum.peak), sum.limit);
     for (size_t i = 0; i < POOLS; i++)
         (void)bufferpool_trim(crowd.pools[i]);
     check_sum();
