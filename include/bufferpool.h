@@ -28,6 +28,7 @@
  *                    set_max_live   changes the cap
  *                    max_live       returns the cap
  *     Content        buf_reserve    grows a buffer to a size
+ *                    buf_shrink     gives back what a held buffer does not need
  *                    buf_append     appends bytes
  *                    buf_printf     appends formatted text; buf_vprintf takes a va_list
  *                    buf_from_data  finds the buffer of a data pointer
@@ -360,7 +361,7 @@ BUFFERPOOL_API size_t bufferpool_max_live(const bufferpool_t *pool);
 /* ------------------------------------------------------------------------------------------------------------
  * Content
  *
- * These functions grow the buffer when its cap is too small. Growth is geometric: to at least 1.5 times the cap, or
+ * All of these functions but buf_shrink and buf_from_data grow the buffer when its cap is too small. Growth is geometric: to at least 1.5 times the cap, or
  * only as far as needed when memory is short. The handle and the bytes data[0 .. len) stay; data may move. Bytes from
  * data[len] on are not kept.
  *
@@ -377,6 +378,20 @@ BUFFERPOOL_API size_t bufferpool_max_live(const bufferpool_t *pool);
  *     EINVAL      buf is NULL, or its len exceeds its cap
  *     EOVERFLOW   the size cannot be represented */
 BUFFERPOOL_API int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap);
+
+/* Since 0.3. Gives back memory of a buffer that stays held, for example of a connection that had one large message. cap
+ * becomes the smallest that is at least the given number of bytes, len, and buffer_capacity. Never grows the buffer:
+ * if that is not less than cap, nothing changes. 0 gives back all that the content does not need.
+ *
+ * The handle and the bytes data[0 .. len) stay; data may move. Bytes from data[len] on are not kept. The memory goes
+ * back to the system as that of a freed block (see Freed memory). In a pool with BUFFERPOOL_ZERO it is wiped first.
+ * Sizes that were asked for before the call do not count as use of this turn (see bufferpool_put).
+ *
+ * Returns:
+ *     0
+ *     ENOMEM      there is no memory for the smaller block
+ *     EINVAL      buf is NULL, or its len exceeds its cap */
+BUFFERPOOL_API int bufferpool_buf_shrink(bufferpool_buf_t *buf, size_t cap);
 
 /* Appends n bytes at data[len] and adds n to len. src may point into the buffer's own block. It may be NULL if n is 0.
  *
@@ -707,7 +722,7 @@ typedef struct bufferpool_stats {
     uint64_t grows;            /* blocks replaced by larger ones */
     uint64_t reclaimed_bytes;  /* bytes of idle buffers freed by trim, by reclaim, or since more existed than the cap */
     /* since 0.2 */
-    uint64_t shrinks; /* blocks of grown buffers replaced by smaller ones after little use */
+    uint64_t shrinks; /* blocks of grown buffers replaced by smaller ones: after little use, or by buf_shrink */
     uint64_t stolen;  /* idle buffers taken out of the caches of other threads */
     /* since 0.3; gauges */
     uint64_t pooled;         /* buffers that exist */
@@ -839,8 +854,8 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     the function, the address and the pool. These are caught:
  *
  *       - a second put of a buffer, if nobody got the buffer in between
- *       - buf_reserve, buf_append, buf_printf, buf_vprintf, metrics or holders on a buffer that was put, if nobody got
- *         the buffer in between
+ *       - buf_reserve, buf_shrink, buf_append, buf_printf, buf_vprintf, metrics or holders on a buffer that was put, if
+ *         nobody got the buffer in between
  *       - a put of readable memory that is no buffer of the library, and a put_data of any address in readable memory
  *         that is not the data of a held buffer
  *       - a call on a pool that was destroyed, or on a buffer of that pool, while the pool is among the last 32 that
@@ -886,7 +901,7 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *                   buffers exist than the cap allows.
  *     holders       At exit, the table of bufferpool_holders is written to stderr.
  *     stats         At exit, and when a pool is destroyed, the statistics of the pool are written to stderr.
- *     fail=N        Every Nth allocation of a block fails: the get or the growth fails with ENOMEM.
+ *     fail=N        Every Nth allocation of a block fails: the get, the growth or the buf_shrink fails with ENOMEM.
  *     chaos         A thread's cache hands out its buffers in no order. A quarter of the puts free the buffer; these
  *                   count as drops_idle_limit.
  *

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * buffer.c - reserve, append, printf, from_data
+ * buffer.c - reserve, shrink, append, printf, from_data
  *
- * The block of a held buffer is replaced in grow() alone. Every size is checked, against HEAP_CAP_MAX or by
+ * The block of a held buffer is replaced in grow() and shrink() alone. Every size is checked, against HEAP_CAP_MAX or by
  * subtraction, before anything is added to it.
  */
 #include "buffer.h"
@@ -82,6 +82,53 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
     return 0;
 }
 
+/* Replaces the block by one of exactly `cap` bytes, which is less than the buffer has; the content stays. */
+static int shrink(bufferpool_t *pool, bufferpool_buf_t *buf, size_t cap)
+{
+    struct desc *d = desc_of(buf);
+    const size_t old_cap = buf->cap;
+    const bool stepped_out = fork_enter(pool);
+    if (modes_have(MODES_WATCH)) /* first, as in grow() */
+        watch_resize(pool, d);
+    if (!block_intact(&pool->heap, d))
+        report_misuse(buf, pool, REPORT_OVERWRITTEN);
+    const bool shrunk =
+        !(modes_have(MODE_FAIL) && modes_fail_now()) && heap_cut(&pool->heap, d, cap, buf->len, life_spare(pool));
+    fork_leave(stepped_out);
+    if (modes_have(MODES_WATCH))
+        watch_resized(pool, d, false);
+    if (!shrunk)
+        return ENOMEM;
+    sub_relaxed(&pool->grown_extra, old_cap - cap);
+    if (cap == pool->heap.base) /* after it shrank: a child of fork must not take a grown buffer for a plain one */
+        store_relaxed(&d->word, desc_word(pool->tag, STATE_LIVE));
+    cache_count(tls_cache_own_or_shared(pool), SHRINKS, 1);
+    return 0;
+}
+
+/* The smallest cap of a block for so many bytes. */
+static size_t cap_for(const struct heap *heap, size_t n)
+{
+    return n <= heap->base ? heap->base : block_grown_cap(heap, n);
+}
+
+static int shrink_to(bufferpool_buf_t *buf, size_t cap)
+{
+    bufferpool_t *pool = pool_of_held(buf);
+    if (buf->len > buf->cap)
+        return EINVAL;
+    const size_t need = cap > buf->len ? cap : buf->len;
+    const size_t fit = need < buf->cap ? cap_for(&pool->heap, need) : buf->cap; /* the size can be represented */
+    if (fit < buf->cap) {
+        const int error = shrink(pool, buf, fit);
+        if (error != 0)
+            return error;
+    }
+    if (buf->cap != pool->heap.base)
+        desc_of(buf)->asked = 0; /* what was asked for before is of no use any more */
+    return 0;
+}
+
 int buffer_reserve(bufferpool_buf_t *buf, size_t cap)
 {
     bufferpool_t *pool = pool_of_held(buf);
@@ -140,6 +187,16 @@ int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap)
         return EINVAL;
     struct call call = call_begin("bufferpool_buf_reserve", CALLER);
     const int error = buffer_reserve(buf, cap);
+    call_end(&call, NULL);
+    return error;
+}
+
+int bufferpool_buf_shrink(bufferpool_buf_t *buf, size_t cap)
+{
+    if (buf == NULL)
+        return EINVAL;
+    struct call call = call_begin("bufferpool_buf_shrink", CALLER);
+    const int error = shrink_to(buf, cap);
     call_end(&call, NULL);
     return error;
 }

@@ -256,6 +256,11 @@ class buffer
     {
         detail::check(bufferpool_buf_reserve(buf_, capacity));
     }
+    /* Gives back memory that a held buffer does not need: see bufferpool_buf_shrink. */
+    void shrink(std::size_t capacity = 0)
+    {
+        detail::check(bufferpool_buf_shrink(buf_, capacity));
+    }
     /* Makes size() the given number of bytes. Bytes that are added are unspecified. */
     void resize(std::size_t size)
     {

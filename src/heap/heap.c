@@ -248,11 +248,15 @@ static bool resize_mapping(struct heap *heap, struct desc *d, size_t cap)
     unsigned char *memory = d->pub.data - heap->alignment;
     struct window *window = &heap->slabs.window;
     const uint64_t now_ms = window_now(window);
+    if (heap->wipe && cap < d->pub.cap) /* what is cut off goes back as it is */
+        heap_wipe_block(heap, d->pub.data + cap, d->pub.cap - cap);
     heap_lock(heap);
     if (bytes > old_bytes)
         memory = large_grow(heap, d, cap);
     else if (SANITIZER_ASAN && cap > d->pub.cap) /* there was room */
         sanitizer_show(d->pub.data, cap, true);
+    else if (SANITIZER_ASAN)
+        sanitizer_hide(d->pub.data + cap, d->pub.cap - cap);
     if (memory != NULL) {
         desc_set_block(d, memory + heap->alignment, cap);
         block_write_prefix(d, d->pub.data);
@@ -408,10 +412,13 @@ int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep, size_
     return least < want && resize(heap, d, least, &how) ? 0 : ENOMEM;
 }
 
+bool heap_cut(struct heap *heap, struct desc *d, size_t cap, size_t keep, size_t spare)
+{
+    return resize(heap, d, cap, &(struct resizing){.held = true, .keep = keep, .spare = spare});
+}
+
 bool heap_shrink(struct heap *heap, struct desc *d, size_t cap, size_t spare)
 {
-    if (heap->wipe)
-        heap_wipe_block(heap, d->pub.data + cap, d->pub.cap - cap); /* a mapping is cut off there, as it is */
     if (!resize(heap, d, cap, &(struct resizing){.spare = spare}))
         return false;
     if (heap->wipe)

@@ -47,6 +47,11 @@ void heap_free(struct heap *heap, struct desc *d, bool defer, size_t spare);
  * changed. The block must be intact. `spare`: what callers hold beyond the cap. */
 int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep, size_t spare);
 
+/* Replaces a held block by one of exactly `cap` bytes: the base, or what block_grown_cap returns, less than the block
+ * has. The first `keep` bytes stay. Returns false if there is no memory; then nothing changed. The block must be intact.
+ * `spare`: as for heap_grow. */
+bool heap_cut(struct heap *heap, struct desc *d, size_t cap, size_t keep, size_t spare);
+
 /* Replaces an idle block by one of exactly `cap` bytes: the base, or a power of two above it that is less than the
  * block has. Its bytes are unspecified. Returns false if there is no memory; then nothing changed. The block must be
  * intact. `spare`: as for heap_grow. */

@@ -842,7 +842,7 @@ static int print_by_list(bufferpool_buf_t *buf, const char *format, ...)
     return error;
 }
 
-enum { CONTENT_CALLS = 7 };
+enum { CONTENT_CALLS = 8 };
 
 static void use_after_put(void *arg)
 {
@@ -870,6 +870,9 @@ static void use_after_put(void *arg)
     case 5:
         bufferpool_metrics(buf);
         break;
+    case 6:
+        bufferpool_buf_shrink(buf, 0);
+        break;
     default:
         bufferpool_holders(buf);
         break;
@@ -880,7 +883,7 @@ static void content_calls_after_put_are_caught(void **state)
 {
     static const char *const names[CONTENT_CALLS] = {
         "bufferpool_buf_append:",  "bufferpool_buf_reserve:", "bufferpool_buf_reserve:", "bufferpool_buf_printf:",
-        "bufferpool_buf_vprintf:", "bufferpool_metrics:",     "bufferpool_holders:"};
+        "bufferpool_buf_vprintf:", "bufferpool_metrics:",     "bufferpool_buf_shrink:",  "bufferpool_holders:"};
     (void)state;
     for (int which = 0; which < 2 * CONTENT_CALLS; which++)
         expect_abort(use_after_put, &which, names[which % CONTENT_CALLS], NULL);

@@ -215,6 +215,60 @@ static void memory_of_waves_stays_for_retain_ms_and_then_goes(void **state)
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
+/* ---- held buffers that shrink ---- */
+
+enum { CONNECTIONS = 1000 };
+
+/* Connections that stay had one message of 1 MiB each, and go on with 100 bytes. */
+static void held_buffers_give_back(unsigned flags)
+{
+    if (test_instrumented())
+        skip();
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.flags = flags;
+    config.retain_ms = RETAIN_MS;
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    const size_t start = test_resident_bytes();
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        bufferpool_buf_t *buf = burst.bufs[i] = bufferpool_get(pool);
+        assert_int_equal(bufferpool_buf_reserve(buf, MIB), 0);
+        memset(buf->data, 0x5a, buf->cap);
+    }
+    assert_true(above(start) >= CONNECTIONS * MIB);
+    for (size_t i = 0; i < CONNECTIONS; i++)
+        assert_int_equal(bufferpool_buf_shrink(burst.bufs[i], 300 * KIB), 0); /* their mappings are cut off */
+    assert_in_range(above(start), CONNECTIONS * 300 * KIB, CONNECTIONS * 308 * KIB + 2 * MIB);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        burst.bufs[i]->len = 100;
+        assert_int_equal(bufferpool_buf_shrink(burst.bufs[i], 0), 0);
+        memset(burst.bufs[i]->data, 0x5a, burst.bufs[i]->cap);
+    }
+    const size_t most = CONNECTIONS * (32 * KIB + 64) + 2 * MIB;
+    const uint64_t end_ms = now_ms() + 3000;
+    while ((flags & BUFFERPOOL_BACKGROUND) != 0 && above(start) > most && now_ms() < end_ms) {
+        const struct timespec pause = {0, 10000000};
+        nanosleep(&pause, NULL);
+    }
+    assert_in_range(above(start), CONNECTIONS * 32 * KIB, most);
+    bufferpool_put_bulk(burst.bufs, CONNECTIONS);
+    (void)bufferpool_trim(pool);
+    assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
+static void held_buffers_that_shrink_give_their_memory_back_at_once(void **state)
+{
+    (void)state;
+    held_buffers_give_back(0);
+    held_buffers_give_back(BUFFERPOOL_ZERO);
+}
+
+static void with_a_thread_they_give_it_back_within_retain_ms(void **state)
+{
+    (void)state;
+    held_buffers_give_back(BUFFERPOOL_BACKGROUND);
+}
+
 /* ---- steady state ---- */
 
 enum { CROWD = 8, HELD = 16 };
@@ -303,6 +357,8 @@ int main(void)
         cmocka_unit_test(grown_buffers_beyond_the_cap_go_with_the_last_put),
         cmocka_unit_test(huge_pages_go_with_trim),
         cmocka_unit_test(memory_of_waves_stays_for_retain_ms_and_then_goes),
+        cmocka_unit_test(held_buffers_that_shrink_give_their_memory_back_at_once),
+        cmocka_unit_test(with_a_thread_they_give_it_back_within_retain_ms),
         cmocka_unit_test(buffers_beyond_the_cap_come_and_go_without_page_faults),
         cmocka_unit_test(grown_buffers_beyond_the_cap_come_and_go_without_page_faults),
     };

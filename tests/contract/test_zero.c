@@ -123,6 +123,24 @@ static void blocks_replaced_by_growth_are_zero_when_freed(void **state)
     destroy_clean(pool, &witness, 8);
 }
 
+static void blocks_replaced_by_shrinking_are_zero_when_freed(void **state)
+{
+    (void)state;
+    struct witness witness;
+    bufferpool_t *pool = make(&witness, BUFFERPOOL_ZERO, 0, 0);
+    bufferpool_buf_t *buf = get_secret(pool);
+    buf->len = 10;
+    assert_int_equal(bufferpool_buf_reserve(buf, 8 * CAPACITY), 0);
+    memset(buf->data, SECRET, buf->cap);
+    assert_int_equal(bufferpool_buf_shrink(buf, 3 * CAPACITY), 0);
+    assert_int_equal(bufferpool_buf_shrink(buf, 0), 0);
+    assert_int_equal(atomic_load(&witness.seen), 3);
+    assert_int_equal(buf->data[9], SECRET); /* kept where it belongs */
+    memset(buf->data, SECRET, buf->cap);
+    bufferpool_put(buf);
+    destroy_clean(pool, &witness, 4);
+}
+
 static void blocks_freed_by_put_are_zero(void **state)
 {
     enum { N = 6 };
@@ -274,6 +292,7 @@ int main(void)
         cmocka_unit_test(the_witness_sees_secrets_without_the_flag),
         cmocka_unit_test(idle_blocks_are_zero_when_freed),
         cmocka_unit_test(blocks_replaced_by_growth_are_zero_when_freed),
+        cmocka_unit_test(blocks_replaced_by_shrinking_are_zero_when_freed),
         cmocka_unit_test(blocks_freed_by_put_are_zero),
         cmocka_unit_test(idle_buffers_come_out_zero),
         cmocka_unit_test(secrets_do_not_leak_from_many_threads),

@@ -496,6 +496,28 @@ static void a_write_beyond_the_end_is_found(void **state)
     expect_report("3 bytes from data[4101] on: 41 41 41 (pool", NULL);
 }
 
+/* The guard bytes come along, whether the block is replaced (to 10000 bytes) or cut off in place. */
+static void overrun_shrunk(void *arg)
+{
+    const size_t to = *(const size_t *)arg;
+    make_pool(PLAIN, 0);
+    bufferpool_buf_t *buf = place_get();
+    modes_check(bufferpool_buf_reserve(buf, 2000000) == 0);
+    modes_check(bufferpool_buf_shrink(buf, to) == 0 && buf->cap < 2000000);
+    memset(buf->data, 1, buf->cap);
+    test_smash(buf->data + buf->cap, 0x41, 1);
+    (void)bufferpool_buf_shrink(buf, 0);
+}
+
+static void a_write_beyond_the_end_of_a_shrunk_buffer_is_found(void **state)
+{
+    (void)state;
+    for (size_t to = 10000; to <= 1000000; to *= 100) {
+        run_with_modes("redzone,poison", overrun_shrunk, &to);
+        expect_report("bufferpool_buf_shrink: ", "written beyond its cap: 1 byte from data[", got_by[0], NULL);
+    }
+}
+
 /* ---- members that were overwritten ---- */
 
 struct smash {
@@ -805,6 +827,7 @@ int main(void)
         cmocka_unit_test(the_end_reports_nothing_while_others_go_on),
         cmocka_unit_test(the_end_changes_no_statistics),
         cmocka_unit_test(a_write_beyond_the_end_is_found),
+        cmocka_unit_test(a_write_beyond_the_end_of_a_shrunk_buffer_is_found),
         cmocka_unit_test(overwritten_members_are_reported_and_not_used),
         cmocka_unit_test(a_write_in_front_of_data_is_found_on_put),
         cmocka_unit_test(a_write_in_front_of_the_prefix_is_found),

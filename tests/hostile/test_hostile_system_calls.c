@@ -350,6 +350,19 @@ static void grow_some(void)
             thread_check(bufferpool_buf_reserve(bufs[i], cap) == 0);
 }
 
+static void get_and_grow_some(void)
+{
+    get_to_far_beyond_the_cap();
+    grow_some();
+}
+
+static void shrink_some(void)
+{
+    for (size_t cap = (size_t)4 << 20; cap > CAPACITY / 4; cap /= 4)
+        for (size_t i = 0; i < HELD; i++)
+            thread_check(bufferpool_buf_shrink(bufs[i], cap) == 0);
+}
+
 static void put_all(void)
 {
     for (size_t i = 0; i < HELD; i++)
@@ -710,6 +723,7 @@ static const struct function {
     {"bufferpool_version", get_and_put, look},
     {"bufferpool_set_max_live", get_and_put, call_set_max_live},
     {"bufferpool_buf_reserve", get_to_far_beyond_the_cap, grow_some},
+    {"bufferpool_buf_shrink", get_and_grow_some, shrink_some},
     {"bufferpool_buf_append", get_to_far_beyond_the_cap, call_append},
     {"bufferpool_buf_printf", get_to_far_beyond_the_cap, call_printf},
     {"bufferpool_buf_vprintf", get_to_far_beyond_the_cap, call_vprintf},

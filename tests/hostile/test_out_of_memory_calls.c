@@ -448,6 +448,28 @@ static enum outcome call_reserve_much(struct scene *scene)
     return reserve(scene, scene->kind->capacity > 1 << 20 ? 3 : 300);
 }
 
+static void prepare_shrink(struct scene *scene)
+{
+    const size_t times = scene->kind->capacity > 1 << 20 ? 3 : 300;
+    thread_check(bufferpool_buf_reserve(scene->bufs[0], times * scene->kind->capacity) == 0);
+}
+
+static enum outcome call_shrink(struct scene *scene)
+{
+    bufferpool_buf_t *buf = scene->bufs[0];
+    const bufferpool_buf_t was = *buf;
+    const uint64_t shrinks = stats_of(scene->pool).shrinks;
+    buf->data[was.cap - 1] = 5;
+    const int error = bufferpool_buf_shrink(buf, 0);
+    thread_check(stats_of(scene->pool).shrinks == shrinks + (error == 0 ? 1 : 0));
+    thread_check(buf->len == was.len);
+    if (error == 0)
+        thread_check(buf->cap < was.cap && buf->cap >= scene->kind->capacity);
+    else
+        thread_check(buf->data == was.data && buf->cap == was.cap && buf->data[was.cap - 1] == 5);
+    return of_error(error);
+}
+
 static enum outcome call_append(struct scene *scene)
 {
     bufferpool_buf_t *buf = scene->bufs[0];
@@ -675,6 +697,7 @@ static const struct call calls[] = {
     {"bufferpool_put_bulk", call_put_bulk, prepare_oversize, ANY, WAITED, true, false},
     {"bufferpool_buf_reserve", call_reserve, NULL, ANY, WAITED, false, false},
     {"bufferpool_buf_reserve", call_reserve_much, NULL, ANY, WAITED, false, false},
+    {"bufferpool_buf_shrink", call_shrink, prepare_shrink, ANY, WAITED | LIMITED, false, false},
     {"bufferpool_buf_append", call_append, NULL, ANY, WAITED, false, false},
     {"bufferpool_buf_append", call_append_own, NULL, ANY, WAITED, false, false},
     {"bufferpool_buf_printf", call_printf, NULL, ANY, WAITED, false, false},

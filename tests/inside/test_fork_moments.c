@@ -259,6 +259,8 @@ static void do_all(unsigned flags, size_t max_live)
     for (size_t size = 2 * (size_t)CAPACITY; size <= (size_t)1 << 21; size *= 2)
         assert_int_equal(bufferpool_buf_reserve(held[1], size), 0);
     assert_int_equal(bufferpool_buf_reserve(held[2], (size_t)1 << 19), 0);
+    for (size_t size = (size_t)1 << 20; size > CAPACITY / 2; size /= 8)
+        assert_int_equal(bufferpool_buf_shrink(held[1], size), 0);
     bufferpool_buf_t *put = held[2];
     held[2] = NULL;
     bufferpool_put(put);

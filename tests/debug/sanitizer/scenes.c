@@ -50,6 +50,11 @@ static __attribute__((noinline)) void scene_grow(bufferpool_buf_t *buf, size_t c
     CHECK(bufferpool_buf_reserve(buf, cap) == 0);
 }
 
+static __attribute__((noinline)) void scene_shrink(bufferpool_buf_t *buf, size_t cap)
+{
+    CHECK(bufferpool_buf_shrink(buf, cap) == 0);
+}
+
 static volatile unsigned sink;
 
 static __attribute__((noinline)) void scene_read(const unsigned char *at)
@@ -209,6 +214,34 @@ static void overrun_large(void)
     scene_write(buf->data + buf->cap);
 }
 
+static void overrun_shrunk(void)
+{
+    bufferpool_buf_t *buf = scene_get(NULL);
+    scene_grow(buf, 1000000);
+    scene_shrink(buf, 0);
+    scene_write(buf->data + buf->cap - 1);
+    scene_write(buf->data + buf->cap);
+}
+
+/* The rest of its last page stays mapped. */
+static void overrun_cut_off(void)
+{
+    bufferpool_buf_t *buf = scene_get(NULL);
+    scene_grow(buf, 3000000);
+    scene_shrink(buf, 1000000);
+    scene_write(buf->data + buf->cap - 1);
+    scene_write(buf->data + buf->cap);
+}
+
+static void write_after_shrink(void)
+{
+    bufferpool_buf_t *buf = scene_get(NULL);
+    scene_grow(buf, 100000);
+    unsigned char *stale = buf->data;
+    scene_shrink(buf, 0);
+    scene_write(stale);
+}
+
 static void underrun(void)
 {
     bufferpool_buf_t *buf = scene_get(NULL);
@@ -267,6 +300,12 @@ static void grow_and_shrink(bufferpool_t *pool)
         CHECK(memcmp(buf->data, "abc", 3) == 0);
         CHECK(bufferpool_buf_from_data(buf->data) == buf);
     }
+    for (size_t cap = 3000000; cap > 100; cap /= 3) {
+        scene_shrink(buf, cap);
+        memset(buf->data + 3, 1, buf->cap - 3);
+        CHECK(memcmp(buf->data, "abc", 3) == 0);
+    }
+    scene_grow(buf, 4000000);
     scene_put(buf); /* too large */
     bufferpool_buf_t *bufs[3];
     for (int i = 0; i < 3; i++) {
@@ -482,6 +521,9 @@ static const struct scene {
     SCENE(overrun_grown),
     SCENE(overrun_mapped),
     SCENE(overrun_large),
+    SCENE(overrun_shrunk),
+    SCENE(overrun_cut_off),
+    SCENE(write_after_shrink),
     SCENE(underrun),
     SCENE(undefined),
     SCENE(undefined_again),

@@ -126,6 +126,11 @@ static void content_is_written_and_read(pool &p)
     a.resize(100000);
     CHECK(a.size() == 100000 && a.capacity() >= 100000);
     CHECK(thrown([&] { a.reserve(SIZE_MAX); }) == EOVERFLOW && a.size() == 100000);
+    a.resize(3);
+    a.shrink(50000);
+    CHECK(a.size() == 3 && a.capacity() >= 50000 && a.capacity() < 100000);
+    a.shrink();
+    CHECK(a.size() == 3 && a.capacity() < 50000);
     CHECK(thrown([&] { a.append(nullptr, 1); }) == EINVAL);
     a.clear();
     CHECK(a.metrics().str().find("bufferpool_live_buffers{pool=\"wrapped\"} 1\n") != std::string::npos);
