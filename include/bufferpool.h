@@ -531,7 +531,39 @@ typedef struct bufferpool_config {
     }
 /* clang-format on */
 
-/* Makes a pool. The configuration is copied, including the name. If config is NULL, every field has its default.
+/* Since 0.3. A pointer to a configuration with the given fields, for C99 and C++20. All other fields have their default.
+ *
+ *     bufferpool_t *pool = bufferpool_create(BUFFERPOOL_CONFIG(.max_live = 256, .name = "http"));
+ *
+ * C++20 wants the fields in the order of the struct. In C the configuration lives as long as the block around it, in C++
+ * to the end of the full expression. The macro sets an odd size, by which the library knows that 0 in retain_ms means
+ * the default too. So for "at once" write .retain_ms = 1, or start from BUFFERPOOL_CONFIG_INIT. */
+#if !defined(__cplusplus)
+#define BUFFERPOOL_CONFIG(...) (&(const bufferpool_config_t){.size = sizeof(struct bufferpool_config) + 1, __VA_ARGS__})
+#elif __cplusplus >= 202002L
+#define BUFFERPOOL_CONFIG(...) bufferpool_config_at(bufferpool_config_fields{__VA_ARGS__})
+/* The same fields, with defaults, so that no compiler warns of those that are left out. For the macro alone. */
+struct bufferpool_config_fields {
+    size_t size = sizeof(struct bufferpool_config) + 1;
+    const char *name = nullptr;
+    size_t buffer_capacity = 0, max_capacity = 0, max_live = 0, max_idle_bytes = 0;
+    size_t thread_cache_bytes = 0, alignment = 0;
+    unsigned reclaim_interval_ms = 0, flags = 0;
+    void *(*alloc)(size_t size, size_t align, void *ctx) = nullptr;
+    void (*free)(void *block, size_t size, void *ctx) = nullptr;
+    void *ctx = nullptr;
+    bufferpool_budget_t *budget = nullptr;
+    unsigned retain_ms = 0;
+};
+static_assert(sizeof(bufferpool_config_fields) == sizeof(bufferpool_config_t), "both have the same fields");
+inline const bufferpool_config_t *bufferpool_config_at(const bufferpool_config_fields &fields) noexcept
+{
+    return reinterpret_cast<const bufferpool_config_t *>(&fields); /* only the library reads it */
+}
+#endif
+
+/* Makes a pool. The configuration is copied, including the name. If config is NULL, every field has its default. Under
+ * a debug mode, a line on stderr says why a configuration is refused.
  *
  * Returns:
  *     a pool                  the caller ends it with bufferpool_destroy

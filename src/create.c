@@ -6,7 +6,9 @@
 #include "background.h"
 #include "budget.h"
 #include "call.h"
+#include "debug/modes.h"
 #include "debug/records.h"
+#include "debug/say.h"
 #include "debug/watch.h"
 #include "fork.h"
 #include "heap/heap.h"
@@ -19,6 +21,7 @@
 #include "steal.h"
 #include "tls_cache.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,17 +39,81 @@ static void default_to(size_t *field, size_t value)
         *field = value;
 }
 
-static bool flags_are_valid(unsigned flags)
+/* What is wrong with a configuration, in words: "name (value) what (limit)", without the numbers that are 0. */
+struct flaw {
+    bool found;
+    const char *name;
+    size_t value;
+    const char *what;
+    size_t limit;
+};
+
+static void say_flaw(const struct flaw *flaw)
 {
-    return (flags & ~FLAGS_KNOWN) == 0 && ((flags & BUFFERPOOL_START_NOW) == 0 || (flags & BUFFERPOOL_BACKGROUND) != 0);
+    char value[32] = "", limit[32] = "", line[256];
+    init_modes();
+    if (!modes_have(~(unsigned)MODE_MEMCHECK))
+        return;
+    if (flaw->value != 0)
+        (void)snprintf(value, sizeof(value), " (%zu)", flaw->value);
+    if (flaw->limit != 0)
+        (void)snprintf(limit, sizeof(limit), " (%zu)", flaw->limit);
+    const int length = snprintf(line, sizeof(line), "libbufferpool: %s: %s%s %s%s\n", report_context.function,
+                                flaw->name, value, flaw->what, limit);
+    if (length > 0)
+        say(line, (size_t)length);
+}
+
+/* Returns whether there is a flaw, and says so under a debug mode. */
+static bool has_flaw(const struct flaw *flaws, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!flaws[i].found)
+            continue;
+        say_flaw(&flaws[i]);
+        return true;
+    }
+    return false;
 }
 
 static bool is_valid(const bufferpool_config_t *c)
 {
-    bool alignment_ok = (c->alignment & (c->alignment - 1)) == 0 && c->alignment <= os_page_size();
-    bool hooks_ok = (c->alloc == NULL) == (c->free == NULL);
-    return alignment_ok && hooks_ok && c->max_capacity >= c->buffer_capacity && c->buffer_capacity <= HEAP_CAP_MAX &&
-           c->max_capacity <= HEAP_CAP_MAX && c->retain_ms != BUFFERPOOL_NEVER && flags_are_valid(c->flags);
+    const unsigned unknown = c->flags & ~FLAGS_KNOWN, now = c->flags & BUFFERPOOL_START_NOW;
+    const size_t page = os_page_size(), most = HEAP_CAP_MAX;
+    const struct flaw flaws[] = {
+        {(c->alignment & (c->alignment - 1)) != 0, "alignment", c->alignment, "is no power of two", 0},
+        {c->alignment > page, "alignment", c->alignment, "is more than the page size", page},
+        {c->buffer_capacity > most, "buffer_capacity", c->buffer_capacity, "is more than PTRDIFF_MAX - 8 MiB", most},
+        {c->max_capacity > most, "max_capacity", c->max_capacity, "is more than PTRDIFF_MAX - 8 MiB", most},
+        {c->max_capacity < c->buffer_capacity, "max_capacity", c->max_capacity, "is less than buffer_capacity",
+         c->buffer_capacity},
+        {c->alloc != NULL && c->free == NULL, "alloc", 0, "is set without free", 0},
+        {c->alloc == NULL && c->free != NULL, "free", 0, "is set without alloc", 0},
+        {c->retain_ms == BUFFERPOOL_NEVER, "retain_ms", c->retain_ms, "is BUFFERPOOL_NEVER", 0},
+        {unknown != 0, "flags", c->flags, "has bits that are not known", unknown},
+        {now != 0 && (c->flags & BUFFERPOOL_BACKGROUND) == 0, "flags", c->flags,
+         "has BUFFERPOOL_START_NOW without BUFFERPOOL_BACKGROUND", 0},
+    };
+    return !has_flaw(flaws, sizeof(flaws) / sizeof(flaws[0]));
+}
+
+/* Copies a configuration that has a size of any version. An odd one is of BUFFERPOOL_CONFIG, where 0 stands for the
+ * default of retain_ms as well. Returns false if the size is not known. */
+static bool config_copy(const bufferpool_config_t *from, bufferpool_config_t *to)
+{
+    const size_t size = from->size & ~(size_t)1;
+    const struct flaw flaws[] = {
+        {size < SIZE_MIN, "size", from->size, "is less than that of the first version", SIZE_MIN},
+        {size > SIZE_MIN && size < offsetof(bufferpool_config_t, retain_ms), "size", from->size,
+         "is between those of two versions", 0},
+        {size > sizeof(*to), "size", from->size, "is more than this version of the library knows", sizeof(*to)},
+    };
+    if (has_flaw(flaws, sizeof(flaws) / sizeof(flaws[0])))
+        return false;
+    memcpy(to, from, size);
+    if (size != from->size && to->retain_ms == 0)
+        to->retain_ms = DEFAULT_RETAIN_MS;
+    return true;
 }
 
 /* Copies *from to *to, and sets each field that is 0 to its default, but for retain_ms, where 0 has a meaning. NULL
@@ -55,13 +122,8 @@ static int config_resolve(const bufferpool_config_t *from, bufferpool_config_t *
 {
     memset(to, 0, sizeof(*to));
     to->retain_ms = DEFAULT_RETAIN_MS; /* a program built with version 0.2 has no such field */
-    if (from != NULL) {
-        if (from->size < SIZE_MIN || from->size > sizeof(*to))
-            return EINVAL;
-        if (from->size > SIZE_MIN && from->size < offsetof(bufferpool_config_t, retain_ms)) /* half a pointer */
-            return EINVAL;
-        memcpy(to, from, from->size);
-    }
+    if (from != NULL && !config_copy(from, to))
+        return EINVAL;
     default_to(&to->buffer_capacity, DEFAULT_BUFFER_CAPACITY);
     default_to(&to->max_capacity,
                to->buffer_capacity > DEFAULT_MAX_CAPACITY ? to->buffer_capacity : DEFAULT_MAX_CAPACITY);

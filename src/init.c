@@ -43,6 +43,16 @@ bool init_first_use(const bufferpool_t *pool)
     return installed;
 }
 
+void init_modes(void)
+{
+    if (!MODES_BUILT)
+        return;
+    registry_lock();
+    modes_init(sanitizer_under_memcheck());
+    registry_unlock();
+    modes_tell();
+}
+
 /* The handlers of fork are installed when the library is loaded. The first use would install them under the registry's
  * lock, and a fork at that moment would leave the child a lock that no thread opens. If a constructor that ran earlier
  * has used the library, they are installed already. */

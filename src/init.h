@@ -13,4 +13,7 @@
  * buffer may be handed out. */
 bool init_first_use(const bufferpool_t *pool);
 
+/* Reads the debug modes ahead of the first use, for a call that fails before it. No lock is held. */
+void init_modes(void);
+
 #endif

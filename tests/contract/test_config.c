@@ -164,6 +164,21 @@ static void absurd_values_are_refused(void **state)
     assert_int_equal(atomic_load(&blocks.calls), 0);
 }
 
+static void a_configuration_in_one_expression_has_the_defaults(void **state)
+{
+    (void)state;
+    bufferpool_t *pool = bufferpool_create(BUFFERPOOL_CONFIG(.buffer_capacity = 100, .max_live = 3));
+    assert_non_null(pool);
+    assert_int_equal(bufferpool_max_live(pool), 3);
+    bufferpool_buf_t *buf = bufferpool_get(pool);
+    assert_int_equal(buf->cap, 100);
+    bufferpool_put(buf);
+    assert_int_equal(bufferpool_destroy(pool), 0);
+    const bufferpool_config_t *config = BUFFERPOOL_CONFIG(.alignment = 3);
+    assert_null(bufferpool_create(config));
+    assert_int_equal(errno, EINVAL);
+}
+
 static void limits_of_the_valid_range_are_accepted(void **state)
 {
     (void)state;
@@ -353,6 +368,7 @@ int main(void)
         cmocka_unit_test(max_capacity_defaults_to_a_larger_buffer_capacity),
         cmocka_unit_test(zero_means_the_documented_default),
         cmocka_unit_test(absurd_values_are_refused),
+        cmocka_unit_test(a_configuration_in_one_expression_has_the_defaults),
         cmocka_unit_test(limits_of_the_valid_range_are_accepted),
         cmocka_unit_test(a_capacity_beyond_memory_is_ENOMEM_at_get),
         cmocka_unit_test(a_thread_keeps_no_more_than_its_bytes),

@@ -271,6 +271,53 @@ static void every_nth_allocation_fails(void **state)
     }
 }
 
+/* ---- a configuration that is refused ---- */
+
+static void create_in_vain(void *arg)
+{
+    modes_check(bufferpool_create(arg) == NULL && errno == EINVAL);
+}
+
+static void *hook_alloc(size_t size, size_t align, void *ctx)
+{
+    (void)size, (void)align, (void)ctx;
+    return NULL;
+}
+
+static void hook_free(void *block, size_t size, void *ctx)
+{
+    (void)block, (void)size, (void)ctx;
+}
+
+#define refused(says, ...)                                                                                             \
+    do {                                                                                                               \
+        bufferpool_config_t config_ = {.size = sizeof(bufferpool_config_t), __VA_ARGS__};                              \
+        run_with_modes("fail=1000", create_in_vain, &config_);                                                         \
+        expect_outcome(0, "libbufferpool: bufferpool_create: " says, NULL);                                            \
+        assert_int_equal(run_with_modes(NULL, create_in_vain, &config_)->n, 0);                                        \
+    } while (0)
+
+static void a_mode_tells_why_a_configuration_is_refused(void **state)
+{
+    (void)state;
+    bufferpool_config_t small = {.size = 8}, large = {.size = 4096};
+    run_with_modes("holders", create_in_vain, &small);
+    expect_outcome(0, "libbufferpool: bufferpool_create: size (8) is less than that of the first version (", NULL);
+    run_with_modes("holders", create_in_vain, &large);
+    expect_outcome(0, "libbufferpool: bufferpool_create: size (4096) is more than this version of the library knows (",
+                   NULL);
+    refused("alignment (48) is no power of two\n", .alignment = 48);
+    refused("alignment (1048576) is more than the page size (", .alignment = 1 << 20);
+    refused("buffer_capacity (", .buffer_capacity = SIZE_MAX / 2);
+    refused("max_capacity (", .max_capacity = SIZE_MAX / 2);
+    refused("max_capacity (4096) is less than buffer_capacity (32768)\n", .max_capacity = 4096);
+    refused("alloc is set without free\n", .alloc = hook_alloc);
+    refused("free is set without alloc\n", .free = hook_free);
+    refused("retain_ms (4294967295) is BUFFERPOOL_NEVER\n", .retain_ms = BUFFERPOOL_NEVER);
+    refused("flags (1073741825) has bits that are not known (1073741824)\n", .flags = 0x40000000u | BUFFERPOOL_ZERO);
+    refused("flags (32) has BUFFERPOOL_START_NOW without BUFFERPOOL_BACKGROUND\n", .flags = BUFFERPOOL_START_NOW);
+}
+
 /* ---- chaos ---- */
 
 enum { HELD = 16, TURNS = 500 };
@@ -585,6 +632,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_report_into_a_broken_pipe_does_not_end_the_process),
         cmocka_unit_test(the_variable_is_ignored_in_a_setuid_program),
         cmocka_unit_test(every_nth_allocation_fails),
+        cmocka_unit_test(a_mode_tells_why_a_configuration_is_refused),
         cmocka_unit_test(chaos_shuffles_and_frees_a_quarter_the_same_in_every_run),
         cmocka_unit_test(nopool_makes_and_frees_each),
         cmocka_unit_test(nopool_wipes_what_it_frees),

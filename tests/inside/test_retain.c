@@ -241,6 +241,29 @@ static void a_thread_that_cannot_be_started_retains_nothing(void **state)
 }
 
 /* A program that was built before there was the field has the default. */
+static unsigned part_ms_of(const bufferpool_config_t *config)
+{
+    bufferpool_t *made = bufferpool_create(config);
+    assert_non_null(made);
+    const unsigned part_ms = load_relaxed(&made->heap.slabs.window.part_ms);
+    assert_int_equal(bufferpool_destroy(made), 0);
+    return part_ms;
+}
+
+static void in_one_expression_0_is_the_default(void **state)
+{
+    (void)state;
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.flags = BUFFERPOOL_BACKGROUND;
+    const unsigned usual = part_ms_of(&config);
+    assert_true(usual > 0);
+    assert_int_equal(part_ms_of(BUFFERPOOL_CONFIG(.flags = BUFFERPOOL_BACKGROUND)), usual);
+    assert_int_equal(part_ms_of(BUFFERPOOL_CONFIG(.flags = BUFFERPOOL_BACKGROUND, .retain_ms = 0)), usual);
+    assert_int_equal(part_ms_of(BUFFERPOOL_CONFIG(.flags = BUFFERPOOL_BACKGROUND, .retain_ms = 2)), 1);
+    config.retain_ms = 0;
+    assert_int_equal(part_ms_of(&config), 0);
+}
+
 static void a_config_without_the_field_retains_for_a_second(void **state)
 {
     (void)state;
@@ -532,6 +555,7 @@ int main(void)
         cmocka_unit_test(memory_goes_at_once_without_a_time_or_a_thread),
         cmocka_unit_test(a_thread_that_cannot_be_started_retains_nothing),
         cmocka_unit_test(a_config_without_the_field_retains_for_a_second),
+        cmocka_unit_test(in_one_expression_0_is_the_default),
         cmocka_unit_test(what_idled_is_not_retained),
         cmocka_unit_test(what_calls_reclaim_goes_with_each_call),
         cmocka_unit_test(never_more_is_retained_than_was_held),
