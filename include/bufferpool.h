@@ -35,6 +35,7 @@
  *     Pools          create         a pool with a configuration of its own
  *                    destroy        ends a pool that has no buffers out
  *                    close          ends a pool with its last put, and all waits at once
+ *                    configure_default   configures the default pool, before its first use
  *     Budgets        budget_create  a limit in bytes over any number of pools
  *                    budget_destroy ends a budget
  *                    budget_set     changes the limit
@@ -64,7 +65,7 @@ extern "C" {
 #endif
 
 /* A pool. Where a function takes a pool, NULL means the default pool. The default pool has the default configuration,
- * and it exists from its first use to the end of the process. */
+ * unless bufferpool_configure_default gave it another one. It exists from its first use to the end of the process. */
 typedef struct bufferpool bufferpool_t;
 
 /* Since 0.3. A limit in bytes over the memory of any number of pools. */
@@ -574,6 +575,21 @@ inline const bufferpool_config_t *bufferpool_config_at(const bufferpool_config_f
  *                             one hook is set without the other; retain_ms is BUFFERPOOL_NEVER; a flag is unknown; or
  *                             BUFFERPOOL_START_NOW is set without BUFFERPOOL_BACKGROUND */
 BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config);
+
+/* Since 0.3. Configures the default pool, before its first use: the first get of it, of whatever kind. Each field means
+ * the same as for bufferpool_create, except that the name stays "default" if config->name is NULL. If config is NULL,
+ * every field has its default. A cap that bufferpool_set_max_live set before is replaced.
+ *
+ * This is for the program, which decides before its threads begin; a library makes a pool of its own. A second call
+ * before the first use replaces all of the first configuration. A get in another thread at the same time comes before,
+ * and then this call returns EBUSY, or after it. No other call on the default pool may run at the same time. A child of
+ * fork inherits the configuration, and whether the pool was used.
+ *
+ * Returns:
+ *     0
+ *     EBUSY       the default pool was used; nothing changed
+ *     ENOMEM, EAGAIN, EINVAL      as for bufferpool_create; nothing changed */
+BUFFERPOOL_API int bufferpool_configure_default(const bufferpool_config_t *config);
 
 /* Frees the pool and all its idle buffers, in the caches of every thread. The caller makes sure that no other call on
  * the pool runs at the same time or comes later. No lock is held while memory is freed, so calls on other pools do not

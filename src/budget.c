@@ -135,6 +135,15 @@ void budget_leave(bufferpool_t *pool)
     registry_unlock();
 }
 
+void budget_withdraw(bufferpool_t *pool)
+{
+    struct bufferpool_budget *budget = pool->heap.slabs.budget;
+    if (budget == NULL)
+        return;
+    members_leave(pool);
+    budget->members--;
+}
+
 void budget_end(struct bufferpool_budget *budget)
 {
     if (budget == NULL)

@@ -38,6 +38,9 @@ void budget_join(bufferpool_t *pool);
 void budget_leave(bufferpool_t *pool);
 void budget_end(struct bufferpool_budget *budget);
 
+/* Undoes budget_join, for a pool that was not used. The registry's lock is held, which is let go meanwhile. */
+void budget_withdraw(bufferpool_t *pool);
+
 /* The first of all budgets, which are linked by next, or NULL. The caller holds the registry's lock. */
 struct bufferpool_budget *budget_first(void);
 

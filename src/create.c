@@ -136,7 +136,8 @@ static int config_resolve(const bufferpool_config_t *from, bufferpool_config_t *
 
 /* ---- the beginning ---- */
 
-static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config)
+/* Locks are no part of this: the default pool's are there from the start. */
+static void configure(bufferpool_t *pool, const bufferpool_config_t *config)
 {
     size_t base = config->buffer_capacity;
     size_t cache_bytes = config->thread_cache_bytes > base ? config->thread_cache_bytes : base;
@@ -148,12 +149,7 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     pool->reclaim_interval_ms = config->reclaim_interval_ms;
     pool->background.wanted =
         (config->flags & BUFFERPOOL_BACKGROUND) != 0 && config->reclaim_interval_ms != BUFFERPOOL_NEVER;
-    pool->shared.shared = true;
-    store_relaxed(&pool->keepers, 1);
-    pthread_mutex_init(&pool->caches_lock, NULL);
-    pthread_mutex_init(&pool->waiters.lock, NULL);
-    pthread_mutex_init(&pool->quarantine.lock, NULL);
-    atomic_flag_clear(&pool->reclaim.busy); /* no order is needed, here and below: no other thread has the pool yet */
+    pool->no_membarrier = (config->flags & BUFFERPOOL_NO_MEMBARRIER) != 0;
 
     struct heap *heap = &pool->heap;
     heap->base = base;
@@ -167,10 +163,21 @@ static void pool_configure(bufferpool_t *pool, const bufferpool_config_t *config
     heap->slabs.budget = config->budget;
     heap->make_room = budget_room_for_heap;
     heap->slabs.huge = (config->flags & BUFFERPOOL_HUGEPAGES) != 0;
-    pthread_mutex_init(&heap->slabs.lock, NULL);
     heap->wake = background_wake;
     heap_retain(heap, pool->background.wanted && heap->alloc == NULL ? config->retain_ms : 0);
     store_relaxed(&pool->max_live, depot_cap(config->max_live));
+}
+
+static void pool_begin(bufferpool_t *pool, const bufferpool_config_t *config)
+{
+    pool->shared.shared = true;
+    store_relaxed(&pool->keepers, 1);
+    pthread_mutex_init(&pool->caches_lock, NULL);
+    pthread_mutex_init(&pool->waiters.lock, NULL);
+    pthread_mutex_init(&pool->quarantine.lock, NULL);
+    pthread_mutex_init(&pool->heap.slabs.lock, NULL);
+    atomic_flag_clear(&pool->reclaim.busy); /* no order is needed, here and below: no other thread has the pool yet */
+    configure(pool, config);
     store_relaxed(&pool->epoch, fork_epoch);
 }
 
@@ -207,7 +214,7 @@ static bufferpool_t *create(const bufferpool_config_t *config, int *error)
     (void)init_first_use(pool); /* if it failed, the first get fails */
     steal_init(pool);           /* again: the first use may have been that of a pool that does without */
     registry_lock();
-    pool_configure(pool, &resolved);
+    pool_begin(pool, &resolved);
     bool added = registry_add(pool, resolved.name);
     if (added)
         budget_join(pool);
@@ -240,6 +247,80 @@ bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
     if (pool == NULL)
         errno = error;
     return pool;
+}
+
+/* ---- the default pool ---- */
+
+static bufferpool_config_t default_config; /* what it was configured with last; under the registry's lock */
+
+/* The registry's lock is held. */
+static void configure_anew(const bufferpool_config_t *config)
+{
+    budget_withdraw(&pool_default);
+    configure(&pool_default, config);
+    budget_join(&pool_default);
+}
+
+/* Configures the default pool, but for its name, which `named` gets. The registry's lock is held, which the first use
+ * of the pool takes too. */
+static int begin_default(const bufferpool_config_t *config, bufferpool_t *named)
+{
+    if (init_default_used())
+        return EBUSY;
+    if (!registry_take_default_name(named, config->name))
+        return ENOMEM;
+    configure_anew(config);
+    return 0;
+}
+
+/* If the thread of BUFFERPOOL_START_NOW could not be started, the pool is as before, unless a get of another thread was
+ * quicker. The registry's lock is held. */
+static void end_default(const bufferpool_config_t *config, const bufferpool_t *named, int error)
+{
+    if (error != 0) {
+        registry_drop_default_name(named);
+        if (!init_default_used())
+            configure_anew(&default_config);
+        return;
+    }
+    registry_set_default_name(named);
+    default_config = *config;
+    if ((config->flags & BUFFERPOOL_START_NOW) != 0) /* its thread uses it */
+        init_use_default();
+}
+
+static int configure_default(const bufferpool_config_t *config)
+{
+    bufferpool_t named = {.name = NULL}; /* only its name is of interest */
+    registry_lock();
+    if (default_config.size == 0) {
+        (void)config_resolve(NULL, &default_config);
+        default_config.size = sizeof(default_config);
+    }
+    int error = begin_default(config, &named);
+    registry_unlock();
+    if (error != 0)
+        return error;
+    if ((config->flags & BUFFERPOOL_START_NOW) != 0)
+        error = background_start(&pool_default);
+    registry_lock();
+    end_default(config, &named, error);
+    registry_unlock();
+    return error;
+}
+
+int bufferpool_configure_default(const bufferpool_config_t *config)
+{
+    struct call call = call_begin("bufferpool_configure_default", CALLER);
+    const bool stepped_out = fork_enter(&pool_default);
+    bufferpool_config_t resolved;
+    int error = config_resolve(config, &resolved);
+    resolved.size = sizeof(resolved);
+    if (error == 0)
+        error = configure_default(&resolved);
+    fork_leave(stepped_out);
+    call_end(&call, NULL);
+    return error;
 }
 
 /* ---- the end ---- */

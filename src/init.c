@@ -21,14 +21,31 @@
 
 static _Atomic(uint32_t) ready; /* fork_epoch + 1 of the process that has begun; 0: none has */
 
+/* The default pool is as it stays: a get of it has begun. Set under the registry's lock, for good. */
+static _Atomic(bool) default_used;
+
 /* ---- the beginning ---- */
+
+bool init_default_used(void)
+{
+    return load_relaxed(&default_used);
+}
+
+void init_use_default(void)
+{
+    store_release(&default_used, true); /* with the acquire in init_first_use: its configuration is as it stays */
+}
 
 bool init_first_use(const bufferpool_t *pool)
 {
-    if (likely(load_acquire(&ready) == fork_epoch + 1)) /* with the release below */
+    const bool of_default = pool == &pool_default;
+    /* acquires: with the releases below and in init_use_default */
+    if (likely(load_acquire(&ready) == fork_epoch + 1) && (!of_default || likely(load_acquire(&default_used))))
         return true;
     steal_init(pool);
     registry_lock();
+    if (of_default)
+        init_use_default();
     tls_cache_on_thread_end(reclaim_after_thread);
     if (MODES_BUILT) {
         modes_init(sanitizer_under_memcheck());

@@ -13,6 +13,10 @@
  * buffer may be handed out. */
 bool init_first_use(const bufferpool_t *pool);
 
+/* Whether the default pool was used, and says that it is. The registry's lock is held. */
+bool init_default_used(void);
+void init_use_default(void);
+
 /* Reads the debug modes ahead of the first use, for a call that fails before it. No lock is held. */
 void init_modes(void);
 

@@ -20,11 +20,13 @@
 #include <sys/auxv.h>
 #include <time.h>
 
+static char default_name[] = "default";
+
 struct bufferpool pool_default = {
     .life = POOL_ALIVE,
     .keepers = 1,
     .index = REGISTRY_DEFAULT_INDEX,
-    .name = (char[]){"default"},
+    .name = default_name,
     .max_capacity = DEFAULT_MAX_CAPACITY,
     .cache_bytes = DEFAULT_THREAD_CACHE_BYTES,
     .cache_entries = DEFAULT_THREAD_CACHE_BYTES / DEFAULT_BUFFER_CAPACITY * ALLOWANCE_MOST,
@@ -160,6 +162,42 @@ bool registry_add(bufferpool_t *pool, const char *name)
     return true;
 }
 
+static bool is_taken(const bufferpool_t *named)
+{
+    return named->name != default_name && named->name != pool_default.name;
+}
+
+bool registry_take_default_name(bufferpool_t *named, const char *name)
+{
+    named->name = default_name;
+    if (name != NULL && strcmp(name, pool_default.name) == 0)
+        named->name = pool_default.name;
+    else if (name != NULL && strcmp(name, default_name) != 0)
+        return names_take(named, name);
+    return true;
+}
+
+void registry_drop_default_name(const bufferpool_t *named)
+{
+    if (!is_taken(named))
+        return;
+    names_give(named);
+    free(named->name);
+}
+
+void registry_set_default_name(const bufferpool_t *named)
+{
+    if (named->name == pool_default.name)
+        return;
+    if (pool_default.name != default_name) {
+        names_give(&pool_default);
+        free(pool_default.name);
+    }
+    pool_default.name = named->name;
+    pool_default.family = named->family;
+    pool_default.number = named->number;
+}
+
 void registry_remove(bufferpool_t *pool)
 {
     names_give(pool);
@@ -213,6 +251,9 @@ const bufferpool_t *registry_ended(unsigned i)
 
 void registry_end(void)
 {
+    registry_lock();
+    registry_set_default_name(&(bufferpool_t){.name = default_name});
+    registry_unlock();
     for (unsigned i = 0; i < REGISTRY_ENDED; i++) {
         registry_lock();
         bufferpool_t *pool = ended[i];

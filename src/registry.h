@@ -34,6 +34,13 @@ void registry_unlock(void);
  * for NULL. Returns false if there is no index left or no memory. The caller holds the lock. */
 bool registry_add(bufferpool_t *pool, const char *name);
 
+/* A name for the default pool, in two steps, of which the second cannot fail: `named`, of which only the name is used,
+ * gets one that no other pool has; NULL: "default". Returns false if there is no memory. Then the default pool gets it,
+ * or it is dropped. The caller holds the lock. */
+bool registry_take_default_name(bufferpool_t *named, const char *name);
+void registry_set_default_name(const bufferpool_t *named);
+void registry_drop_default_name(const bufferpool_t *named);
+
 /* Takes the pool out of the registry: it is POOL_ENDED from now on. The caller holds the lock. */
 void registry_remove(bufferpool_t *pool);
 

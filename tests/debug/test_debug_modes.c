@@ -278,6 +278,11 @@ static void create_in_vain(void *arg)
     modes_check(bufferpool_create(arg) == NULL && errno == EINVAL);
 }
 
+static void configure_in_vain(void *arg)
+{
+    modes_check(bufferpool_configure_default(arg) == EINVAL);
+}
+
 static void *hook_alloc(size_t size, size_t align, void *ctx)
 {
     (void)size, (void)align, (void)ctx;
@@ -306,6 +311,8 @@ static void a_mode_tells_why_a_configuration_is_refused(void **state)
     run_with_modes("holders", create_in_vain, &large);
     expect_outcome(0, "libbufferpool: bufferpool_create: size (4096) is more than this version of the library knows (",
                    NULL);
+    run_with_modes("holders", configure_in_vain, &small);
+    expect_outcome(0, "libbufferpool: bufferpool_configure_default: size (8) is less than", NULL);
     refused("alignment (48) is no power of two\n", .alignment = 48);
     refused("alignment (1048576) is more than the page size (", .alignment = 1 << 20);
     refused("buffer_capacity (", .buffer_capacity = SIZE_MAX / 2);

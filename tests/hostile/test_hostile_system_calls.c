@@ -363,6 +363,11 @@ static void shrink_some(void)
             thread_check(bufferpool_buf_shrink(bufs[i], cap) == 0);
 }
 
+static void call_configure_default(void)
+{
+    thread_check(bufferpool_configure_default(BUFFERPOOL_CONFIG(.name = "mine", .max_live = 5)) == 0);
+}
+
 static void put_all(void)
 {
     for (size_t i = 0; i < HELD; i++)
@@ -707,6 +712,7 @@ static const struct function {
 } functions[] = {
     {"bufferpool_create", NULL, call_create}, /* without preparation, the call starts the library's thread */
     {"bufferpool_destroy", get_and_put, call_destroy},
+    {"bufferpool_configure_default", NULL, call_configure_default},
     {"bufferpool_get", NULL, get_to_far_beyond_the_cap},
     {"bufferpool_get", let_others_have_the_cap, get_to_far_beyond_the_cap},
     {"bufferpool_try_get", NULL, call_try_get},

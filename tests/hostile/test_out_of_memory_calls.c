@@ -868,7 +868,20 @@ static enum outcome first_set_max_live(struct scene *scene)
     return of_nothing();
 }
 
+/* With a name, and a thread that starts in the call. A call that fails leaves neither. */
+static enum outcome call_configure_default(struct scene *scene)
+{
+    (void)scene;
+    const int error = bufferpool_configure_default(
+        BUFFERPOOL_CONFIG(.name = "mine", .flags = BUFFERPOOL_BACKGROUND | BUFFERPOOL_START_NOW));
+    thread_check(error == 0 || error == ENOMEM || error == EAGAIN);
+    thread_check(strcmp(pool_default.name, error == 0 ? "mine" : "default") == 0);
+    thread_check(pool_default.background.wanted == (error == 0));
+    return error == 0 ? DONE : NOMEM;
+}
+
 static const struct call first_calls[] = {
+    {"bufferpool_configure_default", call_configure_default, NULL, ANY, 0, false, false},
     {"bufferpool_create", call_create, NULL, ANY, 0, false, false},
     {"bufferpool_create", call_create_now, NULL, ANY, 0, false, false},
     {"bufferpool_get", call_get, NULL, ANY, 0, false, false},
