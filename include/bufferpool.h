@@ -42,6 +42,7 @@
  *                    budget_used    returns how many bytes are in use
  *     Memory         reclaim        frees the idle buffers that were not needed lately
  *                    trim           frees all idle buffers
+ *                    trim_some      frees idle buffers of so many bytes
  *                    thread_flush   moves the calling thread's idle buffers to where all threads find them
  *     Observation    stats          the statistics of one pool
  *                    metrics        the statistics of all pools, as text for Prometheus
@@ -712,6 +713,17 @@ BUFFERPOOL_API size_t bufferpool_reclaim(bufferpool_t *pool);
  *     the bytes of the buffers that were freed, less those that the system refuses to take: locked memory (mlock,
  *     mlockall) before Linux 5.18 */
 BUFFERPOOL_API size_t bufferpool_trim(bufferpool_t *pool);
+
+/* Since 0.3. Gives back about so many bytes, as a bounded step of bufferpool_trim. First goes the memory that the pool
+ * retains of freed blocks (see Freed memory). If that is less, idle buffers are freed: those in the depot, and only if
+ * they are too few those in the caches of threads, which all come to the depot then. The call ends with the block that
+ * makes the bytes full, so it gives back no more than that block too much. (Where more buffers exist than the cap
+ * allows, these are freed in any case.) 0 gives back nothing. Repeated until it returns 0, the call does what trim does.
+ *
+ * errno is preserved. Returns:
+ *     the bytes of the memory and of the buffers that went, less those that the system refuses to take, as for trim
+ *     0           there was nothing to give back, or bytes is 0 */
+BUFFERPOOL_API size_t bufferpool_trim_some(bufferpool_t *pool, size_t bytes);
 
 /* Moves the idle buffers in the calling thread's caches, of all pools, to the depots, where other threads find them.
  * A thread that is about to block for a long time should call it.

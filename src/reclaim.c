@@ -54,6 +54,7 @@
 /* The running total of a call that frees. */
 struct freed {
     const char *function; /* for the probe */
+    size_t enough;        /* so many bytes end it, if the cap allows */
     uint32_t count;
     size_t bytes; /* the sum of their caps */
     /* a part of the last magazine went back, which a call that lowered the cap meanwhile may have missed */
@@ -71,7 +72,9 @@ static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_fa
     magazine_open(&magazine, &pool->heap.table, bufs);
     uint32_t freed = 0;
     size_t size = 0;
-    for (; freed < magazine.n && (freed < most || depot_over_cap(&pool->depot, &pool->max_live)); freed++) {
+    for (; freed < magazine.n &&
+           ((freed < most && so_far->bytes + size < so_far->enough) || depot_over_cap(&pool->depot, &pool->max_live));
+         freed++) {
         size += bufs[freed]->pub.cap;
         life_free(pool, bufs[freed], defer);
         depot_discard(&pool->depot, 1);
@@ -89,21 +92,29 @@ static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_fa
     return true;
 }
 
-/* Frees at most `most` buffers, and further ones beyond the cap that lie in a magazine of which a part would go back.
- * Returns the bytes of all. */
-static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer)
+/* Frees at most `most` buffers, none after `enough` bytes, and further ones beyond the cap that lie in a magazine of
+ * which a part would go back. Returns the bytes of all, and adds how many they are to *count. */
+static size_t free_until(bufferpool_t *pool, uint32_t most, size_t enough, bool defer, uint32_t *count)
 {
-    struct freed freed = {report_context.function, 0, 0, false};
-    while ((freed.count < most || (freed.restored && depot_over_cap(&pool->depot, &pool->max_live))) &&
+    struct freed freed = {report_context.function, enough, 0, 0, false};
+    while (((freed.count < most && freed.bytes < enough) ||
+            (freed.restored && depot_over_cap(&pool->depot, &pool->max_live))) &&
            free_magazine(pool, freed.count < most ? most - freed.count : 0, &freed, defer))
         ;
+    *count += freed.count;
     return freed.bytes;
+}
+
+static size_t free_buffers(bufferpool_t *pool, uint32_t most, bool defer)
+{
+    uint32_t count = 0;
+    return free_until(pool, most, SIZE_MAX, defer, &count);
 }
 
 /* Frees buffers beyond the cap: at most `most`, and the further ones in the magazine of the last. */
 static void free_surplus(bufferpool_t *pool, struct cache *c, uint32_t most, bool defer)
 {
-    struct freed freed = {report_context.function, 0, 0, false};
+    struct freed freed = {report_context.function, SIZE_MAX, 0, 0, false};
     if (modes_have(MODE_QUARANTINE) && depot_over_cap(&pool->depot, &pool->max_live))
         freed.bytes = quarantine_release(pool);
     while ((freed.count < most || freed.restored) && depot_over_cap(&pool->depot, &pool->max_live) &&
@@ -463,6 +474,41 @@ size_t reclaim_idle(bufferpool_t *pool, size_t bytes, bool from_caches)
     if (freed == 0 || pool->heap.alloc != NULL)
         return gone + freed;
     return gone + heap_give_up(&pool->heap, bytes - gone);
+}
+
+/* Frees idle buffers of at least so many bytes, if there are as many: of the depot, and of thread caches only if the
+ * depot has too few. Returns the bytes. */
+static size_t free_some(bufferpool_t *pool, size_t bytes)
+{
+    uint32_t count = 0;
+    size_t freed = free_until(pool, depot_idle(&pool->depot, &pool->heap.table), bytes, true, &count);
+    if (freed < bytes) {
+        freed += modes_have(MODE_QUARANTINE) ? quarantine_release(pool) : 0;
+        (void)steal(pool, STEAL_ALL, true);
+        if (freed < bytes)
+            freed += free_until(pool, depot_idle(&pool->depot, &pool->heap.table), bytes - freed, true, &count);
+    }
+    const uint32_t due = load_relaxed(&pool->reclaim.due); /* those are among them, as far as that goes */
+    store_relaxed(&pool->reclaim.due, due > count ? due - count : 0);
+    return freed;
+}
+
+size_t bufferpool_trim_some(bufferpool_t *pool, size_t bytes)
+{
+    pool = open_pool_of_call(pool, "bufferpool_trim_some");
+    struct call call = call_begin("bufferpool_trim_some", CALLER);
+    const bool stepped_out = fork_enter(pool);
+    const size_t retained = heap_give_up(&pool->heap, bytes);
+    size_t freed = 0;
+    if (retained < bytes) {
+        freed = free_some(pool, bytes - retained);
+        freed = freed > 0 ? purge_after(pool, freed) : 0;
+        cache_count(tls_cache_own_or_shared(pool), RECLAIMED_BYTES, freed);
+    }
+    reclaim_keep_cap(pool, tls_cache_own_or_shared(pool));
+    fork_leave(stepped_out);
+    call_end(&call, pool);
+    return retained + freed;
 }
 
 static void flush(bufferpool_t *pool, struct cache *c)

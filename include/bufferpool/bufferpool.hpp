@@ -481,6 +481,11 @@ class pool
     {
         return bufferpool_trim(pool_);
     }
+    /* A bounded step of that: see bufferpool_trim_some. */
+    std::size_t trim_some(std::size_t n) const noexcept
+    {
+        return bufferpool_trim_some(pool_, n);
+    }
     bufferpool_stats_t stats() const noexcept
     {
         bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;

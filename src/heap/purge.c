@@ -125,7 +125,7 @@ size_t purge_some(struct slabs *slabs, size_t bytes)
         const size_t all = load_relaxed(&slabs->dirty_bytes), rest = bytes - gone;
         purged = slab_purge(slabs, all > rest ? all - rest : 0, &refused);
     }
-    return gone;
+    return gone - (refused < gone ? refused : gone);
 }
 
 uint64_t purge_due(const struct slabs *slabs, size_t spare)

@@ -101,6 +101,60 @@ static void trim_frees_caches_of_other_threads(void **state)
     pthread_barrier_destroy(&keeper.barrier);
 }
 
+/* Of the depot first; of caches, whosever they are, only if that has too few. */
+static void trim_some_stops_after_so_many_bytes(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_caching(&blocks, CAPACITY, CACHED);
+    bufferpool_buf_t *bufs[20];
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 20), 0);
+    bufferpool_put_bulk(bufs, 10);
+    bufferpool_thread_flush();
+    bufferpool_put_bulk(bufs + 10, 2);
+    assert_true(stats_of(pool).idle_depot == 10 && stats_of(pool).idle_thread == 2);
+    assert_int_equal(bufferpool_trim_some(pool, 0), 0);
+    errno = 77;
+    assert_int_equal(bufferpool_trim_some(pool, 1), CAPACITY);
+    assert_int_equal(errno, 77);
+    assert_int_equal(bufferpool_trim_some(pool, 3 * CAPACITY), 3 * CAPACITY);
+    assert_int_equal(bufferpool_trim_some(pool, 5 * CAPACITY - 1), 5 * CAPACITY);
+    assert_true(stats_of(pool).idle_depot == 1 && stats_of(pool).idle_thread == 2);
+    assert_int_equal(stats_of(pool).reclaimed_bytes, 9 * CAPACITY);
+    check_laws(pool, &blocks, 8);
+    assert_int_equal(bufferpool_trim_some(pool, 2 * CAPACITY), 2 * CAPACITY); /* one is in the cache */
+    assert_int_equal(idle_of(&(bufferpool_stats_t){.idle_depot = stats_of(pool).idle_depot,
+                                                   .idle_thread = stats_of(pool).idle_thread}),
+                     1);
+    assert_int_equal(bufferpool_trim_some(pool, SIZE_MAX), CAPACITY);
+    assert_int_equal(bufferpool_trim_some(pool, SIZE_MAX), 0);
+    check_laws(pool, &blocks, 8);
+    bufferpool_put_bulk(bufs + 12, 8);
+    assert_int_equal(bufferpool_trim(pool), 8 * CAPACITY);
+    destroy_empty(pool, &blocks);
+}
+
+/* What trim gives back beside idle buffers. */
+static void trim_some_gives_retained_memory_back_first(void **state)
+{
+    (void)state;
+    bufferpool_t *pool = bufferpool_create(BUFFERPOOL_CONFIG(.max_live = 4, .reclaim_interval_ms = BUFFERPOOL_NEVER));
+    bufferpool_buf_t *bufs[20];
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, 20), 0);
+    bufferpool_put_bulk(bufs, 20); /* 16 are freed, of which the memory stays */
+    const uint64_t idle = stats_of(pool).idle_bytes;
+    assert_int_equal(idle, 4 * 32768);
+    assert_in_range(bufferpool_trim_some(pool, 3 * 32768), 3 * 32768, 4 * 32768);
+    assert_int_equal(stats_of(pool).idle_bytes, idle);
+    const size_t rest = bufferpool_trim_some(pool, SIZE_MAX);
+    assert_in_range(rest, 16 * 32768, 17 * 33000);
+    assert_int_equal(stats_of(pool).idle_bytes, 0);
+    assert_int_equal(stats_of(pool).reclaimed_bytes, idle);
+    assert_int_equal(bufferpool_trim_some(pool, SIZE_MAX), 0);
+    check_laws(pool, NULL, 0);
+    assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
 static void trim_and_use(void *arg, unsigned index)
 {
     bufferpool_t *pool = arg;
@@ -116,6 +170,8 @@ static void trim_and_use(void *arg, unsigned index)
         bufferpool_put_bulk(bufs, 4);
         if (turn % 8 >= index)
             bufferpool_trim(pool);
+        else
+            (void)bufferpool_trim_some(pool, 3 * CAPACITY);
     }
 }
 
@@ -282,6 +338,8 @@ int main(void)
         cmocka_unit_test(trim_frees_depot_and_own_cache),
         cmocka_unit_test(trim_leaves_what_is_held),
         cmocka_unit_test(trim_frees_caches_of_other_threads),
+        cmocka_unit_test(trim_some_stops_after_so_many_bytes),
+        cmocka_unit_test(trim_some_gives_retained_memory_back_first),
         cmocka_unit_test(trims_may_run_at_once),
         cmocka_unit_test(a_lowered_cap_frees_idle_surplus_at_once),
         cmocka_unit_test(reclaim_frees_what_the_depot_did_not_need),

@@ -363,6 +363,12 @@ static void shrink_some(void)
             thread_check(bufferpool_buf_shrink(bufs[i], cap) == 0);
 }
 
+static void call_trim_some(void)
+{
+    while (bufferpool_trim_some(pool, (size_t)10 * CAPACITY) > 0)
+        ;
+}
+
 static void call_configure_default(void)
 {
     thread_check(bufferpool_configure_default(BUFFERPOOL_CONFIG(.name = "mine", .max_live = 5)) == 0);
@@ -736,6 +742,7 @@ static const struct function {
     {"bufferpool_buf_from_data", get_to_far_beyond_the_cap, find_data},
     {"bufferpool_reclaim", get_and_put, call_reclaim},
     {"bufferpool_trim", get_and_put, call_trim},
+    {"bufferpool_trim_some", get_and_put, call_trim_some},
     {"bufferpool_thread_flush", get_and_put, call_flush},
     {"bufferpool_metrics", get_to_far_beyond_the_cap, write_metrics},
     {"bufferpool_holders", get_to_far_beyond_the_cap, write_holders},
