@@ -363,8 +363,8 @@ BUFFERPOOL_API size_t bufferpool_max_live(const bufferpool_t *pool);
 /* ------------------------------------------------------------------------------------------------------------
  * Content
  *
- * All of these functions but buf_shrink and buf_from_data grow the buffer when its cap is too small. Growth is geometric: to at least 1.5 times the cap, or
- * only as far as needed when memory is short. The handle and the bytes data[0 .. len) stay; data may move. Bytes from
+ * All of these functions but buf_shrink and buf_from_data grow the buffer when its cap is too small. Growth is
+ * geometric: to at least 1.5 times the cap, or only as far as needed when memory is short. The handle and the bytes data[0 .. len) stay; data may move. Bytes from
  * data[len] on are not kept.
  *
  * A buffer may grow beyond max_capacity. It is then freed when it is put.
@@ -533,12 +533,12 @@ typedef struct bufferpool_config {
     }
 /* clang-format on */
 
-/* Since 0.3. A pointer to a configuration with the given fields, for C99 and C++20. All other fields have their default.
+/* Since 0.3. A pointer to a configuration with the given fields, for C99 and C++20. The others have their default.
  *
  *     bufferpool_t *pool = bufferpool_create(BUFFERPOOL_CONFIG(.max_live = 256, .name = "http"));
  *
- * C++20 wants the fields in the order of the struct. In C the configuration lives as long as the block around it, in C++
- * to the end of the full expression. The macro sets an odd size, by which the library knows that 0 in retain_ms means
+ * C++20 wants the fields in the order of the struct. In C the configuration lives as long as the block around it, in
+ * C++ to the end of the full expression. The macro sets an odd size, by which the library knows that 0 in retain_ms means
  * the default too. So for "at once" write .retain_ms = 1, or start from BUFFERPOOL_CONFIG_INIT. */
 #if !defined(__cplusplus)
 #define BUFFERPOOL_CONFIG(...) (&(const bufferpool_config_t){.size = sizeof(struct bufferpool_config) + 1, __VA_ARGS__})
@@ -718,7 +718,8 @@ BUFFERPOOL_API size_t bufferpool_trim(bufferpool_t *pool);
  * retains of freed blocks (see Freed memory). If that is less, idle buffers are freed: those in the depot, and only if
  * they are too few those in the caches of threads, which all come to the depot then. The call ends with the block that
  * makes the bytes full, so it gives back no more than that block too much. (Where more buffers exist than the cap
- * allows, these are freed in any case.) 0 gives back nothing. Repeated until it returns 0, the call does what trim does.
+ * allows, these are freed in any case.) 0 gives back nothing. Repeated until it returns 0, the call does what trim
+ * does.
  *
  * errno is preserved. Returns:
  *     the bytes of the memory and of the buffers that went, less those that the system refuses to take, as for trim

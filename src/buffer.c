@@ -2,8 +2,8 @@
  *
  * buffer.c - reserve, shrink, append, printf, from_data
  *
- * The block of a held buffer is replaced in grow() and shrink() alone. Every size is checked, against HEAP_CAP_MAX or by
- * subtraction, before anything is added to it.
+ * The block of a held buffer is replaced in grow() and shrink() alone. Every size is checked, against HEAP_CAP_MAX or
+ * by subtraction, before anything is added to it.
  */
 #include "buffer.h"
 

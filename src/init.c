@@ -42,10 +42,13 @@ bool init_first_use(const bufferpool_t *pool)
     /* acquires: with the releases below and in init_use_default */
     if (likely(load_acquire(&ready) == fork_epoch + 1) && (!of_default || likely(load_acquire(&default_used))))
         return true;
+    if (of_default) { /* first: its configuration may change until then */
+        registry_lock();
+        init_use_default();
+        registry_unlock();
+    }
     steal_init(pool);
     registry_lock();
-    if (of_default)
-        init_use_default();
     tls_cache_on_thread_end(reclaim_after_thread);
     if (MODES_BUILT) {
         modes_init(sanitizer_under_memcheck());

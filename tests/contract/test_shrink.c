@@ -185,7 +185,7 @@ static void a_buffer_of_the_first_size_is_plain_again(void **state)
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
-/* A buffer of 64 KiB that uses a fortieth has a strike. If what was asked for before the shrink counted, it had none. */
+/* A buffer of 64 KiB that uses a fortieth has a strike. It would have none if what was asked for before counted. */
 static void use_is_counted_from_the_shrink_on(void **state)
 {
     (void)state;
