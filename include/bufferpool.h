@@ -364,8 +364,8 @@ BUFFERPOOL_API size_t bufferpool_max_live(const bufferpool_t *pool);
  * Content
  *
  * All of these functions but buf_shrink and buf_from_data grow the buffer when its cap is too small. Growth is
- * geometric: to at least 1.5 times the cap, or only as far as needed when memory is short. The handle and the bytes data[0 .. len) stay; data may move. Bytes from
- * data[len] on are not kept.
+ * geometric: to at least 1.5 times the cap, or only as far as needed when memory is short. The handle and the bytes
+ * data[0 .. len) stay; data may move. Bytes from data[len] on are not kept.
  *
  * A buffer may grow beyond max_capacity. It is then freed when it is put.
  *
@@ -538,8 +538,8 @@ typedef struct bufferpool_config {
  *     bufferpool_t *pool = bufferpool_create(BUFFERPOOL_CONFIG(.max_live = 256, .name = "http"));
  *
  * C++20 wants the fields in the order of the struct. In C the configuration lives as long as the block around it, in
- * C++ to the end of the full expression. The macro sets an odd size, by which the library knows that 0 in retain_ms means
- * the default too. So for "at once" write .retain_ms = 1, or start from BUFFERPOOL_CONFIG_INIT. */
+ * C++ to the end of the full expression. The macro sets an odd size, by which the library knows that 0 in retain_ms
+ * means the default too. So for "at once" write .retain_ms = 1, or start from BUFFERPOOL_CONFIG_INIT. */
 #if !defined(__cplusplus)
 #define BUFFERPOOL_CONFIG(...) (&(const bufferpool_config_t){.size = sizeof(struct bufferpool_config) + 1, __VA_ARGS__})
 #elif __cplusplus >= 202002L

@@ -48,8 +48,8 @@ void heap_free(struct heap *heap, struct desc *d, bool defer, size_t spare);
 int heap_grow(struct heap *heap, struct desc *d, size_t need, size_t keep, size_t spare);
 
 /* Replaces a held block by one of exactly `cap` bytes: the base, or what block_grown_cap returns, less than the block
- * has. The first `keep` bytes stay. Returns false if there is no memory; then nothing changed. The block must be intact.
- * `spare`: as for heap_grow. */
+ * has. The first `keep` bytes stay. Returns false if there is no memory; then nothing changed. The block must be
+ * intact. `spare`: as for heap_grow. */
 bool heap_cut(struct heap *heap, struct desc *d, size_t cap, size_t keep, size_t spare);
 
 /* Replaces an idle block by one of exactly `cap` bytes: the base, or a power of two above it that is less than the
