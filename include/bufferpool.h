@@ -459,12 +459,33 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
  * flag is ignored with allocator hooks. */
 #define BUFFERPOOL_HUGEPAGES 0x4u
 
-/* Since 0.3. With BUFFERPOOL_BACKGROUND: bufferpool_create starts the library's thread itself, unless it runs already,
- * and fails if that is impossible. It returns once the thread has begun. The gets of the pool then start no thread.
+/* Since 0.3. The library's thread trims the pool, as bufferpool_trim does, when the system says that memory is short. It
+ * is the thread of BUFFERPOOL_BACKGROUND, with the same beginning and end. By time the thread reclaims only the pools
+ * that have BUFFERPOOL_BACKGROUND too. The news comes, as for services of systemd,
+ *
+ *     1. from the path in MEMORY_PRESSURE_WATCH: a PSI file, a FIFO or a listening Unix stream socket. The bytes that
+ *        MEMORY_PRESSURE_WRITE has in base64 are first written to it. "/dev/null" says: not at all
+ *     2. otherwise from memory.pressure of the process's own cgroup
+ *     3. otherwise from /proc/pressure/memory; here and in 2 when tasks stall for 200 ms within 2 s
+ *
+ * A variable with a value that cannot be used is as if it were not there; with BUFFERPOOL_DEBUG a line on stderr says
+ * so. A program that runs with more rights than its user has (setuid) does not read the variables. Where there is no
+ * news, it is as if the flag were not given, and bufferpool_stats says so. The same holds after the source has ended,
+ * as a socket does when its peer closes it: the thread does not look for another.
+ *
+ * The source is opened when the thread begins, or with the first pool of the flag that comes later. Until the thread
+ * ends, it and an eventfd are open: two file descriptors of the library, which the program must not close. They are
+ * closed by exec and in a child of fork, which opens its own with its first get. */
+#define BUFFERPOOL_PRESSURE 0x8u
+
+/* Since 0.3. With BUFFERPOOL_BACKGROUND or BUFFERPOOL_PRESSURE: bufferpool_create starts the library's thread itself,
+ * unless it runs already, and fails if that is impossible. It returns once the thread has begun, and has opened what it
+ * watches. The gets of the pool then start no thread.
  * This suits programs that give up the right to make threads after their start, by a filter of system calls. Programs
  * that fork after they created the pool do better without: a child of fork has no thread of its parent's, and starts
- * its own with its first get of the pool, as without this flag. With reclaim_interval_ms BUFFERPOOL_NEVER there is no
- * thread to start, and the flag has no effect. Without BUFFERPOOL_BACKGROUND it is an error. */
+ * its own with its first get of the pool, as without this flag. Where there is no thread to start, the flag
+ * has no effect: with reclaim_interval_ms BUFFERPOOL_NEVER, or where BUFFERPOOL_PRESSURE finds nothing to watch. It is
+ * an error without both of these flags. */
 #define BUFFERPOOL_START_NOW 0x20u
 
 /* Since 0.3. The pool works as on a system without membarrier(2) (see Without membarrier): no call on the pool makes
@@ -574,7 +595,7 @@ inline const bufferpool_config_t *bufferpool_config_at(const bufferpool_config_f
  *     NULL, errno EINVAL      config->size is not known to this library; alignment is no power of two or exceeds the
  *                             page size; max_capacity is below buffer_capacity; a capacity exceeds PTRDIFF_MAX - 8 MiB;
  *                             one hook is set without the other; retain_ms is BUFFERPOOL_NEVER; a flag is unknown; or
- *                             BUFFERPOOL_START_NOW is set without BUFFERPOOL_BACKGROUND */
+ *                             BUFFERPOOL_START_NOW is set without BUFFERPOOL_BACKGROUND and BUFFERPOOL_PRESSURE */
 BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config);
 
 /* Since 0.3. Configures the default pool, before its first use: the first get of it, of whatever kind. Each field means
@@ -795,12 +816,15 @@ typedef struct bufferpool_stats {
     /* since 0.3; counters */
     uint64_t waits;     /* waits at the cap that ended */
     uint64_t waited_ns; /* nanoseconds that they took, all together */
+    /* since 0.3 */
+    uint64_t memory_pressure_watched; /* a gauge: 1 while BUFFERPOOL_PRESSURE has a source of news, otherwise 0 */
+    uint64_t memory_pressure_trims;   /* trims by BUFFERPOOL_PRESSURE */
 } bufferpool_stats_t;
 
 /* clang-format off */
 #define BUFFERPOOL_STATS_INIT                                                                                        \
     { sizeof(struct bufferpool_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,          \
-      0, 0, 0, 0, 0, 0, 0, 0 }
+      0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 /* clang-format on */
 
 /* Fills in the first stats->size bytes of *stats. Bytes beyond those that this library knows are set to zero.

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * background.c - the thread that reclaims when no call comes (BUFFERPOOL_BACKGROUND)
+ * background.c - the thread that reclaims when no call comes (BUFFERPOOL_BACKGROUND, BUFFERPOOL_PRESSURE)
  *
  * One thread for the whole library. It sleeps until the first of its pools is due, runs reclaim_in_background on that
  * one without any lock, and sleeps again. A pool is due at the end of its reclaim period, or when memory that it
  * retains by time is to go. A heap that begins to retain memory says so (background_wake), since the thread may sleep
- * for longer. It begins with the first slow path of the first such pool, or with the create of a pool that has
+ * for longer.
+ *
+ * When memory is short, all pools with BUFFERPOOL_PRESSURE are due at once, to be trimmed. The call that brings the
+ * first of them opens the source of that news (shortage.c), and hands it to the thread, which then sleeps in poll() and
+ * not on the condition. So wake() does both. Only the thread itself gives the source up before its end. There is one
+ * search in the life of a thread, since a filter may later forbid to open files.
+ *
+ * The thread begins with the first slow path of the first such pool, or with the create of a pool that has
  * BUFFERPOOL_START_NOW, and ends with the last pool: the call that removes that one waits for it.
  *
  * The thread has a record of its own, so that one that has been told to end and one that begins right after do not
@@ -27,6 +34,7 @@
 #include "heap/heap.h"
 #include "reclaim.h"
 #include "registry.h"
+#include "shortage.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -44,6 +52,9 @@ struct worker {
     _Atomic(bool) stop; /* under the lock; relaxed, since the thread that reads it without the lock only stops early */
     bool runs;          /* it has made the system calls that the beginning of a thread takes */
     bool orphan;        /* nobody joins it: it frees this itself */
+    bool looked;        /* whether there is a source */
+    /* NULL: there is none. Under the lock; but the worker waits without the lock, and nobody but it takes it away. */
+    struct shortage *source;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -74,6 +85,85 @@ static void advance(bufferpool_t *pool, uint64_t due_ms)
         pool->background.due_ms = due_ms;
 }
 
+/* Wakes everything that waits for a change, the worker included. The lock is held. */
+static void wake(void)
+{
+    if (changed_is_made)
+        pthread_cond_broadcast(&changed);
+    if (worker != NULL && worker->source != NULL)
+        shortage_wake(worker->source);
+}
+
+/* Memory is short. */
+static void trim_all(void)
+{
+    for (bufferpool_t *pool = pools; pool != NULL; pool = pool->background.next) {
+        if (pool->background.trims) {
+            pool->background.trim = true;
+            pool->background.due_ms = 0;
+        }
+    }
+}
+
+/* The source tells nothing more. Returns it, to be closed without the lock. */
+static struct shortage *give_up_source(struct worker *self)
+{
+    struct shortage *source = self->source;
+    self->source = NULL;
+    for (bufferpool_t *pool = self == worker ? pools : NULL; pool != NULL; pool = pool->background.next)
+        store_relaxed(&pool->background.watched, false);
+    return source;
+}
+
+/* In poll(). What wakes it may have come before: an eventfd keeps that. */
+static void rest_at_source(struct worker *self, uint64_t ms)
+{
+    struct shortage *source = self->source;
+    pthread_mutex_unlock(&lock);
+    const bool is_short = shortage_wait(source, ms);
+    pthread_mutex_lock(&lock);
+    if (is_short)
+        trim_all();
+    if (!source->lost)
+        return;
+    source = give_up_source(self);
+    pthread_mutex_unlock(&lock);
+    shortage_close(source);
+    pthread_mutex_lock(&lock);
+}
+
+/* Sleeps for so long, or until something changes. UINT64_MAX: without end. The lock is let go meanwhile. */
+static void rest(struct worker *self, uint64_t ms)
+{
+    if (self->source != NULL) {
+        rest_at_source(self, ms);
+    } else if (ms == UINT64_MAX) {
+        pthread_cond_wait(&changed, &lock);
+    } else {
+        struct timespec at = clock_after_ms(ms);
+        (void)pthread_cond_timedwait(&changed, &lock, &at);
+    }
+}
+
+/* The lock is let go meanwhile. */
+static void work_on(bufferpool_t *pool, struct worker *self, uint64_t now)
+{
+    const bool trim = pool->background.trim;
+    pool->background.trim = false;
+    pool->background.busy = true;
+    pool->background.due_ms = UINT64_MAX; /* background_wake may set an earlier time meanwhile */
+    pthread_mutex_unlock(&lock);
+    if (trim) {
+        reclaim_trim_in_background(pool);
+        add_relaxed(&pool->background.trims_so_far, 1);
+    }
+    const uint64_t due_ms = pool->background.by_time ? reclaim_in_background(pool, &self->stop) : UINT64_MAX;
+    pthread_mutex_lock(&lock);
+    pool->background.busy = false;
+    advance(pool, due_ms > now ? due_ms : now + 1); /* another thread may be at it */
+    pthread_cond_broadcast(&changed);
+}
+
 static void *run(void *arg)
 {
     struct worker *self = arg;
@@ -82,26 +172,17 @@ static void *run(void *arg)
     pthread_cond_broadcast(&changed);
     while (!load_relaxed(&self->stop)) {
         bufferpool_t *pool = first_due();
-        uint64_t now = clock_coarse_ms();
-        if (pool == NULL) {
-            pthread_cond_wait(&changed, &lock);
-        } else if (pool->background.due_ms > now) {
-            struct timespec at = clock_after_ms(pool->background.due_ms - now);
-            (void)pthread_cond_timedwait(&changed, &lock, &at);
-        } else {
-            pool->background.busy = true;
-            pool->background.due_ms = UINT64_MAX; /* background_wake may set an earlier time meanwhile */
-            pthread_mutex_unlock(&lock);
-            const uint64_t due_ms = reclaim_in_background(pool, &self->stop);
-            pthread_mutex_lock(&lock);
-            pool->background.busy = false;
-            advance(pool, due_ms > now ? due_ms : now + 1); /* another thread may be at it */
-            pthread_cond_broadcast(&changed);
-        }
+        const uint64_t now = clock_coarse_ms(), due = pool != NULL ? pool->background.due_ms : UINT64_MAX;
+        if (due > now)
+            rest(self, due == UINT64_MAX ? UINT64_MAX : due - now);
+        else
+            work_on(pool, self, now);
     }
     pthread_mutex_unlock(&lock);
-    if (self->orphan)
+    if (self->orphan) {
+        shortage_close(self->source);
         free(self);
+    }
     return NULL;
 }
 
@@ -147,6 +228,8 @@ static void forget_parents(void)
     if (epoch != fork_epoch) {
         pthread_mutex_init(&lock, NULL);
         changed_is_made = false; /* no thread waits on the child's */
+        if (worker != NULL)
+            shortage_forget(worker->source);
         free(worker);
         worker = NULL;
         pools = NULL;
@@ -224,27 +307,63 @@ static void await_beginning(void)
     pthread_setcancelstate(cancelable, NULL);
 }
 
+/* Takes the lock. Where the pool brings the first need of a source, it is opened before that, without the lock.
+ * Returns the source, or NULL. */
+static struct shortage *lock_with_source(const bufferpool_t *pool)
+{
+    pthread_mutex_lock(&lock);
+    if (!pool->background.trims || load_relaxed(&pool->background.begun) || ended || (worker != NULL && worker->looked))
+        return NULL;
+    pthread_mutex_unlock(&lock);
+    struct shortage *source = shortage_open("");
+    pthread_mutex_lock(&lock);
+    return source;
+}
+
+/* Puts the pool into the list. */
+static void enlist(bufferpool_t *pool)
+{
+    store_relaxed(&pool->background.begun, true);                        /* so it is not tried again and again */
+    pool->background.due_ms = pool->background.by_time ? 0 : UINT64_MAX; /* at once: the first period begins */
+    pool->background.next = pools;
+    pools = pool;
+}
+
+/* Hands the worker what was opened for the pool. Returns what the caller is to close, or NULL. */
+static struct shortage *hand_over(bufferpool_t *pool, struct shortage *source)
+{
+    if (worker == NULL || !pool->background.trims)
+        return source;
+    if (!worker->looked) {
+        worker->looked = true;
+        worker->source = source;
+        source = NULL;
+    }
+    store_relaxed(&pool->background.watched, worker->source != NULL);
+    return source;
+}
+
 /* The pool is in the list, also if there is no thread for it, unless the caller needs the thread. A caller that needs
- * it may then forbid what a thread does as it begins, by a filter for all threads. So it waits for that. */
+ * it may then forbid what a thread does as it begins, by a filter for all threads. So it waits for that. Where a pool
+ * only trims, and there is no news, it needs no thread. */
 static int begin(bufferpool_t *pool, bool needs_thread)
 {
     int error = 0;
     forget_parents();
-    pthread_mutex_lock(&lock);
+    struct shortage *source = lock_with_source(pool);
     if (!load_relaxed(&pool->background.begun)) {
-        error = ensure_worker();
-        if (error == 0 || !needs_thread) {
-            store_relaxed(&pool->background.begun, true); /* so it is not tried again and again */
-            pool->background.due_ms = 0;                  /* at once: the first period begins */
-            pool->background.next = pools;
-            pools = pool;
+        error = pool->background.by_time || source != NULL ? ensure_worker() : 0;
+        if (error == 0 || !needs_thread)
+            enlist(pool);
+        if (error == 0) {
+            source = hand_over(pool, source);
+            wake();
         }
-        if (error == 0)
-            pthread_cond_broadcast(&changed);
         if (error == 0 && needs_thread)
             await_beginning();
     }
     pthread_mutex_unlock(&lock);
+    shortage_close(source);
     if (error != 0 && !needs_thread)
         heap_retain(&pool->heap, 0);
     return error;
@@ -265,8 +384,7 @@ void background_wake(struct heap *heap, uint64_t due_ms)
     background_begin(pool); /* in a child of fork no thread may have begun */
     pthread_mutex_lock(&lock);
     advance(pool, due_ms);
-    if (changed_is_made)
-        pthread_cond_broadcast(&changed);
+    wake();
     pthread_mutex_unlock(&lock);
 }
 
@@ -280,11 +398,11 @@ int background_start(bufferpool_t *pool)
 static struct worker *dismiss(bool wait)
 {
     struct worker *w = worker;
-    worker = NULL;
     if (w == NULL)
         return NULL;
     store_relaxed(&w->stop, true);
-    pthread_cond_broadcast(&changed);
+    wake();
+    worker = NULL;
     if (wait && !pthread_equal(w->thread, pthread_self())) /* a hook that runs on it may be the caller */
         return w;
     w->orphan = true;
@@ -297,6 +415,7 @@ static void await_end(struct worker *w)
     if (w == NULL)
         return;
     pthread_join(w->thread, NULL);
+    shortage_close(w->source);
     free(w);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * background.h - the thread that reclaims when no call comes (BUFFERPOOL_BACKGROUND)
+ * background.h - the thread that reclaims when no call comes (BUFFERPOOL_BACKGROUND, BUFFERPOOL_PRESSURE)
  */
 #ifndef BUFFERPOOL_BACKGROUND_H
 #define BUFFERPOOL_BACKGROUND_H

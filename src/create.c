@@ -31,7 +31,8 @@
 #define SIZE_MIN (offsetof(bufferpool_config_t, ctx) + sizeof(void *))
 
 #define FLAGS_KNOWN                                                                                                    \
-    (BUFFERPOOL_ZERO | BUFFERPOOL_BACKGROUND | BUFFERPOOL_HUGEPAGES | BUFFERPOOL_START_NOW | BUFFERPOOL_NO_MEMBARRIER)
+    (BUFFERPOOL_ZERO | BUFFERPOOL_BACKGROUND | BUFFERPOOL_HUGEPAGES | BUFFERPOOL_PRESSURE | BUFFERPOOL_START_NOW |     \
+     BUFFERPOOL_NO_MEMBARRIER)
 
 static void default_to(size_t *field, size_t value)
 {
@@ -91,8 +92,8 @@ static bool is_valid(const bufferpool_config_t *c)
         {c->alloc == NULL && c->free != NULL, "free", 0, "is set without alloc", 0},
         {c->retain_ms == BUFFERPOOL_NEVER, "retain_ms", c->retain_ms, "is BUFFERPOOL_NEVER", 0},
         {unknown != 0, "flags", c->flags, "has bits that are not known", unknown},
-        {now != 0 && (c->flags & BUFFERPOOL_BACKGROUND) == 0, "flags", c->flags,
-         "has BUFFERPOOL_START_NOW without BUFFERPOOL_BACKGROUND", 0},
+        {now != 0 && (c->flags & (BUFFERPOOL_BACKGROUND | BUFFERPOOL_PRESSURE)) == 0, "flags", c->flags,
+         "has BUFFERPOOL_START_NOW without BUFFERPOOL_BACKGROUND or BUFFERPOOL_PRESSURE", 0},
     };
     return !has_flaw(flaws, sizeof(flaws) / sizeof(flaws[0]));
 }
@@ -147,9 +148,11 @@ static void configure(bufferpool_t *pool, const bufferpool_config_t *config)
     pool->cache_bytes = cache_bytes;
     pool->cache_entries = entries < CACHE_ENTRIES_MAX ? (uint32_t)entries : CACHE_ENTRIES_MAX;
     pool->reclaim_interval_ms = config->reclaim_interval_ms;
-    pool->background.wanted =
+    pool->background.by_time =
         (config->flags & BUFFERPOOL_BACKGROUND) != 0 && config->reclaim_interval_ms != BUFFERPOOL_NEVER;
     pool->no_membarrier = (config->flags & BUFFERPOOL_NO_MEMBARRIER) != 0;
+    pool->background.trims = (config->flags & BUFFERPOOL_PRESSURE) != 0;
+    pool->background.wanted = pool->background.by_time || pool->background.trims;
 
     struct heap *heap = &pool->heap;
     heap->base = base;
@@ -164,7 +167,7 @@ static void configure(bufferpool_t *pool, const bufferpool_config_t *config)
     heap->make_room = budget_room_for_heap;
     heap->slabs.huge = (config->flags & BUFFERPOOL_HUGEPAGES) != 0;
     heap->wake = background_wake;
-    heap_retain(heap, pool->background.wanted && heap->alloc == NULL ? config->retain_ms : 0);
+    heap_retain(heap, pool->background.by_time && heap->alloc == NULL ? config->retain_ms : 0);
     store_relaxed(&pool->max_live, depot_cap(config->max_live));
 }
 

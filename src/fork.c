@@ -75,6 +75,7 @@
 #include "lock.h"
 #include "members.h"
 #include "registry.h"
+#include "shortage.h"
 #include "steal.h"
 
 #include <unistd.h>
@@ -229,6 +230,8 @@ static void repair(bufferpool_t *pool)
     quarantine_reset(&pool->quarantine);
     store_relaxed(&pool->background.begun, false);
     pool->background.busy = false;
+    pool->background.trim = false;
+    store_relaxed(&pool->background.watched, false);
     store_release(&pool->epoch, fork_epoch); /* with the acquire in fork_enter */
 }
 
@@ -314,6 +317,7 @@ static void become_child(void)
     tls_fork_end_in_child();
     registry_after_fork_in_child();
     steal_after_fork_in_child();
+    shortage_after_fork_in_child();
     give_outer_locks();
     locks_held = 0; /* the heaps' are not */
 }

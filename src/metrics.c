@@ -143,6 +143,16 @@ static const struct family families[] = {
      {{"", STAT(waits)}},
      false},
     {"bufferpool_wait_seconds_total", "counter", "How long they took, all together.", {{"", STAT(waited_ns)}}, false},
+    {"bufferpool_memory_pressure_watched",
+     "gauge",
+     "1 while the pool is trimmed when the system is short of memory. Absent: it is not.",
+     {{"", STAT(memory_pressure_watched)}},
+     true},
+    {"bufferpool_memory_pressure_trims_total",
+     "counter",
+     "Trims since the system was short of memory.",
+     {{"", STAT(memory_pressure_trims)}},
+     false},
 };
 
 static uint64_t value_of(const struct snapshot *snapshot, const struct series *series)

@@ -414,18 +414,32 @@ size_t bufferpool_reclaim(bufferpool_t *pool)
     return bytes;
 }
 
-size_t bufferpool_trim(bufferpool_t *pool)
+/* Counts in the cache. */
+static size_t trim(bufferpool_t *pool, struct cache *c)
 {
-    pool = open_pool_of_call(pool, "bufferpool_trim");
-    struct call call = call_begin("bufferpool_trim", CALLER);
-    const bool stepped_out = fork_enter(pool);
     size_t bytes = modes_have(MODE_QUARANTINE) ? quarantine_release(pool) : 0;
     (void)steal(pool, STEAL_ALL, true);
     bytes += free_buffers(pool, depot_idle(&pool->depot, &pool->heap.table), true);
     store_relaxed(&pool->reclaim.due, 0); /* those are among them */
     bytes = purge_after(pool, bytes);
-    cache_count(tls_cache_own_or_shared(pool), RECLAIMED_BYTES, bytes);
-    reclaim_keep_cap(pool, tls_cache_own_or_shared(pool));
+    cache_count(c, RECLAIMED_BYTES, bytes);
+    reclaim_keep_cap(pool, c);
+    return bytes;
+}
+
+void reclaim_trim_in_background(bufferpool_t *pool)
+{
+    struct call call = call_begin("background", 0);
+    (void)trim(pool, &pool->shared);
+    call_end(&call, pool);
+}
+
+size_t bufferpool_trim(bufferpool_t *pool)
+{
+    pool = pool_of_call(pool, "bufferpool_trim");
+    struct call call = call_begin("bufferpool_trim", CALLER);
+    const bool stepped_out = fork_enter(pool);
+    const size_t bytes = trim(pool, tls_cache_own_or_shared(pool));
     fork_leave(stepped_out);
     call_end(&call, pool);
     return bytes;

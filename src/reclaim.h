@@ -42,6 +42,8 @@ size_t reclaim_idle(bufferpool_t *pool, size_t bytes, bool from_caches);
 
 /* Moves what idles in the caches of threads, or is held back by a debug mode, to the depot. */
 void reclaim_caches(bufferpool_t *pool);
+/* For the background thread: as bufferpool_trim. */
+void reclaim_trim_in_background(bufferpool_t *pool);
 
 /* For a grown buffer that a put has claimed: counts little use, and at the last strike replaces the block by one that
  * fits the last use. If that block has buffer_capacity bytes, the buffer is a plain one afterwards. If there is no

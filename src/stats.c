@@ -175,6 +175,8 @@ static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)
     stats->reclaimed_bytes = n[RECLAIMED_BYTES];
     stats->shrinks = n[SHRINKS];
     stats->stolen = n[STOLEN];
+    stats->memory_pressure_watched = load_relaxed(&pool->background.watched);
+    stats->memory_pressure_trims = load_relaxed(&pool->background.trims_so_far);
 }
 
 void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats)

@@ -559,12 +559,19 @@ struct pressure {
 };
 
 struct background {
-    bool wanted; /* read-only: BUFFERPOOL_BACKGROUND */
+    /* read-only */
+    bool wanted;  /* the pool needs the thread: one of the next two */
+    bool by_time; /* BUFFERPOOL_BACKGROUND, and there are intervals */
+    bool trims;   /* BUFFERPOOL_PRESSURE */
     /* under the background thread's lock; `begun` is read without it, to save taking it */
     _Atomic(bool) begun; /* the pool is in the thread's list */
     bufferpool_t *next;  /* of that list */
     uint64_t due_ms;     /* when the thread reclaims it next, on the coarse monotonic clock */
     bool busy;           /* the thread reclaims it now, without the lock */
+    bool trim;           /* memory is short: the thread is to trim it */
+    /* under the same lock, read without it by statistics */
+    _Atomic(bool) watched;          /* trims, and the thread has a source of that news */
+    _Atomic(uint64_t) trims_so_far; /* for that reason */
 };
 
 /* Mostly written by the one thread that reclaims. */

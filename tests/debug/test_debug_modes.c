@@ -626,6 +626,44 @@ static void a_report_into_a_broken_pipe_does_not_end_the_process(void **state)
     expect_outcome(0, NULL);
 }
 
+/* ---- the environment of BUFFERPOOL_PRESSURE ---- */
+
+struct environment {
+    const char *watch, *write, *says;
+};
+
+static void watch_memory(void *arg)
+{
+    const struct environment *environment = arg;
+    setenv("MEMORY_PRESSURE_WATCH", environment->watch, 1);
+    setenv("MEMORY_PRESSURE_WRITE", environment->write, 1);
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.flags = BUFFERPOOL_PRESSURE;
+    bufferpool_t *pool = bufferpool_create(&config);
+    modes_check(pool != NULL);
+    bufferpool_put(bufferpool_get(pool));
+    modes_check(bufferpool_destroy(pool) == 0);
+}
+
+static void every_mode_says_what_is_wrong_with_the_memory_pressure_variables(void **state)
+{
+    (void)state;
+    static struct environment wrong[] = {
+        {"fifo", "", "libbufferpool: MEMORY_PRESSURE_WATCH is not an absolute path; ignored\n"},
+        {"/nowhere", "", "libbufferpool: MEMORY_PRESSURE_WATCH names no PSI file, FIFO or socket that can be opened"},
+        {"/nowhere", "?",
+         "libbufferpool: MEMORY_PRESSURE_WRITE is not base64, or has more than 1,024 bytes; ignored\n"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        run_with_modes("redzone", watch_memory, &wrong[i]);
+        expect_outcome(0, wrong[i].says, NULL);
+        assert_int_equal(run_with_modes(NULL, watch_memory, &wrong[i])->n, 0);
+        expect_outcome(0, NULL);
+    }
+    struct environment off = {"/dev/null", "?", ""};
+    assert_int_equal(run_with_modes("redzone", watch_memory, &off)->n, 0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--setuid") == 0)
@@ -645,6 +683,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(nopool_wipes_what_it_frees),
         cmocka_unit_test(a_new_buffer_has_the_bytes_of_one_that_was_put),
         cmocka_unit_test(stats_are_printed_at_exit_and_when_a_pool_is_destroyed),
+        cmocka_unit_test(every_mode_says_what_is_wrong_with_the_memory_pressure_variables),
     };
     return cmocka_run_group_tests_name("debug_modes", tests, NULL, NULL);
 }

@@ -16,7 +16,10 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -38,7 +41,10 @@ static const struct name {
     NAME(clone),
     NAME(clone3),
     NAME(close),
+    NAME(connect),
+    NAME(eventfd2),
     NAME(exit),
+    NAME(fstatfs),
     NAME(futex),
     NAME(getcpu),
     NAME(getpid),
@@ -52,15 +58,20 @@ static const struct name {
     NAME(mprotect),
     NAME(mremap),
     NAME(munmap),
+    NAME(newfstatat),
     NAME(openat),
+    NAME(poll),
     NAME(process_madvise),
+    NAME(read),
     NAME(rseq),
     NAME(rt_sigaction),
     NAME(rt_sigpending),
     NAME(rt_sigprocmask),
     NAME(rt_sigtimedwait),
     NAME(sched_getaffinity),
+    NAME(sendto),
     NAME(set_robust_list),
+    NAME(socket),
     NAME(tgkill),
     NAME(write),
 };
@@ -488,8 +499,8 @@ static int ordinary_child(void *arg)
 
 static int made_before_child(void *arg)
 {
-    const unsigned flags = BUFFERPOOL_BACKGROUND | BUFFERPOOL_START_NOW | BUFFERPOOL_NO_MEMBARRIER;
     const struct scenario *scenario = arg;
+    const unsigned flags = BUFFERPOOL_BACKGROUND | BUFFERPOOL_START_NOW | BUFFERPOOL_NO_MEMBARRIER | scenario->flags;
     crew_begin();
     pool = make_pool(flags);
     crew_settle();
@@ -574,6 +585,41 @@ static void a_pool_made_before_the_filter_needs_what_the_page_says(void **state)
         scenario.otherwise = ways[i];
         passes(made_before_child, &scenario, "a pool made before the filter");
     }
+}
+
+/* The thread reads from the FIFO what was written to it, which is news. */
+static void pools_that_watch_memory_make_no_call_that_the_page_leaves_out(void **state)
+{
+    needs_filters();
+    char folder[] = "/tmp/bufferpool-system-calls-XXXXXX", fifo[64];
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    assert_non_null(mkdtemp(folder));
+    snprintf(fifo, sizeof fifo, "%s/fifo", folder);
+    snprintf(name.sun_path, sizeof name.sun_path, "%s/socket", folder);
+    const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&name, sizeof name), 0);
+    assert_int_equal(listen(listener, 64), 0);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    const char *const sources[] = {"/dev/null", fifo, name.sun_path, ""}; /* "": as the system has it */
+    setenv("MEMORY_PRESSURE_WRITE", "c29tZSAyMDAwMDAgMjAwMDAwMAA=", 1);
+    for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
+        setenv("MEMORY_PRESSURE_WATCH", sources[i], 1);
+        struct scenario ordinary = {.flags = BUFFERPOOL_BACKGROUND | BUFFERPOOL_PRESSURE};
+        ordinary.otherwise = SECCOMP_RET_TRAP;
+        add_group(&ordinary.allowed, NULL, 0);
+        passes(ordinary_child, &ordinary, sources[i]);
+        ordinary.flags = BUFFERPOOL_PRESSURE;
+        passes(ordinary_child, &ordinary, sources[i]);
+        struct scenario before = {.allowed = set_of_made_before(false), .flags = BUFFERPOOL_PRESSURE};
+        before.otherwise = SECCOMP_RET_TRAP;
+        passes(made_before_child, &before, sources[i]);
+    }
+    unsetenv("MEMORY_PRESSURE_WATCH");
+    unsetenv("MEMORY_PRESSURE_WRITE");
+    close(listener);
+    unlink(fifo);
+    unlink(name.sun_path);
+    rmdir(folder);
 }
 
 static void a_pool_made_before_the_filter_needs_each_of_these_calls(void **state)
@@ -757,7 +803,7 @@ static void each_function_makes_no_call_but_those_of_its_row(void **state)
         struct scenario scenario = {set_of_function(function->name), SECCOMP_RET_TRAP, function->prepare,
                                     function->call, 0};
         if (function->prepare == NULL || function->call == call_destroy)
-            scenario.flags = BUFFERPOOL_BACKGROUND;
+            scenario.flags = BUFFERPOOL_BACKGROUND | BUFFERPOOL_PRESSURE;
         passes(function_child, &scenario, function->name);
     }
 }
@@ -790,6 +836,7 @@ int main(void)
         cmocka_unit_test(an_ordinary_pool_makes_no_call_that_the_page_leaves_out),
         cmocka_unit_test(a_process_whose_pools_all_do_without_membarrier_never_calls_it),
         cmocka_unit_test(a_pool_made_before_the_filter_needs_what_the_page_says),
+        cmocka_unit_test(pools_that_watch_memory_make_no_call_that_the_page_leaves_out),
         cmocka_unit_test(a_pool_made_before_the_filter_needs_each_of_these_calls),
         cmocka_unit_test(each_function_makes_no_call_but_those_of_its_row),
         cmocka_unit_test(a_report_makes_no_call_but_those_of_its_row),

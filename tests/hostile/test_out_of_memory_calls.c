@@ -48,6 +48,7 @@ static const struct kind kinds[] = {
     {"mapped", 2 << 20, 0, GROWN, 4096},
     {"hooks", 500, 0, HOOKS | GROWN, 0},
     {"background", 1000, BUFFERPOOL_BACKGROUND, 0, 0},
+    {"memory pressure", 1000, BUFFERPOOL_PRESSURE, 0, 0},
     {"limited", 1000, 0, GROWN | LIMITED, 0},
     {"capped", 1000, 0, CAPPED | GROWN, 0},
     {"capped, hooks", 1000, 0, CAPPED | GROWN | HOOKS, 0},
@@ -615,7 +616,7 @@ static enum outcome call_create_now(struct scene *scene)
 {
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
     config.name = "now";
-    config.flags = BUFFERPOOL_BACKGROUND | BUFFERPOOL_START_NOW;
+    config.flags = BUFFERPOOL_BACKGROUND | BUFFERPOOL_PRESSURE | BUFFERPOOL_START_NOW;
     bufferpool_t *pool = bufferpool_create(&config);
     (void)scene;
     thread_check(pool != NULL ? errno == SENTINEL : errno == ENOMEM || errno == EAGAIN);
@@ -895,12 +896,13 @@ static const struct call first_calls[] = {
     {"bufferpool_live, _stats, _version", call_look, NULL, ANY, 0, false, true},
 };
 
-enum { FIRST_CALLS = sizeof first_calls / sizeof first_calls[0], FIRST_KINDS = 2 };
+enum { FIRST_CALLS = sizeof first_calls / sizeof first_calls[0], FIRST_KINDS = 3 };
 
 /* The default pool, which nobody made; and one for which a thread of the library is to begin. */
 static const struct kind first_kinds[FIRST_KINDS] = {
     {"default", 32 * 1024, 0, 0, 0},
     {"background", 1000, BUFFERPOOL_BACKGROUND, 0, 0},
+    {"memory pressure", 1000, BUFFERPOOL_PRESSURE, 0, 0},
 };
 
 struct first {

@@ -588,7 +588,7 @@ static void spoil_beginning(void)
     static pthread_t thread;
     sem_init(&begin, 0, 0);
     NEED(workers() == 0 && pthread_create(&thread, NULL, begin_background, NULL) == 0);
-    pool->background.wanted = true;
+    pool->background.wanted = pool->background.by_time = true;
     beginning = &thread;
     sem_post(&begin);
     sem_wait(&parked);
