@@ -633,10 +633,12 @@ BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
  * buffer is out. A ready waiter that has a buffer already keeps it.
  *
  * No get may come afterwards: as long as buffers are out it fails with ECANCELED, and then it is a call on a pool that
- * was destroyed. Other calls but put, put_data, put_bulk, notifier_next and cancel are misuse, as is a second close,
+ * was destroyed. Other calls on the pool but put, put_data, put_bulk, notifier_next and cancel are misuse, as is a second close,
  * and a close of the default pool.
  *
- * close waits for the calls on the pool that are under way in other threads. Without membarrier(2) the buffers that
+ * Held buffers can be used as before. close waits for puts, waits and cancels that are under way in other threads; so a
+ * thread that calls close must not hold a lock that an allocator hook takes. The caller makes sure that no other call on
+ * the pool is under way, unless a buffer that is put later outlasts it. Without membarrier(2) the buffers that
  * idle in the caches of other threads are freed, and with them the pool, no earlier than those threads put another
  * buffer of the pool, call bufferpool_thread_flush, or end.
  *

@@ -113,6 +113,7 @@ static bool is_sure(bufferpool_t *pool)
 {
     if (!depot_counts(&pool->depot).pressure) {
         pressure_enter(pool);
+        reclaim_keep_cap(pool, &pool->shared); /* what it brought to the depot may be beyond a lowered cap */
         wait_serve(pool);
     }
     return (budget_wait(pool) && depot_counts(&pool->depot).pressure) || !depot_wanted(&pool->depot);
@@ -224,7 +225,8 @@ static bool try_again(void)
     registry_lock();
     for (bufferpool_t *pool; (pool = registry_from(next)) != NULL;) {
         next = pool->index + 1;
-        if (!depot_wanted(&pool->depot) ||
+        /* a pool that is still as the parent left it has no waiters here */
+        if (load_relaxed(&pool->epoch) != fork_epoch || !depot_wanted(&pool->depot) ||
             (depot_counts(&pool->depot).pressure && !account_is_wanted(pool->heap.slabs.budget)))
             continue;
         registry_pin(pool);

@@ -371,7 +371,8 @@ static int begin(bufferpool_t *pool, bool needs_thread)
 
 void background_begin(bufferpool_t *pool)
 {
-    if (likely(!pool->background.wanted) || load_relaxed(&pool->background.begun))
+    if (likely(!pool->background.wanted) || load_relaxed(&pool->background.begun) ||
+        load_relaxed(&pool->life) != POOL_ALIVE)
         return;
     int saved_errno = errno;
     (void)begin(pool, false);

@@ -9,7 +9,7 @@
  *        unless it ends it. So every call that frees there does it under a buffer or a hold of its own, and gives that
  *        up last, by one read-modify-write that says whether it was the last (depot_drop).
  *     2. A hold is taken only where `pooled` is not 0: by a call that has a buffer or a right, or by a compare-and-swap
- *        (close_left). So it never comes back from 0, and one call alone ends the pool.
+ *        (close_hold_if_any). So it never comes back from 0, and one call alone ends the pool.
  *     3. Calls that began before the pool was closed know nothing of this. Each puts a mark on its thread's cache
  *        (cache_begin_call) and then reads `life`; close_pool stores `life` and then reads the marks. All four are
  *        seq_cst: so either the call sees POOL_CLOSED and goes by (1), or close_pool sees the mark and waits for the
@@ -17,7 +17,7 @@
  *        after close_pool had the caches_lock (pressure_close), so its owner sees POOL_CLOSED.
  *     4. Gates are closed for good (pressure_close), so every put is a slow one. What idled is in the depot then, and
  *        close_pool frees it. Without membarrier(2) the caches of other threads keep what they have; their owners move
- *        it to the depot in their next put, thread_flush or at their end, and free it there (empty, close_left).
+ *        it to the depot in their next put, thread_flush or at their end, and free it there (close_left).
  *     5. The library's thread and the threads that wait are gone before the hold of close_pool is given up.
  *
  * Only puts, cancels, and ends of threads may come after a close. A get, which must not, returns ECANCELED as long as
@@ -75,10 +75,13 @@ void close_put(bufferpool_t *pool, struct desc *d, uintptr_t word)
     close_give_back(pool, d);
 }
 
+bool close_hold_if_any(bufferpool_t *pool)
+{
+    return depot_hold_if_any(&pool->depot);
+}
+
 bool close_left(bufferpool_t *pool)
 {
-    if (!depot_hold_if_any(&pool->depot))
-        return false;
     reclaim_all_idle(pool, &pool->shared);
     return depot_drop(&pool->depot);
 }
@@ -103,7 +106,7 @@ static void close_pool(bufferpool_t *pool)
 {
     uint32_t alive = POOL_ALIVE;
     registry_lock();
-    tls_cache_on_closed(close_left, close_end);
+    tls_cache_on_closed(&(struct tls_closed){close_hold_if_any, close_left, close_end});
     registry_unlock();
     close_hold(pool);
     if (!atomic_compare_exchange_strong(&pool->life, &alive, POOL_CLOSED)) /* seq_cst: before await_calls */
@@ -113,6 +116,7 @@ static void close_pool(bufferpool_t *pool)
     pressure_close(pool);
     await_calls(pool);
     background_end(pool);
+    heap_retain(&pool->heap, 0);
     reclaim_all_idle(pool, &pool->shared);
     close_release(pool);
 }

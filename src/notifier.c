@@ -11,6 +11,9 @@
  *     the moment before the write; and after notifier_pop has returned NULL it is not, until there is a waiter again.
  *     In between, after the last waiter was taken, a late write may make it readable in vain.
  *
+ * With `again` the eventfd stays readable whatever the list says: the loop is to look at the pools once more (async.c),
+ * which clears the flag before it takes the next waiter.
+ *
  * A notifier ends after its last waiter, and waits for the threads that are about to write too. A program may read the
  * eventfd itself, as io_uring does; then the library's read finds nothing, to no effect.
  */
@@ -55,7 +58,7 @@ static void take_out(struct bufferpool_notifier *notifier, struct waiter *w)
 {
     *(w->prev != NULL ? &w->prev->next : &notifier->first) = w->next;
     *(w->next != NULL ? &w->next->prev : &notifier->last) = w->prev;
-    if (notifier->first == NULL)
+    if (notifier->first == NULL && !load_relaxed(&notifier->again))
         set_readable(notifier, false);
 }
 
@@ -102,7 +105,8 @@ struct waiter *notifier_pop(struct bufferpool_notifier *notifier)
     struct waiter *w = notifier->first;
     if (w == NULL) {
         notifier_await_rings(notifier);
-        set_readable(notifier, false);
+        if (!load_relaxed(&notifier->again))
+            set_readable(notifier, false);
     } else {
         take_out(notifier, w);
     }

@@ -183,9 +183,10 @@ static bool grant(bufferpool_t *pool, struct cache *c, uint32_t has, uint32_t mo
  * than is beyond the cap. What the quarantine holds back idles outside of the depot too, and has no tickets. */
 static bool may_grant(const bufferpool_t *pool, const struct cache *c)
 {
-    return !modes_have(MODE_QUARANTINE) && load_relaxed(&pool->pressure.state) == PRESSURE_ON &&
-           c->pending == PENDING_NOTHING && steal_possible(pool) && !depot_wanted(&pool->depot) &&
-           !account_is_over(pool->heap.slabs.budget) && depot_is_empty(&pool->depot);
+    return load_relaxed(&pool->life) == POOL_ALIVE && !modes_have(MODE_QUARANTINE) &&
+           load_relaxed(&pool->pressure.state) == PRESSURE_ON && c->pending == PENDING_NOTHING &&
+           steal_possible(pool) && !depot_wanted(&pool->depot) && !account_is_over(pool->heap.slabs.budget) &&
+           depot_is_empty(&pool->depot);
 }
 
 void pressure_grant(bufferpool_t *pool, struct cache *c)

@@ -69,6 +69,7 @@ static int wait_for(bufferpool_t *pool, struct cache *c, bufferpool_buf_t **bufs
     do {
         if (!depot_counts(&pool->depot).pressure) {
             pressure_enter(pool);
+            reclaim_keep_cap(pool, c); /* what it brought to the depot may be beyond a lowered cap */
             wait_serve(pool);
         }
         (void)budget_wait(pool);
@@ -121,17 +122,26 @@ bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms)
 
 /* ---- many at once ---- */
 
-static int get_many(bufferpool_t *pool, bufferpool_buf_t **bufs, uint32_t n, unsigned timeout_ms)
+/* Returns EAGAIN at the cap, or while others wait. */
+static int get_many_now(bufferpool_t *pool, bufferpool_buf_t **bufs, uint32_t n, bool count_refusal)
 {
     const bool stepped_out = fork_enter(pool);
     struct cache *c = pool_cache(pool);
-    int error = c != NULL ? EAGAIN : ENOMEM;
-    if (c != NULL && !depot_wanted(&pool->depot))
-        error = load_relaxed(&pool->life) == POOL_CLOSED ? ECANCELED : pool_get_many_below_cap(pool, c, bufs, n);
-    if (error == EAGAIN && timeout_ms == 0)
-        cache_count(c, GETS_REFUSED, 1);
+    int error = ENOMEM;
+    if (c != NULL) {
+        cache_begin_call(c);
+        error = EAGAIN;
+        if (cache_pool_is_closed(pool))
+            error = ECANCELED;
+        else if (!depot_wanted(&pool->depot))
+            error = pool_get_many_below_cap(pool, c, bufs, n);
+        if (error == EAGAIN && count_refusal)
+            cache_count(c, GETS_REFUSED, 1);
+        call_serve(pool);
+        cache_end_call(c);
+    }
     fork_leave(stepped_out);
-    return error == EAGAIN && timeout_ms != 0 ? wait_in_call(pool, bufs, n, timeout_ms) : error;
+    return error;
 }
 
 int bufferpool_get_bulk_timed(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n, unsigned timeout_ms)
@@ -142,7 +152,9 @@ int bufferpool_get_bulk_timed(bufferpool_t *pool, bufferpool_buf_t **bufs, size_
     if (bufs == NULL || n > depot_cap_of(&pool->max_live))
         return EINVAL;
     struct call call = call_begin("bufferpool_get_bulk_timed", CALLER);
-    const int error = get_many(pool, bufs, (uint32_t)n, timeout_ms);
-    call_end(&call, error != ECANCELED ? pool : NULL);
+    int error = get_many_now(pool, bufs, (uint32_t)n, timeout_ms == 0);
+    if (error == EAGAIN && timeout_ms != 0)
+        error = wait_in_call(pool, bufs, (uint32_t)n, timeout_ms);
+    call_end(&call, NULL);
     return error;
 }

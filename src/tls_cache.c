@@ -57,7 +57,9 @@ static void cache_disown(bufferpool_t *pool, struct cache *c)
     (void)cache_flush_inside(pool, c);
     allowance_end(pool, c);
     c->pending = PENDING_NOTHING;
-    store_relaxed(&c->busy, false); /* should a signal handler have ended the thread in the middle of a call */
+    /* should a signal handler have ended the thread in the middle of a call */
+    store_relaxed(&c->busy, false);
+    store_release(&c->calls, 0); /* with the acquire in close.c */
     store_relaxed(&c->owned, false);
     c->next_unowned = pool->unowned_caches;
     pool->unowned_caches = c;
@@ -78,15 +80,27 @@ static void thread_unlink(struct thread *thread)
 }
 
 /* Written once, before the first pool is closed; read after a pool was found closed. */
-static bool (*left_closed)(bufferpool_t *pool);
-static void (*end_closed)(bufferpool_t *pool);
+static struct tls_closed on_closed;
 
-void tls_cache_on_closed(bool (*left)(bufferpool_t *pool), void (*end)(bufferpool_t *pool))
+void tls_cache_on_closed(const struct tls_closed *calls)
 {
-    if (left_closed != NULL)
-        return;
-    left_closed = left;
-    end_closed = end;
+    if (on_closed.hold == NULL)
+        on_closed = *calls;
+}
+
+/* Calls `each` for a cache of a pool that is pinned. While the pool is open, the mark keeps a close waiting; a closed one
+ * is held, unless it is about to end. Returns whether the pool is to be ended (close.c). */
+static bool call_for(void (*each)(bufferpool_t *pool, struct cache *c), bufferpool_t *pool, struct cache *c)
+{
+    cache_begin_call(&pool->shared);
+    const bool closed = cache_pool_is_closed(pool);
+    if (!closed)
+        each(pool, c);
+    cache_end_call(&pool->shared);
+    if (!closed || !on_closed.hold(pool))
+        return false;
+    each(pool, c);
+    return on_closed.release(pool);
 }
 
 /* The same, with the registry's lock held before and after. */
@@ -100,13 +114,12 @@ static void for_own(void (*each)(bufferpool_t *pool, struct cache *c))
             continue;
         registry_pin(pool);
         registry_unlock();
-        each(pool, c);
-        const bool last = load_seq_cst(&pool->life) == POOL_CLOSED && left_closed(pool); /* (3) in close.c */
+        const bool last = call_for(each, pool, c);
         registry_lock();
         registry_unpin(pool);
         if (last) {
             registry_unlock();
-            end_closed(pool);
+            on_closed.end(pool);
             registry_lock();
         }
     }

@@ -57,9 +57,14 @@ void tls_cache_for_own(void (*each)(bufferpool_t *pool, struct cache *c));
  * pool->shared. Call this before any thread has a cache. */
 void tls_cache_on_thread_end(void (*left)(bufferpool_t *pool, struct cache *c));
 
-/* Sets what is called after one of the calling thread's caches has gone to the depot of a closed pool: `left`, while the
- * pool is pinned, and if that returns true then `end`. The registry's lock is held, and the pool is not closed yet. */
-void tls_cache_on_closed(bool (*left)(bufferpool_t *pool), void (*end)(bufferpool_t *pool));
+/* For what goes over the calling thread's caches, of a closed pool (close.h). Set under the registry's lock, before the
+ * first pool is closed. */
+struct tls_closed {
+    bool (*hold)(bufferpool_t *pool);
+    bool (*release)(bufferpool_t *pool);
+    void (*end)(bufferpool_t *pool); /* the pool is pinned no longer */
+};
+void tls_cache_on_closed(const struct tls_closed *calls);
 
 /* Forgets the pool in every thread's table. The caller destroys the pool, and holds the registry's lock, which is let
  * go while another thread works on the pool. */

@@ -310,12 +310,16 @@ bool wait_join(bufferpool_t *pool, struct waiter *w)
     return joined;
 }
 
+/* The next one may be first now, and may not fit. A caller that is in the queue is proof that the pool is there. */
 bool wait_leave(bufferpool_t *pool, struct waiter *w)
 {
+    struct rings rings = {0};
     pthread_mutex_lock(&pool->waiters.lock);
     const bool waits = !w->left;
-    if (waits)
+    if (waits) {
         leave(pool, w, 0);
-    pthread_mutex_unlock(&pool->waiters.lock);
+        serve_all(pool, &rings);
+    }
+    unlock_and_ring(&pool->waiters, &rings);
     return waits;
 }

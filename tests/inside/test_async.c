@@ -377,6 +377,7 @@ static size_t waiting(bufferpool_t *pool)
 struct sleeping_thread {
     bufferpool_t *pool;
     bufferpool_buf_t *buf;
+    int error;
     pthread_t thread;
 };
 
@@ -406,6 +407,35 @@ static void threads_and_waiters_stand_in_one_queue(void **state)
     assert_non_null(middle.buf);
     bufferpool_put(middle.buf);
     bufferpool_put(next_is(&s, &last));
+    end(&s);
+}
+
+static void *get_two(void *arg)
+{
+    struct sleeping_thread *t = arg;
+    bufferpool_buf_t *bufs[2];
+    t->error = bufferpool_get_bulk_timed(t->pool, bufs, 2, BUFFERPOOL_NEVER);
+    return NULL;
+}
+
+/* A bulk that does not fit any more is told so when it becomes the first. */
+static void a_cancel_makes_the_next_one_first(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s, 2);
+    bufferpool_waiter_t waiter = {0};
+    struct sleeping_thread bulk = {.pool = s.pool};
+    wait_for_buffer(&s, &waiter);
+    assert_int_equal(pthread_create(&bulk.thread, NULL, get_two, &bulk), 0);
+    while (waiting(s.pool) != 2)
+        sched_yield();
+    bufferpool_set_max_live(s.pool, 1);
+    bufferpool_cancel(&waiter);
+    assert_int_equal(pthread_join(bulk.thread, NULL), 0);
+    assert_int_equal(bulk.error, EINVAL);
+    bufferpool_put_bulk(s.bufs, 2);
+    bufferpool_set_max_live(s.pool, 2);
     end(&s);
 }
 
@@ -611,6 +641,15 @@ static void a_loop_is_rung_while_an_owner_is_inside(void **state)
         assert_true(is_readable(s.notifier));
         assert_null(bufferpool_notifier_next(s.notifier));
     }
+    /* a waiter of another pool that becomes ready and is cancelled does not take the ring away */
+    struct scene other;
+    bufferpool_waiter_t others = {0};
+    begin(&other, 1);
+    assert_null(bufferpool_get_async(other.pool, &others, s.notifier));
+    bufferpool_put(other.bufs[0]);
+    bufferpool_cancel(&others);
+    end(&other);
+    assert_true(is_readable(s.notifier));
     hand_do(&hand, hand_unstall);
     bufferpool_buf_t *buf = next_is(&s, &waiter);
     assert_non_null(buf);
@@ -716,6 +755,7 @@ int main(void)
         cmocka_unit_test(a_waiter_that_does_not_wait_cannot_be_cancelled),
         cmocka_unit_test(a_hundred_thousand_waiters_are_cancelled_and_served),
         cmocka_unit_test(threads_and_waiters_stand_in_one_queue),
+        cmocka_unit_test(a_cancel_makes_the_next_one_first),
         cmocka_unit_test(two_loops_and_eight_threads_share_a_pool_evenly),
         cmocka_unit_test(waiters_cancelled_at_any_moment_lose_no_buffer),
         cmocka_unit_test(waiters_outlive_the_thread_that_began_to_wait),
