@@ -928,7 +928,7 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     the bytes     | no        | as with any memory
  *
  *     create, thread_flush, metrics, holders and version may run at any time beside anything. metrics and holders write
- *     to their buffer as buf_append does.
+ *     to their buffer as buf_append does. budget_set and budget_used may run beside anything but budget_destroy.
  *
  * Errors
  *

@@ -436,7 +436,7 @@ void reclaim_trim_in_background(bufferpool_t *pool)
 
 size_t bufferpool_trim(bufferpool_t *pool)
 {
-    pool = pool_of_call(pool, "bufferpool_trim");
+    pool = open_pool_of_call(pool, "bufferpool_trim");
     struct call call = call_begin("bufferpool_trim", CALLER);
     const bool stepped_out = fork_enter(pool);
     const size_t bytes = trim(pool, tls_cache_own_or_shared(pool));

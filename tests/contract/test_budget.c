@@ -267,6 +267,23 @@ static void a_lowered_limit_frees_what_idles_at_once_and_the_rest_as_it_is_put(v
     end(pools, 2);
 }
 
+/* Before, puts of both pools are fast ones. */
+static void puts_free_after_a_limit_was_lowered_that_was_far_away(void **state)
+{
+    bufferpool_buf_t *bufs[8];
+    (void)state;
+    begin(1000);
+    bufferpool_t *pools[2] = {make_pool(0), make_pool(0)};
+    for (size_t i = 0; i < 8; i++)
+        get_many(pools[i % 2], bufs + i, 1);
+    bufferpool_budget_set(sum.budget, 3 * BLOCK);
+    for (size_t i = 0; i < 8; i++) {
+        bufferpool_put(bufs[i]);
+        assert_int_equal(bufferpool_budget_used(sum.budget), (i < 5 ? 7 - i : 3) * BLOCK);
+    }
+    end(pools, 2);
+}
+
 /* ---- other threads ---- */
 
 static struct {
@@ -588,12 +605,14 @@ static void retained_memory_stays_within_the_limit(void **state)
     assert_int_equal(bufferpool_budget_destroy(sum.budget), 0);
 }
 
+enum { CHILDS_LIMIT = 20, OF_FIRST = 11 }; /* of the first pool more are held than the others can have */
+
 static int counts_anew(void *arg)
 {
     bufferpool_buf_t *bufs[3];
     (void)arg;
-    const size_t used = bufferpool_budget_used(sum.budget);
-    thread_check(used <= sum.limit && used % BLOCK == 0);
+    const size_t used = bufferpool_budget_used(sum.budget); /* the first call: of no pool yet */
+    thread_check(used >= OF_FIRST * BLOCK && used <= sum.limit && used % BLOCK == 0);
     for (size_t i = 0; i < POOLS; i++)
         (void)bufferpool_trim(crowd.pools[i]);
     size_t live = 0; /* what threads of the parent hold */
@@ -623,15 +642,18 @@ static void comes_and_goes(void *arg, unsigned index)
 static void a_child_of_fork_counts_what_it_has(void **state)
 {
     (void)state;
-    begin(20);
+    begin(CHILDS_LIMIT);
     for (size_t i = 0; i < POOLS; i++)
         crowd.pools[i] = make_pool(0);
     atomic_store(&stop, false);
+    bufferpool_buf_t *held[OF_FIRST];
+    get_many(crowd.pools[0], held, OF_FIRST);
     test_crew_t *crew = start_threads(4, comes_and_goes, NULL);
     for (size_t i = test_scale(40, 5); i > 0; i--)
         assert_int_equal(run_in_child(counts_anew, NULL, 60), 0);
     atomic_store(&stop, true);
     join_threads(crew);
+    put_many(held, OF_FIRST);
     end(crowd.pools, POOLS);
 }
 
@@ -671,6 +693,7 @@ int main(void)
         cmocka_unit_test(growth_takes_room_from_idle_buffers),
         cmocka_unit_test(a_pool_that_ends_gives_its_bytes_back),
         cmocka_unit_test(a_lowered_limit_frees_what_idles_at_once_and_the_rest_as_it_is_put),
+        cmocka_unit_test(puts_free_after_a_limit_was_lowered_that_was_far_away),
         cmocka_unit_test(a_get_takes_what_idles_in_other_threads_caches_of_its_pool),
         cmocka_unit_test(what_idles_in_other_threads_caches_of_another_pool_makes_room),
         cmocka_unit_test(no_moment_of_24_threads_over_4_pools_exceeds_the_limit),

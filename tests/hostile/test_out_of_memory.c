@@ -261,7 +261,7 @@ static void the_block_hook_may_fail(void **state)
 
 /* ---- a budget ---- */
 
-enum { BUDGET = 1 << 20 };
+enum { BUDGET = 8 << 20 };
 
 /* A scenario over two pools of one budget, in which slots, mappings and growth of each kind come and go. */
 static void spend(bufferpool_budget_t *budget, bufferpool_t *const *pools)
@@ -298,6 +298,8 @@ static void no_byte_of_a_budget_is_lost_whichever_request_fails(void **state)
         assert_true(budget != NULL || errno == ENOMEM);
         bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
         config.budget = budget;
+        config.buffer_capacity = 1500000; /* a mapping each; those of the other pool lie in slabs */
+        config.max_capacity = 2000000;
         config.max_live = 8;
         bufferpool_t *pools[2];
         size_t n = 0;
