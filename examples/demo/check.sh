@@ -166,8 +166,9 @@ wait)
     # goes away, and one more. Then the same across two workers, where the first is waited for by the other one.
     echo inside >"$root/file"
     head -c 16000000 /dev/urandom >"$root/large"
-    for workers in 1 2; do
-        start_serving --cap 1 --wait --workers "$workers"
+    for how in '--wait --workers 1' '--wait --workers 2' '--block --workers 1' '--block --workers 2'; do
+        # shellcheck disable=SC2086 # two words
+        start_serving --cap 1 $how
         exec {gone}<>"/dev/tcp/127.0.0.1/$port" {holder}<>"/dev/tcp/127.0.0.1/$port" \
             {second}<>"/dev/tcp/127.0.0.1/$port" {third}<>"/dev/tcp/127.0.0.1/$port"
         printf 'GET /file HTTP/1.1\r\n\r\n' >&"$gone"
@@ -205,12 +206,69 @@ interrupt-serve)
     stop_serving
     exec {socket}>&-
     # The same while another one waits for that buffer.
-    start_serving --cap 1 --wait
-    exec {socket}<>"/dev/tcp/127.0.0.1/$port" {other}<>"/dev/tcp/127.0.0.1/$port"
-    printf 'GET /large HTTP/1.1\r\n\r\n' >&"$socket"
-    IFS= read -r status <&"$socket"
-    printf 'GET /file HTTP/1.1\r\n\r\n' >&"$other"
+    for how in --wait --block; do
+        start_serving --cap 1 "$how"
+        exec {socket}<>"/dev/tcp/127.0.0.1/$port" {other}<>"/dev/tcp/127.0.0.1/$port"
+        printf 'GET /large HTTP/1.1\r\n\r\n' >&"$socket"
+        IFS= read -r status <&"$socket"
+        printf 'GET /file HTTP/1.1\r\n\r\n' >&"$other"
+        wait_until_read
+        stop_serving
+        exec {socket}>&- {other}>&-
+    done
+    ;;
+sleeps)
+    # One buffer, and one request waits for it while nothing happens. A worker that waits without blocking has no
+    # turn of its loop meanwhile, so it does not use the processor at all.
+    echo inside >"$root/file"
+    head -c 16000000 /dev/urandom >"$root/large"
+    start_serving --cap 1 --workers 1 --wait
+    exec {holder}<>"/dev/tcp/127.0.0.1/$port" {other}<>"/dev/tcp/127.0.0.1/$port"
+    printf "GET /large HTTP/1.1\r\n$close" >&"$holder"
+    IFS= read -r status <&"$holder"
+    printf "GET /file HTTP/1.1\r\n$close" >&"$other"
+    wait_until_read
+    asleep() { # the worker's switches: how often it fell asleep
+        cat /proc/"$pid"/task/*/status | awk '/^voluntary_ctxt/ { n += $2 } END { print n }'
+    }
+    before=$(asleep)
+    sleep 0.5 # a worker that blocks for 2 ms at a time would fall asleep some 250 times
+    after=$(asleep)
+    [ $((after - before)) -lt 50 ] || fail "the server woke $((after - before)) times in half a second of nothing"
+    cat <&"$holder" >/dev/null
+    cat <&"$other" | grep -q '^HTTP/1.1 200' || fail "the one that waited is not answered"
+    exec {holder}>&- {other}>&-
     stop_serving
+    ;;
+runs)
+    # The promises of the four runs, in the table's order: malloc, beyond, block, wait.
+    for n in 1 2 3 4; do
+        head -c 20000 /dev/urandom >"$root/$n"
+    done
+    "$program" --root "$root" --out "$work" --connections 400 --cap 8 --waves 3 >"$work/out" 2>"$work/err" ||
+        fail "it fails"
+    # row NAME: the four figures of a row, without commas and units
+    row() {
+        sed -n "s/^$1  *//p" "$work/out" | tr -d , | sed 's/ \(MiB\|ms\)//g'
+    }
+    [ "$(row 'responses compared' | tr -s ' ')" = '1200 1200 1200 1200' ] || fail "not every request was served"
+    [ "$(row 'responses wrong' | tr -s ' ')" = '0 0 0 0' ] || fail "responses are wrong"
+    read -r _ beyond block wait <<<"$(row 'made beyond the cap')"
+    [ "$beyond" -gt 0 ] || fail "the second run never went beyond the cap"
+    [ "$block $wait" = '0 0' ] || fail "a run in which requests wait went beyond the cap"
+    read -r malloc beyond block wait <<<"$(row 'most buffers out at once')"
+    [ "$malloc $beyond" = '400 400' ] || fail "not all buffers were out at once: $malloc $beyond"
+    [ "$block" -le 8 ] || fail "$block buffers were out, with a cap of 8"
+    [ "$wait" = 8 ] || fail "$wait buffers were out, and not the 8 of the cap"
+    read -r _ beyond block wait <<<"$(row 'requests that waited')"
+    [ "$beyond" = 0 ] || fail "$beyond requests waited although there was no need"
+    [ "$block" -gt 0 ] || fail "no request waited for a thread that blocks"
+    [ "$wait" -gt 0 ] || fail "no request waited"
+    # 8 buffers of 32 KiB, of 400 of which 20 KB are used. RESIDENT=0: a sanitizer or valgrind has memory of its own.
+    [ "${RESIDENT:-1}" = 1 ] || exit 0
+    paste -d ' ' <(row 'resident before the load') <(row 'resident, peak') <(row 'resident after the load') |
+        awk '{ exit !($5 - $1 > 6 && $6 - $2 > 6 && $8 - $4 < 2 && $12 - $4 < 2) }' ||
+        fail "resident: $(row 'resident before the load') / $(row 'resident, peak') / $(row 'resident after the load')"
     ;;
 interrupt-load)
     for n in 1 2 3 4; do

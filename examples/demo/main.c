@@ -2,9 +2,9 @@
  *
  * bufferpool-demo - shows what a pool of scratch buffers does for a server
  *
- * The same load runs four times: with malloc and free per request, with the pool without a cap, with a cap that gets
- * may go beyond, and with a cap at which requests wait. main.c reads the arguments, and runs the loads one after the
- * other, or only serves. The parts:
+ * The same load runs four times: with malloc and free per request, with a pool whose cap gets may go beyond, with one
+ * at whose cap threads block, and with one at whose cap requests wait and no thread does. main.c reads the arguments,
+ * and runs the loads one after the other, or only serves. The parts:
  *
  *     server.c response.c http.c    the server
  *     scratch.c                     its scratch memory, where the library is called
@@ -48,24 +48,26 @@ typedef struct options {
     const char *out;
     unsigned long connections, waves, cap, workers; /* waves is 0 if not given */
     unsigned long port;
-    bool serve, wait;
+    bool serve;
+    scratch_kind_t kind; /* with serve */
 } options_t;
 
 static void print_help(void)
 {
     printf("Usage: " PROGRAM " [OPTION]...\n"
            "Runs an HTTP server under the same load four times: with malloc and free per request, with a pool\n"
-           "without a cap, with a pool that goes beyond its cap, and with one at which requests wait; and shows\n"
-           "what each costs.\n"
+           "that goes beyond its cap, with one at whose cap threads block, and with one at whose cap requests\n"
+           "wait and no thread does; and shows what each costs.\n"
            "\n"
            "  --root DIR        serve the files beneath DIR (the project's own tree)\n"
            "  --connections N   that many connections ask at once (10000)\n"
            "  --waves N         that many times (5, or as many as begin in 8 seconds)\n"
-           "  --cap N           the cap of the last two runs, and of --serve, in buffers (256)\n"
+           "  --cap N           the cap of the pools, in buffers (256)\n"
            "  --workers N       threads of the server (one per core)\n"
            "  --out DIR         where demo.csv, demo.gp and demo.svg go (.)\n"
            "  --serve PORT      only serve, on 127.0.0.1, until interrupted; 0: any free port\n"
-           "  --wait            with --serve: requests beyond the cap wait instead of going beyond it\n"
+           "  --wait            with --serve: requests wait at the cap instead of going beyond it\n"
+           "  --block           the same, but threads block while they have nothing else to do\n"
            "  --help            this text\n"
            "\n"
            "Exit status: 0; 1 for a failure, a wrong response included; 2 for bad arguments; 128 and the number\n"
@@ -90,11 +92,17 @@ static bool parse_number(const char *option, const char *text, unsigned long lea
 static int parse_options(int argc, char **argv, options_t *options)
 {
     static const struct option known[] = {
-        {"root", required_argument, NULL, 'r'},    {"connections", required_argument, NULL, 'c'},
-        {"waves", required_argument, NULL, 'n'},   {"cap", required_argument, NULL, 'm'},
-        {"workers", required_argument, NULL, 'w'}, {"out", required_argument, NULL, 'o'},
-        {"serve", required_argument, NULL, 's'},   {"wait", no_argument, NULL, 'b'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+        {"root", required_argument, NULL, 'r'},
+        {"connections", required_argument, NULL, 'c'},
+        {"waves", required_argument, NULL, 'n'},
+        {"cap", required_argument, NULL, 'm'},
+        {"workers", required_argument, NULL, 'w'},
+        {"out", required_argument, NULL, 'o'},
+        {"serve", required_argument, NULL, 's'},
+        {"wait", no_argument, NULL, 'a'},
+        {"block", no_argument, NULL, 'b'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     bool ok = true;
     opterr = 0;
@@ -122,8 +130,11 @@ static int parse_options(int argc, char **argv, options_t *options)
             ok = parse_number("serve", optarg, 0, 65535, &options->port);
             options->serve = true;
             break;
+        case 'a':
+            options->kind = SCRATCH_POOL_WAITING;
+            break;
         case 'b':
-            options->wait = true;
+            options->kind = SCRATCH_POOL_BLOCKING;
             break;
         case 'h':
             print_help();
@@ -164,7 +175,7 @@ static int serve(const options_t *options, int root_fd, int signal_fd)
         complain("cannot listen on 127.0.0.1:%lu: %s", options->port, strerror(errno));
         return EXIT_FAILURE;
     }
-    scratch_t *scratch = scratch_create(options->wait ? SCRATCH_POOL_WAITING : SCRATCH_POOL, options->cap);
+    scratch_t *scratch = scratch_create(options->kind, options->cap);
     if (scratch == NULL) {
         close(listen_fd);
         return EXIT_FAILURE;
@@ -248,21 +259,20 @@ static int run_demo(const options_t *options, int root_fd, int signal_fd)
     if (base.connections == 0) {
         return EXIT_FAILURE;
     }
-    char capped[32];
-    char waiting[32];
-    snprintf(capped, sizeof capped, "pool, cap %lu", options->cap);
-    snprintf(waiting, sizeof waiting, "pool, cap %lu, wait", options->cap);
-    run_config_t configs[REPORT_RUNS] = {base, base, base, base};
-    configs[0].name = "malloc/free";
-    configs[0].kind = SCRATCH_MALLOC;
-    configs[1].name = "pool, no cap";
-    configs[1].kind = SCRATCH_POOL;
-    configs[2].name = capped;
-    configs[2].kind = SCRATCH_POOL;
-    configs[2].cap = options->cap;
-    configs[3].name = waiting;
-    configs[3].kind = SCRATCH_POOL_WAITING;
-    configs[3].cap = options->cap;
+    static const scratch_kind_t kinds[REPORT_RUNS] = {SCRATCH_MALLOC, SCRATCH_POOL, SCRATCH_POOL_BLOCKING,
+                                                      SCRATCH_POOL_WAITING};
+    static const char *const ways[REPORT_RUNS] = {NULL, "beyond", "block", "wait"};
+    char names[REPORT_RUNS][40] = {"malloc/free"};
+    run_config_t configs[REPORT_RUNS];
+    for (int i = 0; i < REPORT_RUNS; i++) {
+        configs[i] = base;
+        configs[i].name = names[i];
+        configs[i].kind = kinds[i];
+        if (ways[i] != NULL) {
+            configs[i].cap = options->cap;
+            snprintf(names[i], sizeof names[i], "cap %lu, %s", options->cap, ways[i]);
+        }
+    }
     printf("%zu connections, %u waves, %u workers, files beneath %s\n", base.connections, base.waves, base.workers,
            options->root);
     run_result_t results[REPORT_RUNS];
@@ -290,6 +300,7 @@ int main(int argc, char **argv)
                          .out = ".",
                          .connections = 10000,
                          .cap = 256,
+                         .kind = SCRATCH_POOL,
                          .workers = cores > 0 && cores <= 256 ? (unsigned long)cores : 1};
     int parsed = parse_options(argc, argv, &options);
     if (parsed != 0) {

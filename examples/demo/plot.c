@@ -76,19 +76,62 @@ static bool write_csv(const run_config_t *configs, const run_result_t *results, 
     return finish_file(out, dir, "demo.csv");
 }
 
-static bool write_script(const run_config_t *configs, const char *dir)
+static const char *const colours[REPORT_RUNS] = {"#b0413e", "#3a6ea5", "#c98a1b", "#3f8f4f"};
+
+/* One small panel of bars with their figures, one for each run. `values` are what the report's table says. */
+static void write_bars(FILE *out, int panel, const char *title, const double values[REPORT_RUNS])
 {
-    static const char *const colours[REPORT_RUNS] = {"#b0413e", "#3a6ea5", "#3f8f4f", "#c98a1b"};
+    double highest = 1;
+    for (int run = 0; run < REPORT_RUNS; run++) {
+        highest = values[run] > highest ? values[run] : highest;
+    }
+    fprintf(out, "set origin %.3f,0\nset title '%s'\nset yrange [0:%.0f]\nplot ", panel / 4.0, title, highest * 1.25);
+    for (int run = 0; run < REPORT_RUNS; run++) {
+        fprintf(out,
+                "%s'+' every ::0::0 using (%d):(%.0f) with boxes fs solid lc rgb '%s', "
+                "'+' every ::0::0 using (%d):(%.0f):('%.0f') with labels font ',10' offset 0,0.6",
+                run == 0 ? "" : ", \\\n     ", run, values[run], colours[run], run, values[run], values[run]);
+    }
+    fprintf(out, "\n");
+}
+
+static void write_panels(FILE *out, const run_result_t *results)
+{
+    double rate[REPORT_RUNS];
+    double p50[REPORT_RUNS];
+    double p99[REPORT_RUNS];
+    double after[REPORT_RUNS];
+    for (int run = 0; run < REPORT_RUNS; run++) {
+        const client_result_t *client = &results[run].client;
+        rate[run] = (double)client->responses / (client->seconds + 1e-9);
+        p50[run] = client->p50 * 1e3;
+        p99[run] = client->p99 * 1e3;
+        after[run] = (double)results[run].resident_after / 1048576;
+    }
+    fprintf(out, "unset key\nunset xlabel\nunset ylabel\nunset xtics\nunset ytics\nset border 1\n"
+                 "set size 0.25,0.36\nset samples 2\nset boxwidth 0.8\nset xrange [-0.6:3.6]\n");
+    write_bars(out, 0, "requests/s", rate);
+    write_bars(out, 1, "latency, p50, ms", p50);
+    write_bars(out, 2, "latency, p99, ms", p99);
+    write_bars(out, 3, "MiB right after", after);
+    fprintf(out, "unset multiplot\n");
+}
+
+static bool write_script(const run_config_t *configs, const run_result_t *results, const char *dir)
+{
     FILE *out;
     if (!file_in(dir, "demo.gp", &out)) {
         return false;
     }
     fprintf(out,
             "# Draws demo.svg from demo.csv: gnuplot demo.gp\n"
-            "set terminal svg size 860,400 dynamic font 'sans-serif,13' background '#ffffff'\n"
+            "set terminal svg size 860,680 dynamic font 'sans-serif,13' background '#ffffff'\n"
             "set encoding utf8\n"
             "set output 'demo.svg'\n"
             "set datafile separator ','\n"
+            "set multiplot\n"
+            "set origin 0,0.4\n"
+            "set size 1,0.6\n"
             "set title 'Resident memory of the server: %u × %zu requests at once, then idle'\n"
             "set xlabel 'seconds'\n"
             "set ylabel 'MiB'\n"
@@ -107,6 +150,7 @@ static bool write_script(const run_config_t *configs, const char *dir)
                 run == 0 ? "" : ", \\\n     ", csv_name(name, configs[run].name), colours[run], configs[run].name);
     }
     fprintf(out, "\n");
+    write_panels(out, results);
     return finish_file(out, dir, "demo.gp");
 }
 
@@ -132,7 +176,7 @@ static int run_gnuplot(const char *dir)
 
 int report_files(const run_config_t configs[REPORT_RUNS], const run_result_t results[REPORT_RUNS], const char *dir)
 {
-    if (!write_csv(configs, results, dir) || !write_script(configs, dir)) {
+    if (!write_csv(configs, results, dir) || !write_script(configs, results, dir)) {
         return 1;
     }
     printf("\nsamples: %s/demo.csv\n", dir);

@@ -202,7 +202,8 @@ static bool start(run_t *run)
         /* The server's control pipe must have only one writer. */
         close_ends(&run->server);
         close(run->signal_fd);
-        bool waits = config->kind == SCRATCH_POOL_WAITING && config->cap < config->connections;
+        bool waits = (config->kind == SCRATCH_POOL_BLOCKING || config->kind == SCRATCH_POOL_WAITING) &&
+                     config->cap < config->connections;
         client_config_t client = {.root_fd = config->root_fd,
                                   .port = port,
                                   .connections = config->connections,

@@ -84,8 +84,8 @@ static int close_pool(scratch_t *scratch, scratch_counts_t *counts)
         complain("the pool's statistics: %s", law);
         failed = 1;
     }
-    if (scratch->kind == SCRATCH_POOL_WAITING && stats.max_live != 0 &&
-        (stats.gets_bypass > 0 || counts->most_out > stats.max_live)) {
+    if (scratch->kind != SCRATCH_POOL && stats.max_live != 0 &&
+        (stats.gets_bypass > 0 || counts->most_out > stats.max_live || stats.peak_in_flight > stats.max_live)) {
         complain("%llu buffers were out at once and %llu were made beyond the cap of %llu that all wait for",
                  (unsigned long long)counts->most_out, (unsigned long long)stats.gets_bypass,
                  (unsigned long long)stats.max_live);
@@ -141,7 +141,7 @@ static scratch_own_t *own_of(bufferpool_buf_t *buf)
     return (scratch_own_t *)(void *)buf;
 }
 
-static bufferpool_buf_t *waiting_get(bufferpool_t *pool, unsigned wait_ms)
+static bufferpool_buf_t *blocking_get(bufferpool_t *pool, unsigned wait_ms)
 {
     bufferpool_buf_t *buf = wait_ms == 0 ? bufferpool_try_get(pool) : bufferpool_get_timed(pool, wait_ms);
     if (buf == NULL && errno == ETIMEDOUT) {
@@ -160,14 +160,40 @@ bufferpool_buf_t *scratch_get(scratch_t *scratch, scratch_own_t *own, unsigned w
     case SCRATCH_POOL:
         buf = bufferpool_get(scratch->pool);
         break;
+    case SCRATCH_POOL_BLOCKING:
+        buf = blocking_get(scratch->pool, wait_ms);
+        break;
     case SCRATCH_POOL_WAITING:
-        buf = waiting_get(scratch->pool, wait_ms);
+        errno = EINVAL; /* scratch_get_async is for this */
         break;
     }
     if (buf != NULL) {
         count_get(scratch);
     }
     return buf;
+}
+
+bufferpool_buf_t *scratch_get_async(scratch_t *scratch, bufferpool_waiter_t *waiter, bufferpool_notifier_t *notifier)
+{
+    bufferpool_buf_t *buf = bufferpool_get_async(scratch->pool, waiter, notifier);
+    if (buf != NULL) {
+        count_get(scratch);
+    }
+    return buf;
+}
+
+bufferpool_waiter_t *scratch_next(scratch_t *scratch, bufferpool_notifier_t *notifier)
+{
+    bufferpool_waiter_t *waiter = bufferpool_notifier_next(notifier);
+    if (waiter != NULL && waiter->buf != NULL) {
+        count_get(scratch);
+    }
+    return waiter;
+}
+
+scratch_kind_t scratch_kind(const scratch_t *scratch)
+{
+    return scratch->kind;
 }
 
 void scratch_put(scratch_t *scratch, bufferpool_buf_t *buf)

@@ -11,8 +11,9 @@
 
 typedef enum scratch_kind {
     SCRATCH_MALLOC,
-    SCRATCH_POOL,        /* gets may go beyond the cap */
-    SCRATCH_POOL_WAITING /* gets wait at the cap */
+    SCRATCH_POOL,          /* gets may go beyond the cap */
+    SCRATCH_POOL_BLOCKING, /* at the cap a thread waits */
+    SCRATCH_POOL_WAITING   /* at the cap a connection waits, and its thread goes on */
 } scratch_kind_t;
 
 typedef struct scratch scratch_t;
@@ -26,8 +27,8 @@ typedef struct scratch_counts {
 /* `cap` is the pool's cap; 0 means none. Returns NULL, with a message, if there is no memory. */
 scratch_t *scratch_create(scratch_kind_t kind, size_t cap);
 
-/* Checks that every buffer came back, that the pool's counters obey their laws, and, if gets wait, that none went
- * beyond the cap. Returns 0, or 1 with a message. `counts` may be NULL. */
+/* Checks that every buffer came back, that the pool's counters obey their laws, and, if requests wait, that no buffer
+ * was made beyond the cap. Returns 0, or 1 with a message. `counts` may be NULL. */
 int scratch_destroy(scratch_t *scratch, scratch_counts_t *counts);
 
 /* A handle for malloc. Only the library makes handles elsewhere: data and cap are const members of bufferpool_buf_t, so
@@ -41,11 +42,17 @@ typedef union scratch_own {
     } bytes;
 } scratch_own_t;
 
-/* Returns an empty buffer of at least 32 KiB. Returns NULL with errno ENOMEM, or, for SCRATCH_POOL_WAITING, with errno
+/* Returns an empty buffer of at least 32 KiB. Returns NULL with errno ENOMEM, or, for SCRATCH_POOL_BLOCKING, with errno
  * EAGAIN if all buffers were out for wait_ms milliseconds. `own` is a handle that the caller keeps for as long as the
  * buffer is out. With malloc it describes the buffer's bytes. A pool has handles of its own and does not touch it. */
 bufferpool_buf_t *scratch_get(scratch_t *scratch, scratch_own_t *own, unsigned wait_ms);
 void scratch_put(scratch_t *scratch, bufferpool_buf_t *buf);
+
+/* For SCRATCH_POOL_WAITING: as bufferpool_get_async and bufferpool_notifier_next. */
+bufferpool_buf_t *scratch_get_async(scratch_t *scratch, bufferpool_waiter_t *waiter, bufferpool_notifier_t *notifier);
+bufferpool_waiter_t *scratch_next(scratch_t *scratch, bufferpool_notifier_t *notifier);
+
+scratch_kind_t scratch_kind(const scratch_t *scratch);
 
 /* As bufferpool_buf_reserve, _append and _printf. */
 int scratch_reserve(scratch_t *scratch, bufferpool_buf_t *buf, size_t cap);

@@ -12,12 +12,17 @@
  * `pending`. The epoll sets are level-triggered: a connection waits either for room to write or for bytes to read,
  * never for both.
  *
- * If all buffers are out, the request goes to `pending` and the connection to the end of the worker's queue. While a
- * connection waits there, no later one of this worker gets a buffer. Each turn of the worker's loop first carries on
- * with the connections that have a buffer, because that brings buffers back. Then it serves the queue until no buffer
- * is left. If a worker has nothing to carry on with, and its queue is not empty, it asks the pool to wait for a buffer.
- * It then gets the next buffer that another worker puts, at once, even if that worker has a queue too. So no worker
- * starves beside a busy one. It waits only for a moment, since its own connections may become ready to write meanwhile.
+ * If all buffers are out, the request goes to `pending`, and the connection waits. There are two ways to wait:
+ *
+ *     SCRATCH_POOL_WAITING    The connection's waiter joins the pool's queue, in which the connections of all workers
+ *                             stand in the order in which they came. When a buffer is there for one of them, the
+ *                             notifier of its worker becomes readable, which is one more descriptor in the epoll set.
+ *                             The worker never sleeps for a buffer.
+ *     SCRATCH_POOL_BLOCKING   What a server does without notifiers. Each worker has a queue of its own. Each turn of
+ *                             its loop first carries on with the connections that have a buffer, because that brings
+ *                             buffers back, and then serves the queue until no buffer is left. A worker that has
+ *                             nothing to carry on with blocks in the pool, for a moment only, since its own
+ *                             connections may become ready to write meanwhile.
  */
 #include "server.h"
 
@@ -42,17 +47,17 @@
 enum {
     EVENTS_AT_ONCE = 128,
     ACCEPTS_AT_ONCE = 64,
-    SERVED_AT_ONCE = 128, /* requests of the queue, before the worker looks at its other connections again */
-    WAIT_MS = 2,          /* for a buffer */
+    SERVED_AT_ONCE = 128, /* connections that waited, before the worker looks at its others again */
+    WAIT_MS = 2,          /* for a buffer, if the worker blocks */
     CONNECTIONS_MAX = 1 << 17,
-    FILES_BESIDE = 32 /* open files that are no connections, apart from one for each worker */
+    FILES_BESIDE = 32 /* open files that are no connections, apart from those of each worker */
 };
 
 typedef struct worker worker_t;
 
 typedef struct conn {
     atomic_bool open;    /* the entry is in use; a release by the worker, an acquire by the next accept */
-    bool waiting;        /* for a buffer, in the worker's queue; `pending` begins with a whole request */
+    bool waiting;        /* for a buffer; `pending` begins with a whole request */
     bool close_after;    /* this response is the last */
     uint32_t registered; /* EPOLLOUT, EPOLLIN or 0 */
     int fd;
@@ -62,7 +67,8 @@ typedef struct conn {
     size_t sent;           /* bytes of the response that are out */
     char *pending;         /* the bytes that came of the next request, or NULL */
     size_t pending_length;
-    struct conn *before, *after; /* in the queue */
+    bufferpool_waiter_t waiter;  /* in the pool's queue */
+    struct conn *before, *after; /* in the worker's queue */
 } conn_t;
 
 typedef struct server server_t;
@@ -71,8 +77,9 @@ struct worker {
     server_t *server;
     pthread_t thread;
     int epoll_fd;
-    conn_t *first, *last; /* the queue */
-    uint64_t waited;      /* requests that had to wait */
+    bufferpool_notifier_t *notifier; /* with SCRATCH_POOL_WAITING */
+    conn_t *first, *last;            /* the queue, with SCRATCH_POOL_BLOCKING */
+    uint64_t waited;                 /* requests that had to wait */
     char in[HTTP_REQUEST_MAX];
 };
 
@@ -114,7 +121,6 @@ int server_listen(uint16_t *port, int send_buffer)
 
 static void queue_append(worker_t *worker, conn_t *conn)
 {
-    conn->waiting = true;
     conn->before = worker->last;
     conn->after = NULL;
     *(worker->last != NULL ? &worker->last->after : &worker->first) = conn;
@@ -125,7 +131,6 @@ static void queue_remove(worker_t *worker, conn_t *conn)
 {
     *(conn->before != NULL ? &conn->before->after : &worker->first) = conn->after;
     *(conn->after != NULL ? &conn->after->before : &worker->last) = conn->before;
-    conn->waiting = false;
 }
 
 /* The state in which a function leaves a connection. */
@@ -146,9 +151,12 @@ static void conn_register(conn_t *conn, uint32_t events)
 
 static conn_state_t conn_close(conn_t *conn)
 {
-    if (conn->waiting) {
+    if (conn->waiting && conn->worker->notifier != NULL) {
+        bufferpool_cancel(&conn->waiter); /* a buffer that it had been given goes to the next */
+    } else if (conn->waiting) {
         queue_remove(conn->worker, conn);
     }
+    conn->waiting = false;
     if (conn->buf != NULL) {
         scratch_put(conn->worker->server->config.scratch, conn->buf);
         conn->buf = NULL;
@@ -204,24 +212,43 @@ static conn_state_t conn_no_memory(conn_t *conn)
     return conn_close_gently(conn);
 }
 
-/* Gets a buffer for the request that the connection read. If there is none, queues or closes the connection. */
-static conn_state_t conn_want_buffer(conn_t *conn)
+/* Gets a buffer without blocking. Returns NULL with errno EAGAIN if the connection has to wait: for the notifier, if
+ * there is one, or in the worker's queue. */
+static bufferpool_buf_t *conn_get(conn_t *conn)
 {
     worker_t *worker = conn->worker;
-    if (conn->buf != NULL) {
-        return CONN_READY; /* it has waited, and got one */
+    scratch_t *scratch = worker->server->config.scratch;
+    if (worker->notifier != NULL) {
+        conn->waiter.user = conn;
+        bufferpool_buf_t *buf = scratch_get_async(scratch, &conn->waiter, worker->notifier);
+        errno = buf == NULL && errno == EINPROGRESS ? EAGAIN : errno;
+        return buf;
     }
     if (worker->first == NULL) {
-        conn->buf = scratch_get(worker->server->config.scratch, &conn->own, 0);
-        if (conn->buf != NULL) {
-            return CONN_READY;
-        }
-        if (errno != EAGAIN) {
-            return conn_no_memory(conn);
+        bufferpool_buf_t *buf = scratch_get(scratch, &conn->own, 0);
+        if (buf != NULL || errno != EAGAIN) {
+            return buf;
         }
     }
-    worker->waited++;
     queue_append(worker, conn);
+    errno = EAGAIN;
+    return NULL;
+}
+
+/* Gets a buffer for the request that the connection read. If there is none, the connection waits or is closed. */
+static conn_state_t conn_want_buffer(conn_t *conn)
+{
+    if (conn->buf == NULL) { /* otherwise it has waited, and got one */
+        conn->buf = conn_get(conn);
+    }
+    if (conn->buf != NULL) {
+        return CONN_READY;
+    }
+    if (errno != EAGAIN) {
+        return conn_no_memory(conn);
+    }
+    conn->waiting = true;
+    conn->worker->waited++;
     return CONN_BUSY;
 }
 
@@ -308,7 +335,24 @@ static void conn_ready(conn_t *conn, uint32_t events)
     conn_consume(conn, have);
 }
 
-/* Gives the available buffers to the connections in the queue. Waits at most wait_ms for the first buffer. */
+/* Serves connections of the pool's queue that have a buffer now. Those that are left keep the notifier readable. */
+static void serve_ready(worker_t *worker)
+{
+    bufferpool_waiter_t *waiter;
+    for (int i = 0; i < SERVED_AT_ONCE && (waiter = scratch_next(worker->server->config.scratch, worker->notifier));
+         i++) {
+        conn_t *conn = waiter->user;
+        conn->waiting = false;
+        conn->buf = waiter->buf;
+        if (conn->buf != NULL) {
+            conn_consume(conn, conn_take_pending(conn));
+        } else {
+            conn_no_memory(conn);
+        }
+    }
+}
+
+/* Gives the available buffers to the connections in the worker's queue. Blocks at most wait_ms for the first buffer. */
 static void serve_queue(worker_t *worker, unsigned wait_ms)
 {
     for (int i = 0; i < SERVED_AT_ONCE && worker->first != NULL; i++) {
@@ -316,6 +360,7 @@ static void serve_queue(worker_t *worker, unsigned wait_ms)
         conn->buf = scratch_get(worker->server->config.scratch, &conn->own, i == 0 ? wait_ms : 0);
         if (conn->buf != NULL) {
             queue_remove(worker, conn);
+            conn->waiting = false;
             conn_consume(conn, conn_take_pending(conn));
         } else if (errno == EAGAIN) {
             return;
@@ -361,17 +406,23 @@ static void *worker_main(void *arg)
     struct epoll_event events[EVENTS_AT_ONCE];
     for (;;) {
         int n = epoll_wait(worker->epoll_fd, events, EVENTS_AT_ONCE, worker->first != NULL ? 0 : -1);
+        bool ready = false;
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr == &server->quit_fd) {
                 return NULL;
             }
             if (events[i].data.ptr == server) {
                 accept_some(server);
+            } else if (events[i].data.ptr == worker) {
+                ready = true;
             } else {
                 conn_ready(events[i].data.ptr, events[i].events);
             }
         }
         /* After all events, because this may close connections. */
+        if (ready) {
+            serve_ready(worker);
+        }
         serve_queue(worker, n == 0 ? WAIT_MS : 0);
     }
 }
@@ -390,7 +441,12 @@ static bool start_workers(server_t *server)
         worker_t *worker = &server->workers[i];
         worker->server = server;
         worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-        if (worker->epoll_fd < 0 || !watch(worker->epoll_fd, server->quit_fd, &server->quit_fd)) {
+        bool ok = worker->epoll_fd >= 0 && watch(worker->epoll_fd, server->quit_fd, &server->quit_fd);
+        if (ok && scratch_kind(server->config.scratch) == SCRATCH_POOL_WAITING) {
+            worker->notifier = bufferpool_notifier_create();
+            ok = worker->notifier != NULL && watch(worker->epoll_fd, bufferpool_notifier_fd(worker->notifier), worker);
+        }
+        if (!ok) {
             complain("cannot set up worker %u: %s", i, strerror(errno));
             return false;
         }
@@ -420,6 +476,7 @@ static void stop_workers(server_t *server)
         }
     }
     for (unsigned i = 0; i < server->config.workers; i++) {
+        bufferpool_notifier_destroy(server->workers[i].notifier);
         if (server->workers[i].epoll_fd >= 0) {
             close(server->workers[i].epoll_fd);
         }
@@ -436,7 +493,7 @@ static void wait_for_stop(int stop_fd)
 int server_run(const server_config_t *config, int stop_fd, uint64_t *waited)
 {
     server_t server = {.config = *config};
-    size_t beside = FILES_BESIDE + 2 * (size_t)config->workers;
+    size_t beside = FILES_BESIDE + 3 * (size_t)config->workers;
     server.conn_max = config->max_files > 2 * beside ? config->max_files - beside : beside;
     if (server.conn_max > CONNECTIONS_MAX) {
         server.conn_max = CONNECTIONS_MAX;

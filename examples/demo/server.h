@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * server.h - an HTTP/1.1 file server on epoll, with a scratch buffer per request. Requests wait if there is no buffer
- * for them, first come, first served.
+ * for them, first come, first served: all in one queue, or, if the threads block, each thread's in one.
  */
 #ifndef DEMO_SERVER_H
 #define DEMO_SERVER_H
