@@ -2,7 +2,9 @@
  *
  * libevent_server.c - libevent: an HTTP file server that sends out of pooled buffers, without a copy
  *
- *     libevent_server FOLDER [MAX_LIVE]     prints its port; GET /NAME serves FOLDER/NAME; SIGINT or SIGTERM ends it
+ *     libevent_server FOLDER [MAX_LIVE [MAX_WAITING]]
+ *
+ * prints its port; GET /NAME serves FOLDER/NAME; SIGINT or SIGTERM ends it.
  *
  * The server builds the answer in a buffer. evbuffer_add_reference hangs the buffer's bytes into libevent's output
  * without a copy. When libevent has sent the last of them, it calls on_sent with their address, which is all that
@@ -11,7 +13,9 @@
  *
  * libevent calls on_sent for every reference sooner or later, also if the client goes away or the server ends.
  *
- * At the cap the server refuses a request at once, with 503 and Retry-After. (In libuv_server.c the request waits.)
+ * At the cap a request waits, and on_ready answers it when a buffer is there for it. If MAX_WAITING requests wait
+ * already, the server refuses the next one at once, with 503 and Retry-After. libevent does not read from a connection
+ * while a request is under way, so a client that has gone keeps its place, and its answer goes nowhere.
  */
 #include "ending.h"
 #include "http_file.h"
@@ -24,8 +28,16 @@
 #include <signal.h>
 #include <stdlib.h>
 
+/* A request that waits. */
+typedef struct waiting {
+    bufferpool_waiter_t waiter;
+    struct evhttp_request *request;
+} waiting_t;
+
 static bufferpool_t *pool;
+static bufferpool_notifier_t *notifier;
 static int folder;
+static size_t n_waiting, max_waiting, waits;
 
 static void on_sent(const void *data, size_t n, void *arg)
 {
@@ -34,17 +46,11 @@ static void on_sent(const void *data, size_t n, void *arg)
     bufferpool_put(bufferpool_buf_from_data(data));
 }
 
-static void on_request(struct evhttp_request *request, void *arg)
+/* Answers the request, out of the buffer. */
+static void answer(struct evhttp_request *request, bufferpool_buf_t *buf)
 {
-    (void)arg;
     const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
     const char *name = path != NULL && path[0] == '/' ? path + 1 : ".";
-    bufferpool_buf_t *buf = bufferpool_try_get(pool);
-    if (buf == NULL) {
-        evhttp_add_header(evhttp_request_get_output_headers(request), "Retry-After", "1");
-        evhttp_send_error(request, HTTP_SERVUNAVAIL, NULL);
-        return;
-    }
     const bool plain = strchr(name, '/') == NULL && name[0] != '.' && name[0] != '\0'; /* stays in the folder */
     int error = plain ? http_file_append(buf, folder, name, false) : ENOENT;
     /* For an empty file there is nothing to refer to, and libevent would never call on_sent. */
@@ -58,6 +64,64 @@ static void on_request(struct evhttp_request *request, void *arg)
         evhttp_send_reply(request, HTTP_OK, NULL, NULL);
     else
         evhttp_send_error(request, error == ENOENT || error == ELOOP ? HTTP_NOTFOUND : HTTP_INTERNAL, NULL);
+}
+
+static void refuse(struct evhttp_request *request)
+{
+    evhttp_add_header(evhttp_request_get_output_headers(request), "Retry-After", "1");
+    evhttp_send_error(request, HTTP_SERVUNAVAIL, NULL);
+}
+
+/* The connection of a request that waits is closed: by an error, a timeout, or the end of the server. */
+static void on_closed(struct evhttp_connection *connection, void *arg)
+{
+    (void)connection;
+    waiting_t *w = arg;
+    bufferpool_cancel(&w->waiter);
+    if (evhttp_request_get_connection(w->request) == NULL)
+        evhttp_request_free(w->request); /* libevent has left it to its user */
+    free(w);
+    n_waiting--;
+}
+
+/* Requests that waited have a buffer now. */
+static void on_ready(evutil_socket_t fd, short events, void *arg)
+{
+    bufferpool_waiter_t *waiter;
+    (void)fd;
+    (void)events;
+    (void)arg;
+    while ((waiter = bufferpool_notifier_next(notifier)) != NULL) {
+        waiting_t *w = waiter->user;
+        struct evhttp_request *request = w->request;
+        evhttp_connection_set_closecb(evhttp_request_get_connection(request), NULL, NULL);
+        if (waiter->buf != NULL)
+            answer(request, waiter->buf);
+        else
+            refuse(request);
+        free(w);
+        n_waiting--;
+    }
+}
+
+static void on_request(struct evhttp_request *request, void *arg)
+{
+    (void)arg;
+    waiting_t *w = n_waiting < max_waiting ? calloc(1, sizeof(*w)) : NULL;
+    bufferpool_buf_t *buf = w != NULL ? bufferpool_get_async(pool, &w->waiter, notifier) : bufferpool_try_get(pool);
+    if (buf == NULL && w != NULL && errno == EINPROGRESS) {
+        w->waiter.user = w;
+        w->request = request;
+        evhttp_connection_set_closecb(evhttp_request_get_connection(request), on_closed, w);
+        n_waiting++;
+        waits++;
+        return;
+    }
+    free(w);
+    if (buf != NULL)
+        answer(request, buf);
+    else
+        refuse(request);
 }
 
 static void on_signal(evutil_socket_t number, short events, void *base)
@@ -91,10 +155,12 @@ int main(int argc, char **argv)
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
     config.name = "answers";
     config.max_live = argc > 2 ? strtoul(argv[2], NULL, 10) : 1000;
+    max_waiting = argc > 3 ? strtoul(argv[3], NULL, 10) : 1000;
     folder = argc > 1 ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     pool = bufferpool_create(&config);
-    if (folder < 0 || pool == NULL) {
-        fprintf(stderr, "usage: libevent_server FOLDER [MAX_LIVE]\n");
+    notifier = bufferpool_notifier_create();
+    if (folder < 0 || pool == NULL || notifier == NULL) {
+        fprintf(stderr, "usage: libevent_server FOLDER [MAX_LIVE [MAX_WAITING]]\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN); /* if a client has gone, the write returns an error */
@@ -102,19 +168,25 @@ int main(int argc, char **argv)
     struct evhttp *http = base != NULL ? evhttp_new(base) : NULL;
     struct event *interrupt = base != NULL ? evsignal_new(base, SIGINT, on_signal, base) : NULL;
     struct event *terminate = base != NULL ? evsignal_new(base, SIGTERM, on_signal, base) : NULL;
-    const bool works = http != NULL && interrupt != NULL && terminate != NULL && event_add(interrupt, NULL) == 0 &&
-                       event_add(terminate, NULL) == 0 && serve(http) == 0 && event_base_dispatch(base) == 0;
+    struct event *ready =
+        base != NULL ? event_new(base, bufferpool_notifier_fd(notifier), EV_READ | EV_PERSIST, on_ready, NULL) : NULL;
+    const bool works = http != NULL && interrupt != NULL && terminate != NULL && ready != NULL &&
+                       event_add(interrupt, NULL) == 0 && event_add(terminate, NULL) == 0 &&
+                       event_add(ready, NULL) == 0 && serve(http) == 0 && event_base_dispatch(base) == 0;
     if (!works)
         fprintf(stderr, "libevent_server: it does not work\n");
     if (http != NULL)
-        evhttp_free(http); /* ends all connections, and so calls on_sent for all answers under way */
+        evhttp_free(http); /* ends all connections, and so calls on_sent and on_closed for all requests under way */
     if (interrupt != NULL)
         event_free(interrupt);
     if (terminate != NULL)
         event_free(terminate);
+    if (ready != NULL)
+        event_free(ready);
     if (base != NULL)
         event_base_free(base);
     libevent_global_shutdown();
     close(folder);
-    return end_pool(pool) != 0 || !works;
+    fprintf(stderr, "loops: waits %zu\n", waits);
+    return bufferpool_notifier_destroy(notifier) != 0 || end_pool(pool) != 0 || !works;
 }

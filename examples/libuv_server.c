@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * libuv_server.c - libuv: an echo server and an HTTP file server on one loop, with one pool under a cap
+ * libuv_server.c - libuv: an echo server and an HTTP file server, each a loop in its own thread, one pool under a cap
  *
  *     libuv_server FOLDER [MAX_LIVE]      prints its two ports; GET /NAME serves FOLDER/NAME; SIGINT or SIGTERM ends it
  *
@@ -10,8 +10,10 @@
  * stops in the middle of a request, or does not read, keeps its buffer. A server on the open network needs timeouts
  * against that.)
  *
- * At the cap on_alloc has nothing to hand out. libuv then calls on_read with UV_ENOBUFS, and the server stops reading
- * from this client until a buffer has come back. Meanwhile the kernel holds the bytes that the client sends.
+ * At the cap on_alloc has nothing to hand out, and the client's waiter joins the pool's queue. libuv then calls on_read
+ * with UV_ENOBUFS, and the server stops reading from this client. Meanwhile the kernel holds the bytes that the client
+ * sends. When a buffer is there for a client of this loop, put by whichever loop, the notifier's descriptor becomes
+ * readable, and on_ready goes on with the client.
  *
  * The block has room for the uv_write_t in front of the bytes. So a write allocates nothing, and when a write has
  * ended, the address of its request leads to its buffer.
@@ -25,20 +27,28 @@
 
 #define FRONT sizeof(uv_write_t)
 
+typedef struct server {
+    uv_loop_t loop;
+    uv_tcp_t port;
+    uv_signal_t interrupt, terminate;
+    uv_poll_t ready; /* the notifier's descriptor */
+    bufferpool_notifier_t *notifier;
+    size_t waits; /* clients that found no buffer */
+    bool http;
+    bool works;
+} server_t;
+
 typedef struct client {
     uv_tcp_t tcp;
-    bufferpool_buf_t *buf; /* the buffer that it holds, or NULL */
-    struct client *next;   /* in the queue of waiting clients */
-    int error;             /* why it got no buffer */
-    bool http;
-    bool last; /* the connection ends after this answer */
+    server_t *server;
+    bufferpool_buf_t *buf;      /* the buffer that it holds, or NULL */
+    bufferpool_waiter_t waiter; /* for a buffer */
+    int error;                  /* why it got no buffer */
+    bool last;                  /* the connection ends after this answer */
 } client_t;
 
 static bufferpool_t *pool;
 static int folder;
-static uv_tcp_t http_port, echo_port;
-static uv_signal_t interrupt, terminate;
-static client_t *first_waiting, **end_waiting = &first_waiting;
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room);
 
@@ -48,7 +58,8 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
     (void)suggested;
     *room = uv_buf_init(NULL, 0); /* libuv makes UV_ENOBUFS of it */
     if (client->buf == NULL) {
-        client->buf = bufferpool_try_get(pool);
+        client->waiter.user = client;
+        client->buf = bufferpool_get_async(pool, &client->waiter, client->server->notifier);
         if (client->buf == NULL) {
             client->error = errno;
             return;
@@ -60,25 +71,34 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
         uv_buf_init((char *)client->buf->data + client->buf->len, (unsigned)(client->buf->cap - client->buf->len - 1));
 }
 
-/* Puts the buffer. The client that has waited longest then tries again, and waits again if others were faster. */
-static void put_and_wake(bufferpool_buf_t *buf)
-{
-    bufferpool_put(buf);
-    client_t *client = first_waiting;
-    if (client != NULL) {
-        first_waiting = client->next;
-        if (first_waiting == NULL)
-            end_waiting = &first_waiting;
-        uv_read_start((uv_stream_t *)&client->tcp, on_alloc, on_read);
-    }
-}
-
 static void on_closed(uv_handle_t *handle)
 {
-    client_t *client = handle->data; /* NULL for a port or a signal */
-    if (client != NULL && client->buf != NULL)
-        put_and_wake(client->buf);
+    client_t *client = handle->data; /* NULL for a handle of the server's own */
+    if (client != NULL) {
+        bufferpool_cancel(&client->waiter);
+        bufferpool_put(client->buf);
+    }
     free(client);
+}
+
+/* Clients of this loop that waited have a buffer now. Their bytes are still unread. */
+static void on_ready(uv_poll_t *ready, int status, int events)
+{
+    bufferpool_waiter_t *waiter;
+    (void)status;
+    (void)events;
+    server_t *server = (server_t *)ready->loop->data;
+    while ((waiter = bufferpool_notifier_next(server->notifier)) != NULL) {
+        client_t *client = waiter->user;
+        uv_stream_t *stream = (uv_stream_t *)&client->tcp;
+        client->buf = waiter->buf;
+        if (client->buf != NULL)
+            client->buf->len = FRONT;
+        if (uv_is_closing((uv_handle_t *)stream))
+            continue; /* on_closed puts the buffer */
+        if (client->buf == NULL || uv_read_start(stream, on_alloc, on_read) != 0)
+            uv_close((uv_handle_t *)stream, on_closed);
+    }
 }
 
 static void on_written(uv_write_t *request, int status)
@@ -86,7 +106,7 @@ static void on_written(uv_write_t *request, int status)
     uv_stream_t *stream = request->handle;
     client_t *client = stream->data;
     client->buf = NULL;
-    put_and_wake(bufferpool_buf_from_data(request)); /* the request lies in its block, and is gone after this */
+    bufferpool_put_data(request); /* the request lies in its block, and is gone after this */
     if (uv_is_closing((uv_handle_t *)stream))
         return;
     if (status == 0 && !client->last)
@@ -99,23 +119,20 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
 {
     client_t *client = stream->data;
     (void)room;
-    if (n == UV_ENOBUFS && client->error == EAGAIN) {
-        uv_read_stop(stream);
-        client->next = NULL;
-        *end_waiting = client;
-        end_waiting = &client->next;
+    if (n == UV_ENOBUFS && client->error == EINPROGRESS) {
+        uv_read_stop(stream); /* until on_ready */
+        client->server->waits++;
         return;
     }
     int error = n < 0 ? (int)n : 0;
     if (error == 0)
         client->buf->len += (size_t)n;
     if (error == 0 && client->buf->len == FRONT) { /* nothing came, so the client must not keep a buffer */
-        bufferpool_buf_t *buf = client->buf;
+        bufferpool_put(client->buf);
         client->buf = NULL;
-        put_and_wake(buf);
         return;
     }
-    if (error == 0 && client->http)
+    if (error == 0 && client->server->http)
         error = http_file_answer(client->buf, FRONT, folder, &client->last);
     if (error == EAGAIN)
         return;
@@ -138,7 +155,7 @@ static void on_connection(uv_stream_t *listener, int status)
         return;
     }
     client->tcp.data = client;
-    client->http = listener == (uv_stream_t *)&http_port;
+    client->server = listener->loop->data;
     if (uv_accept(listener, (uv_stream_t *)&client->tcp) != 0 ||
         uv_read_start((uv_stream_t *)&client->tcp, on_alloc, on_read) != 0)
         uv_close((uv_handle_t *)&client->tcp, on_closed);
@@ -154,47 +171,65 @@ static void close_it(uv_handle_t *handle, void *arg)
 static void on_signal(uv_signal_t *signal, int number)
 {
     (void)number;
-    first_waiting = NULL;
     uv_walk(signal->loop, close_it, NULL);
 }
 
-static int serve(uv_loop_t *loop, uv_tcp_t *port, const char *what)
+static bool listen_on_free_port(server_t *server)
 {
     struct sockaddr_in address;
     int length = sizeof(address);
-    if (uv_ip4_addr("127.0.0.1", 0, &address) != 0 || uv_tcp_init(loop, port) != 0 ||
-        uv_tcp_bind(port, (const struct sockaddr *)&address, 0) != 0 ||
-        uv_listen((uv_stream_t *)port, 1024, on_connection) != 0 ||
-        uv_tcp_getsockname(port, (struct sockaddr *)&address, &length) != 0)
-        return -1;
-    printf("%s %d\n", what, ntohs(address.sin_port));
-    return fflush(stdout);
+    if (uv_ip4_addr("127.0.0.1", 0, &address) != 0 || uv_tcp_init(&server->loop, &server->port) != 0 ||
+        uv_tcp_bind(&server->port, (const struct sockaddr *)&address, 0) != 0 ||
+        uv_listen((uv_stream_t *)&server->port, 1024, on_connection) != 0 ||
+        uv_tcp_getsockname(&server->port, (struct sockaddr *)&address, &length) != 0)
+        return false;
+    printf("%s %d\n", server->http ? "http" : "echo", ntohs(address.sin_port));
+    return fflush(stdout) == 0;
 }
 
-static int listen_to_signal(uv_loop_t *loop, uv_signal_t *handle, int number)
+static bool begin(server_t *server)
 {
-    return uv_signal_init(loop, handle) != 0 ? -1 : uv_signal_start(handle, on_signal, number);
+    server->notifier = bufferpool_notifier_create();
+    if (server->notifier == NULL || uv_loop_init(&server->loop) != 0)
+        return false;
+    uv_loop_t *loop = &server->loop;
+    loop->data = server;
+    return uv_poll_init(loop, &server->ready, bufferpool_notifier_fd(server->notifier)) == 0 &&
+           uv_poll_start(&server->ready, UV_READABLE, on_ready) == 0 && uv_signal_init(loop, &server->interrupt) == 0 &&
+           uv_signal_start(&server->interrupt, on_signal, SIGINT) == 0 &&
+           uv_signal_init(loop, &server->terminate) == 0 &&
+           uv_signal_start(&server->terminate, on_signal, SIGTERM) == 0 && listen_on_free_port(server);
+}
+
+static void run(void *arg)
+{
+    server_t *server = arg;
+    server->works = uv_run(&server->loop, UV_RUN_DEFAULT) == 0 && uv_loop_close(&server->loop) == 0 &&
+                    bufferpool_notifier_destroy(server->notifier) == 0;
 }
 
 int main(int argc, char **argv)
 {
+    static server_t http = {.http = true}, echo;
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    uv_thread_t thread;
     config.name = "clients";
     config.max_live = argc > 2 ? strtoul(argv[2], NULL, 10) : 1000;
     folder = argc > 1 ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     pool = bufferpool_create(&config);
-    uv_loop_t *loop = uv_default_loop();
-    if (folder < 0 || pool == NULL || loop == NULL) {
+    if (folder < 0 || pool == NULL) {
         fprintf(stderr, "usage: libuv_server FOLDER [MAX_LIVE]\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN); /* if a client has gone, the write returns an error */
-    const bool works = listen_to_signal(loop, &interrupt, SIGINT) == 0 &&
-                       listen_to_signal(loop, &terminate, SIGTERM) == 0 && serve(loop, &http_port, "http") == 0 &&
-                       serve(loop, &echo_port, "echo") == 0 && uv_run(loop, UV_RUN_DEFAULT) == 0 &&
-                       uv_loop_close(loop) == 0;
+    if (begin(&http) && begin(&echo) && uv_thread_create(&thread, run, &echo) == 0) {
+        run(&http);
+        uv_thread_join(&thread);
+    }
+    const bool works = http.works && echo.works;
     if (!works)
         fprintf(stderr, "libuv_server: it does not work\n");
     close(folder);
+    fprintf(stderr, "loops: http %zu echo %zu\n", http.waits, echo.waits);
     return end_pool(pool) != 0 || !works;
 }

@@ -9,13 +9,14 @@
  * connections share the few buffers in the ring. A buffer is in the pool, or in the ring, where the kernel may write to
  * it, or is being sent. When its bytes are out, it goes back to the pool:
  *
- *     pool --get_bulk--> ring --receive--> send --put_bulk--> pool
+ *     pool --get_async--> ring --receive--> send --put_bulk--> pool
  *
- * Once a turn, the loop puts the buffers that have been sent and fills the ring up, each in one call. get_bulk would go
- * beyond the cap and not refuse. So the loop asks for no more buffers than the cap leaves: taken <= MAX_LIVE.
+ * Once a turn, the loop puts the buffers that have been sent and fills the ring up. At the cap the loop's one waiter
+ * joins the pool's queue, and a poll on the notifier's descriptor ends when a buffer is there: one that this loop has
+ * put, or another thread that uses the pool.
  *
- * At the cap the ring runs empty, receives end with ENOBUFS, and their clients wait until the ring is filled again.
- * Then all of them try again, because only the kernel knows which of them have sent something.
+ * While the ring is empty, receives end with ENOBUFS, and their clients wait until the ring has a buffer again. Then
+ * all of them try again, because only the kernel knows which of them have sent something.
  */
 #include "ending.h"
 
@@ -45,9 +46,12 @@ static struct io_uring_buf_ring *ring;
 static bufferpool_t *pool;
 static bufferpool_buf_t *in_ring[SLOTS]; /* by the kernel's number for it; NULL if that number is free */
 static bufferpool_buf_t *done[SLOTS];
-static size_t max_live, taken, filled, n_done, refused;
+static size_t filled, n_done, waits;
 static client_t *clients, *waiting;
-static int accepting, signals; /* their addresses stand for these two events in completions */
+static bufferpool_notifier_t *notifier;
+static bufferpool_waiter_t waiter;
+static bool in_queue, polling;        /* the waiter is in the pool's queue; a poll on the notifier is under way */
+static int accepting, signals, ready; /* their addresses stand for these events in completions */
 
 static struct io_uring_sqe *submission(void)
 {
@@ -72,6 +76,13 @@ static void send_rest(client_t *client)
     io_uring_prep_send(sqe, client->fd, client->buf->data + client->sent, client->buf->len - client->sent,
                        MSG_NOSIGNAL);
     io_uring_sqe_set_data(sqe, client);
+}
+
+static void poll_for(int fd, int *event)
+{
+    struct io_uring_sqe *sqe = submission();
+    io_uring_prep_poll_add(sqe, fd, POLLIN);
+    io_uring_sqe_set_data(sqe, event);
 }
 
 static void accept_next(int listener)
@@ -110,7 +121,6 @@ static void remove_client(client_t *client)
 static bool received(client_t *client, int result, unsigned flags)
 {
     if (result == -ENOBUFS) {
-        refused++;
         client->next_waiting = waiting;
         waiting = client;
         return true;
@@ -147,29 +157,41 @@ static bool sent(client_t *client, int result)
     return result > 0;
 }
 
+static void add_to_ring(bufferpool_buf_t *buf)
+{
+    unsigned slot = 0;
+    while (in_ring[slot] != NULL)
+        slot++;
+    in_ring[slot] = buf;
+    io_uring_buf_ring_add(ring, buf->data, (unsigned)buf->cap, (unsigned short)slot, io_uring_buf_ring_mask(SLOTS), 0);
+    io_uring_buf_ring_advance(ring, 1);
+    filled++;
+}
+
+/* Returns a buffer for the ring. Returns NULL if the waiter waits, or if there is no memory: the next turn tries
+ * again. */
+static bufferpool_buf_t *buffer_for_ring(void)
+{
+    if (in_queue && bufferpool_notifier_next(notifier) == NULL)
+        return NULL;
+    bufferpool_buf_t *buf = in_queue ? waiter.buf : bufferpool_get_async(pool, &waiter, notifier);
+    in_queue = !in_queue && buf == NULL && errno == EINPROGRESS;
+    waits += in_queue;
+    return buf;
+}
+
 /* The end of a turn: puts the buffers that were sent, fills the ring, and lets clients that found it empty try
  * again. */
 static void turn_buffers_over(void)
 {
-    bufferpool_buf_t *fresh[FILL];
+    bufferpool_buf_t *buf;
     bufferpool_put_bulk(done, n_done);
-    taken -= n_done;
     n_done = 0;
-    size_t n = filled <= FILL / 2 ? FILL - filled : 0;
-    if (n > max_live - taken)
-        n = max_live - taken;
-    if (n > 0 && bufferpool_get_bulk(pool, fresh, n) == 0) { /* if there is no memory, the next turn tries again */
-        unsigned slot = 0;
-        for (size_t i = 0; i < n; i++) {
-            while (in_ring[slot] != NULL)
-                slot++;
-            in_ring[slot] = fresh[i];
-            io_uring_buf_ring_add(ring, fresh[i]->data, (unsigned)fresh[i]->cap, (unsigned short)slot,
-                                  io_uring_buf_ring_mask(SLOTS), (int)i);
-        }
-        io_uring_buf_ring_advance(ring, (int)n);
-        filled += n;
-        taken += n;
+    while (filled < FILL && (buf = buffer_for_ring()) != NULL)
+        add_to_ring(buf);
+    if (in_queue && !polling) {
+        poll_for(bufferpool_notifier_fd(notifier), &ready);
+        polling = true;
     }
     while (filled > 0 && waiting != NULL) {
         client_t *client = waiting;
@@ -185,9 +207,7 @@ static int serve(int listener, int signal_fd)
 {
     bool ending = false, accepts = true;
     accept_next(listener);
-    struct io_uring_sqe *sqe = submission();
-    io_uring_prep_poll_add(sqe, signal_fd, POLLIN);
-    io_uring_sqe_set_data(sqe, &signals);
+    poll_for(signal_fd, &signals);
     for (;;) {
         turn_buffers_over();
         if (ending && !accepts && clients == NULL)
@@ -196,7 +216,7 @@ static int serve(int listener, int signal_fd)
         if (error < 0 && error != -EINTR)
             return -error;
         struct io_uring_cqe *cqe;
-        /* `done` has room: each completion adds at most one buffer, and at most SLOTS buffers are taken */
+        /* `done` has room: each completion adds at most one buffer, and at most SLOTS buffers are out */
         while (io_uring_peek_cqe(&uring, &cqe) == 0) {
             const int result = cqe->res;
             const unsigned flags = cqe->flags;
@@ -207,6 +227,8 @@ static int serve(int listener, int signal_fd)
                 shutdown(listener, SHUT_RDWR); /* ends the calls that are under way on it, as for the clients below */
                 for (client_t *c = clients; c != NULL; c = c->next)
                     shutdown(c->fd, SHUT_RDWR);
+            } else if ((void *)client == &ready) {
+                polling = false; /* the end of the turn takes the buffer */
             } else if ((void *)client == &accepting) {
                 if (result >= 0)
                     add_client(result);
@@ -238,8 +260,8 @@ static int listen_on_free_port(void)
 int main(int argc, char **argv)
 {
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
-    max_live = argc > 1 ? strtoul(argv[1], NULL, 10) : SLOTS;
-    if (max_live == 0 || max_live > SLOTS) {
+    config.max_live = argc > 1 ? strtoul(argv[1], NULL, 10) : SLOTS;
+    if (config.max_live == 0 || config.max_live > SLOTS) {
         fprintf(stderr, "usage: uring_echo [MAX_LIVE]    (1 to %d)\n", SLOTS);
         return 2;
     }
@@ -256,8 +278,8 @@ int main(int argc, char **argv)
     ring = memory;
     io_uring_buf_ring_init(ring);
     config.name = "ring";
-    config.max_live = max_live;
     pool = bufferpool_create(&config);
+    notifier = bufferpool_notifier_create();
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
@@ -265,15 +287,17 @@ int main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &set, NULL);
     const int signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
     const int listener = listen_on_free_port();
-    error = pool == NULL || signal_fd < 0 || listener < 0 ? errno : serve(listener, signal_fd);
+    error = pool == NULL || notifier == NULL || signal_fd < 0 || listener < 0 ? errno : serve(listener, signal_fd);
     if (error != 0)
         fprintf(stderr, "uring_echo: %s\n", strerror(error));
     io_uring_unregister_buf_ring(&uring, 0); /* after this the kernel no longer writes to buffers of the ring */
     bufferpool_put_bulk(in_ring, SLOTS);
     io_uring_queue_exit(&uring);
+    bufferpool_cancel(&waiter);
+    bufferpool_notifier_destroy(notifier);
     free(memory);
     close(signal_fd);
     close(listener);
-    fprintf(stderr, "ring: empty %zu\n", refused);
+    fprintf(stderr, "loops: waits %zu\n", waits);
     return end_pool(pool) != 0 || error != 0;
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # libuv_server.sh: examples/libuv_server.c under the load of wrk, of clients that read slowly, and of an echo client,
-# all with fewer buffers than clients.
+# all with fewer buffers than clients. Where the clients of one loop hold all buffers, those of the other wait too.
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/common.sh"
 needs wrk python3 curl
@@ -26,6 +26,9 @@ look_at_load "$http"
 
 python3 "$here/slow.py" "$http" 20 large "$root/large" 8
 python3 "$here/echo.py" "$echo" 100 "${ROUNDS:-40}" || fail "echo"
-python3 "$here/hogs.py" "$echo" 8 100 || fail "hogs"
+python3 "$here/hogs.py" "$echo" 8 100 "$http" fits "$root/fits" || fail "hogs"
 stop_server
-look_at_cap
+look_at_most
+for loop in http echo; do
+    [ "$(figure $loop loops)" -gt 0 ] || fail "no client of the $loop loop waited"
+done
