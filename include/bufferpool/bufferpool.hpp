@@ -12,6 +12,8 @@
  *     buffer          owns a buffer, or none
  *     pool            owns a pool, or is a view of one
  *     budget          owns a limit in bytes over any number of pools
+ *     notifier        owns a notifier, which tells an event loop which of its waiters are ready
+ *     waiter          a get that may wait in an event loop; its destructor cancels it
  *     span, bytes, const_bytes
  *                     a pointer and a size, which own nothing
  *
@@ -37,6 +39,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #if __cplusplus >= 202002L
 #include <span>
@@ -53,6 +56,19 @@ namespace detail
     if (error == ENOMEM)
         throw std::bad_alloc();
     throw std::system_error(error, std::generic_category(), "bufferpool");
+}
+
+/* In milliseconds, rounded up. */
+template <class Rep, class Period> unsigned milliseconds(const std::chrono::duration<Rep, Period> &time)
+{
+    const double exact = std::chrono::duration<double, std::milli>(time).count(); /* an integer might overflow */
+    const unsigned most = BUFFERPOOL_NEVER - 1;
+    if (exact <= 0)
+        return 0;
+    if (exact >= most - 1)
+        return most;
+    const unsigned whole = static_cast<unsigned>(exact);
+    return whole + (exact > whole ? 1 : 0);
 }
 
 inline void check(int error)
@@ -316,6 +332,85 @@ inline void swap(buffer &a, buffer &b) noexcept
     a.swap(b);
 }
 
+class notifier;
+class pool;
+
+/* A get that may wait in an event loop. A connection has one as a member, or as a base. The object stays where it is:
+ * it can be neither copied nor moved. The thread of its notifier uses it. */
+class waiter
+{
+  public:
+    waiter() noexcept : waiter_(), buffer_()
+    {
+        waiter_.user = this;
+    }
+    waiter(const waiter &) = delete;
+    waiter &operator=(const waiter &) = delete;
+    /* Takes the waiter out of the pool's queue, and puts a buffer that was not taken. */
+    ~waiter()
+    {
+        cancel();
+    }
+    /* Takes the buffer, after notifier::next returned the waiter. Throws ENOMEM if there was no memory, and ECANCELED if
+     * the pool was closed. */
+    buffer take()
+    {
+        if (!buffer_)
+            detail::fail(waiter_.error != 0 ? waiter_.error : EINVAL);
+        return std::move(buffer_);
+    }
+    /* Ends the wait, and puts a buffer that was not taken. */
+    void cancel() noexcept
+    {
+        bufferpool_cancel(&waiter_);
+        buffer_.reset();
+    }
+
+  private:
+    friend class notifier;
+    friend class pool;
+    bufferpool_waiter_t waiter_;
+    buffer buffer_;
+};
+
+/* Owns a notifier. All its waiters must have ended before it does, so declare it before them. One thread at a time may
+ * use it. */
+class notifier
+{
+  public:
+    notifier() : notifier_(bufferpool_notifier_create())
+    {
+        if (notifier_ == nullptr)
+            detail::fail(errno);
+    }
+    notifier(const notifier &) = delete;
+    notifier &operator=(const notifier &) = delete;
+    /* If waiters still wait, the notifier is not destroyed, neither now nor later. */
+    ~notifier()
+    {
+        (void)bufferpool_notifier_destroy(notifier_);
+    }
+    /* The file descriptor, which is readable while a waiter is ready. */
+    int fd() const noexcept
+    {
+        return bufferpool_notifier_fd(notifier_);
+    }
+    /* Returns the waiter that has been ready for longest, or nullptr if none is ready. Its take() has the buffer. */
+    waiter *next() noexcept
+    {
+        bufferpool_waiter_t *ready = bufferpool_notifier_next(notifier_);
+        if (ready == nullptr)
+            return nullptr;
+        waiter *found = static_cast<waiter *>(ready->user);
+        found->buffer_.reset(ready->buf);
+        return found;
+    }
+
+  private:
+    friend class pool;
+    bufferpool_notifier_t *notifier_;
+};
+
 /* Returns the default configuration, to start from. */
 inline bufferpool_config_t default_config() noexcept
 {
@@ -432,6 +527,20 @@ class pool
         owned_ = error != 0;
         return error;
     }
+    /* Closes the pool: everybody who waits gets ECANCELED, and the pool ends with its last put (see bufferpool_close).
+     * The object may only be assigned to or destroyed afterwards.
+     *
+     * Returns:
+     *     0
+     *     EINVAL      the object does not own the pool */
+    int close() noexcept
+    {
+        if (!owned_)
+            return EINVAL;
+        owned_ = false;
+        bufferpool_close(pool_);
+        return 0;
+    }
 
     /* Gets a buffer. At the cap it is a buffer beyond the cap. */
     buffer get() const
@@ -447,18 +556,29 @@ class pool
      * none if there is no buffer by then. */
     template <class Rep, class Period> buffer get_for(const std::chrono::duration<Rep, Period> &time) const
     {
-        const double exact = std::chrono::duration<double, std::milli>(time).count(); /* an integer might overflow */
-        unsigned ms = BUFFERPOOL_NEVER - 1;
-        if (exact <= 0)
-            ms = 0;
-        else if (exact < ms - 1)
-            ms = static_cast<unsigned>(exact) + (exact > static_cast<unsigned>(exact) ? 1 : 0);
-        return made(bufferpool_get_timed(pool_, ms), ETIMEDOUT);
+        return made(bufferpool_get_timed(pool_, detail::milliseconds(time)), ETIMEDOUT);
     }
     /* Gets a buffer. At the cap it waits for one, without a limit. */
     buffer wait() const
     {
         return made(bufferpool_get_timed(pool_, BUFFERPOOL_NEVER), 0);
+    }
+    /* Gets a buffer. At the cap it returns none, and the waiter waits until the notifier's next() returns it. */
+    buffer get_async(waiter &waits, notifier &tells) const
+    {
+        return made(bufferpool_get_async(pool_, &waits.waiter_, tells.notifier_), EINPROGRESS);
+    }
+    /* Gets n buffers, all or none, and never beyond the cap. It waits for them as get_for does. Returns none if they are
+     * not there by then. */
+    template <class Rep, class Period>
+    std::vector<buffer> get_bulk_for(std::size_t n, const std::chrono::duration<Rep, Period> &time) const
+    {
+        return bulk(n, detail::milliseconds(time));
+    }
+    /* The same, without a limit of time. */
+    std::vector<buffer> wait_bulk(std::size_t n) const
+    {
+        return bulk(n, BUFFERPOOL_NEVER);
     }
 
     std::size_t live() const noexcept
@@ -507,6 +627,19 @@ class pool
         if (buf == nullptr && errno != none)
             detail::fail(errno);
         return buffer(buf);
+    }
+    std::vector<buffer> bulk(std::size_t n, unsigned ms) const
+    {
+        std::vector<bufferpool_buf_t *> bufs(n);
+        std::vector<buffer> bulk;
+        bulk.reserve(n); /* now, since nothing may throw once the buffers are there */
+        const int error = bufferpool_get_bulk_timed(pool_, bufs.data(), n, ms);
+        if (error == ETIMEDOUT || error == EAGAIN)
+            return bulk;
+        detail::check(error);
+        for (bufferpool_buf_t *buf : bufs)
+            bulk.emplace_back(buf);
+        return bulk;
     }
 
     bufferpool_t *pool_;

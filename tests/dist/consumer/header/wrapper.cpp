@@ -173,6 +173,73 @@ static void within_a_budget()
     CHECK(thrown([] { bufpool::budget none("none", 0); }) == EINVAL);
 }
 
+/* A connection of an event loop. */
+struct connection : bufpool::waiter {
+    int number = 0;
+};
+
+static void a_loop_waits_without_blocking(pool &p)
+{
+    p.set_max_live(1);
+    bufpool::notifier loop;
+    CHECK(loop.fd() >= 0 && loop.next() == nullptr);
+    {
+        connection first, second, gone, last;
+        buffer held = p.get_async(first, loop);
+        CHECK(held); // at once, and the waiter is not used
+        CHECK(thrown([&] { first.take(); }) == EINVAL);
+        CHECK(!p.get_async(first, loop) && !p.get_async(gone, loop) && !p.get_async(second, loop));
+        CHECK(thrown([&] { p.get_async(first, loop); }) == EBUSY);
+        CHECK(loop.next() == nullptr);
+        gone.cancel();
+        held.reset();
+        first.number = 1;
+        CHECK(static_cast<connection *>(loop.next())->number == 1 && loop.next() == nullptr);
+        held = first.take();
+        CHECK(held && p.live() == 1 && thrown([&] { first.take(); }) == EINVAL);
+        held.reset();
+        CHECK(!p.get_async(last, loop));
+        CHECK(loop.next() == &second && loop.next() == nullptr);
+        second.cancel(); // the buffer was not taken, so it is put, and goes to the last one
+        CHECK(loop.next() == &last && p.live() == 1);
+        CHECK(!p.get_async(first, loop));
+    } // one has a buffer, one waits
+    CHECK(p.live() == 0 && loop.next() == nullptr);
+    p.set_max_live(0);
+}
+
+static void many_at_once(pool &p)
+{
+    p.set_max_live(3);
+    {
+        std::vector<buffer> all = p.wait_bulk(3);
+        CHECK(all.size() == 3 && p.live() == 3 && all[2].append("x", 1).size() == 1);
+        CHECK(p.get_bulk_for(1, std::chrono::milliseconds(0)).empty());
+        CHECK(p.get_bulk_for(2, std::chrono::milliseconds(1)).empty() && p.live() == 3);
+        CHECK(thrown([&] { p.wait_bulk(4); }) == EINVAL);
+    }
+    CHECK(p.get_bulk_for(3, std::chrono::hours(1)).size() == 3);
+    CHECK(p.live() == 0);
+    CHECK(p.stats().bypass_live == 0);
+    p.set_max_live(0);
+}
+
+static void a_closed_pool_ends_with_its_last_buffer()
+{
+    bufferpool_config_t config = bufpool::default_config();
+    config.max_live = 1;
+    pool p(config);
+    bufpool::notifier loop;
+    bufpool::waiter waits;
+    buffer last = p.get();
+    CHECK(!p.get_async(waits, loop));
+    CHECK(p.close() == 0 && p.close() == EINVAL && p.destroy() == EINVAL);
+    CHECK(loop.next() == &waits && thrown([&] { waits.take(); }) == ECANCELED);
+    CHECK(thrown([&] { p.get(); }) == ECANCELED);
+    last.append("still there", 11);
+    CHECK(last.str() == "still there");
+}
+
 static bool memory_is_out;
 
 static void *alloc(std::size_t size, std::size_t align, void *)
@@ -234,6 +301,9 @@ int main()
     content_is_written_and_read(p);
     at_the_cap(p);
     within_a_budget();
+    a_loop_waits_without_blocking(p);
+    many_at_once(p);
+    a_closed_pool_ends_with_its_last_buffer();
     without_memory();
     a_pool_ends_with_its_owner();
     CHECK(p.destroy() == 0);
