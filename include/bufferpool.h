@@ -251,6 +251,8 @@ BUFFERPOOL_API int bufferpool_get_bulk_timed(bufferpool_t *pool, bufferpool_buf_
  * first has ended. Everything else may be called by any thread meanwhile.
  *
  * A child of fork has no waiters, and cannot use a notifier of its parent's but to destroy it.
+ *
+ * docs/tuning.md says when to wait, when to refuse, and when to go beyond the cap.
  * ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct bufferpool_notifier bufferpool_notifier_t;
