@@ -64,7 +64,7 @@
  *                     pool.c look_again (11)          "if (depot_exhausted(&pool->depot, &pool->max_live))"
  *                     pool.c look_again               "return pressure_rise(pool, patience);"
  *     put_plain       cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
- *     put             pool.c put_slow                 "if (unlikely(!make_room(c, d, word)) && !shed(c, d, word) && !drop_over_cap(c, d, word))"
+ *     put             pool.c put_slow                 "const bool put = likely(make_room(c, d, word)) || shed(c, d, word) || drop_over_cap(c, d, word);"
  *                     pool.c drop_over_cap            "cache_count(c, drop(pool, c, d, DROPS_OVER_CAP), 1);"
  *                     pool.c drop_over_cap (10)       "reclaim_keep_cap(pool, c);"
  *                     cache.c cache_keep              "push(pool, &d, 1, cap - pool->heap.base);"

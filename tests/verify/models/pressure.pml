@@ -46,7 +46,7 @@
  *     put_plain       cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
  *     put             pool.c make_room                "!cache_overflow(pool, c))"
  *                     cache.c cache_keep              "push(pool, &d, 1, cap - pool->heap.base);"
- *                     pool.c put_by_the_rules         "pressure_relax(pool);"
+ *                     pool.c put_to_pool              "pressure_relax(pool);"
  *     caller          pressure.c pressure_flush       "flush_and_open(pool, c);"
  *
  * No cache has tickets, and the verdict is one step (overload.pml).

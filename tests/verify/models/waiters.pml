@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * waiters.pml - callers that wait at the cap, against puts, drops, the end of pressure, and gates that open again
+ * waiters.pml - callers that wait at the cap, against puts, drops, cancels, a lowered cap, the end of pressure, and gates
+ * that open again
  *
- * PUTTERS threads hold one buffer each, and the cap allows no more. Each of them may flush its cache, and then puts
- * its buffer, or has it dropped for its size. WAITERS threads want one buffer each, with a time limit or without, and
- * put the buffers that they got. (PLAIN: no drops and no time limits, but a put may be followed by another flush.)
+ * PUTTERS threads hold HOLDS buffers each, and the cap allows no more. Each of them may flush its cache before a put
+ * (not if BRIEF), and may have its buffer dropped for its size (DROPS). WAITERS threads want one buffer each, or with
+ * BULK so many, with a time limit (TIMED) or without, and put what they got. A loop has LOOP waiters and one notifier.
+ * It takes one ready waiter each time that the file descriptor is readable, may cancel its first waiter at any time
+ * (CANCELS), and puts what it got at its end. LOWERED: a thread lowers the cap by one. FLUSHES: a put may be followed by
+ * a flush. LASTING: the first threads put only after all others have ended.
+ *
  * One step is what the code does in one atomic operation, or under a lock that every other thread takes for it. The
  * depot has single buffers only: under pressure it mostly does, and a call that pops a magazine for one buffer
  * restores the others before any other thread looks. Numbers in brackets: depot.c.
@@ -13,17 +18,30 @@
  *     ----            -------                         -----
  *     lock            wait.c wait_serve_all           "pthread_mutex_lock(&pool->waiters.lock);"
  *     unlock          wait.c wait_serve_all           "pthread_mutex_unlock(&pool->waiters.lock);"
- *     drop_waiter     wait.c drop                     "depot_want(&pool->depot, false);"
- *     serve_first     wait.c serve_first              "w->buffer = d;"
- *                     wait.c serve_first              "w->reserved = d == NULL;"
- *                     wait.c serve_first              "pthread_cond_signal(&w->woken);"
- *     serve_all       wait.c serve_all                "struct desc *d = take_from_depot(pool);"
+ *     push            notifier.c notifier_push        "append(notifier, w);"
+ *                     notifier.c notifier_push        "set_readable(notifier, true);"
+ *     set_unreadable  notifier.c take_out             "if (notifier->first == NULL && !notifier->again)"
+ *     pop             notifier.c notifier_pop         "struct waiter *w = notifier->first;"
+ *                     notifier.c notifier_pop         "else if (!notifier->again)"
+ *     take_out        notifier.c notifier_remove      "take_out(notifier, w);"
+ *     leave           wait.c leave                    "depot_want(&pool->depot, false);"
+ *                     wait.c leave                    "w->left = true;"
+ *     wake            wait.c wake                     "pthread_cond_signal(&sleeper_of(w)->woken);"
+ *                     wait.c wake                     "notifier_push(w);"
+ *     first_that_fits wait.c first_that_fits          "sleeper_of(w)->need > depot_cap_of(&pool->max_live)"
+ *                     wait.c first_that_fits          "leave(pool, w, EINVAL);"
+ *     give            wait.c give                     "w->given = d;"
+ *                     wait.c give                     "s->reserved += d == NULL;"
+ *                     wait.c give                     "if (++s->has < s->need)"
+ *     serve_all       wait.c serve_all                "(w = first_that_fits(pool)) != NULL && !depot_over_cap(&pool->depot, &pool->max_live)"
+ *                     wait.c serve_all                "struct desc *d = take_from_depot(pool);"
  *                     wait.c take_from_depot          "const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);"
  *                     wait.c serve_all                "if (d == NULL && !life_reserve(pool) && !reserve_wanted(pool))"
  *     serve           wait.h wait_serve (11)          "if (unlikely(depot_wanted(&pool->depot)))"
  *     call_end        call.h call_end                 "wait_serve(pool);"
+ *                     pool.c put_to_pool              "wait_serve(pool);"
  *     hand_over       wait.c wait_hand_over           "if (likely(!depot_wanted(&pool->depot)))"
- *                     wait.c wait_hand_over           "serve_first(pool, d);"
+ *                     wait.c wait_hand_over           "give(pool, w, d);"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
  *                     pressure.c settle               "depot_begin_pressure(&pool->depot);"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot, &pool->max_live))"
@@ -32,59 +50,104 @@
  *     flush_and_open  pressure.c flush_and_open       "(void)cache_flush_inside(pool, c);"
  *                     pressure.c flush_and_open       "cache_open(pool, c);"
  *     flush           pressure.c pressure_flush       "flush_and_open(pool, c);"
- *     thread_flush    reclaim.c flush                    "pressure_flush(pool, c);"
- *                     reclaim.c flush                    "wait_serve(pool);"
+ *     keep_cap        reclaim.c reclaim_keep_cap      "while (unlikely(depot_over_cap(&pool->depot, &pool->max_live)) && some_idle(pool))"
+ *     thread_flush    reclaim.c flush                 "pressure_flush(pool, c);"
+ *                     reclaim.c flush                 "wait_serve(pool);"
+ *     give_back       pool.c give_back                "const bool beyond = depot_over_cap(&pool->depot, &pool->max_live);"
+ *                     pool.c give_back                "if (!modes_have(MODE_NOPOOL) && !beyond && wait_hand_over(pool, d))"
  *     put             cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
- *                     pool.c give_back                "if (!modes_have(MODE_NOPOOL) && !beyond && wait_hand_over(pool, d)) {"
  *                     pool.c give_back                "return drop(pool, c, d, DROPS_OVERSIZE);"
- *                     pool.c put_by_the_rules         "pressure_relax(pool);"
- *                     pool.c put_slow                 "call_end(&call, pool);"
- *     begin           wait.c wait_begin               "append(&pool->waiters, w);"
- *                     wait.c wait_begin (11)          "depot_want(&pool->depot, true);"
+ *                     pool.c put_to_pool              "pressure_relax(pool);"
+ *     join            wait.c join                     "queue->last = w;"
+ *                     wait.c join (11)                "depot_want(&pool->depot, true);"
  *                     wait.c wait_begin               "serve_all(pool);"
+ *     give_up         timed.c give_up                 "pool_give_back(pool, c, d);"
+ *                     timed.c give_up                 "depot_unreserve(&pool->depot, s->reserved);"
  *     once            wait.c wait_once                "const bool sure = depot_counts(&pool->depot).pressure;"
- *                     wait.c wait_once                "pthread_cond_wait(&w->woken, &pool->waiters.lock);"
- *                     wait.c wait_once                "else if (pthread_cond_timedwait(&w->woken, &pool->waiters.lock, last ? &w->deadline : &retry) != 0)"
- *                     wait.c wait_once                "const bool again = !is_served(w) && !over;"
- *     end             wait.c wait_end                 "if (!is_served(w))"
- *     wait_in_queue   pool.c wait_in_queue            "if (!depot_counts(&pool->depot).pressure) {"
- *                     pool.c wait_in_queue            "pressure_enter(pool);"
- *                     pool.c wait_in_queue            "wait_serve(pool);"
- *                     pool.c wait_in_queue            "} while (wait_once(pool, &w));"
- *                     pool.c wait_in_queue            "return make_reserved(get);"
- *     get_timed       pool.c bufferpool_get_timed     "bufferpool_buf_t *buf = get_slow(pool, c, WAIT, "bufferpool_get_timed", CALLER);"
- *                     pool.c get_waiting              "struct desc *d = wait_in_queue(&get, timeout_ms);"
- *                     pool.c get_waiting              "call_end(&call, pool);"
+ *                     wait.c wait_once                "pthread_cond_wait(&s->woken, &pool->waiters.lock);"
+ *                     wait.c wait_once                "else if (pthread_cond_timedwait(&s->woken, &pool->waiters.lock, last ? &s->deadline : &retry) != 0)"
+ *                     wait.c wait_once                "const bool again = !s->waiter.left && !over;"
+ *     end             wait.c wait_end                 "if (!s->waiter.left)"
+ *     wait_for        timed.c wait_for                "if (!depot_counts(&pool->depot).pressure) {"
+ *                     timed.c wait_for                "pressure_enter(pool);"
+ *                     timed.c wait_for                "reclaim_keep_cap(pool, c); /*"
+ *                     timed.c wait_for                "} while (wait_once(pool, &s));"
+ *                     timed.c wait_for                "return take_all(pool, c, &s, bufs) ? 0 : ENOMEM;"
+ *     get_timed       timed.c bufferpool_get_timed    "bufferpool_buf_t *buf = pool_get_below_cap(pool, "bufferpool_get_timed", CALLER);"
+ *                     timed.c wait_in_call            "wait_serve(pool);"
+ *     is_sure         async.c is_sure                 "pressure_enter(pool);"
+ *                     async.c is_sure                 "return depot_counts(&pool->depot).pressure || !depot_wanted(&pool->depot);"
+ *     ring_again      async.c ring_again              "notifier_ring(notifier);"
+ *     get_async       async.c join                    "if (!wait_join(pool, w)) {"
+ *                     async.c join                    "if (!is_sure(pool))"
+ *     next_ready      async.c next_ready              "if (!try_again())"
+ *     next            async.c bufferpool_notifier_next "waiter->buf = w->error == 0 ? take(w->pool, w) : NULL;"
+ *     cancel          async.c bufferpool_cancel       "if (!wait_leave(pool, w)) {"
+ *                     wait.c wait_leave               "serve_all(pool);"
+ *                     async.c bufferpool_cancel       "notifier_remove(w);"
+ *                     async.c give_back               "depot_unreserve(&pool->depot, 1);"
  *     putter          pool.c bufferpool_put           "put(buf, "bufferpool_put");"
  *     waiter          pool.c bufferpool_put           "put(buf, "bufferpool_put");"
+ *     loop            async.c next_ready              "struct waiter *w = notifier_pop(notifier);"
+ *     setter          reclaim.c bufferpool_set_max_live "store_seq_cst(&pool->max_live, depot_cap(n));"
  *
- * Claims: no thread waits for ever. Where a waiter is left, Spin reports an invalid end state, and (run.sh, PROGRESS)
- * where a thread is busy for ever although all others go on, a cycle. When all threads have ended the counts are
- * exact and no thread is wanted, so a waiter that gave up was given nothing.
+ * Claims: no thread waits for ever, and no loop sleeps while a buffer is there for one of its waiters: the file
+ * descriptor is readable. Where a waiter is left, Spin reports an invalid end state, and (run.sh, PROGRESS) where a
+ * thread is busy for ever although all others go on, a cycle. Only the first in the queue has a part, and each caller
+ * gets as many as it waits for. When all threads have ended the counts are exact, no thread is wanted and no waiter is
+ * ready, so nothing was lost, and a waiter that gave up was given nothing.
  */
 #ifndef PUTTERS
 #define PUTTERS 1
 #endif
+#ifndef HOLDS
+#define HOLDS 1
+#endif
 #ifndef WAITERS
 #define WAITERS 2
 #endif
-#define N PUTTERS
-#define T (PUTTERS + WAITERS)
+#ifndef LOOP
+#define LOOP 0
+#endif
+#define N (PUTTERS * HOLDS)
+#if LOOP > 0
+#define LOOPS 1
+#else
+#define LOOPS 0
+#endif
+#define T (PUTTERS + WAITERS + LOOPS)
+#define CALLERS (WAITERS + LOOP)
+#define THREAD(w) (PUTTERS + w)
+#define IS_THREAD(w) (w < WAITERS)
+#define IN_LOOP(w) (w >= WAITERS)
+#ifdef LOWERED
+#define PROCESSES (T + 1)
+#else
+#define PROCESSES T
+#endif
 
-mtype = { OFF, ENTERING, ON, BUFFER, RESERVED };
+mtype = { OFF, ENTERING, ON, WAITS, GIVEN, EXPIRED, UNFIT };
 
 bool wanted, pressure;            /* counts: one word, with */
 byte pooled = N;                  /* this */
 byte depot;                       /* buffers in it */
+byte cap = N;
 mtype state = OFF;                /* pressure.state */
 bool gate[T] = true;              /* open */
 bool inside[T];
-bool cache[T];                    /* has one */
+byte cache[T];                    /* buffers in it */
 bool queue_lock, caches_lock;
-chan queue = [WAITERS] of { byte };
-mtype result[T];                  /* 0: none yet */
-bool woken[T];
 byte over;                        /* threads that have ended */
+
+/* callers that wait */
+chan queue = [CALLERS] of { byte };
+byte need[CALLERS], given[CALLERS], rights[CALLERS];
+mtype left[CALLERS];              /* WAITS: it is in the queue; 0: it does not wait */
+bool woken[CALLERS];
+
+/* the loop's notifier; each change of it is under its lock */
+chan list = [CALLERS] of { byte };
+bool readable, again_later;
 
 inline lock(l)
 {
@@ -96,9 +159,66 @@ inline unlock(l)
     l = false
 }
 
+/* ---- notifier.c ---- */
+
+inline push(w)
+{
+    d_step {
+        if
+#ifdef MUTANT_PUSH_SILENT
+        :: nempty(list) -> readable = true
+        :: empty(list)
+#else
+        :: empty(list) -> readable = true
+        :: nempty(list)
+#endif
+        fi;
+        list ! w
+    }
+}
+
+/* After the list has lost one, or had none. */
+inline set_unreadable()
+{
+    if
+#ifdef MUTANT_RING_LOST
+    :: empty(list) -> readable = false
+    :: nempty(list)
+#else
+    :: empty(list) && !again_later -> readable = false
+    :: nempty(list) || again_later
+#endif
+    fi
+}
+
+/* got: the waiter, or CALLERS */
+inline pop()
+{
+    d_step {
+#ifdef MUTANT_RESET_EARLY
+        readable = false;
+#endif
+        if
+        :: nempty(list) -> list ? got
+        :: empty(list) -> got = CALLERS
+        fi;
+#ifndef MUTANT_RESET_EARLY
+        set_unreadable()
+#endif
+    }
+}
+
+inline take_out(w)
+{
+    d_step {
+        list ?? eval(w);
+        set_unreadable()
+    }
+}
+
 /* ---- wait.c: queue_lock is held ---- */
 
-inline drop_waiter(w)
+inline leave(w, why)
 {
     d_step {
         queue ?? eval(w);
@@ -109,41 +229,83 @@ inline drop_waiter(w)
         :: empty(queue) -> wanted = false
 #endif
         :: nempty(queue)
-        fi
+        fi;
+        left[w] = why
     }
 }
 
-inline serve_first(what)
+inline wake(w)
+{
+    if
+    :: IS_THREAD(w) ->
+#ifndef MUTANT_NO_SIGNAL
+        woken[w] = true
+#endif
+    :: IN_LOOP(w) -> push(w)
+    fi
+}
+
+/* first: that one, or CALLERS if the queue is empty */
+inline first_that_fits()
+{
+    do
+    :: empty(queue) -> first = CALLERS; break
+    :: nempty(queue) ->
+        d_step { queue ? <first> };
+        if
+        :: need[first] > cap -> leave(first, UNFIT); wake(first)
+        :: need[first] <= cap -> break
+        fi
+    od
+}
+
+/* right: it is no buffer, but the right to make one */
+inline give(right)
 {
     d_step {
-        queue ? <first>;
-        result[first] = what;
-#ifndef MUTANT_NO_SIGNAL
-        woken[first] = true
-#endif
+        /* nobody behind it has a part */
+        for (k : 0 .. CALLERS - 1) {
+            assert(k == first || left[k] != WAITS || given[k] + rights[k] == 0)
+        };
+        k = 0;
+        assert(left[first] == WAITS);
+        given[first] = given[first] + (1 - right);
+        rights[first] = rights[first] + right
     };
-    drop_waiter(first);
-    first = 0
+    if
+#ifdef MUTANT_ONE_IS_ENOUGH
+    :: true -> leave(first, GIVEN); wake(first)
+#else
+    :: given[first] + rights[first] == need[first] -> leave(first, GIVEN); wake(first)
+    :: given[first] + rights[first] < need[first]
+#endif
+    fi
 }
 
 inline serve_all()
 {
     do
-    :: empty(queue) -> break
-    :: nempty(queue) ->
+    ::
+        first_that_fits();
         if
-        :: d_step { depot > 0 -> depot-- }; serve_first(BUFFER)
-        :: depot == 0 ->
-#ifdef MUTANT_NO_RESERVE
-            break
-#else
+        :: first == CALLERS -> break
+        :: first < CALLERS && pooled > cap -> break
+        :: first < CALLERS && pooled <= cap ->
             if
-            :: d_step { pooled < N -> pooled++ }; serve_first(RESERVED)
-            :: pooled >= N -> break
-            fi
+            :: d_step { depot > 0 -> depot-- }; give(0)
+            :: depot == 0 ->
+#ifdef MUTANT_NO_RESERVE
+                break
+#else
+                if
+                :: d_step { pooled < cap -> pooled++ }; give(1)
+                :: pooled >= cap -> break
+                fi
 #endif
+            fi
         fi
-    od
+    od;
+    first = 0
 }
 
 inline serve()
@@ -171,10 +333,12 @@ inline hand_over()
     if
     :: wanted ->
         lock(queue_lock);
+        first_that_fits();
         if
-        :: nempty(queue) -> serve_first(BUFFER); handed = true
-        :: empty(queue)
+        :: first < CALLERS -> give(0); handed = true
+        :: first == CALLERS
         fi;
+        first = 0;
         unlock(queue_lock)
     :: !wanted
     fi
@@ -199,7 +363,7 @@ inline enter()
             complete = true
         };
         do
-        :: k < T && !inside[k] -> atomic { depot = depot + cache[k]; cache[k] = false; k++ }
+        :: k < T && !inside[k] -> atomic { depot = depot + cache[k]; cache[k] = 0; k++ }
         :: k < T && inside[k] -> complete = false; k++
         :: k == T -> break
         od;
@@ -213,7 +377,7 @@ inline enter()
     atomic { k = 0; complete = false }
 }
 
-#define MAY_END (state != OFF && !wanted && pooled - depot < N && pooled <= N)
+#define MAY_END (state != OFF && !wanted && pooled - depot < cap && pooled <= cap)
 
 inline relax()
 {
@@ -227,8 +391,8 @@ inline relax()
 #ifdef MUTANT_END_WITHOUT_LOOK
                 :: pressure = false; state = OFF
 #else
-                :: d_step { !wanted -> pressure = false }; state = OFF
-                :: wanted
+                :: d_step { !wanted && pooled <= cap -> pressure = false }; state = OFF
+                :: wanted || pooled > cap
 #endif
                 fi
             :: !MAY_END
@@ -244,8 +408,8 @@ inline relax()
 inline flush_and_open()
 {
     if
-    :: cache[me] -> d_step { cache[me] = false; depot++ }
-    :: !cache[me]
+    :: cache[me] > 0 -> d_step { depot = depot + cache[me]; cache[me] = 0 }
+    :: cache[me] == 0
     fi;
     if
     :: state == OFF -> gate[me] = true
@@ -257,9 +421,9 @@ inline serve_gate()
 {
     if
     :: gate[me]
-    :: !gate[me] && state != OFF && !cache[me]
+    :: !gate[me] && state != OFF && cache[me] == 0
     :: !gate[me] && caches_lock
-    :: atomic { !gate[me] && (state == OFF || cache[me]) && !caches_lock -> caches_lock = true };
+    :: atomic { !gate[me] && (state == OFF || cache[me] > 0) && !caches_lock -> caches_lock = true };
         flush_and_open();
         unlock(caches_lock)
     fi
@@ -274,41 +438,63 @@ inline flush()
 
 /* ---- reclaim.c, pool.c ---- */
 
+/* One step, and exact: cap.pml is about the steps. */
+inline keep_cap()
+{
+    do
+    :: d_step { pooled > cap && depot > 0 -> depot--; pooled-- }
+    :: pooled <= cap || depot == 0 -> break
+    od
+}
+
 inline thread_flush()
 {
     flush();
+    keep_cap();
     call_end()
+}
+
+/* Takes a buffer back that is in no cache, and not in the depot. */
+inline give_back()
+{
+    serve_gate();
+    if
+    :: pooled > cap -> pooled--
+    :: pooled <= cap ->
+        hand_over();
+        if
+        :: handed
+        :: !handed ->
+            if
+            :: atomic { gate[me] -> inside[me] = true }; d_step { cache[me]++; inside[me] = false }
+            :: !gate[me] -> depot++
+            fi
+        fi
+    fi
 }
 
 inline put()
 {
+#ifndef BRIEF
     if
     :: thread_flush()
     :: true
     fi;
+#endif
     if
-    :: atomic { gate[me] -> inside[me] = true }; d_step { cache[me] = true; inside[me] = false } /* the fast put */
+    :: atomic { gate[me] -> inside[me] = true }; d_step { cache[me]++; inside[me] = false } /* the fast put */
     :: true ->
         if
-#ifndef PLAIN
+#ifdef DROPS
         :: pooled-- /* dropped */
 #endif
-        :: true ->
-            serve_gate();
-            hand_over();
-            if
-            :: handed
-            :: !handed ->
-                if
-                :: atomic { gate[me] -> inside[me] = true }; d_step { cache[me] = true; inside[me] = false }
-                :: !gate[me] -> depot++
-                fi
-            fi
+        :: give_back()
         fi;
+        keep_cap();
         relax();
         call_end()
     fi
-#ifdef PLAIN
+#ifdef FLUSHES
     ;
     if
     :: thread_flush()
@@ -317,30 +503,44 @@ inline put()
 #endif
 }
 
-inline begin()
+inline join(w, n)
 {
-    lock(queue_lock);
-    queue ! me;
+    queue ! w;
+    d_step { left[w] = WAITS; need[w] = n; given[w] = 0; rights[w] = 0; woken[w] = false };
 #ifdef MUTANT_FLAG_LATE
     serve_all();
     if
     :: nempty(queue) -> wanted = true
     :: empty(queue)
-    fi;
+    fi
 #else
     wanted = true;
-    serve_all();
+    serve_all()
 #endif
-    unlock(queue_lock)
 }
+
+/* Gives back what a caller was given. */
+inline give_up(w)
+{
+    do
+    :: given[w] > 0 -> given[w]--; give_back()
+    :: given[w] == 0 -> break
+    od;
+#ifndef MUTANT_RIGHTS_LOST
+    atomic { pooled = pooled - rights[w]; rights[w] = 0 };
+#endif
+    keep_cap()
+}
+
+/* ---- timed.c ---- */
 
 /* again: it was not served, and its time is not over */
 inline once()
 {
     lock(queue_lock);
     if
-    :: result[me] != 0
-    :: result[me] == 0 ->
+    :: left[self] != WAITS
+    :: left[self] == WAITS ->
 #ifdef MUTANT_ALWAYS_SURE
         sure = true;
 #else
@@ -348,13 +548,13 @@ inline once()
 #endif
         unlock(queue_lock);
         if
-        :: woken[me]
+        :: woken[self]
         :: !sure                 /* RETRY_MS */
         :: timed -> ended = true /* the deadline */
         fi;
         lock(queue_lock)
     fi;
-    d_step { sure = false; again = (result[me] == 0 && !ended) };
+    d_step { sure = false; again = (left[self] == WAITS && !ended) };
     unlock(queue_lock)
 }
 
@@ -363,26 +563,33 @@ inline end()
     lock(queue_lock);
     if
 #ifdef MUTANT_ENDED_BLINDLY
-    :: ended && queue ?? [eval(me)] -> drop_waiter(me)
-    :: ended && !queue ?? [eval(me)] -> result[me] = 0
+    :: ended && queue ?? [eval(self)] -> leave(self, EXPIRED)
+    :: ended && !queue ?? [eval(self)] -> d_step { left[self] = EXPIRED; given[self] = 0 }
     :: !ended
 #else
-    :: result[me] == 0 -> drop_waiter(me)
-    :: result[me] != 0
+    :: left[self] == WAITS -> leave(self, EXPIRED)
+    :: left[self] != WAITS
 #endif
     fi;
     unlock(queue_lock)
 }
 
-/* held: it has one */
-inline wait_in_queue()
+/* held: so many it has */
+inline wait_for(n)
 {
-    begin();
+    flush();
+    keep_cap();
+    lock(queue_lock);
+    join(self, n);
+    unlock(queue_lock);
     do
     ::
         if
         :: !pressure ->
             enter();
+#ifndef MUTANT_SURPLUS_STAYS
+            keep_cap();
+#endif
 #ifndef MUTANT_LOOP_NO_CHECK
             serve()
 #endif
@@ -396,45 +603,193 @@ inline wait_in_queue()
     od;
     end();
     if
-    :: result[me] == BUFFER -> held = true
-    :: result[me] == RESERVED -> held = true
-#ifndef PLAIN
-    :: result[me] == RESERVED -> pooled-- /* no memory */
+    :: left[self] == GIVEN ->
+        assert(given[self] + rights[self] == n);
+        if
+        :: d_step { held = given[self] + rights[self]; given[self] = 0; rights[self] = 0 }
+#ifdef DROPS
+        :: rights[self] > 0 -> d_step { pooled--; rights[self]-- }; give_up(self) /* no memory */
 #endif
-    :: result[me] == 0
+        fi
+    :: left[self] != GIVEN ->
+#ifdef MUTANT_PART_KEPT
+        skip
+#else
+        give_up(self)
+#endif
     fi
 }
 
-inline get_timed()
+inline get_timed(n)
 {
     enter(); /* the get that found nothing */
     call_end();
-    flush();
-    wait_in_queue();
+    wait_for(n);
 #ifndef MUTANT_ROOM_NO_CHECK
     call_end()
 #endif
 }
 
+/* ---- async.c ---- */
+
+/* sure: the pool is under pressure, or nobody waits */
+inline is_sure()
+{
+    if
+    :: !pressure -> enter(); keep_cap(); serve()
+    :: pressure
+    fi;
+    sure = (pressure || !wanted)
+}
+
+inline ring_again()
+{
+    again_later = true;
+    readable = true
+}
+
+inline get_async(w)
+{
+    flush();
+    keep_cap();
+    lock(queue_lock);
+    join(w, 1);
+    unlock(queue_lock);
+#ifndef MUTANT_NO_RING
+    is_sure();
+    if
+    :: !sure -> ring_again()
+    :: sure
+    fi;
+#endif
+    sure = false;
+    call_end()
+}
+
+/* got: the waiter that has been ready for longest, or CALLERS */
+inline next_ready()
+{
+    pop();
+    if
+    :: got == CALLERS && again_later ->
+        again_later = false;
+        is_sure();
+        if
+        :: !sure -> ring_again()
+        :: sure
+        fi;
+        sure = false;
+        pop()
+    :: got < CALLERS || !again_later
+    fi
+}
+
+inline next()
+{
+    next_ready();
+    if
+    :: got == CALLERS
+    :: got < CALLERS ->
+        assert(left[got] == GIVEN && given[got] + rights[got] == 1);
+        d_step { held = held + given[got] + rights[got]; given[got] = 0; rights[got] = 0; left[got] = 0 }
+    fi
+}
+
+/* Wherever the waiter is. */
+inline cancel(w)
+{
+    lock(queue_lock);
+    if
+    :: left[w] == WAITS ->
+        leave(w, 0);
+#ifndef MUTANT_CANCEL_SERVES_NOBODY
+        serve_all();
+#endif
+        unlock(queue_lock)
+    :: left[w] == GIVEN ->
+        unlock(queue_lock);
+        take_out(w);
+        left[w] = 0;
+#ifdef MUTANT_CANCEL_KEEPS
+        d_step { given[w] = 0; rights[w] = 0 }
+#else
+        give_up(w);
+#endif
+        call_end();
+        relax()
+    :: left[w] == 0 -> unlock(queue_lock)
+    fi
+}
+
+/* ---- the threads ---- */
+
 proctype putter(byte me)
 {
-    byte first;
+    byte k, first, held = HOLDS;
     bool handed;
-    put();
+#ifdef LASTING
+    over == PROCESSES - PUTTERS;
+#endif
+    do
+    :: held > 0 -> held--; put()
+    :: held == 0 -> break
+    od;
     over++
 }
 
-proctype waiter(byte me; bool timed)
+proctype waiter(byte me; byte self; byte n; bool timed)
 {
-    byte k, first;
-    bool handed, complete, sure, again, ended, held;
-    get_timed();
-    if
-    :: held -> put()
-    :: !held
-    fi;
+    byte k, first, held;
+    bool handed, complete, sure, again, ended;
+    get_timed(n);
+    do
+    :: held > 0 -> held--; put()
+    :: held == 0 -> break
+    od;
     over++
 }
+
+/* A loop that is level-triggered: it takes one waiter each time. It keeps what it gets until all its waiters are
+ * served. */
+proctype loop(byte me)
+{
+    byte k, first, held, got = CALLERS, w;
+    bool handed, complete, sure;
+    for (w : WAITERS .. CALLERS - 1) {
+        get_async(w)
+    };
+    do
+    :: readable -> next()
+#ifdef CANCELS
+    :: atomic { left[WAITERS] != 0 -> w = WAITERS }; cancel(w)
+#endif
+    :: left[WAITERS] == 0 && left[CALLERS - 1] == 0 -> break
+    od;
+    do
+    :: held > 0 -> held--; put()
+    :: held == 0 -> break
+    od;
+    over++
+}
+
+#ifdef LOWERED
+/* The cap is one less from now on. */
+proctype setter()
+{
+    byte k, first;
+    bool complete;
+    cap--;
+    if
+    :: pooled > cap -> enter(); keep_cap()
+    :: pooled <= cap
+    fi;
+    keep_cap();
+    relax();
+    call_end();
+    keep_cap();
+    over++
+}
+#endif
 
 init
 {
@@ -443,19 +798,33 @@ init
         for (i : 0 .. PUTTERS - 1) {
             run putter(i)
         };
-        for (i : PUTTERS .. T - 1) {
+        for (i : 0 .. WAITERS - 1) {
             if
-            :: run waiter(i, false)
-#ifndef PLAIN
-            :: run waiter(i, true)
+#ifndef LASTING
+            :: run waiter(THREAD(i), i, 1, false)
+#endif
+#ifdef TIMED
+            :: run waiter(THREAD(i), i, 1, true)
+#endif
+#ifdef BULK
+            :: run waiter(THREAD(i), i, BULK, false)
+#ifdef TIMED
+            :: run waiter(THREAD(i), i, BULK, true)
+#endif
 #endif
             fi
         };
+#if LOOP > 0
+        run loop(T - 1);
+#endif
+#ifdef LOWERED
+        run setter();
+#endif
         i = 0
     };
-    over == T;
+    over == PROCESSES;
     d_step {
-        assert(empty(queue) && !wanted);
+        assert(empty(queue) && !wanted && empty(list) && (!readable || again_later));
         for (i : 0 .. T - 1) {
             pooled = pooled - cache[i]
         };
