@@ -105,7 +105,7 @@ static bool config_copy(const bufferpool_config_t *from, bufferpool_config_t *to
     const size_t size = from->size & ~(size_t)1;
     const struct flaw flaws[] = {
         {size < SIZE_MIN, "size", from->size, "is less than that of the first version", SIZE_MIN},
-        {size > SIZE_MIN && size < offsetof(bufferpool_config_t, retain_ms), "size", from->size,
+        {from->size > SIZE_MIN && size < offsetof(bufferpool_config_t, retain_ms), "size", from->size,
          "is between those of two versions", 0},
         {size > sizeof(*to), "size", from->size, "is more than this version of the library knows", sizeof(*to)},
     };

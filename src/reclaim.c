@@ -465,7 +465,7 @@ void reclaim_caches(bufferpool_t *pool)
 static size_t free_bytes(bufferpool_t *pool, size_t bytes)
 {
     const size_t plain = heap_bytes(&pool->heap, pool->heap.base), more = plain - pool->heap.base;
-    struct freed freed = {.function = report_context.function};
+    struct freed freed = {.function = report_context.function, .enough = SIZE_MAX};
     size_t gone = 0;
     while (gone < bytes) {
         const size_t most = (bytes - gone + plain - 1) / plain;
