@@ -446,7 +446,7 @@ struct __attribute__((may_alias)) waiter {
     struct bufferpool_notifier *notifier; /* NULL: a thread waits */
     uint32_t since_us[2];                 /* when it began to wait, on the monotonic clock: low half, high half */
     uint32_t epoch;                       /* the fork_epoch of the process in which it waits */
-    uint8_t brief; /* it is not to wait, so statistics do not count it */
+    uint8_t brief;                        /* it is not to wait, so statistics do not count it */
     /* as `given` */
     uint8_t error;    /* why it waits no more without a buffer, or 0 */
     uint8_t reserved; /* the right to make one, as from depot_reserve: that many; of a thread see struct sleeper */
@@ -455,7 +455,7 @@ struct __attribute__((may_alias)) waiter {
 
 _Static_assert(sizeof(struct waiter) <= sizeof(((bufferpool_waiter_t *)0)->reserved),
                "a waiter fits into what the caller embeds");
-_Static_assert(_Alignof(struct waiter) <= _Alignof(bufferpool_waiter_t), "and is aligned there");
+_Static_assert(__alignof__(struct waiter) <= __alignof__(bufferpool_waiter_t), "and is aligned there");
 
 /* On the stack of a thread that waits. */
 struct sleeper {
