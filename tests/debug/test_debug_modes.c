@@ -322,7 +322,8 @@ static void a_mode_tells_why_a_configuration_is_refused(void **state)
     refused("free is set without alloc\n", .free = hook_free);
     refused("retain_ms (4294967295) is BUFFERPOOL_NEVER\n", .retain_ms = BUFFERPOOL_NEVER);
     refused("flags (1073741825) has bits that are not known (1073741824)\n", .flags = 0x40000000u | BUFFERPOOL_ZERO);
-    refused("flags (32) has BUFFERPOOL_START_NOW without BUFFERPOOL_BACKGROUND or BUFFERPOOL_PRESSURE\n", .flags = BUFFERPOOL_START_NOW);
+    refused("flags (32) has BUFFERPOOL_START_NOW without BUFFERPOOL_BACKGROUND or BUFFERPOOL_PRESSURE\n",
+            .flags = BUFFERPOOL_START_NOW);
 }
 
 /* ---- chaos ---- */

@@ -26,7 +26,7 @@ moved_to_another_node)
     ;;
 changed_parameter)
     edit "$header" '/bufferpool_get_timed(/s/unsigned timeout_ms/uint64_t timeout_ms/'
-    edit "$tree/src/pool.c" '/^bufferpool_buf_t \*bufferpool_get_timed(/s/unsigned timeout_ms/uint64_t timeout_ms/'
+    edit "$tree/src/timed.c" '/^bufferpool_buf_t \*bufferpool_get_timed(/s/unsigned timeout_ms/uint64_t timeout_ms/'
     ;;
 changed_result)
     edit "$header" 's/BUFFERPOOL_API size_t bufferpool_trim/BUFFERPOOL_API unsigned bufferpool_trim/'
