@@ -201,7 +201,8 @@ class Workshop:
     def copy(self):
         shutil.rmtree(self.tree, ignore_errors=True)
         os.makedirs(self.tree)
-        for path in ('CMakeLists.txt', 'CMakePresets.json', 'bufferpool.pc.in', 'include', 'src', 'cmake', 'tests'):
+        for path in ('CMakeLists.txt', 'CMakePresets.json', 'bufferpool.pc.in', 'include', 'src', 'cmake', 'tests',
+                     'bench'):
             source, target = os.path.join(ROOT, path), os.path.join(self.tree, path)
             if os.path.isdir(source):  # with the times of the files, so that only what is new is built again
                 shutil.copytree(source, target)
