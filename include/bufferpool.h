@@ -461,9 +461,9 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
  * flag is ignored with allocator hooks. */
 #define BUFFERPOOL_HUGEPAGES 0x4u
 
-/* Since 0.3. The library's thread trims the pool, as bufferpool_trim does, when the system says that memory is short. It
- * is the thread of BUFFERPOOL_BACKGROUND, with the same beginning and end. By time the thread reclaims only the pools
- * that have BUFFERPOOL_BACKGROUND too. The news comes, as for services of systemd,
+/* Since 0.3. The library's thread trims the pool, as bufferpool_trim does, when the system says that memory is short.
+ * It is the thread of BUFFERPOOL_BACKGROUND, with the same beginning and end. By time the thread reclaims only the
+ * pools that have BUFFERPOOL_BACKGROUND too. The news comes, as for services of systemd,
  *
  *     1. from the path in MEMORY_PRESSURE_WATCH: a PSI file, a FIFO or a listening Unix stream socket. The bytes that
  *        MEMORY_PRESSURE_WRITE has in base64 are first written to it. "/dev/null" says: not at all
@@ -635,12 +635,12 @@ BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
  * buffer is out. A ready waiter that has a buffer already keeps it.
  *
  * No get may come afterwards: as long as buffers are out it fails with ECANCELED, and then it is a call on a pool that
- * was destroyed. Other calls on the pool but put, put_data, put_bulk, notifier_next and cancel are misuse, as is a second close,
- * and a close of the default pool.
+ * was destroyed. Other calls on the pool but put, put_data, put_bulk, notifier_next and cancel are misuse, as is a
+ * second close, and a close of the default pool.
  *
  * Held buffers can be used as before. close waits for puts, waits and cancels that are under way in other threads; so a
- * thread that calls close must not hold a lock that an allocator hook takes. The caller makes sure that no other call on
- * the pool is under way, unless a buffer that is put later outlasts it. Without membarrier(2) the buffers that
+ * thread that calls close must not hold a lock that an allocator hook takes. The caller makes sure that no other call
+ * on the pool is under way, unless a buffer that is put later outlasts it. Without membarrier(2) the buffers that
  * idle in the caches of other threads are freed, and with them the pool, no earlier than those threads put another
  * buffer of the pool, call bufferpool_thread_flush, or end.
  *

@@ -17,9 +17,9 @@
  * queue's lock to find out where the waiter is.
  *
  * Where an owner was preempted in its cache, the pool may not be under pressure yet when the waiter joins (pressure.c),
- * and what idles in that cache may never come out by itself. A thread that waits tries again every RETRY_MS. A loop must
- * not sleep, so it is rung: its next call of notifier_next tries again, after a pause, and rings once more if that was
- * in vain. The pause lets the owner run, where the loop has a higher priority. This goes on for as long as a
+ * and what idles in that cache may never come out by itself. A thread that waits tries again every RETRY_MS. A loop
+ * must not sleep, so it is rung: its next call of notifier_next tries again, after a pause, and rings once more if that
+ * was in vain. The pause lets the owner run, where the loop has a higher priority. This goes on for as long as a
  * thread is preempted in the middle of some ten instructions.
  */
 #include "budget.h"
@@ -107,8 +107,8 @@ static void release(struct waiter *w)
 
 /* ---- get_async ---- */
 
-/* Whether the pool is under pressure now, and the others of its budget if somebody waits for bytes: so that every buffer
- * that comes back serves those that wait. */
+/* Whether the pool is under pressure now, and the others of its budget if somebody waits for bytes: so that every
+ * buffer that comes back serves those that wait. */
 static bool is_sure(bufferpool_t *pool)
 {
     if (!depot_counts(&pool->depot).pressure) {

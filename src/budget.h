@@ -29,7 +29,8 @@ static inline bool budget_is_short(bufferpool_t *pool)
 }
 
 /* For a caller that waits in the pool: if it waits for bytes, puts all pools of the budget under pressure, so that each
- * put comes to where it sees that, and frees what idles. Returns false if a pool could not be put under pressure yet. */
+ * put comes to where it sees that, and frees what idles. Returns false if a pool could not be put under pressure
+ * yet. */
 bool budget_wait(bufferpool_t *pool);
 
 /* In create and destroy. The pool has the budget from now on; it is no longer a pool of whose idle memory others take;

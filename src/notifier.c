@@ -2,9 +2,9 @@
  *
  * notifier.c - the waiters of one event loop that are ready, and the file descriptor that says so
  *
- * The file descriptor is an eventfd. It is written when the list gets its first waiter, so a thousand waiters that become
- * ready at once cost one system call. The thread that writes holds no lock by then: the loop that it wakes is on its way
- * while the system call lasts, and would run into the lock. `ringing` counts such threads.
+ * The file descriptor is an eventfd. It is written when the list gets its first waiter, so a thousand waiters that
+ * become ready at once cost one system call. The thread that writes holds no lock by then: the loop that it wakes is on
+ * its way while the system call lasts, and would run into the lock. `ringing` counts such threads.
  *
  *     The loop reads the eventfd when it takes the last waiter, and when it finds the list empty. In the second case it
  *     waits for the threads that are about to write. So the eventfd is readable while the list is not empty, but for

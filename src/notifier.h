@@ -25,8 +25,8 @@ static inline bufferpool_waiter_t *notifier_embedder(struct waiter *w)
  * empty: then the caller rings, when it holds no lock any more. */
 bool notifier_push(struct waiter *w);
 
-/* For a notifier with a waiter in a queue whose lock is held: its loop is to look at the pools again. The caller rings as
- * after notifier_push. Returns the notifier. */
+/* For a notifier with a waiter in a queue whose lock is held: its loop is to look at the pools again. The caller rings
+ * as after notifier_push. Returns the notifier. */
 struct bufferpool_notifier *notifier_call(struct bufferpool_notifier *notifier);
 
 /* Makes the file descriptor readable, after notifier_push and notifier_call. */

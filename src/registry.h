@@ -56,8 +56,8 @@ bufferpool_t *registry_keep(bufferpool_t *pool);
 /* Frees what is left of a pool; NULL has no effect. */
 void registry_free(bufferpool_t *pool);
 
-/* As long as somebody else keeps the struct of a pool, it is not freed, although the pool has ended; what can be used of
- * it then is the lock of its queue. */
+/* As long as somebody else keeps the struct of a pool, it is not freed, although the pool has ended; what can be used
+ * of it then is the lock of its queue. */
 void registry_keep_struct(bufferpool_t *pool);
 void registry_release(bufferpool_t *pool);
 

@@ -27,8 +27,8 @@ static void give_up(bufferpool_t *pool, struct cache *c, struct sleeper *s)
     reclaim_keep_cap(pool, c);
 }
 
-/* Fills bufs with what the thread was given, and counts it. The rights to make a buffer come first, since that may fail.
- * Returns false, with nothing kept, if there is no memory. */
+/* Fills bufs with what the thread was given, and counts it. The rights to make a buffer come first, since that may
+ * fail. Returns false, with nothing kept, if there is no memory. */
 static bool take_all(bufferpool_t *pool, struct cache *c, struct sleeper *s, bufferpool_buf_t **bufs)
 {
     const uint32_t rights = s->reserved;

@@ -88,8 +88,8 @@ void tls_cache_on_closed(const struct tls_closed *calls)
         on_closed = *calls;
 }
 
-/* Calls `each` for a cache of a pool that is pinned. While the pool is open, the mark keeps a close waiting; a closed one
- * is held, unless it is about to end. Returns whether the pool is to be ended (close.c). */
+/* Calls `each` for a cache of a pool that is pinned. While the pool is open, the mark keeps a close waiting; a closed
+ * one is held, unless it is about to end. Returns whether the pool is to be ended (close.c). */
 static bool call_for(void (*each)(bufferpool_t *pool, struct cache *c), bufferpool_t *pool, struct cache *c)
 {
     cache_begin_call(&pool->shared);

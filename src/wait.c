@@ -9,20 +9,20 @@
  *
  *     1. Each caller waits for 1 to N buffers, and the first in the queue is the only one that has a part of them. A
  *        caller that wants many gets them while the others wait behind it, so small ones do not starve it; and it is
- *        served before all that came later, so it does not starve them. If every thread takes what it needs in one call,
- *        and holds nothing meanwhile, all buffers come back to the first in the queue: there is no deadlock.
+ *        served before all that came later, so it does not starve them. If every thread takes what it needs in one
+ *        call, and holds nothing meanwhile, all buffers come back to the first in the queue: there is no deadlock.
  *     2. If the cap falls below what the first one waits for, it leaves with EINVAL, since it would never be served.
  *     3. What a caller was given counts as held: so live, and the verdict of depot.c (9), take the time from get to put
  *        to begin there. A right to make a buffer is counted in `pooled` alone.
  *     4. No wake-up is lost: a caller sets the flag first and looks into the depot and at the cap afterwards; a call
  *        that puts something there looks at the flag afterwards. depot.c (13) says why one of the two sees the other.
  *     5. Buffers that idle in thread caches do not count here: a caller makes sure that the pool is under pressure,
- *        which cannot end while the flag is set. Where several attempts are needed to enter the pressure (pressure.c), a
- *        thread makes one every RETRY_MS, and a loop is rung to make the next (async.c).
- *     6. The right to make a buffer is one of the cap's count and the bytes of the budget, both. A caller that lacks the
- *        bytes says so (account.h), and is served when some come back, in whatever pool of the budget (members.c). A
- *        thread looks every RETRY_MS, too, since buffers may idle where a thread was preempted (budget_wait); a loop is
- *        rung to look once.
+ *        which cannot end while the flag is set. Where several attempts are needed to enter the pressure (pressure.c),
+ *        a thread makes one every RETRY_MS, and a loop is rung to make the next (async.c).
+ *     6. The right to make a buffer is one of the cap's count and the bytes of the budget, both. A caller that lacks
+ *        the bytes says so (account.h), and is served when some come back, in whatever pool of the budget (members.c).
+ *        A thread looks every RETRY_MS, too, since buffers may idle where a thread was preempted (budget_wait); a loop
+ *        is rung to look once.
  *     7. A pool is closed by a store to `life`, and then the queue is emptied under its lock; a caller looks at `life`
  *        under that lock before it joins. So nobody waits in a closed pool.
  *
@@ -170,8 +170,8 @@ static struct desc *take_from_depot(bufferpool_t *pool)
     return magazine.head;
 }
 
-/* Says that a caller waits for bytes, if it does, and tries once more: account.h. A caller that waited for the cap until
- * then wakes, to take care that no pool of the budget lets buffers idle (budget_wait). */
+/* Says that a caller waits for bytes, if it does, and tries once more: account.h. A caller that waited for the cap
+ * until then wakes, to take care that no pool of the budget lets buffers idle (budget_wait). */
 static bool reserve_wanted(bufferpool_t *pool, struct waiter *w, struct rings *rings)
 {
     struct bufferpool_budget *budget = pool->heap.slabs.budget;

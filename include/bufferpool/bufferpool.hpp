@@ -351,8 +351,8 @@ class waiter
     {
         cancel();
     }
-    /* Takes the buffer, after notifier::next returned the waiter. Throws ENOMEM if there was no memory, and ECANCELED if
-     * the pool was closed. */
+    /* Takes the buffer, after notifier::next returned the waiter. Throws ENOMEM if there was no memory, and ECANCELED
+     * if the pool was closed. */
     buffer take()
     {
         if (!buffer_)
@@ -568,8 +568,8 @@ class pool
     {
         return made(bufferpool_get_async(pool_, &waits.waiter_, tells.notifier_), EINPROGRESS);
     }
-    /* Gets n buffers, all or none, and never beyond the cap. It waits for them as get_for does. Returns none if they are
-     * not there by then. */
+    /* Gets n buffers, all or none, and never beyond the cap. It waits for them as get_for does. Returns none if they
+     * are not there by then. */
     template <class Rep, class Period>
     std::vector<buffer> get_bulk_for(std::size_t n, const std::chrono::duration<Rep, Period> &time) const
     {

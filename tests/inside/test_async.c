@@ -2,8 +2,8 @@
  *
  * test_async.c - waiters of event loops are served in turn, and the notifier's file descriptor says when one is ready
  *
- * get_async has put its waiter into the queue when it returns, so these tests need no thread to be asleep. Where threads
- * wait too, a test looks into the queue until they are there.
+ * get_async has put its waiter into the queue when it returns, so these tests need no thread to be asleep. Where
+ * threads wait too, a test looks into the queue until they are there.
  */
 #include "support/hands.h"
 #include "support/laws.h"

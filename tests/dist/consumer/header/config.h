@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * config.h - BUFFERPOOL_CONFIG, in each standard that has it: as an argument, in a variable, with no field and with many
+ * config.h - BUFFERPOOL_CONFIG, in each standard that has it: as an argument, in a variable, with no field and
+ * with many
  */
 #include "bufferpool.h"
 
