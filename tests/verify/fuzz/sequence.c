@@ -374,7 +374,7 @@ static void op_create_invalid(void)
         c.size = 0;
         break;
     case 1:
-        c.size = sizeof(c) + 2; /* an odd size is BUFFERPOOL_CONFIG's */
+        c.size = sizeof(c) + 2; /* one more is of BUFFERPOOL_CONFIG */
         break;
     case 2:
         c.size = offsetof(bufferpool_config_t, ctx);
