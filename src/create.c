@@ -219,10 +219,10 @@ static bufferpool_t *create(const bufferpool_config_t *config, int *error)
     registry_lock();
     pool_begin(pool, &resolved);
     bool added = registry_add(pool, resolved.name);
-    if (added)
+    if (added) {
         budget_join(pool);
-    if (added)
         pool->heap.table.colour = pool->heap.slabs.colour = (uint32_t)pool->index;
+    }
     registry_unlock();
     if (!added) {
         free(pool);

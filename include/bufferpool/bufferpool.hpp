@@ -638,7 +638,7 @@ class pool
             return bulk;
         detail::check(error);
         for (bufferpool_buf_t *buf : bufs)
-            bulk.emplace_back(buf);
+            bulk.emplace_back(buf); // cppcheck-suppress useStlAlgorithm ; the constructor is explicit
         return bulk;
     }
 
