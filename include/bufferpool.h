@@ -919,18 +919,26 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  * Which calls may run at once
  *
- *     on one pool   | get try_get get_timed put bulk reclaim trim set_max_live live max_live stats | destroy
- *     --------------+------------------------------------------------------------------------------+---------
- *     any of these  | yes                                                                          | no
- *     destroy       | no                                                                           | no
+ *     on one pool   | get try_get get_timed get_async cancel put bulk bulk_timed     | close          | destroy
+ *                   | reclaim trim trim_some set_max_live live max_live stats        |                |
+ *     --------------+----------------------------------------------------------------+----------------+---------
+ *     any of these  | yes                                                            | see its remark | no
+ *     close         | see its remark: put, cancel, notifier_next and waits that last | no             | no
+ *     destroy       | no                                                             | no             | no
+ *
+ *     on a notifier | get_async cancel notifier_next | notifier_fd | notifier_destroy
+ *     --------------+--------------------------------+-------------+------------------
+ *     get_async ... | no                             | yes         | no
+ *     notifier_fd   | yes                            | yes         | no
  *
  *     on one buffer | buf_* put | reading or writing the bytes
  *     --------------+-----------+------------------------------
  *     buf_* put     | no        | no
  *     the bytes     | no        | as with any memory
  *
- *     create, thread_flush, metrics, holders and version may run at any time beside anything. metrics and holders write
- *     to their buffer as buf_append does. budget_set and budget_used may run beside anything but budget_destroy.
+ *     create, thread_flush, metrics, holders, notifier_create, budget_create and version may run at any time beside
+ *     anything. metrics and holders write to their buffer as buf_append does. budget_set and budget_used may run beside
+ *     anything but budget_destroy. configure_default may run beside a get of the default pool, and no other call on it.
  *
  * Errors
  *
