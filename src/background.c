@@ -173,7 +173,7 @@ static void *run(void *arg)
     while (!load_relaxed(&self->stop)) {
         bufferpool_t *pool = first_due();
         const uint64_t now = clock_coarse_ms(), due = pool != NULL ? pool->background.due_ms : UINT64_MAX;
-        if (due > now)
+        if (pool == NULL || due > now)
             rest(self, due == UINT64_MAX ? UINT64_MAX : due - now);
         else
             work_on(pool, self, now);
