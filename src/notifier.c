@@ -6,10 +6,11 @@
  * become ready at once cost one system call. The thread that writes holds no lock by then: the loop that it wakes is on
  * its way while the system call lasts, and would run into the lock. `ringing` counts such threads.
  *
- *     The loop reads the eventfd when it takes the last waiter, and when it finds the list empty. In the second case it
- *     waits for the threads that are about to write. So the eventfd is readable while the list is not empty, but for
- *     the moment before the write; and after notifier_pop has returned NULL it is not, until there is a waiter again.
- *     In between, after the last waiter was taken, a late write may make it readable in vain.
+ *     The loop reads the eventfd when it takes the last waiter, and when it finds the list empty. In the second case
+ *     it waits for the threads that are about to write. It holds no lock meanwhile: such a thread may push more waiters
+ *     before it writes. So the eventfd is readable while the list is not empty, but for the moment before the write;
+ *     and after notifier_pop has returned NULL it is not, until there is a waiter again. In between, after the last
+ *     waiter was taken, a late write may make it readable in vain.
  *
  * With `again` the eventfd stays readable whatever the list says: the loop is to look at the pools once more (async.c),
  * which clears the flag before it takes the next waiter.
@@ -101,15 +102,19 @@ void notifier_await_rings(struct bufferpool_notifier *notifier)
 
 struct waiter *notifier_pop(struct bufferpool_notifier *notifier)
 {
+    struct waiter *w;
     pthread_mutex_lock(&notifier->lock);
-    struct waiter *w = notifier->first;
-    if (w == NULL) {
+    while ((w = notifier->first) == NULL &&
+           load_acquire(&notifier->ringing) != 0) { /* with the release in notifier_ring */
+        /* a call that is about to write may push more waiters first */
+        pthread_mutex_unlock(&notifier->lock);
         notifier_await_rings(notifier);
-        if (!load_relaxed(&notifier->again))
-            set_readable(notifier, false);
-    } else {
-        take_out(notifier, w);
+        pthread_mutex_lock(&notifier->lock);
     }
+    if (w != NULL)
+        take_out(notifier, w);
+    else if (!load_relaxed(&notifier->again))
+        set_readable(notifier, false);
     pthread_mutex_unlock(&notifier->lock);
     return w;
 }

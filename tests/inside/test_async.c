@@ -10,9 +10,12 @@
 
 #include "support/inside.h"
 
+#include "notifier.h"
+
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 enum { CAPACITY = 512, SENTINEL = 4242, CHILD_SECONDS = 60 };
 
@@ -194,6 +197,53 @@ static void many_ready_waiters_cost_one_write(void **state)
         bufferpool_put(waiter[i].buf);
     }
     end(&s);
+}
+
+static _Atomic(pid_t) popping;
+
+static void *pop_next(void *notifier)
+{
+    atomic_store(&popping, gettid());
+    return notifier_pop(notifier);
+}
+
+static bool sleeps(pid_t tid)
+{
+    char path[64], state = '?';
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
+    FILE *file = fopen(path, "r");
+    if (file != NULL) {
+        (void)!fscanf(file, "%*d (%*[^)]) %c", &state);
+        fclose(file);
+    }
+    return state == 'S';
+}
+
+/* As in a close, or where a trim gives several buffers to the queue: the loop has taken the first waiter already. */
+static void a_call_may_make_a_waiter_ready_while_the_loop_waits_for_its_write(void **state)
+{
+    (void)state;
+    bufferpool_notifier_t *notifier = bufferpool_notifier_create();
+    assert_non_null(notifier);
+    struct waiter waiters[2] = {{.notifier = notifier}, {.notifier = notifier}};
+    assert_true(notifier_push(&waiters[0]));
+    assert_ptr_equal(notifier_pop(notifier), &waiters[0]);
+    pthread_t loop;
+    atomic_store(&popping, 0);
+    assert_int_equal(pthread_create(&loop, NULL, pop_next, notifier), 0);
+    while (atomic_load(&popping) == 0 || !sleeps(atomic_load(&popping)))
+        sched_yield();
+    assert_int_equal(pthread_mutex_trylock(&notifier->lock), 0);
+    pthread_mutex_unlock(&notifier->lock);
+    assert_true(notifier_push(&waiters[1]));
+    notifier_ring(notifier);
+    notifier_ring(notifier);
+    void *popped;
+    assert_int_equal(pthread_join(loop, &popped), 0);
+    assert_ptr_equal(popped, &waiters[1]);
+    assert_false(is_readable(notifier));
+    assert_null(notifier_pop(notifier));
+    assert_int_equal(bufferpool_notifier_destroy(notifier), 0);
 }
 
 static void one_notifier_serves_several_pools(void **state)
@@ -746,6 +796,7 @@ int main(void)
         cmocka_unit_test(waiters_are_served_in_the_order_of_arrival),
         cmocka_unit_test(a_raised_cap_serves_waiters),
         cmocka_unit_test(many_ready_waiters_cost_one_write),
+        cmocka_unit_test(a_call_may_make_a_waiter_ready_while_the_loop_waits_for_its_write),
         cmocka_unit_test(one_notifier_serves_several_pools),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(a_pool_with_a_waiter_that_may_make_a_buffer_is_not_destroyed),
