@@ -14,6 +14,7 @@
  */
 #include "bufferpool.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <malloc.h>
@@ -205,6 +206,15 @@ static void start_waiter(bufferpool_t *pool)
         (void)nanosleep(&moment, NULL);
 }
 
+/* The loop is never run. */
+static void start_loop(bufferpool_t *pool)
+{
+    static bufferpool_waiter_t waiter;
+    bufferpool_notifier_t *notifier = bufferpool_notifier_create();
+    require(notifier != NULL, "no notifier");
+    require(bufferpool_get_async(pool, &waiter, notifier) == NULL && errno == EINPROGRESS, "it does not wait");
+}
+
 /* ---- the pools ---- */
 
 static bufferpool_t *make_requests(void)
@@ -239,6 +249,7 @@ static bufferpool_t *make_capped(void)
     tell_thread(name, self(), 0, 4, "closed");
     tell_thread(name, taking, 0, 1, "closed");
     start_waiter(pool);
+    start_loop(pool);
     return pool;
 }
 
@@ -279,7 +290,7 @@ int main(int argc, char **argv)
 
     tell_pool(NULL, "default", "off", 0);
     tell_pool(requests, "requests", "off", 0);
-    tell_pool(capped, "capped", "on", 1);
+    tell_pool(capped, "capped", "on", 2);
     tell_pool(parked, "parked", "off", 0);
     tell_pool(secret, "se?cret", "off", 0);
     tell_pool(in_turn, "in turn", "off", 0);
