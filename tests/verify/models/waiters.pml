@@ -17,31 +17,36 @@
  *     step            in src/                         there
  *     ----            -------                         -----
  *     lock            wait.c wait_serve_all           "pthread_mutex_lock(&pool->waiters.lock);"
- *     unlock          wait.c wait_serve_all           "pthread_mutex_unlock(&pool->waiters.lock);"
+ *     unlock_and_ring wait.c unlock_and_ring          "pthread_mutex_unlock(&queue->lock);"
+ *                     wait.c unlock_and_ring          "notifier_ring(rings->notifiers[--rings->n]);"
+ *                     notifier.c notifier_ring        "set_readable(notifier, true);"
+ *                     notifier.c notifier_ring        "(void)atomic_fetch_sub_explicit(&notifier->ringing, 1, memory_order_release);"
+ *     unlock          wait.c wait_once                "pthread_mutex_unlock(&pool->waiters.lock);"
  *     push            notifier.c notifier_push        "append(notifier, w);"
- *                     notifier.c notifier_push        "set_readable(notifier, true);"
- *     set_unreadable  notifier.c take_out             "if (notifier->first == NULL && !notifier->again)"
+ *                     notifier.c notifier_push        "(void)add_relaxed(&notifier->ringing, 1); /*"
+ *     set_unreadable  notifier.c take_out             "if (notifier->first == NULL && !load_relaxed(&notifier->again))"
  *     pop             notifier.c notifier_pop         "struct waiter *w = notifier->first;"
- *                     notifier.c notifier_pop         "else if (!notifier->again)"
+ *                     notifier.c notifier_pop         "notifier_await_rings(notifier);"
+ *                     notifier.c notifier_pop         "if (!load_relaxed(&notifier->again))"
  *     take_out        notifier.c notifier_remove      "take_out(notifier, w);"
  *     leave           wait.c leave                    "depot_want(&pool->depot, false);"
  *                     wait.c leave                    "w->left = true;"
  *     wake            wait.c wake                     "pthread_cond_signal(&sleeper_of(w)->woken);"
- *                     wait.c wake                     "notifier_push(w);"
+ *                     wait.c wake                     "else if (notifier_push(w))"
  *     first_that_fits wait.c first_that_fits          "sleeper_of(w)->need > depot_cap_of(&pool->max_live)"
  *                     wait.c first_that_fits          "leave(pool, w, EINVAL);"
  *     give            wait.c give                     "w->given = d;"
  *                     wait.c give                     "s->reserved += d == NULL;"
  *                     wait.c give                     "if (++s->has < s->need)"
- *     serve_all       wait.c serve_all                "(w = first_that_fits(pool)) != NULL && !depot_over_cap(&pool->depot, &pool->max_live)"
+ *     serve_all       wait.c serve_all                "(w = first_that_fits(pool, rings)) != NULL && !depot_over_cap(&pool->depot, &pool->max_live)"
  *                     wait.c serve_all                "struct desc *d = take_from_depot(pool);"
  *                     wait.c take_from_depot          "const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);"
- *                     wait.c serve_all                "if (d == NULL && !life_reserve(pool) && !reserve_wanted(pool))"
+ *                     wait.c serve_all                "if (d == NULL && !life_reserve(pool) && !reserve_wanted(pool, w, rings))"
  *     serve           wait.h wait_serve (11)          "if (unlikely(depot_wanted(&pool->depot)))"
- *     call_end        call.h call_end                 "wait_serve(pool);"
- *                     pool.c put_to_pool              "wait_serve(pool);"
+ *     call_end        call.h call_serve               "wait_serve(pool);"
+ *                     pool.c put_to_pool              "call_serve(pool);"
  *     hand_over       wait.c wait_hand_over           "if (likely(!depot_wanted(&pool->depot)))"
- *                     wait.c wait_hand_over           "give(pool, w, d);"
+ *                     wait.c wait_hand_over           "give(pool, w, d, &rings);"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
  *                     pressure.c settle               "depot_begin_pressure(&pool->depot);"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot, &pool->max_live))"
@@ -60,9 +65,9 @@
  *                     pool.c put_to_pool              "pressure_relax(pool);"
  *     join            wait.c join                     "queue->last = w;"
  *                     wait.c join (11)                "depot_want(&pool->depot, true);"
- *                     wait.c wait_begin               "serve_all(pool);"
+ *                     wait.c wait_begin               "serve_all(pool, &rings);"
  *     give_up         timed.c give_up                 "pool_give_back(pool, c, d);"
- *                     timed.c give_up                 "depot_unreserve(&pool->depot, s->reserved);"
+ *                     timed.c give_up                 "life_unreserve(pool, s->reserved);"
  *     once            wait.c wait_once                "const bool sure = depot_counts(&pool->depot).pressure;"
  *                     wait.c wait_once                "pthread_cond_wait(&s->woken, &pool->waiters.lock);"
  *                     wait.c wait_once                "else if (pthread_cond_timedwait(&s->woken, &pool->waiters.lock, last ? &s->deadline : &retry) != 0)"
@@ -74,28 +79,29 @@
  *                     timed.c wait_for                "} while (wait_once(pool, &s));"
  *                     timed.c wait_for                "return take_all(pool, c, &s, bufs) ? 0 : ENOMEM;"
  *     get_timed       timed.c bufferpool_get_timed    "bufferpool_buf_t *buf = pool_get_below_cap(pool, "bufferpool_get_timed", CALLER);"
- *                     timed.c wait_in_call            "wait_serve(pool);"
+ *                     timed.c wait_in_call            "call_serve(pool);"
  *     is_sure         async.c is_sure                 "pressure_enter(pool);"
- *                     async.c is_sure                 "return depot_counts(&pool->depot).pressure || !depot_wanted(&pool->depot);"
- *     ring_again      async.c ring_again              "notifier_ring(notifier);"
+ *                     async.c is_sure                 "return (budget_wait(pool) && depot_counts(&pool->depot).pressure) || !depot_wanted(&pool->depot);"
+ *     ring_again      async.c ring_again              "notifier_ring_again(notifier);"
  *     get_async       async.c join                    "if (!wait_join(pool, w)) {"
  *                     async.c join                    "if (!is_sure(pool))"
  *     next_ready      async.c next_ready              "if (!try_again())"
  *     next            async.c bufferpool_notifier_next "waiter->buf = w->error == 0 ? take(w->pool, w) : NULL;"
  *     cancel          async.c bufferpool_cancel       "if (!wait_leave(pool, w)) {"
- *                     wait.c wait_leave               "serve_all(pool);"
+ *                     wait.c wait_leave               "serve_all(pool, &rings);"
  *                     async.c bufferpool_cancel       "notifier_remove(w);"
- *                     async.c give_back               "depot_unreserve(&pool->depot, 1);"
+ *                     async.c give_back               "life_unreserve(pool, 1);"
  *     putter          pool.c bufferpool_put           "put(buf, "bufferpool_put");"
  *     waiter          pool.c bufferpool_put           "put(buf, "bufferpool_put");"
  *     loop            async.c next_ready              "struct waiter *w = notifier_pop(notifier);"
  *     setter          reclaim.c bufferpool_set_max_live "store_seq_cst(&pool->max_live, depot_cap(n));"
  *
  * Claims: no thread waits for ever, and no loop sleeps while a buffer is there for one of its waiters: the file
- * descriptor is readable. Where a waiter is left, Spin reports an invalid end state, and (run.sh, PROGRESS) where a
- * thread is busy for ever although all others go on, a cycle. Only the first in the queue has a part, and each caller
- * gets as many as it waits for. When all threads have ended the counts are exact, no thread is wanted and no waiter is
- * ready, so nothing was lost, and a waiter that gave up was given nothing.
+ * descriptor is readable. After notifier_next returned NULL the descriptor is not written before a waiter is ready.
+ * Where a waiter is left, Spin reports an invalid end state, and (run.sh, PROGRESS) where a thread is busy for ever
+ * although all others go on, a cycle. Only the first in the queue has a part, and each caller gets as many as it waits
+ * for. When all threads have ended the counts are exact, no thread is wanted and no waiter is ready, so nothing was
+ * lost, and a waiter that gave up was given nothing.
  */
 #ifndef PUTTERS
 #define PUTTERS 1
@@ -148,6 +154,8 @@ bool woken[CALLERS];
 /* the loop's notifier; each change of it is under its lock */
 chan list = [CALLERS] of { byte };
 bool readable, again_later;
+bool dry;                         /* notifier_next returned NULL, and no waiter became ready since */
+byte ringing;                     /* threads that are about to make it readable, after they let the queue's lock go */
 
 inline lock(l)
 {
@@ -166,15 +174,25 @@ inline push(w)
     d_step {
         if
 #ifdef MUTANT_PUSH_SILENT
-        :: nempty(list) -> readable = true
+        :: nempty(list) -> ringing++; rings++; dry = false
         :: empty(list)
 #else
-        :: empty(list) -> readable = true
+        :: empty(list) -> ringing++; rings++; dry = false
         :: nempty(list)
 #endif
         fi;
         list ! w
     }
+}
+
+/* rings: so many rings this thread owes */
+inline unlock_and_ring()
+{
+    unlock(queue_lock);
+    do
+    :: d_step { rings > 0 -> assert(!dry); readable = true; ringing--; rings-- }
+    :: rings == 0 -> break
+    od
 }
 
 /* After the list has lost one, or had none. */
@@ -194,13 +212,17 @@ inline set_unreadable()
 /* got: the waiter, or CALLERS */
 inline pop()
 {
-    d_step {
+    atomic {
 #ifdef MUTANT_RESET_EARLY
         readable = false;
 #endif
         if
         :: nempty(list) -> list ? got
-        :: empty(list) -> got = CALLERS
+#ifdef MUTANT_NO_AWAIT
+        :: empty(list) -> got = CALLERS; dry = !again_later
+#else
+        :: empty(list) && ringing == 0 -> got = CALLERS; dry = !again_later
+#endif
         fi;
 #ifndef MUTANT_RESET_EARLY
         set_unreadable()
@@ -311,7 +333,7 @@ inline serve_all()
 inline serve()
 {
     if
-    :: wanted -> lock(queue_lock); serve_all(); unlock(queue_lock)
+    :: wanted -> lock(queue_lock); serve_all(); unlock_and_ring()
     :: !wanted
     fi
 }
@@ -339,7 +361,7 @@ inline hand_over()
         :: first == CALLERS
         fi;
         first = 0;
-        unlock(queue_lock)
+        unlock_and_ring()
     :: !wanted
     fi
 }
@@ -581,7 +603,7 @@ inline wait_for(n)
     keep_cap();
     lock(queue_lock);
     join(self, n);
-    unlock(queue_lock);
+    unlock_and_ring();
     do
     ::
         if
@@ -654,7 +676,7 @@ inline get_async(w)
     keep_cap();
     lock(queue_lock);
     join(w, 1);
-    unlock(queue_lock);
+    unlock_and_ring();
 #ifndef MUTANT_NO_RING
     is_sure();
     if
@@ -705,7 +727,7 @@ inline cancel(w)
 #ifndef MUTANT_CANCEL_SERVES_NOBODY
         serve_all();
 #endif
-        unlock(queue_lock)
+        unlock_and_ring()
     :: left[w] == GIVEN ->
         unlock(queue_lock);
         take_out(w);
@@ -725,7 +747,7 @@ inline cancel(w)
 
 proctype putter(byte me)
 {
-    byte k, first, held = HOLDS;
+    byte k, first, rings, held = HOLDS;
     bool handed;
 #ifdef LASTING
     over == PROCESSES - PUTTERS;
@@ -739,7 +761,7 @@ proctype putter(byte me)
 
 proctype waiter(byte me; byte self; byte n; bool timed)
 {
-    byte k, first, held;
+    byte k, first, rings, held;
     bool handed, complete, sure, again, ended;
     get_timed(n);
     do
@@ -753,7 +775,7 @@ proctype waiter(byte me; byte self; byte n; bool timed)
  * served. */
 proctype loop(byte me)
 {
-    byte k, first, held, got = CALLERS, w;
+    byte k, first, rings, held, got = CALLERS, w;
     bool handed, complete, sure;
     for (w : WAITERS .. CALLERS - 1) {
         get_async(w)
@@ -776,7 +798,7 @@ proctype loop(byte me)
 /* The cap is one less from now on. */
 proctype setter()
 {
-    byte k, first;
+    byte k, first, rings;
     bool complete;
     cap--;
     if
@@ -824,7 +846,7 @@ init
     };
     over == PROCESSES;
     d_step {
-        assert(empty(queue) && !wanted && empty(list) && (!readable || again_later));
+        assert(empty(queue) && !wanted && empty(list) && ringing == 0);
         for (i : 0 .. T - 1) {
             pooled = pooled - cache[i]
         };
