@@ -17,17 +17,17 @@
  *     step            in src/                         there
  *     ----            -------                         -----
  *     lock            wait.c wait_serve_all           "pthread_mutex_lock(&pool->waiters.lock);"
+ *     unlock          wait.c wait_once                "const bool again = !s->waiter.left && !over;"
+ *     push            notifier.c notifier_push        "append(notifier, w);"
+ *                     notifier.c notifier_push        "(void)add_relaxed(&notifier->ringing, 1);"
  *     unlock_and_ring wait.c unlock_and_ring          "pthread_mutex_unlock(&queue->lock);"
  *                     wait.c unlock_and_ring          "notifier_ring(rings->notifiers[--rings->n]);"
  *                     notifier.c notifier_ring        "set_readable(notifier, true);"
  *                     notifier.c notifier_ring        "(void)atomic_fetch_sub_explicit(&notifier->ringing, 1, memory_order_release);"
- *     unlock          wait.c wait_once                "pthread_mutex_unlock(&pool->waiters.lock);"
- *     push            notifier.c notifier_push        "append(notifier, w);"
- *                     notifier.c notifier_push        "(void)add_relaxed(&notifier->ringing, 1); /*"
  *     set_unreadable  notifier.c take_out             "if (notifier->first == NULL && !load_relaxed(&notifier->again))"
- *     pop             notifier.c notifier_pop         "struct waiter *w = notifier->first;"
+ *                     notifier.c notifier_pop         "else if (!load_relaxed(&notifier->again))"
+ *     pop             notifier.c notifier_pop         "while ((w = notifier->first) == NULL &&"
  *                     notifier.c notifier_pop         "notifier_await_rings(notifier);"
- *                     notifier.c notifier_pop         "if (!load_relaxed(&notifier->again))"
  *     take_out        notifier.c notifier_remove      "take_out(notifier, w);"
  *     leave           wait.c leave                    "depot_want(&pool->depot, false);"
  *                     wait.c leave                    "w->left = true;"
@@ -97,11 +97,11 @@
  *     setter          reclaim.c bufferpool_set_max_live "store_seq_cst(&pool->max_live, depot_cap(n));"
  *
  * Claims: no thread waits for ever, and no loop sleeps while a buffer is there for one of its waiters: the file
- * descriptor is readable. After notifier_next returned NULL the descriptor is not written before a waiter is ready.
- * Where a waiter is left, Spin reports an invalid end state, and (run.sh, PROGRESS) where a thread is busy for ever
- * although all others go on, a cycle. Only the first in the queue has a part, and each caller gets as many as it waits
- * for. When all threads have ended the counts are exact, no thread is wanted and no waiter is ready, so nothing was
- * lost, and a waiter that gave up was given nothing.
+ * descriptor is readable, or a call is about to write it. When a loop found no waiter, it is not readable. Where a
+ * waiter is left, Spin reports an invalid end state, and (run.sh, PROGRESS) where a thread is busy for ever although
+ * all others go on, a cycle. Only the first in the queue has a part, and each caller gets as many as it waits for. When
+ * all threads have ended the counts are exact, no thread is wanted and no waiter is ready, so nothing was lost, and a
+ * waiter that gave up was given nothing.
  */
 #ifndef PUTTERS
 #define PUTTERS 1
@@ -151,11 +151,11 @@ byte need[CALLERS], given[CALLERS], rights[CALLERS];
 mtype left[CALLERS];              /* WAITS: it is in the queue; 0: it does not wait */
 bool woken[CALLERS];
 
-/* the loop's notifier; each change of it is under its lock */
+/* the loop's notifier; the list changes under its lock, and the write that makes it readable takes no lock */
 chan list = [CALLERS] of { byte };
 bool readable, again_later;
-bool dry;                         /* notifier_next returned NULL, and no waiter became ready since */
-byte ringing;                     /* threads that are about to make it readable, after they let the queue's lock go */
+byte ringing;                     /* calls that are about to make it readable */
+bool list_lock;                   /* in the mutant that holds it for more than a step */
 
 inline lock(l)
 {
@@ -174,25 +174,29 @@ inline push(w)
     d_step {
         if
 #ifdef MUTANT_PUSH_SILENT
-        :: nempty(list) -> ringing++; rings++; dry = false
-        :: empty(list)
+        :: !list_lock && nempty(list) -> ringing++; rings++
+        :: !list_lock && empty(list)
 #else
-        :: empty(list) -> ringing++; rings++; dry = false
-        :: nempty(list)
+        :: !list_lock && empty(list) -> ringing++; rings++
+        :: !list_lock && nempty(list)
 #endif
         fi;
         list ! w
     }
 }
 
-/* rings: so many rings this thread owes */
+/* The queue's lock is held. */
 inline unlock_and_ring()
 {
-    unlock(queue_lock);
-    do
-    :: d_step { rings > 0 -> assert(!dry); readable = true; ringing--; rings-- }
-    :: rings == 0 -> break
-    od
+    if
+    :: d_step { rings == 0 -> queue_lock = false }
+    :: rings > 0 ->
+        queue_lock = false;
+        do
+        :: rings > 0 -> readable = true; d_step { ringing--; rings-- }
+        :: rings == 0 -> break
+        od
+    fi
 }
 
 /* After the list has lost one, or had none. */
@@ -212,22 +216,27 @@ inline set_unreadable()
 /* got: the waiter, or CALLERS */
 inline pop()
 {
-    atomic {
+#ifdef MUTANT_POP_LOCKED
+    list_lock = true;
+#endif
+    do
 #ifdef MUTANT_RESET_EARLY
-        readable = false;
-#endif
-        if
-        :: nempty(list) -> list ? got
-#ifdef MUTANT_NO_AWAIT
-        :: empty(list) -> got = CALLERS; dry = !again_later
+    :: d_step { nempty(list) -> readable = false; list ? got }; break
 #else
-        :: empty(list) && ringing == 0 -> got = CALLERS; dry = !again_later
+    :: d_step { nempty(list) -> list ? got; set_unreadable() }; break
 #endif
-        fi;
-#ifndef MUTANT_RESET_EARLY
-        set_unreadable()
+#ifdef MUTANT_NO_AWAIT
+    :: d_step { empty(list) -> got = CALLERS; set_unreadable() }; break
+#else
+    :: d_step { empty(list) && ringing == 0 -> got = CALLERS; set_unreadable() }; break
+    :: empty(list) && ringing > 0 -> ringing == 0
 #endif
-    }
+    od;
+#ifdef MUTANT_POP_LOCKED
+    list_lock = false
+#else
+    skip
+#endif
 }
 
 inline take_out(w)
@@ -710,7 +719,7 @@ inline next()
 {
     next_ready();
     if
-    :: got == CALLERS
+    :: got == CALLERS -> assert(!readable || again_later || nempty(list))
     :: got < CALLERS ->
         assert(left[got] == GIVEN && given[got] + rights[got] == 1);
         d_step { held = held + given[got] + rights[got]; given[got] = 0; rights[got] = 0; left[got] = 0 }
