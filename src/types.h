@@ -590,6 +590,7 @@ struct reclaim {
 
 struct bufferpool {
     _Atomic(uint32_t) life; /* POOL_ALIVE; POOL_CLOSED since close; POOL_ENDED since its end; else: this is no pool */
+    _Atomic(uint32_t) keepers; /* of the struct: one, until it is freed, and one for each bufferpool_waiter_t */
     /* read-only after creation */
     size_t index;     /* in the registry */
     size_t tls_index; /* desc_tls_index(index) */
@@ -617,7 +618,6 @@ struct bufferpool {
     _Atomic(struct cache *) stuck;
     struct pressure pressure;
     struct wait_queue waiters;
-    _Atomic(uint32_t) keepers; /* of the struct: one, until it is freed, and one for each bufferpool_waiter_t */
     struct background background;
     uint64_t puts_shown; /* the most that metrics ever showed; under the registry's lock */
     uint32_t pins;       /* threads that work on it without using it; under the registry's lock, as is the next */
