@@ -231,8 +231,8 @@ struct cache {
     /* under the pool's caches_lock */
     struct cache *next_unowned;
     struct cache_counts seen; /* when cache_unused was last asked */
-    _Atomic(bool) owned;      /* a thread has it */
     enum pending pending;     /* its gate was closed to steal from it, and its owner may still be inside */
+    _Atomic(bool) owned;      /* a thread has it */
     bool fenced;              /* while pending: a barrier in all threads came after its gate closed (steal.c) */
     bool unused;              /* while pending: it is to lend its allowance */
     bool shared;              /* read-only: pool->shared, which holds nothing and in which any thread counts */
@@ -243,8 +243,8 @@ struct cache {
     struct cache_base base[2];
     /* the owner, inside or not */
     _Atomic(uint32_t) moved_past; /* what the owner moved while the gate was closed */
-    _Atomic(uint64_t) counters[COUNTERS];
     _Atomic(uint32_t) calls; /* slow calls under way that a close waits for (close.c); of pool->shared by all threads */
+    _Atomic(uint64_t) counters[COUNTERS];
     /* the owner, in every call; the first entries share the line */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) level; /* count << 17 | side << 16 | n */
     _Atomic(uintptr_t) gate;                      /* under caches_lock; read by the owner, inside */
