@@ -185,14 +185,21 @@ void registry_drop_default_name(const bufferpool_t *named)
     free(named->name);
 }
 
+/* Its name is "default" again. */
+static void drop_default_name(void)
+{
+    if (pool_default.name == default_name)
+        return;
+    names_give(&pool_default);
+    free(pool_default.name);
+    pool_default.name = default_name;
+}
+
 void registry_set_default_name(const bufferpool_t *named)
 {
     if (named->name == pool_default.name)
         return;
-    if (pool_default.name != default_name) {
-        names_give(&pool_default);
-        free(pool_default.name);
-    }
+    drop_default_name();
     pool_default.name = named->name;
     pool_default.family = named->family;
     pool_default.number = named->number;
@@ -252,7 +259,7 @@ const bufferpool_t *registry_ended(unsigned i)
 void registry_end(void)
 {
     registry_lock();
-    registry_set_default_name(&(bufferpool_t){.name = default_name});
+    drop_default_name();
     registry_unlock();
     for (unsigned i = 0; i < REGISTRY_ENDED; i++) {
         registry_lock();
