@@ -292,22 +292,22 @@ static void end_default(const bufferpool_config_t *config, const bufferpool_t *n
         init_use_default();
 }
 
-static int configure_default(const bufferpool_config_t *config)
+/* `named` is for the name alone. */
+static int configure_default(const bufferpool_config_t *config, bufferpool_t *named)
 {
-    bufferpool_t named = {.name = NULL}; /* only its name is of interest */
     registry_lock();
     if (default_config.size == 0) {
         (void)config_resolve(NULL, &default_config);
         default_config.size = sizeof(default_config);
     }
-    int error = begin_default(config, &named);
+    int error = begin_default(config, named);
     registry_unlock();
     if (error != 0)
         return error;
     if ((config->flags & BUFFERPOOL_START_NOW) != 0)
         error = background_start(&pool_default);
     registry_lock();
-    end_default(config, &named, error);
+    end_default(config, named, error);
     registry_unlock();
     return error;
 }
@@ -319,8 +319,10 @@ int bufferpool_configure_default(const bufferpool_config_t *config)
     bufferpool_config_t resolved;
     int error = config_resolve(config, &resolved);
     resolved.size = sizeof(resolved);
+    bufferpool_t *named = error == 0 ? aligned_alloc(CACHE_LINE, sizeof(*named)) : NULL;
     if (error == 0)
-        error = configure_default(&resolved);
+        error = named != NULL ? configure_default(&resolved, named) : ENOMEM;
+    free(named);
     fork_leave(stepped_out);
     call_end(&call, NULL);
     return error;
