@@ -240,7 +240,9 @@ static bool open_both(struct shortage *s, struct search *search, const char *roo
 static void tell(const struct search *search)
 {
     char line[160];
-    if (search->wrong == NULL || !modes_have(~(unsigned)MODE_MEMCHECK))
+    if (!modes_have(~(unsigned)MODE_MEMCHECK)) /* by itself: a build without the modes has no other use of them */
+        return;
+    if (search->wrong == NULL)
         return;
     const int n = snprintf(line, sizeof(line), "libbufferpool: %s; ignored\n", search->wrong);
     say(line, (size_t)n);
