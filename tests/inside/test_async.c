@@ -495,14 +495,22 @@ enum { LOOPS = 2, CONNECTIONS = 4, SLEEPERS = 8, CAP = 4 };
 
 struct crowd {
     bufferpool_t *pool;
-    size_t turns; /* of all together */
-    atomic_size_t begun;
+    size_t turns; /* of all together, at most */
+    size_t each;  /* once everybody has had as many, all end; 0: when the turns are over */
+    atomic_size_t begun, content;
     size_t had[LOOPS * CONNECTIONS + SLEEPERS];
 };
 
 static bool one_more(struct crowd *crowd)
 {
-    return atomic_fetch_add(&crowd->begun, 1) < crowd->turns;
+    const bool all = crowd->each > 0 && atomic_load(&crowd->content) == LOOPS * CONNECTIONS + SLEEPERS;
+    return !all && atomic_fetch_add(&crowd->begun, 1) < crowd->turns;
+}
+
+static void had_one(struct crowd *crowd, unsigned index)
+{
+    if (++crowd->had[index] == crowd->each)
+        atomic_fetch_add(&crowd->content, 1);
 }
 
 static void use(bufferpool_buf_t *buf, unsigned index)
@@ -520,7 +528,7 @@ static bool turn(struct crowd *crowd, bufferpool_waiter_t *waiter, bufferpool_no
         if (buf == NULL)
             return thread_check(errno == EINPROGRESS);
         use(buf, index);
-        crowd->had[index]++;
+        had_one(crowd, index);
         bufferpool_put(buf);
     }
     return false;
@@ -543,7 +551,7 @@ static void loop(struct crowd *crowd, unsigned first)
             waits--;
             if (thread_check(w->buf != NULL && w->error == 0)) {
                 use(w->buf, index);
-                crowd->had[index]++;
+                had_one(crowd, index);
                 bufferpool_put(w->buf);
             }
             waits += turn(crowd, w, notifier, index);
@@ -560,7 +568,7 @@ static void sleep_and_use(struct crowd *crowd, unsigned index)
         if (!thread_check(buf != NULL))
             return;
         use(buf, index);
-        crowd->had[index]++;
+        had_one(crowd, index);
         bufferpool_put(buf);
     }
 }
@@ -573,23 +581,20 @@ static void take_part(void *arg, unsigned index)
         sleep_and_use(arg, LOOPS * CONNECTIONS + index - LOOPS);
 }
 
-/* With a cap of 4 nearly everybody waits nearly always, and the queue deals the buffers round. */
-static void two_loops_and_eight_threads_share_a_pool_evenly(void **state)
+/* With a cap of 4 nearly everybody waits nearly always, and the queue deals the buffers round. Somebody who polls gets
+ * none beside that. The bound is wide, since the system may let a thread wait for a processor for long. */
+static void two_loops_and_eight_threads_share_a_pool(void **state)
 {
     (void)state;
     enum { N = LOOPS * CONNECTIONS + SLEEPERS };
     test_blocks_t blocks = {0};
     const bufferpool_config_t config = config_of(&blocks, CAP);
-    struct crowd crowd = {.pool = bufferpool_create(&config), .turns = test_scale(40000, 4000)};
+    struct crowd crowd = {.pool = bufferpool_create(&config), .each = test_scale(1000, 100)};
     assert_non_null(crowd.pool);
+    crowd.turns = 100 * N * crowd.each;
     run_threads(LOOPS + SLEEPERS, take_part, &crowd);
-    size_t sum = 0, least = SIZE_MAX;
-    for (int i = 0; i < N; i++) {
-        sum += crowd.had[i];
-        least = crowd.had[i] < least ? crowd.had[i] : least;
-    }
-    assert_int_equal(sum, crowd.turns);
-    assert_true(least * N * 4 >= sum);
+    for (int i = 0; i < N; i++)
+        assert_true(crowd.had[i] >= crowd.each);
     assert_true(atomic_load(&blocks.peak) <= CAP);
     check_laws(crowd.pool, &blocks, 0);
     destroy_empty(crowd.pool, &blocks);
@@ -807,7 +812,7 @@ int main(void)
         cmocka_unit_test(a_hundred_thousand_waiters_are_cancelled_and_served),
         cmocka_unit_test(threads_and_waiters_stand_in_one_queue),
         cmocka_unit_test(a_cancel_makes_the_next_one_first),
-        cmocka_unit_test(two_loops_and_eight_threads_share_a_pool_evenly),
+        cmocka_unit_test(two_loops_and_eight_threads_share_a_pool),
         cmocka_unit_test(waiters_cancelled_at_any_moment_lose_no_buffer),
         cmocka_unit_test(waiters_outlive_the_thread_that_began_to_wait),
         cmocka_unit_test(a_loop_is_rung_while_an_owner_is_inside),
