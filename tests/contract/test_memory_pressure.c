@@ -131,7 +131,7 @@ static int begin(void **state)
 {
     (void)state;
     unsetenv(WRITE);
-    strcpy(folder + strlen(folder) - 6, "XXXXXX");
+    memset(folder + strlen(folder) - 6, 'X', 6);
     assert_non_null(mkdtemp(folder));
     snprintf(fifo, sizeof fifo, "%s/fifo", folder);
     snprintf(address, sizeof address, "%s/socket", folder);
@@ -154,7 +154,7 @@ static int end(void **state)
 static void listen_instead(void)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
-    strcpy(name.sun_path, address);
+    memcpy(name.sun_path, address, strlen(address) + 1);
     listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(listener, (struct sockaddr *)&name, sizeof name), 0);
     assert_int_equal(listen(listener, 4), 0);

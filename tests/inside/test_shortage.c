@@ -89,7 +89,7 @@ static int make_system(void **state)
     (void)state;
     unsetenv(WATCH);
     unsetenv(WRITE);
-    strcpy(root + strlen(root) - 6, "XXXXXX");
+    memset(root + strlen(root) - 6, 'X', 6);
     assert_non_null(mkdtemp(root));
     for (size_t i = 0; i < FOLDERS; i++)
         assert_int_equal(mkdir(in_root(folders[i]), 0700), 0);
