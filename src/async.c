@@ -246,7 +246,7 @@ static struct waiter *next_ready(struct bufferpool_notifier *notifier)
         return w;
     if (w == NULL) {
         clock_pause();
-        store_relaxed(&notifier->again, false);
+        (void)exchange_acquire(&notifier->again, false); /* with the release in notifier_call: before try_again looks */
         if (!try_again())
             store_relaxed(&notifier->again, true);
         w = notifier_pop(notifier);

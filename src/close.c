@@ -47,9 +47,16 @@ void close_hold(bufferpool_t *pool)
     depot_hold(&pool->depot);
 }
 
+/* The last that a call does with the pool, unless it ends it. Bytes may have come back for callers of other pools. */
+static bool drop(bufferpool_t *pool)
+{
+    members_serve(pool);
+    return depot_drop(&pool->depot);
+}
+
 void close_release(bufferpool_t *pool)
 {
-    if (depot_drop(&pool->depot))
+    if (drop(pool))
         close_end(pool);
 }
 
@@ -65,7 +72,6 @@ void close_give_back(bufferpool_t *pool, struct desc *d)
     cache_moved(pool, &pool->shared, -1);
     cache_count(&pool->shared, DROPS_OVER_CAP, 1);
     life_free(pool, d, false);
-    members_serve(pool); /* with the last put create_end does that */
     close_release(pool);
 }
 
@@ -83,7 +89,7 @@ bool close_hold_if_any(bufferpool_t *pool)
 bool close_left(bufferpool_t *pool)
 {
     reclaim_all_idle(pool, &pool->shared);
-    return depot_drop(&pool->depot);
+    return drop(pool);
 }
 
 /* ---- close ---- */

@@ -77,7 +77,7 @@ bool notifier_push(struct waiter *w)
 
 struct bufferpool_notifier *notifier_call(struct bufferpool_notifier *notifier)
 {
-    store_relaxed(&notifier->again, true); /* the loop reads it after the ring */
+    store_release(&notifier->again, true); /* with the acquire in next_ready (async.c): after account_want */
     (void)add_relaxed(&notifier->ringing, 1);
     return notifier;
 }

@@ -162,8 +162,7 @@ static struct desc *take_slow(struct get *get)
     return d;
 }
 
-/* The calling thread's cache, after all that the first call on a pool needs. Returns NULL if there is no memory. */
-static struct cache *cache_for_slow_path(bufferpool_t *pool)
+struct cache *pool_cache(bufferpool_t *pool)
 {
     if (!init_first_use(pool))
         return NULL;
@@ -245,7 +244,7 @@ static __attribute__((noinline)) struct desc *get_by_the_rules(bufferpool_t *poo
 {
     struct get get = {.pool = pool, .at_cap = at_cap, .error = ENOMEM};
     const bool stepped_out = fork_enter(pool);
-    get.c = cache_for_slow_path(pool);
+    get.c = pool_cache(pool);
     struct desc *d = get.c != NULL ? take_and_count(&get) : NULL;
     fork_leave(stepped_out);
     *error = get.error;
@@ -319,11 +318,6 @@ bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool)
 
 /* ---- for the gets that wait ---- */
 
-struct cache *pool_cache(bufferpool_t *pool)
-{
-    return cache_for_slow_path(pool);
-}
-
 bufferpool_buf_t *pool_get_below_cap(bufferpool_t *pool, const char *function, uintptr_t caller)
 {
     struct cache *c = tls_cache_at(pool->tls_index);
@@ -385,9 +379,9 @@ static enum counter give_back(bufferpool_t *pool, struct cache *c, struct desc *
     serve_gate(pool, c);
     if (d->pub.cap > pool->max_capacity)
         return drop(pool, c, d, DROPS_OVERSIZE);
-    if (account_is_lowered(pool->heap.slabs.budget)) /* nobody who waits is served, as below */
+    if (account_is_lowered(pool->heap.slabs.budget)) /* no call that waits is served, as below */
         return drop(pool, c, d, DROPS_IDLE_LIMIT);
-    const bool beyond = depot_over_cap(&pool->depot, &pool->max_live); /* then nobody who waits is served */
+    const bool beyond = depot_over_cap(&pool->depot, &pool->max_live); /* then no call that waits is served */
     if (beyond && !has_room_by_tickets(pool, c, d->pub.cap))
         return drop(pool, c, d, DROPS_OVER_CAP);
     if (!modes_have(MODE_NOPOOL) && !beyond && wait_hand_over(pool, d))
@@ -627,7 +621,7 @@ int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n)
     pool = pool_of_call(pool, "bufferpool_get_bulk");
     struct call call = call_begin("bufferpool_get_bulk", CALLER);
     const bool stepped_out = fork_enter(pool);
-    struct get get = {.pool = pool, .c = cache_for_slow_path(pool), .at_cap = GO_BEYOND};
+    struct get get = {.pool = pool, .c = pool_cache(pool), .at_cap = GO_BEYOND};
     const bool closed = load_relaxed(&pool->life) == POOL_CLOSED;
     const bool filled = get.c != NULL && !closed && fill_bulk(&get, bufs, n);
     fork_leave(stepped_out);

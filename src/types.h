@@ -440,17 +440,18 @@ struct __attribute__((may_alias)) waiter {
     /* under the queue's lock while it waits, under the notifier's while it is ready */
     struct waiter *next, *prev;
     /* under the queue's lock while it waits; read by the caller when it waits no more */
-    struct desc *given; /* buffers that it was given: idle, in no cache and not in the depot; linked by chain */
+    /* Buffers that it was given: idle, in no cache and not in the depot; linked by chain. A bufferpool_waiter_t that is
+     * ready without an error, and has none, has the right to make one, as from life_reserve. */
+    struct desc *given;
     /* written by the caller, when it does not wait */
     bufferpool_t *pool;                   /* of a bufferpool_waiter_t: NULL while it neither waits nor is ready */
     struct bufferpool_notifier *notifier; /* NULL: a thread waits */
-    uint32_t since_us[2];                 /* when it began to wait, on the monotonic clock: low half, high half */
+    uint32_t since_ns[2];                 /* when it began to wait, on the monotonic clock: low half, high half */
     uint32_t epoch;                       /* the fork_epoch of the process in which it waits */
     uint8_t brief;                        /* it is not to wait, so statistics do not count it */
     /* as `given` */
-    uint8_t error;    /* why it waits no more without a buffer, or 0 */
-    uint8_t reserved; /* the right to make one, as from depot_reserve: that many; of a thread see struct sleeper */
-    uint8_t left;     /* it waits no more */
+    uint8_t error; /* why it waits no more without a buffer, or 0 */
+    uint8_t left;  /* it waits no more */
 };
 
 _Static_assert(sizeof(struct waiter) <= sizeof(((bufferpool_waiter_t *)0)->reserved),

@@ -41,13 +41,6 @@
 
 #define RETRY_MS 2
 
-static uint64_t now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 static struct sleeper *sleeper_of(struct waiter *w)
 {
     return (struct sleeper *)(void *)((unsigned char *)w - offsetof(struct sleeper, waiter));
@@ -65,9 +58,9 @@ static bool join(bufferpool_t *pool, struct waiter *w)
     struct wait_queue *queue = &pool->waiters;
     if (load_relaxed(&pool->life) != POOL_ALIVE)
         return false;
-    const uint64_t now = now_us();
-    w->since_us[0] = (uint32_t)now;
-    w->since_us[1] = (uint32_t)(now >> 32);
+    const uint64_t now = clock_ns();
+    w->since_ns[0] = (uint32_t)now;
+    w->since_ns[1] = (uint32_t)(now >> 32);
     w->next = NULL;
     w->prev = queue->last;
     *(w->prev != NULL ? &w->prev->next : &queue->first) = w;
@@ -86,7 +79,7 @@ static void leave(bufferpool_t *pool, struct waiter *w, int error)
     bump_relaxed(&queue->waiting, (uint32_t)-1);
     if (!w->brief) {
         bump_relaxed(&queue->waits, 1);
-        bump_relaxed(&queue->waited_ns, (now_us() - (w->since_us[0] | (uint64_t)w->since_us[1] << 32)) * 1000);
+        bump_relaxed(&queue->waited_ns, clock_ns() - (w->since_ns[0] | (uint64_t)w->since_ns[1] << 32));
     }
     if (queue->first == NULL)
         depot_want(&pool->depot, false);
@@ -147,8 +140,6 @@ static void give(bufferpool_t *pool, struct waiter *w, struct desc *d, struct ri
         s->reserved += d == NULL;
         if (++s->has < s->need)
             return;
-    } else {
-        w->reserved = d == NULL;
     }
     leave(pool, w, 0);
     wake(w, rings);
@@ -187,7 +178,7 @@ static bool reserve_wanted(bufferpool_t *pool, struct waiter *w, struct rings *r
     return false;
 }
 
-/* While more exist than the cap, what idles in the depot is freed, and given to nobody who waits. */
+/* While more exist than the cap, what idles in the depot is freed, and given to no call that waits. */
 static void serve_all(bufferpool_t *pool, struct rings *rings)
 {
     struct waiter *w;

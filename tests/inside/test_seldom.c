@@ -328,6 +328,40 @@ static void a_loop_waits_for_bytes_of_another_pool(void **state)
     }
 }
 
+/* The bytes of a buffer that is given up in a closed pool go to a caller of another pool, although the closed pool has
+ * another buffer out. */
+static void a_closed_pool_gives_bytes_to_callers_of_others(void **state)
+{
+    (void)state;
+    struct pair p;
+    begin_pair(&p);
+    bufferpool_set_max_live(p.pools[1], 2);
+    bufferpool_buf_t *bufs[2] = {bufferpool_get(p.pools[1]), bufferpool_get(p.pools[1])};
+    bufferpool_notifier_t *notifier = bufferpool_notifier_create();
+    bufferpool_waiter_t of_closed = {0}, other = {0};
+    assert_null(bufferpool_get_async(p.pools[1], &of_closed, notifier));
+    bufferpool_put(bufs[0]);
+    bufferpool_close(p.pools[1]); /* of_closed has a buffer */
+    assert_null(bufferpool_get_async(p.pools[0], &other, notifier));
+    assert_int_equal(errno, EINPROGRESS);
+    notifier_remove(notifier_waiter(&of_closed)); /* so that the descriptor tells of the other alone */
+    assert_null(bufferpool_notifier_next(notifier));
+    assert_false(is_readable(notifier));
+    (void)notifier_push(notifier_waiter(&of_closed));
+    (void)sub_relaxed(&notifier->ringing, 1); /* it is not rung */
+    bufferpool_cancel(&of_closed);
+    assert_true(is_readable(notifier));
+    assert_ptr_equal(bufferpool_notifier_next(notifier), &other);
+    assert_non_null(other.buf);
+    bufferpool_put(other.buf);
+    bufferpool_put(bufs[1]);
+    assert_int_equal(atomic_load(&p.blocks[1].count), 0);
+    assert_null(bufferpool_notifier_next(notifier));
+    assert_int_equal(bufferpool_notifier_destroy(notifier), 0);
+    destroy_empty(p.pools[0], &p.blocks[0]);
+    assert_int_equal(bufferpool_budget_destroy(p.budget), 0);
+}
+
 static void *get_timed(void *pool)
 {
     return bufferpool_get_timed(pool, BUFFERPOOL_NEVER);
@@ -421,16 +455,21 @@ static void a_hook_that_calls_while_room_is_made_goes_without(void **state)
 {
     (void)state;
     struct pair p;
+    test_blocks_t blocks = {0};
     begin_pair(&p);
-    bufferpool_buf_t *bufs[2] = {bufferpool_get(p.pools[1]), bufferpool_get(p.pools[1])};
-    bufferpool_put_bulk(bufs, 2);
+    bufferpool_t *third = pool_of(&blocks, 0, p.budget);
+    for (int i = 0; i < 2; i++)
+        bufferpool_put(bufferpool_get(p.pools[i]));
     in_hook = &p;
     hook_got = true;
     p.blocks[1].on_free = call_in_hook;
-    bufferpool_buf_t *buf = bufferpool_get(p.pools[0]); /* frees one of the other pool */
+    bufferpool_buf_t *buf = bufferpool_get(third); /* frees the one of the pool that joined last */
     assert_non_null(buf);
+    assert_null(p.blocks[1].on_free);
     assert_false(hook_got);
+    assert_int_equal(atomic_load(&p.blocks[0].count), 1); /* the other stays */
     bufferpool_put(buf);
+    destroy_empty(third, &blocks);
     end_pair(&p);
 }
 
@@ -616,6 +655,7 @@ int main(void)
         cmocka_unit_test(close_waits_for_an_owner_that_is_inside),
         cmocka_unit_test(nothing_holds_a_pool_whose_last_buffer_went),
         cmocka_unit_test(a_loop_waits_for_bytes_of_another_pool),
+        cmocka_unit_test(a_closed_pool_gives_bytes_to_callers_of_others),
         cmocka_unit_test(a_waiting_thread_finds_bytes_that_nobody_told_it_of),
         cmocka_unit_test(a_reservation_that_comes_too_late_keeps_no_bytes),
         cmocka_unit_test(a_budget_without_memory_for_its_lock_is_not_made),

@@ -36,7 +36,7 @@
  *     end_pool            close.c close_end                    "create_end(pool);"
  *                         create.c create_end                  "life_check_idle(pool);"
  *                         tls_cache.c tls_cache_forget         "registry_await_unpinned(pool);"
- *     release             close.c close_release (1)            "if (depot_drop(&pool->depot))"
+ *     release             close.c drop (1)                     "return depot_drop(&pool->depot);"
  *     close_give_back     close.c close_give_back              "pressure_flush(pool, tls_cache_own_or_shared(pool));"
  *                         close.c close_give_back              "life_free(pool, d, false);"
  *                         close.c close_give_back (1)          "close_release(pool);"
