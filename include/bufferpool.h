@@ -133,7 +133,8 @@ typedef struct bufferpool_buf {
  *
  * Returns:
  *     a buffer
- *     NULL, errno ENOMEM      there is no memory, or the pool's budget is used up; no other error occurs */
+ *     NULL, errno ENOMEM      there is no memory, or the pool's budget is used up
+ *     NULL, errno ECANCELED   the pool was closed (bufferpool_close); no other error occurs */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_NOPLT;
 
 /* Gets a buffer as bufferpool_get does, but refuses while callers hold as many buffers as the cap allows, or more. Then
@@ -143,7 +144,8 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_N
  * Returns:
  *     a buffer
  *     NULL, errno ENOMEM      there is no memory
- *     NULL, errno EAGAIN      the cap is reached, or the pool's budget is used up */
+ *     NULL, errno EAGAIN      the cap is reached, or the pool's budget is used up
+ *     NULL, errno ECANCELED   the pool was closed (bufferpool_close) */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
 
 /* Gets a buffer as bufferpool_get does, but waits where bufferpool_try_get would refuse. It waits for at most
@@ -202,8 +204,10 @@ BUFFERPOOL_API void bufferpool_put_data(void *data) BUFFERPOOL_NOPLT;
  *
  * Returns:
  *     0
- *     ENOMEM      there is no memory; no buffer was taken, and the content of bufs is unspecified
- *     EINVAL      bufs is NULL and n is not 0 */
+ *     ENOMEM      there is no memory
+ *     ECANCELED   the pool was closed (bufferpool_close)
+ *     EINVAL      bufs is NULL and n is not 0
+ * After an error no buffer was taken, and the content of bufs is unspecified. */
 BUFFERPOOL_API int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n);
 
 /* Puts bufs[0 .. n), each as bufferpool_put does. Entries may be NULL, and may belong to several pools.
@@ -212,7 +216,7 @@ BUFFERPOOL_API int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bu
 BUFFERPOOL_API void bufferpool_put_bulk(bufferpool_buf_t **bufs, size_t n);
 
 /* Since 0.3. Gets n buffers and stores them in bufs[0 .. n): all or none, and never beyond the cap. It waits as
- * bufferpool_get_timed does, in the same queue, until it has all n. Nobody who came later is served before it, and
+ * bufferpool_get_timed does, in the same queue, until it has all n. No call that came later is served before it, and
  * those that came before are served first, so neither many small calls nor a large one starve the other.
  *
  * So threads that each need several buffers at a time do not deadlock, if each gets them by one call and holds no other
@@ -630,7 +634,7 @@ BUFFERPOOL_API int bufferpool_configure_default(const bufferpool_config_t *confi
 BUFFERPOOL_API int bufferpool_destroy(bufferpool_t *pool);
 
 /* Since 0.3. Closes the pool, which ends with its last put: for a server that stops while other threads still hold
- * buffers. Everybody who waits, in a call or as a waiter, gets ECANCELED. Idle buffers are freed at once, and each put
+ * buffers. Every call and every waiter that waits gets ECANCELED. Idle buffers are freed at once, and each put
  * frees its buffer, by any thread, at any time. The last of them frees the pool, or bufferpool_close itself if no
  * buffer is out. A ready waiter that has a buffer already keeps it.
  *

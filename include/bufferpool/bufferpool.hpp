@@ -527,8 +527,8 @@ class pool
         owned_ = error != 0;
         return error;
     }
-    /* Closes the pool: everybody who waits gets ECANCELED, and the pool ends with its last put (see bufferpool_close).
-     * The object may only be assigned to or destroyed afterwards.
+    /* Closes the pool: every call and waiter that waits gets ECANCELED, and the pool ends with its last put (see
+     * bufferpool_close). The object may only be assigned to or destroyed afterwards.
      *
      * Returns:
      *     0

@@ -25,16 +25,6 @@ static bool is_readable(const bufferpool_notifier_t *notifier)
     return poll(&fd, 1, 0) == 1;
 }
 
-static bufferpool_config_t config_of(test_blocks_t *blocks, size_t cap)
-{
-    bufferpool_config_t config = config_with(blocks);
-    config.buffer_capacity = CAPACITY;
-    config.max_capacity = 8 * CAPACITY;
-    config.thread_cache_bytes = 8 * CAPACITY;
-    config.max_live = cap;
-    return config;
-}
-
 /* A pool of `cap` buffers, all of which the test holds, and a notifier. */
 struct scene {
     test_blocks_t blocks;
@@ -48,7 +38,7 @@ static void begin(struct scene *s, size_t cap)
 {
     memset(s, 0, sizeof *s);
     s->cap = cap;
-    const bufferpool_config_t config = config_of(&s->blocks, cap);
+    const bufferpool_config_t config = config_capped(&s->blocks, CAPACITY, cap);
     assert_non_null(s->pool = bufferpool_create(&config));
     assert_non_null(s->notifier = bufferpool_notifier_create());
     for (size_t i = 0; i < cap; i++)
@@ -581,14 +571,14 @@ static void take_part(void *arg, unsigned index)
         sleep_and_use(arg, LOOPS * CONNECTIONS + index - LOOPS);
 }
 
-/* With a cap of 4 nearly everybody waits nearly always, and the queue deals the buffers round. Somebody who polls gets
- * none beside that. The bound is wide, since the system may let a thread wait for a processor for long. */
+/* With a cap of 4 nearly all wait nearly always, and the queue deals the buffers round. A call that polls gets none
+ * beside that. The bound is wide, since the system may let a thread wait for a processor for long. */
 static void two_loops_and_eight_threads_share_a_pool(void **state)
 {
     (void)state;
     enum { N = LOOPS * CONNECTIONS + SLEEPERS };
     test_blocks_t blocks = {0};
-    const bufferpool_config_t config = config_of(&blocks, CAP);
+    const bufferpool_config_t config = config_capped(&blocks, CAPACITY, CAP);
     struct crowd crowd = {.pool = bufferpool_create(&config), .each = test_scale(1000, 100)};
     assert_non_null(crowd.pool);
     crowd.turns = 100 * N * crowd.each;
@@ -636,7 +626,7 @@ static void waiters_cancelled_at_any_moment_lose_no_buffer(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
-    const bufferpool_config_t config = config_of(&blocks, 2);
+    const bufferpool_config_t config = config_capped(&blocks, CAPACITY, 2);
     struct crowd crowd = {.pool = bufferpool_create(&config), .turns = test_scale(100000, 4000)};
     assert_non_null(crowd.pool);
     run_threads(4, cancel_at_any_moment, &crowd);
@@ -645,7 +635,7 @@ static void waiters_cancelled_at_any_moment_lose_no_buffer(void **state)
     destroy_empty(crowd.pool, &blocks);
 }
 
-/* Waiters belong to no thread: a loop that ends leaves them to whoever takes it over. */
+/* Waiters belong to no thread: a loop that ends leaves them to the thread that takes it over. */
 static void *begin_loop(void *arg)
 {
     struct scene *s = arg;

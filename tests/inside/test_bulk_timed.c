@@ -12,11 +12,7 @@ enum { CAPACITY = 512 };
 
 static bufferpool_t *pool_with_cap(test_blocks_t *blocks, size_t cap)
 {
-    bufferpool_config_t config = config_with(blocks);
-    config.buffer_capacity = CAPACITY;
-    config.max_capacity = 8 * CAPACITY;
-    config.thread_cache_bytes = 8 * CAPACITY;
-    config.max_live = cap;
+    const bufferpool_config_t config = config_capped(blocks, CAPACITY, cap);
     bufferpool_t *pool = bufferpool_create(&config);
     assert_non_null(pool);
     return pool;

@@ -90,19 +90,9 @@ static bufferpool_buf_t *served(struct waiter_thread *w)
 
 /* ---- pools ---- */
 
-static bufferpool_config_t config_of(test_blocks_t *blocks, size_t cap)
-{
-    bufferpool_config_t config = config_with(blocks);
-    config.buffer_capacity = CAPACITY;
-    config.max_capacity = 8 * CAPACITY;
-    config.thread_cache_bytes = 8 * CAPACITY;
-    config.max_live = cap;
-    return config;
-}
-
 static bufferpool_t *pool_with_cap(test_blocks_t *blocks, size_t cap)
 {
-    const bufferpool_config_t config = config_of(blocks, cap);
+    const bufferpool_config_t config = config_capped(blocks, CAPACITY, cap);
     bufferpool_t *pool = bufferpool_create(&config);
     assert_non_null(pool);
     return pool;
@@ -243,7 +233,7 @@ static void get_timed_waits_while_a_cache_cannot_be_looked_into(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
-    bufferpool_config_t config = config_of(&blocks, 2);
+    bufferpool_config_t config = config_capped(&blocks, CAPACITY, 2);
     config.max_idle_bytes = 4 * CAPACITY;
     bufferpool_t *pool = bufferpool_create(&config);
     bufferpool_buf_t *bufs[2] = {bufferpool_get(pool), bufferpool_get(pool)};
@@ -484,7 +474,7 @@ static void every_way_of_giving_back_serves_a_waiting_thread(void **state)
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
         for (int flavour = 0; flavour < (ways[i].hides ? 1 : 3); flavour++) {
             test_blocks_t blocks = {0};
-            bufferpool_config_t config = config_of(&blocks, 2);
+            bufferpool_config_t config = config_capped(&blocks, CAPACITY, 2);
             if (flavour == 1)
                 config.max_idle_bytes = CAPACITY;
             if (flavour == 2)
@@ -714,7 +704,7 @@ static void a_handed_buffer_is_wiped(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
-    bufferpool_config_t config = config_of(&blocks, 1);
+    bufferpool_config_t config = config_capped(&blocks, CAPACITY, 1);
     config.flags = BUFFERPOOL_ZERO;
     bufferpool_t *pool = bufferpool_create(&config);
     bufferpool_buf_t *buf = bufferpool_get(pool);
@@ -737,7 +727,7 @@ static void a_handed_buffer_keeps_its_bytes(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
-    bufferpool_config_t config = config_of(&blocks, 2);
+    bufferpool_config_t config = config_capped(&blocks, CAPACITY, 2);
     config.max_idle_bytes = 5 * CAPACITY;
     bufferpool_t *pool = bufferpool_create(&config);
     bufferpool_buf_t *bufs[2] = {bufferpool_get(pool), bufferpool_get(pool)};
@@ -766,7 +756,7 @@ static void a_handed_buffer_needs_no_room_to_idle(void **state)
 {
     (void)state;
     test_blocks_t blocks = {0};
-    bufferpool_config_t config = config_of(&blocks, 1);
+    bufferpool_config_t config = config_capped(&blocks, CAPACITY, 1);
     config.max_idle_bytes = CAPACITY - 1;
     bufferpool_t *pool = bufferpool_create(&config);
     bufferpool_buf_t *buf = bufferpool_get(pool);
@@ -1028,7 +1018,7 @@ static void no_wake_up_is_lost_among_calls_of_every_kind(void **state)
     (void)state;
     for (int flavour = 0; flavour < 3; flavour++) {
         test_blocks_t blocks = {0};
-        bufferpool_config_t config = config_of(&blocks, 2);
+        bufferpool_config_t config = config_capped(&blocks, CAPACITY, 2);
         if (flavour == 1)
             config.max_idle_bytes = CAPACITY;
         if (flavour == 2)

@@ -103,6 +103,18 @@ static inline bufferpool_config_t config_with(test_blocks_t *blocks)
     return config;
 }
 
+/* The same for buffers of `capacity`, of which eight fit into a thread's cache, and a cap. A buffer that grows beyond
+ * eight times its capacity does not stay. */
+static inline bufferpool_config_t config_capped(test_blocks_t *blocks, size_t capacity, size_t cap)
+{
+    bufferpool_config_t config = config_with(blocks);
+    config.buffer_capacity = capacity;
+    config.max_capacity = 8 * capacity;
+    config.thread_cache_bytes = 8 * capacity;
+    config.max_live = cap;
+    return config;
+}
+
 /* A pool on `blocks` for buffers of `capacity`, of which a thread's cache holds `cached` at most. */
 static inline bufferpool_t *pool_caching(test_blocks_t *blocks, size_t capacity, size_t cached)
 {
