@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -371,10 +372,13 @@ static int child_that_watches(void *arg)
     end_child(test_recorded_failure());
 }
 
+static sem_t begun;
+
 /* Tells the child's thread, once it has come. */
 static void *tell_the_child(void *arg)
 {
     int *peer = arg;
+    sem_post(&begun);
     *peer = accepted();
     thread_check(write(*peer, "!", 1) == 1);
     return NULL;
@@ -392,9 +396,14 @@ static void a_child_of_fork_opens_its_own(void **state)
     use_now(parent.pool);
     int childs_peer;
     pthread_t thread;
-    pthread_create(&thread, NULL, tell_the_child, &childs_peer);
+    assert_int_equal(sem_init(&begun, 0, 0), 0);
+    assert_int_equal(pthread_create(&thread, NULL, tell_the_child, &childs_peer), 0);
+    /* A thread that begins may have the lock of AddressSanitizer's allocator, which the child would wait for. */
+    while (sem_wait(&begun) != 0)
+        ;
     const int status = run_in_child(child_that_watches, &parent, CHILD_SECONDS);
     pthread_join(thread, NULL);
+    sem_destroy(&begun);
     assert_int_equal(status, 0);
     assert_int_equal(trims(parent.pool), 0); /* that news was the child's */
     assert_int_equal(idle(parent.pool), SOME);
