@@ -132,11 +132,12 @@ void tls_cache_for_own(void (*each)(bufferpool_t *pool, struct cache *c))
     registry_unlock();
 }
 
-static void (*after_leaving)(bufferpool_t *pool, struct cache *c); /* under the registry's lock; NULL: nothing to do */
+static void (*after_leaving)(bufferpool_t *pool, struct cache *c); /* written once, before any thread has a cache */
 
 void tls_cache_on_thread_end(void (*left)(bufferpool_t *pool, struct cache *c))
 {
-    after_leaving = left;
+    if (after_leaving == NULL) /* otherwise a thread that ends may read it just now, without the lock */
+        after_leaving = left;
 }
 
 static void leave_cache(bufferpool_t *pool, struct cache *c)
