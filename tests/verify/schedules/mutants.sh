@@ -66,7 +66,7 @@ mutant tickets_end_before_the_push depot verdict_beside_a_restore depot.c \
     's/^    depot_push(depot, table, bufs, n, grown);/depot_end_tickets(depot, n); &/;s/^    depot_end_tickets(depot, n); .*afterwards.*//'
 mutant verdict_without_pressure cache owner_and_get_at_the_cap depot.h 's/ && counts.pressure &&/ \&\&/' pool.c
 mutant wanted_after_the_look wait wait_and_put wait.c \
-    '/^static bool join/,/^}/s/^    depot_want(.*//;/^bool wait_begin/,/^}/s/        serve_all(pool);/{ & depot_want(\&pool->depot, true); }/'
+    '/^static bool join/,/^}/s/^    depot_want(.*//;/^bool wait_begin/,/^}/s/        serve_all(pool, &rings);/{ & depot_want(\&pool->depot, true); }/'
 
 # the cap
 mutant room_given_up_before_the_block cache owners_and_cap_lowered pool.c \
@@ -86,7 +86,8 @@ mutant limit_counted_by_a_store cache idle_limit cache.c \
     's/while (!cas_relaxed(&pool->idle_reserved, &reserved, reserved + bytes));/while (0); store_relaxed(\&pool->idle_reserved, reserved + bytes);/'
 
 # callers that wait
-mutant put_does_not_look wait wait_and_put pool.c '/^static void put_to_pool/,/^}/s/^    wait_serve(pool);$/    ;/;/^static .*void put_slow/,/^}/s/^        wait_serve(pool);$/        ;/'
+mutant put_does_not_look wait wait_and_put pool.c \
+    '/^static void put_to_pool/,/^}/s/^    call_serve(pool);$/    ;/;/^static .*void put_slow/,/^}/s/^        call_serve(pool);$/        ;/'
 mutant entered_without_a_look wait wait_and_pressure_ends timed.c \
     '/^static int wait_for/,/^}/s/^            wait_serve(pool);$/            ;/'
 mutant pressure_ends_under_a_waiter wait wait_and_pressure_ends depot.c '/^bool depot_end_pressure/,/^}/s/if (now.wanted || /if (/'
