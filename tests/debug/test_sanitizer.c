@@ -96,10 +96,34 @@ static unsigned count_in_report(const char *text)
     return n;
 }
 
+/* The end of the report, where the last complaint stands: cmocka cuts a message off after 1 KiB. */
+static const char *tail_of_report(void)
+{
+    enum { TAIL = 800 };
+    const size_t length = strlen(outcome.report);
+    return outcome.report + (length > TAIL ? length - TAIL : 0);
+}
+
+/* The line that a scene prints when a check of its own fails, wherever it stands among the tool's lines. */
+static const char *line_of_scene(void)
+{
+    static char line[160];
+    const char *at = strstr(outcome.report, "scenes.c:");
+    while (at != NULL && at != outcome.report && at[-1] != '\n') /* not the scene's frames in a tool's stack */
+        at = strstr(at + 1, "scenes.c:");
+    (void)snprintf(line, sizeof line, "%.*s", at != NULL ? (int)strcspn(at, "\n") : 0, at != NULL ? at : "");
+    return line;
+}
+
+static void fail_with_report(const char *what)
+{
+    fail_msg("%s: status %d; %s\n... %s", what, outcome.status, line_of_scene(), tail_of_report());
+}
+
 static void expect_in_report(const char *text)
 {
     if (strstr(outcome.report, text) == NULL)
-        fail_msg("'%s' is not in:\n%s", text, outcome.report);
+        fail_msg("'%s' is not in the report; its end:\n%s", text, tail_of_report());
 }
 
 /* ---- mistakes ---- */
@@ -172,7 +196,7 @@ static void each_mistake_is_found(void **state)
             continue;
         play(NULL, mistake->scene);
         if (outcome.status != MISTAKE)
-            fail_msg("%s ended with %d:\n%s", mistake->scene, outcome.status, outcome.report);
+            fail_with_report(mistake->scene);
         expect_in_report(TEST_ASAN ? "use-after-poison" : mistake->finds);
         for (size_t k = 0; HAS_MEMCHECK && k < 3; k++)
             expect_in_report(mistake->names[k]);
@@ -191,7 +215,7 @@ static void mistakes_are_found_under_the_modes_too(void **state)
     for (size_t i = 0; i < (HAS_MEMCHECK ? 1 : sizeof debug / sizeof debug[0]); i++) {
         play(debug[i], "read_after_put");
         if (outcome.status != MISTAKE)
-            fail_msg("%s: %d:\n%s", debug[i], outcome.status, outcome.report);
+            fail_with_report(debug[i]);
         expect_in_report(TEST_ASAN ? "use-after-poison" : "Invalid read of size 1");
     }
     if (HAS_MEMCHECK) {
@@ -214,7 +238,7 @@ static void no_tool_reports_a_program_without_mistakes(void **state)
     for (size_t i = 0; i < (HAS_MEMCHECK ? MEMCHECK_CLEAN : sizeof debug / sizeof debug[0]); i++) {
         play(debug[i], "no_mistake");
         if (outcome.status != 0 || strstr(outcome.report, "AddressSanitizer") != NULL)
-            fail_msg("%s: %d:\n%s", debug[i] != NULL ? debug[i] : "-", outcome.status, outcome.report);
+            fail_with_report(debug[i] != NULL ? debug[i] : "-");
         if (HAS_MEMCHECK)
             expect_in_report("ERROR SUMMARY: 0 errors from 0 contexts");
     }
@@ -227,7 +251,7 @@ static void a_child_poisons_what_its_states_call_idle(void **state)
         skip();
     play(NULL, "child_of_half_a_get");
     if (outcome.status != 0)
-        fail_msg("%d:\n%s", outcome.status, outcome.report);
+        fail_with_report("child_of_half_a_get");
     play(NULL, "child_of_half_a_put");
     assert_int_equal(outcome.status, MISTAKE);
     expect_in_report("use-after-poison");

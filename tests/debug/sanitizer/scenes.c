@@ -377,7 +377,10 @@ static void use_in_threads(bufferpool_t *pool, bool fork_too)
             _exit(0);
         }
         int status;
-        CHECK(waitpid(child, &status, 0) == child && status == 0);
+        CHECK(waitpid(child, &status, 0) == child);
+        if (status != 0)
+            (void)fprintf(stderr, "scenes.c: child %d ended with %#x\n", i, (unsigned)status);
+        CHECK(status == 0);
         scene_put(held);
     }
     for (int i = 0; i < 3; i++)
