@@ -3,9 +3,12 @@
  * slab.c - slabs: memory for blocks of one size, side by side
  *
  * Blocks that malloc makes, freed in random order, leave a heap full of holes. Here the blocks of one class lie in
- * slabs, slot after slot. A slab has as many pages as 128 slots need, but at most 4 MiB. A free slot is either clean
- * (it has no memory, except for the pages at its edges, which it shares with its neighbours) or dirty. Dirty slots are
- * used first, since their pages need no fault. How many bytes may be dirty is not decided here (purge.c).
+ * slabs, slot after slot. A slab has as many pages as 128 slots need, but at most 4 MiB. The first slabs of a heap are
+ * smaller: a new slab at most doubles what is mapped, beginning with 256 KiB.
+ *
+ * A free slot is either clean (it has no memory, except for the pages at its edges, which it shares with its
+ * neighbours) or dirty. Dirty slots are used first, since their pages need no fault. How many bytes may be dirty is not
+ * decided here (purge.c).
  *
  * A step of a purge takes every run of free slots that has a dirty one among them. It takes the clean slots of the run
  * too, so that the page between two slots goes with the slot that is freed last. The system gives the pages up without
@@ -109,13 +112,24 @@ static void list_update(struct slab *slab)
 
 /* ---- slabs and spans ---- */
 
+/* A heap's first slab has at most so many bytes, or four slots. */
+#define SLAB_BYTES_FIRST ((size_t)256 << 10)
+
 /* The pages of 128 slots, or of as many slots as fit into 4 MiB. With huge pages, a slab that is larger than a huge
- * page has whole huge pages, since a purge gives back whole pages of one slab. */
+ * page has whole huge pages, since a purge gives back whole pages of one slab.
+ *
+ * Without huge pages, a new slab no more than doubles what is mapped. So a thousand pools with a buffer each need not
+ * map four gigabytes, and a pool that holds thousands has mapped a few slabs more. */
 static size_t slab_bytes_of(const struct slabs *slabs, size_t stride)
 {
     const size_t slots = SLAB_SLOTS_MAX * stride;
     const size_t bytes = slots < SLAB_BYTES_MAX ? os_mapped(slots, false) : SLAB_BYTES_MAX;
-    return slabs->huge && bytes > OS_HUGE_PAGE ? bytes & ~(OS_HUGE_PAGE - 1) : bytes;
+    if (slabs->huge)
+        return bytes > OS_HUGE_PAGE ? bytes & ~(OS_HUGE_PAGE - 1) : bytes;
+    const size_t mapped = load_relaxed(&slabs->mapped_bytes);
+    const size_t first = 4 * stride > SLAB_BYTES_FIRST ? os_mapped(4 * stride, false) : SLAB_BYTES_FIRST;
+    const size_t doubled = mapped > first ? mapped : first;
+    return doubled < bytes ? doubled : bytes;
 }
 
 #define SPAN_SLABS_MAX 16u

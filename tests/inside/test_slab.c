@@ -124,6 +124,16 @@ static void slabs_init(struct slabs *slabs)
     pthread_mutex_lock(&slabs->lock);
 }
 
+/* The same, with so much mapped that new slabs have their full size: four slots of a class of their own. */
+static void slabs_init_grown(struct slabs *slabs)
+{
+    slabs_init(slabs);
+    const struct slab_request request = {&slabs->classes[SLAB_BASE - 1], SLAB_BYTES_MAX / 4};
+    struct slab *slab;
+    assert_non_null(slab_take(slabs, &request, &slab));
+    assert_int_equal(slabs->mapped_bytes, SLAB_BYTES_MAX);
+}
+
 static void slabs_end(struct slabs *slabs)
 {
     slab_destroy_all(slabs);
@@ -421,7 +431,7 @@ static struct dozen dozen;
 
 static void dozen_init(void)
 {
-    slabs_init(&dozen.slabs);
+    slabs_init_grown(&dozen.slabs);
     for (unsigned i = 0; i < 12; i++) {
         dozen.slots[i] = take(&dozen.slabs);
         test_fill(dozen.slots[i].at, STRIDE, i);
@@ -543,7 +553,7 @@ static void a_purge_leaves_no_more_dirty_than_may_be(void **state)
 {
     (void)state;
     struct slabs slabs;
-    slabs_init(&slabs);
+    slabs_init_grown(&slabs);
     for (unsigned i = 0; i < 2 * BULK; i++)
         bulk[i] = take(&slabs);
     assert_ptr_equal(bulk[0].slab, bulk[BULK + 20].slab);
@@ -572,7 +582,7 @@ static void a_give_purges_what_came_meanwhile(void **state)
 {
     (void)state;
     struct slabs slabs;
-    slabs_init(&slabs);
+    slabs_init_grown(&slabs);
     for (unsigned i = 0; i < 2 * BULK; i++)
         bulk[i] = take(&slabs);
     for (unsigned i = 0; i < 40; i++)
@@ -607,7 +617,7 @@ static void a_slab_that_empties_during_a_purge_is_purged_again(void **state)
     assert_int_equal(dozen.slabs.dirty_bytes, 9 * STRIDE);
     (void)purge_all(&dozen.slabs);
     assert_int_equal(dozen.slabs.dirty_bytes, 0);
-    assert_null(dozen.slabs.spans);
+    assert_int_equal(dozen.slabs.mapped_bytes, SLAB_BYTES_MAX); /* slabs_init_grown */
     slabs_end(&dozen.slabs);
 }
 
@@ -713,7 +723,7 @@ static void a_slab_is_as_large_as_its_slots(void **state)
     (void)state;
     for (size_t s = 0; s < sizeof strides / sizeof strides[0]; s++) {
         struct slabs slabs;
-        slabs_init(&slabs);
+        slabs_init_grown(&slabs);
         const struct slab_request request = {&slabs.classes[s], strides[s]};
         struct slot slot;
         assert_non_null(slot.at = slab_take(&slabs, &request, &slot.slab));
@@ -724,7 +734,34 @@ static void a_slab_is_as_large_as_its_slots(void **state)
             assert_in_range(bytes, 0, SLAB_SLOTS_MAX * strides[s] + os_page_size() - 1);
         else
             assert_int_equal(slot.slab->slots, SLAB_BYTES_MAX / strides[s]);
-        assert_int_equal(slabs.mapped_bytes, bytes);
+        assert_int_equal(slabs.mapped_bytes, SLAB_BYTES_MAX + slot.slab->span->bytes);
+        slabs_end(&slabs);
+    }
+}
+
+/* A thousand pools with a buffer each need not map 4 MiB each. */
+static void a_new_slab_at_most_doubles_what_is_mapped(void **state)
+{
+    static const size_t strides[] = {80, 4160, STRIDE, (size_t)256 << 10, (size_t)1 << 20};
+    static const size_t firsts[] = {12288, (size_t)256 << 10, (size_t)256 << 10, (size_t)1 << 20, (size_t)4 << 20};
+    (void)state;
+    if (os_page_size() != 4096)
+        skip();
+    for (size_t s = 0; s < sizeof strides / sizeof strides[0]; s++) {
+        struct slabs slabs;
+        slabs_init(&slabs);
+        const struct slab_request request = {&slabs.classes[s], strides[s]};
+        struct slab *slab;
+        size_t mapped = 0;
+        for (int i = 0; i < 1000; i++) {
+            assert_non_null(slab_take(&slabs, &request, &slab));
+            if (mapped == 0)
+                assert_int_equal(slabs.mapped_bytes, firsts[s]);
+            else if (mapped < (size_t)8 << 20)
+                assert_in_range(slabs.mapped_bytes, mapped, 2 * mapped);
+            mapped = slabs.mapped_bytes;
+        }
+        check_invariants(&slabs);
         slabs_end(&slabs);
     }
 }
@@ -739,7 +776,7 @@ static void where_there_is_little_memory_a_span_has_one_slab(void **state)
     static struct slot slots[4000];
     for (size_t s = 0; s < sizeof strides / sizeof strides[0]; s++) {
         struct slabs slabs;
-        slabs_init(&slabs);
+        slabs_init_grown(&slabs);
         const struct slab_request request = {&slabs.classes[s], strides[s]};
         unsigned n = 0;
         do { /* until spans are of several slabs */
@@ -755,7 +792,7 @@ static void where_there_is_little_memory_a_span_has_one_slab(void **state)
         }
         size_t room = 0;
         for (const struct span *span = slabs.spans; span != NULL; span = span->next)
-            room += span->slabs * slots[0].slab->slots;
+            room += span->cls == request.cls ? span->slabs * slots[0].slab->slots : 0;
         assert_int_equal(n, room);
         const struct span *last = slabs.spans;
         for (unsigned more = 1; more <= 3; more++) {
@@ -795,7 +832,8 @@ static void repair(struct slabs *slabs)
             slab_repair_claim(dozen.slots[i].slab, dozen.slots[i].at);
     slab_repair_end(slabs, false);
     check_invariants(slabs);
-    assert_int_equal(slabs->dirty_bytes, 3 * STRIDE); /* dirty again: the purge may not have got to them */
+    assert_int_equal(slabs->classes[SLAB_BASE].dirty_bytes,
+                     3 * STRIDE); /* dirty again: the purge may not have got to them */
 }
 
 static void a_purge_of_the_parent_is_undone_in_the_child(void **state)
@@ -1151,6 +1189,7 @@ int main(void)
         cmocka_unit_test(a_purge_holds_the_lock_for_no_system_call),
         cmocka_unit_test(with_huge_pages_slabs_have_whole_ones_or_share_one),
         cmocka_unit_test(a_slab_is_as_large_as_its_slots),
+        cmocka_unit_test(a_new_slab_at_most_doubles_what_is_mapped),
         cmocka_unit_test(where_there_is_little_memory_a_span_has_one_slab),
         cmocka_unit_test(a_purge_of_the_parent_is_undone_in_the_child),
         cmocka_unit_test(repair_finds_the_slots_that_are_claimed),
