@@ -17,6 +17,7 @@
  * until a write is done. A buffer may be put once the completion of its last transfer has come, and not before: until
  * then the kernel reads from it, or writes to it.
  */
+#define BUFFERPOOL_MALLOC(put) /* otherwise gcc's analyzer takes a buffer that only the kernel knows of for lost */
 #include "ending.h"
 
 #include <errno.h>

@@ -88,17 +88,28 @@ typedef struct bufferpool_buf {
 #define BUFFERPOOL_VERSION_MINOR 2
 #define BUFFERPOOL_VERSION_PATCH 0
 
-#if defined(BUFFERPOOL_API)
-/* Defined by a build of the library that needs something else here. */
-#elif defined(BUFFERPOOL_STATIC) || !defined(__GNUC__)
+/* What the declarations tell the compiler. Each of these macros may be defined before the header is read, usually as
+ * nothing: for compilers that do not know an attribute, for generators of bindings, and where a warning does not fit.
+ *
+ *     BUFFERPOOL_API                  the visibility of the functions
+ *     BUFFERPOOL_NOPLT                the call goes straight through the address that the loader filled in, without a
+ *                                     jump through the procedure linkage table: for the functions that are called most
+ *     BUFFERPOOL_PRINTF(format, arg)  the arguments from `arg` on must fit the format
+ *     BUFFERPOOL_MUST_USE             a caller that ignores the result loses a buffer, a pool or an error
+ *     BUFFERPOOL_READS(data, size)    `size` bytes are read at `data`
+ *     BUFFERPOOL_MALLOC(put)          what the function returns ends with `put`. gcc 11 or later then finds leaks,
+ *                                     double puts and uses after a put, the most with -fanalyzer. It takes a buffer for
+ *                                     lost of which a program keeps only the data pointer (bufferpool_put_data)
+ */
+#ifndef BUFFERPOOL_API
+#if defined(BUFFERPOOL_STATIC) || !defined(__GNUC__)
 #define BUFFERPOOL_API
 #else
 #define BUFFERPOOL_API __attribute__((visibility("default")))
 #endif
+#endif
 
-/* For the functions that are called most: the call goes straight through the address that the loader filled in, without
- * a jump through the procedure linkage table. */
-#if defined(__has_attribute)
+#if !defined(BUFFERPOOL_NOPLT) && defined(__has_attribute)
 #if __has_attribute(noplt)
 #define BUFFERPOOL_NOPLT __attribute__((noplt))
 #endif
@@ -107,10 +118,38 @@ typedef struct bufferpool_buf {
 #define BUFFERPOOL_NOPLT
 #endif
 
-#if defined(__GNUC__)
+#if !defined(BUFFERPOOL_PRINTF) && defined(__GNUC__)
 #define BUFFERPOOL_PRINTF(format_index, first_arg) __attribute__((format(printf, format_index, first_arg)))
-#else
+#elif !defined(BUFFERPOOL_PRINTF)
 #define BUFFERPOOL_PRINTF(format_index, first_arg)
+#endif
+
+#if !defined(BUFFERPOOL_MUST_USE) && defined(__GNUC__)
+#define BUFFERPOOL_MUST_USE __attribute__((warn_unused_result))
+#elif !defined(BUFFERPOOL_MUST_USE)
+#define BUFFERPOOL_MUST_USE
+#endif
+
+#if !defined(BUFFERPOOL_READS) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 10
+#define BUFFERPOOL_READS(data_index, size_index) __attribute__((access(read_only, data_index, size_index)))
+#elif !defined(BUFFERPOOL_READS)
+#define BUFFERPOOL_READS(data_index, size_index)
+#endif
+
+#if !defined(BUFFERPOOL_MALLOC) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
+/* The form without an argument would promise that the new object points to nothing, but data points to the bytes. */
+#define BUFFERPOOL_MALLOC(put) __attribute__((malloc(put, 1)))
+/* The attribute wants the functions declared before. Their contracts stand below. bufferpool_destroy and the like are
+ * not among them: after EBUSY what they were to end is still there, and gcc would warn of its use. So a pool ends with
+ * bufferpool_close here, and others with a function that does not exist. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wredundant-decls"
+#define BUFFERPOOL_DECLARED_TWICE
+void bufferpool_put(bufferpool_buf_t *buf);
+void bufferpool_close(bufferpool_t *pool);
+void bufferpool_is_never_called(void *object);
+#elif !defined(BUFFERPOOL_MALLOC)
+#define BUFFERPOOL_MALLOC(put)
 #endif
 
 /* ------------------------------------------------------------------------------------------------------------
@@ -135,7 +174,8 @@ typedef struct bufferpool_buf {
  *     a buffer
  *     NULL, errno ENOMEM      there is no memory, or the pool's budget is used up
  *     NULL, errno ECANCELED   the pool was closed (bufferpool_close); no other error occurs */
-BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_NOPLT;
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_NOPLT BUFFERPOOL_MUST_USE
+    BUFFERPOOL_MALLOC(bufferpool_put);
 
 /* Gets a buffer as bufferpool_get does, but refuses while callers hold as many buffers as the cap allows, or more. Then
  * it refuses also if a buffer idles in the calling thread's cache. The two exceptions of bufferpool_get apply: try_get
@@ -146,7 +186,8 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_get(bufferpool_t *pool) BUFFERPOOL_N
  *     NULL, errno ENOMEM      there is no memory
  *     NULL, errno EAGAIN      the cap is reached, or the pool's budget is used up
  *     NULL, errno ECANCELED   the pool was closed (bufferpool_close) */
-BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool) BUFFERPOOL_MUST_USE
+    BUFFERPOOL_MALLOC(bufferpool_put);
 
 /* Gets a buffer as bufferpool_get does, but waits where bufferpool_try_get would refuse. It waits for at most
  * timeout_ms milliseconds of the monotonic clock, or without a limit if timeout_ms is BUFFERPOOL_NEVER.
@@ -167,7 +208,8 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool);
  *     NULL, errno ETIMEDOUT   the cap is reached or the pool's budget is used up, and timeout_ms milliseconds are
  *                             over
  *     NULL, errno ECANCELED   the pool was closed (bufferpool_close) */
-BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms);
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_timed(bufferpool_t *pool, unsigned timeout_ms) BUFFERPOOL_MUST_USE
+    BUFFERPOOL_MALLOC(bufferpool_put);
 
 /* Gives a buffer back. Any thread may put it, not only the thread that got it. NULL has no effect.
  *
@@ -208,7 +250,7 @@ BUFFERPOOL_API void bufferpool_put_data(void *data) BUFFERPOOL_NOPLT;
  *     ECANCELED   the pool was closed (bufferpool_close)
  *     EINVAL      bufs is NULL and n is not 0
  * After an error no buffer was taken, and the content of bufs is unspecified. */
-BUFFERPOOL_API int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n);
+BUFFERPOOL_API int bufferpool_get_bulk(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n) BUFFERPOOL_MUST_USE;
 
 /* Puts bufs[0 .. n), each as bufferpool_put does. Entries may be NULL, and may belong to several pools.
  *
@@ -232,7 +274,7 @@ BUFFERPOOL_API void bufferpool_put_bulk(bufferpool_buf_t **bufs, size_t n);
  *     EINVAL      n exceeds the cap, or the cap was lowered below n meanwhile; or bufs is NULL and n is not 0
  * After an error no buffer was taken, and the content of bufs is unspecified. */
 BUFFERPOOL_API int bufferpool_get_bulk_timed(bufferpool_t *pool, bufferpool_buf_t **bufs, size_t n,
-                                             unsigned timeout_ms);
+                                             unsigned timeout_ms) BUFFERPOOL_MUST_USE;
 
 /* ------------------------------------------------------------------------------------------------------------
  * Event loops: to wait at the cap without blocking. Since 0.3.
@@ -276,7 +318,8 @@ typedef struct bufferpool_waiter {
  *     a notifier                   the caller ends it with bufferpool_notifier_destroy
  *     NULL, errno ENOMEM           there is no memory, or the system refuses an eventfd
  *     NULL, errno EMFILE, ENFILE   the process or the system has too many open files */
-BUFFERPOOL_API bufferpool_notifier_t *bufferpool_notifier_create(void);
+BUFFERPOOL_API bufferpool_notifier_t *bufferpool_notifier_create(void) BUFFERPOOL_MUST_USE
+    BUFFERPOOL_MALLOC(bufferpool_is_never_called);
 
 /* The file descriptor, for poll, epoll, uv_poll, io_uring and the like. It is readable while a waiter is ready. It is
  * written once when the first waiter becomes ready, however many follow, so an edge-triggered loop must call
@@ -298,7 +341,7 @@ BUFFERPOOL_API int bufferpool_notifier_fd(const bufferpool_notifier_t *notifier)
  * Returns:
  *     a waiter
  *     NULL        none is ready; the file descriptor is not readable until one is (but see bufferpool_notifier_fd) */
-BUFFERPOOL_API bufferpool_waiter_t *bufferpool_notifier_next(bufferpool_notifier_t *notifier);
+BUFFERPOOL_API bufferpool_waiter_t *bufferpool_notifier_next(bufferpool_notifier_t *notifier) BUFFERPOOL_MUST_USE;
 
 /* Ends a notifier, and closes its file descriptor.
  *
@@ -322,7 +365,8 @@ BUFFERPOOL_API int bufferpool_notifier_destroy(bufferpool_notifier_t *notifier);
  *     NULL, errno EBUSY         the waiter waits or is ready already
  *     NULL, errno EINVAL        waiter or notifier is NULL, or the notifier is of another process */
 BUFFERPOOL_API bufferpool_buf_t *bufferpool_get_async(bufferpool_t *pool, bufferpool_waiter_t *waiter,
-                                                      bufferpool_notifier_t *notifier);
+                                                      bufferpool_notifier_t *notifier) BUFFERPOOL_MUST_USE
+    BUFFERPOOL_MALLOC(bufferpool_put);
 
 /* Ends the wait of a waiter, for example when its connection closes, in constant time. Afterwards it is nobody's. What
  * it had been given goes to the next in the queue. It has no effect on NULL, or on a waiter that neither waits nor is
@@ -385,7 +429,7 @@ BUFFERPOOL_API size_t bufferpool_max_live(const bufferpool_t *pool);
  *     ENOMEM      there is no memory
  *     EINVAL      buf is NULL, or its len exceeds its cap
  *     EOVERFLOW   the size cannot be represented */
-BUFFERPOOL_API int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap);
+BUFFERPOOL_API int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap) BUFFERPOOL_MUST_USE;
 
 /* Since 0.3. Gives back memory of a buffer that stays held, for example of a connection that had one large message. cap
  * becomes the smallest that is at least the given number of bytes, len, and buffer_capacity. Never grows the buffer:
@@ -408,7 +452,8 @@ BUFFERPOOL_API int bufferpool_buf_shrink(bufferpool_buf_t *buf, size_t cap);
  *     ENOMEM      there is no memory
  *     EINVAL      buf is NULL, its len exceeds its cap, or src is NULL and n is not 0
  *     EOVERFLOW   the size cannot be represented */
-BUFFERPOOL_API int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n);
+BUFFERPOOL_API int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src, size_t n) BUFFERPOOL_MUST_USE
+    BUFFERPOOL_READS(2, 3);
 
 /* Formats text at data[len] as vsnprintf does, and adds its length to len. A terminating NUL follows; len does not
  * count it.
@@ -423,8 +468,9 @@ BUFFERPOOL_API int bufferpool_buf_append(bufferpool_buf_t *buf, const void *src,
  *     EINVAL      buf or format is NULL, or len exceeds cap
  *     EOVERFLOW   the size cannot be represented, or the text is longer than INT_MAX bytes
  *     EILSEQ      as from vsnprintf */
-BUFFERPOOL_API int bufferpool_buf_printf(bufferpool_buf_t *buf, const char *format, ...) BUFFERPOOL_PRINTF(2, 3);
-BUFFERPOOL_API int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *format, va_list args)
+BUFFERPOOL_API int bufferpool_buf_printf(bufferpool_buf_t *buf, const char *format, ...) BUFFERPOOL_MUST_USE
+    BUFFERPOOL_PRINTF(2, 3);
+BUFFERPOOL_API int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *format, va_list args) BUFFERPOOL_MUST_USE
     BUFFERPOOL_PRINTF(2, 0);
 
 /* Finds the buffer of a data pointer, for callbacks that get only that pointer. data must be the current data member of
@@ -437,7 +483,7 @@ BUFFERPOOL_API int bufferpool_buf_vprintf(bufferpool_buf_t *buf, const char *for
  * Returns:
  *     the buffer
  *     NULL, errno EINVAL      data is not the data member of a held buffer */
-BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data);
+BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data) BUFFERPOOL_MUST_USE;
 
 /* ------------------------------------------------------------------------------------------------------------
  * Pools
@@ -602,7 +648,8 @@ inline const bufferpool_config_t *bufferpool_config_at(const bufferpool_config_f
  *                             page size; max_capacity is below buffer_capacity; a capacity exceeds PTRDIFF_MAX - 8 MiB;
  *                             one hook is set without the other; retain_ms is BUFFERPOOL_NEVER; a flag is unknown; or
  *                             BUFFERPOOL_START_NOW is set without BUFFERPOOL_BACKGROUND and BUFFERPOOL_PRESSURE */
-BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config);
+BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config) BUFFERPOOL_MUST_USE
+    BUFFERPOOL_MALLOC(bufferpool_close);
 
 /* Since 0.3. Configures the default pool, before its first use: the first get of it, of whatever kind. Each field means
  * the same as for bufferpool_create, except that the name stays "default" if config->name is NULL. If config is NULL,
@@ -617,7 +664,7 @@ BUFFERPOOL_API bufferpool_t *bufferpool_create(const bufferpool_config_t *config
  *     0
  *     EBUSY       the default pool was used; nothing changed
  *     ENOMEM, EAGAIN, EINVAL      as for bufferpool_create; nothing changed */
-BUFFERPOOL_API int bufferpool_configure_default(const bufferpool_config_t *config);
+BUFFERPOOL_API int bufferpool_configure_default(const bufferpool_config_t *config) BUFFERPOOL_MUST_USE;
 
 /* Frees the pool and all its idle buffers, in the caches of every thread. The caller makes sure that no other call on
  * the pool runs at the same time or comes later. No lock is held while memory is freed, so calls on other pools do not
@@ -684,7 +731,8 @@ BUFFERPOOL_API void bufferpool_close(bufferpool_t *pool);
  *     a budget                the caller ends it with bufferpool_budget_destroy
  *     NULL, errno ENOMEM      there is no memory
  *     NULL, errno EINVAL      name is NULL, or bytes is 0 */
-BUFFERPOOL_API bufferpool_budget_t *bufferpool_budget_create(const char *name, size_t bytes);
+BUFFERPOOL_API bufferpool_budget_t *bufferpool_budget_create(const char *name, size_t bytes) BUFFERPOOL_MUST_USE
+    BUFFERPOOL_MALLOC(bufferpool_is_never_called);
 
 /* Frees the budget. The caller makes sure that no other call on the budget runs at the same time or comes later.
  *
@@ -859,7 +907,7 @@ BUFFERPOOL_API void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_
  *     ENOMEM      there is no memory; out is as before
  *     EINVAL      out is NULL, or its len exceeds its cap
  *     EOVERFLOW   the size cannot be represented; out is as before */
-BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out);
+BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out) BUFFERPOOL_MUST_USE;
 
 /* Since 0.3. Appends to out a table of the buffers that callers hold, of all pools. For each call site that got any of
  * them, the table has a line with the number of buffers, their bytes, how long the oldest has been held, and the thread
@@ -874,13 +922,18 @@ BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out);
  *     ENOMEM      there is no memory; out is as before
  *     EINVAL      out is NULL, or its len exceeds its cap
  *     EOVERFLOW   the size cannot be represented; out is as before */
-BUFFERPOOL_API int bufferpool_holders(bufferpool_buf_t *out);
+BUFFERPOOL_API int bufferpool_holders(bufferpool_buf_t *out) BUFFERPOOL_MUST_USE;
 
 /* Tells the version of the library that runs.
  *
  * Returns:
  *     a string constant such as "0.2.0" */
 BUFFERPOOL_API const char *bufferpool_version(void);
+
+#ifdef BUFFERPOOL_DECLARED_TWICE
+#undef BUFFERPOOL_DECLARED_TWICE
+#pragma GCC diagnostic pop
+#endif
 
 #ifdef __cplusplus
 }

@@ -3,6 +3,9 @@ add_library(test_support STATIC ${CMAKE_CURRENT_LIST_DIR}/support.c)
 # The header only: which kind of the library it is, the test decides.
 target_include_directories(test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests PRIVATE ${PROJECT_SOURCE_DIR}/include)
 target_link_libraries(test_support PUBLIC cmocka::cmocka Threads::Threads)
+# The tests do on purpose what the header lets the compiler warn of. dist/consumer/mistakes.sh has the warnings.
+target_compile_options(test_support PUBLIC
+    "-DBUFFERPOOL_MALLOC(put)=" "-DBUFFERPOOL_READS(data, size)=" -DBUFFERPOOL_MUST_USE=)
 if(BUFFERPOOL_COVERAGE)
     target_compile_definitions(test_support PRIVATE TEST_COVERAGE)
     # Otherwise gcc makes it its own, which forgets what the child counted within fork().

@@ -138,6 +138,7 @@ tests=$(sed -n 's/^bufferpool_add_test(\([a-z_]*\)[ )].*/\1/p' "$SOURCE/tests/co
 for name in $tests; do
     test "$name" != dlopen || continue # a static program opens no library
     $compile -std=gnu11 -Wall -Wextra -Werror -static -DBUFFERPOOL_STATIC -I"$SOURCE/include" -I"$SOURCE/tests" \
+        -D'BUFFERPOOL_MALLOC(put)=' -D'BUFFERPOOL_READS(data, size)=' -DBUFFERPOOL_MUST_USE= \
         "$SOURCE/tests/contract/test_$name.c" "$SOURCE/tests/support/support.c" build/libbufferpool.a libcmocka.a -pthread \
         -o "test_$name"
     "./test_$name" >"test_$name.log" 2>&1 || { cat "test_$name.log"; fail "$name returns $?"; }

@@ -27,7 +27,8 @@ for source in "$WORK"/program-*.c; do
     count=$((count + 1))
     name=${command##* ./}
     # O0: so the places stand in the order of the source
-    "$CC" -std=c99 -O0 -g -rdynamic -Wall -Wextra -Wpedantic -Werror -Iinclude "$source" "$LIBRARY" \
+    "$CC" -std=c99 -O0 -g -rdynamic -Wall -Wextra -Wpedantic -Werror -Iinclude \
+        -D'BUFFERPOOL_MALLOC(put)=' "$source" "$LIBRARY" \
         "-Wl,-rpath,$(dirname "$LIBRARY")" -o "$WORK/$name" || { status=1; continue; }
     (cd "$WORK" && { eval "$command" 2>&1 || :; }) 2>/dev/null | plain >"$base.got"
     sed 1d "$base.said" | plain >"$base.wanted"
