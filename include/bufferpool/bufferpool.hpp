@@ -4,6 +4,8 @@
  *
  *     bufpool::buffer buf = bufpool::get();                    // from the default pool; std::bad_alloc, nothing else
  *     buf.printf("HTTP/1.1 %d %s\r\n", status, reason);
+ *     std::format_to(std::back_inserter(buf), "Content-Length: {}\r\n", length);      // C++20; {fmt} in the same way
+ *     buf.append("\r\n").append(body);                        // a std::string, std::string_view, std::span, ...
  *     send(fd, buf.data(), buf.size(), 0);
  *                                                              // the buffer is put when buf goes out of scope
  *
@@ -23,6 +25,11 @@
  * becomes std::system_error with the errno value, in std::generic_category(). After an exception everything is as
  * before the call.
  *
+ * An object without a buffer has no content, for example after a move. Using the content is a mistake. If the macro
+ * BUFPOOL_CHECKED is 1, the mistake ends the process: one line on stderr, then abort(). If it is 0, nothing is checked,
+ * and most such calls crash. The default is 0 where NDEBUG is defined, and 1 otherwise. A program may define the macro
+ * before it includes the header, with the same value in all its sources.
+ *
  * The namespace is bufpool, since C has a struct named bufferpool.
  */
 #ifndef BUFFERPOOL_HPP
@@ -30,10 +37,13 @@
 
 #include <bufferpool.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdarg>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <new>
 #include <string>
 #include <system_error>
@@ -41,8 +51,26 @@
 #include <utility>
 #include <vector>
 
+#if __cplusplus >= 201703L
+#include <string_view>
+#endif
 #if __cplusplus >= 202002L
 #include <span>
+#endif
+
+#ifndef BUFPOOL_CHECKED
+#ifdef NDEBUG
+#define BUFPOOL_CHECKED 0
+#else
+#define BUFPOOL_CHECKED 1
+#endif
+#endif
+
+/* A caller that ignores the result loses a buffer, or asked for nothing. */
+#if __cplusplus >= 201703L
+#define BUFPOOL_NODISCARD [[nodiscard]]
+#else
+#define BUFPOOL_NODISCARD
 #endif
 
 namespace bufpool
@@ -76,6 +104,39 @@ inline void check(int error)
     if (error != 0)
         fail(error);
 }
+
+/* Returns the handle of an object of the class that must have one. */
+template <class Handle> Handle *held(Handle *handle, const char *name) noexcept
+{
+    if (BUFPOOL_CHECKED && handle == nullptr) {
+        std::fprintf(stderr, "libbufferpool: bufpool::%s: an object without a %s is used, as after a move\n", name,
+                     name);
+        std::abort();
+    }
+    return handle;
+}
+
+template <class T> struct is_byte : std::false_type {
+};
+template <> struct is_byte<char> : std::true_type {
+};
+template <> struct is_byte<unsigned char> : std::true_type {
+};
+#if __cplusplus >= 201703L
+template <> struct is_byte<std::byte> : std::true_type {
+};
+#endif
+#if defined(__cpp_char8_t)
+template <> struct is_byte<char8_t> : std::true_type {
+};
+#endif
+
+/* No type unless the data() and size() of a Container are bytes and their number. */
+template <class Container>
+using if_bytes = typename std::enable_if<
+    is_byte<typename std::remove_cv<
+        typename std::remove_pointer<decltype(std::declval<const Container &>().data())>::type>::type>::value &&
+    std::is_convertible<decltype(std::declval<const Container &>().size()), std::size_t>::value>::type;
 
 } // namespace detail
 
@@ -137,6 +198,14 @@ typedef span<const unsigned char> const_bytes;
 class buffer
 {
   public:
+    typedef unsigned char value_type;
+    typedef unsigned char &reference;
+    typedef const unsigned char &const_reference;
+    typedef unsigned char *iterator;
+    typedef const unsigned char *const_iterator;
+    typedef std::size_t size_type;
+    typedef std::ptrdiff_t difference_type;
+
     buffer() noexcept : buf_(nullptr)
     {
     }
@@ -164,6 +233,22 @@ class buffer
     {
         return buf_ != nullptr;
     }
+    friend bool operator==(const buffer &a, std::nullptr_t) noexcept
+    {
+        return !a;
+    }
+    friend bool operator==(std::nullptr_t, const buffer &a) noexcept
+    {
+        return !a;
+    }
+    friend bool operator!=(const buffer &a, std::nullptr_t) noexcept
+    {
+        return bool(a);
+    }
+    friend bool operator!=(std::nullptr_t, const buffer &a) noexcept
+    {
+        return bool(a);
+    }
     void swap(buffer &other) noexcept
     {
         std::swap(buf_, other.buf_);
@@ -180,7 +265,7 @@ class buffer
         return buf_;
     }
     /* Returns the C handle, or nullptr if there is no buffer. The caller must put the buffer. */
-    bufferpool_buf_t *release() noexcept
+    BUFPOOL_NODISCARD bufferpool_buf_t *release() noexcept
     {
         bufferpool_buf_t *buf = buf_;
         buf_ = nullptr;
@@ -188,7 +273,7 @@ class buffer
     }
     /* Takes back a buffer that release() gave away, for callbacks that get only its data pointer. Throws EINVAL if data
      * is not the data of a held buffer. */
-    static buffer from_data(const void *data)
+    BUFPOOL_NODISCARD static buffer from_data(const void *data)
     {
         bufferpool_buf_t *buf = bufferpool_buf_from_data(data);
         if (buf == nullptr)
@@ -200,114 +285,132 @@ class buffer
 
     unsigned char *data() noexcept
     {
-        return buf_->data;
+        return held()->data;
     }
     const unsigned char *data() const noexcept
     {
-        return buf_->data;
+        return held()->data;
     }
     std::size_t size() const noexcept
     {
-        return buf_->len;
+        return held()->len;
     }
     std::size_t capacity() const noexcept
     {
-        return buf_->cap;
+        return held()->cap;
     }
-    bool empty() const noexcept
+    BUFPOOL_NODISCARD bool empty() const noexcept
     {
-        return buf_->len == 0;
+        return held()->len == 0;
     }
     unsigned char &operator[](std::size_t i) noexcept
     {
-        return buf_->data[i];
+        return held()->data[i];
     }
     const unsigned char &operator[](std::size_t i) const noexcept
     {
-        return buf_->data[i];
+        return held()->data[i];
     }
     unsigned char *begin() noexcept
     {
-        return buf_->data;
+        return held()->data;
     }
     unsigned char *end() noexcept
     {
-        return buf_->data + buf_->len;
+        return held()->data + held()->len;
     }
     const unsigned char *begin() const noexcept
     {
-        return buf_->data;
+        return held()->data;
     }
     const unsigned char *end() const noexcept
     {
-        return buf_->data + buf_->len;
+        return held()->data + held()->len;
     }
     bufpool::bytes bytes() noexcept
     {
-        return bufpool::bytes(buf_->data, buf_->len);
+        return bufpool::bytes(held()->data, held()->len);
     }
     const_bytes bytes() const noexcept
     {
-        return const_bytes(buf_->data, buf_->len);
+        return const_bytes(held()->data, held()->len);
     }
     /* The free bytes behind the content. Functions such as read(2) and recv(2) can write there; commit() then makes the
      * bytes content. */
     bufpool::bytes room() noexcept
     {
-        return bufpool::bytes(buf_->data + buf_->len, buf_->cap - buf_->len);
+        return bufpool::bytes(held()->data + held()->len, held()->cap - held()->len);
     }
     /* Makes the first n bytes of room() content. Throws EINVAL if room() has fewer bytes. */
     void commit(std::size_t n)
     {
-        if (buf_->len > buf_->cap || n > buf_->cap - buf_->len)
+        if (held()->len > held()->cap || n > held()->cap - held()->len)
             detail::fail(EINVAL);
-        buf_->len += n;
+        held()->len += n;
     }
     void clear() noexcept
     {
-        buf_->len = 0;
+        held()->len = 0;
     }
     /* Makes capacity() at least the given number of bytes. Never shrinks the buffer. */
     void reserve(std::size_t capacity)
     {
-        detail::check(bufferpool_buf_reserve(buf_, capacity));
+        detail::check(bufferpool_buf_reserve(held(), capacity));
     }
     /* Gives back memory that a held buffer does not need: see bufferpool_buf_shrink. */
     void shrink(std::size_t capacity = 0)
     {
-        detail::check(bufferpool_buf_shrink(buf_, capacity));
+        detail::check(bufferpool_buf_shrink(held(), capacity));
     }
     /* Makes size() the given number of bytes. Bytes that are added are unspecified. */
     void resize(std::size_t size)
     {
         reserve(size);
-        buf_->len = size;
+        held()->len = size;
     }
     /* Appends bytes, which may lie in the buffer itself. */
     buffer &append(const void *src, std::size_t n)
     {
-        detail::check(bufferpool_buf_append(buf_, src, n));
+        detail::check(bufferpool_buf_append(held(), src, n));
         return *this;
     }
     buffer &append(const std::string &text)
     {
         return append(text.data(), text.size());
     }
+    buffer &append(const char *text)
+    {
+        return append(text, std::char_traits<char>::length(text));
+    }
     buffer &append(const_bytes src)
     {
         return append(src.data(), src.size());
     }
+    /* Appends the bytes of anything that has data() and size(), of char, unsigned char, std::byte or char8_t: for
+     * example a std::string_view, a std::span, a std::vector or another buffer. */
+    template <class Container, class = detail::if_bytes<Container>> buffer &append(const Container &src)
+    {
+        return append(src.data(), src.size());
+    }
+    /* Appends one byte. With this, std::back_inserter and std::format_to can write to a buffer. */
+    void push_back(unsigned char byte)
+    {
+        bufferpool_buf_t *buf = held();
+        if (buf->len >= buf->cap)
+            detail::check(bufferpool_buf_reserve(buf, buf->len + 1));
+        buf->data[buf->len++] = byte;
+    }
     /* Appends formatted text: see bufferpool_buf_printf. */
     buffer &vprintf(const char *format, va_list args) BUFFERPOOL_PRINTF(2, 0)
     {
-        detail::check(bufferpool_buf_vprintf(buf_, format, args));
+        detail::check(bufferpool_buf_vprintf(held(), format, args));
         return *this;
     }
     buffer &printf(const char *format, ...) BUFFERPOOL_PRINTF(2, 3)
     {
         va_list args;
         va_start(args, format);
-        const int error = bufferpool_buf_vprintf(buf_, format, args);
+        const int error = bufferpool_buf_vprintf(held(), format, args);
         va_end(args);
         detail::check(error);
         return *this;
@@ -315,15 +418,32 @@ class buffer
     /* Appends the statistics of all pools, as text for Prometheus: see bufferpool_metrics. */
     buffer &metrics()
     {
-        detail::check(bufferpool_metrics(buf_));
+        detail::check(bufferpool_metrics(held()));
         return *this;
     }
-    std::string str() const
+    /* Appends a table of the buffers that callers hold: see bufferpool_holders. */
+    buffer &holders()
     {
-        return std::string(reinterpret_cast<const char *>(buf_->data), buf_->len);
+        detail::check(bufferpool_holders(held()));
+        return *this;
     }
+    BUFPOOL_NODISCARD std::string str() const
+    {
+        return std::string(reinterpret_cast<const char *>(held()->data), held()->len);
+    }
+#if __cplusplus >= 201703L
+    /* The content, until the buffer grows or is put. */
+    BUFPOOL_NODISCARD std::string_view view() const noexcept
+    {
+        return std::string_view(reinterpret_cast<const char *>(held()->data), held()->len);
+    }
+#endif
 
   private:
+    bufferpool_buf_t *held() const noexcept
+    {
+        return detail::held(buf_, "buffer");
+    }
     bufferpool_buf_t *buf_;
 };
 
@@ -353,7 +473,7 @@ class waiter
     }
     /* Takes the buffer, after notifier::next returned the waiter. Throws ENOMEM if there was no memory, and ECANCELED
      * if the pool was closed. */
-    buffer take()
+    BUFPOOL_NODISCARD buffer take()
     {
         if (!buffer_)
             detail::fail(waiter_.error != 0 ? waiter_.error : EINVAL);
@@ -396,7 +516,7 @@ class notifier
         return bufferpool_notifier_fd(notifier_);
     }
     /* Returns the waiter that has been ready for longest, or nullptr if none is ready. Its take() has the buffer. */
-    waiter *next() noexcept
+    BUFPOOL_NODISCARD waiter *next() noexcept
     {
         bufferpool_waiter_t *ready = bufferpool_notifier_next(notifier_);
         if (ready == nullptr)
@@ -462,11 +582,11 @@ class budget
     }
     void set(std::size_t limit) const noexcept
     {
-        bufferpool_budget_set(budget_, limit);
+        bufferpool_budget_set(detail::held(budget_, "budget"), limit);
     }
     std::size_t used() const noexcept
     {
-        return bufferpool_budget_used(budget_);
+        return bufferpool_budget_used(detail::held(budget_, "budget"));
     }
     bufferpool_budget_t *c_budget() const noexcept
     {
@@ -489,7 +609,7 @@ class pool
             detail::fail(errno);
     }
     /* Returns a view of a pool. nullptr means the default pool. */
-    static pool view(bufferpool_t *c_pool = nullptr) noexcept
+    BUFPOOL_NODISCARD static pool view(bufferpool_t *c_pool = nullptr) noexcept
     {
         return pool(c_pool, false);
     }
@@ -543,40 +663,62 @@ class pool
     }
 
     /* Gets a buffer. At the cap it is a buffer beyond the cap. */
-    buffer get() const
+    BUFPOOL_NODISCARD buffer get() const
     {
         return made(bufferpool_get(pool_), 0);
     }
     /* Gets a buffer, or none at the cap. */
-    buffer try_get() const
+    BUFPOOL_NODISCARD buffer try_get() const
     {
         return made(bufferpool_try_get(pool_), EAGAIN);
     }
     /* Gets a buffer. At the cap it waits for one, for at most the given time, rounded up to whole milliseconds. Returns
      * none if there is no buffer by then. */
-    template <class Rep, class Period> buffer get_for(const std::chrono::duration<Rep, Period> &time) const
+    template <class Rep, class Period>
+    BUFPOOL_NODISCARD buffer get_for(const std::chrono::duration<Rep, Period> &time) const
     {
         return made(bufferpool_get_timed(pool_, detail::milliseconds(time)), ETIMEDOUT);
     }
     /* Gets a buffer. At the cap it waits for one, without a limit. */
-    buffer wait() const
+    BUFPOOL_NODISCARD buffer wait() const
     {
         return made(bufferpool_get_timed(pool_, BUFFERPOOL_NEVER), 0);
     }
     /* Gets a buffer. At the cap it returns none, and the waiter waits until the notifier's next() returns it. */
-    buffer get_async(waiter &waits, notifier &tells) const
+    BUFPOOL_NODISCARD buffer get_async(waiter &waits, notifier &tells) const
     {
         return made(bufferpool_get_async(pool_, &waits.waiter_, tells.notifier_), EINPROGRESS);
+    }
+    /* Gets n buffers, all or none. At the cap the rest are beyond the cap. */
+    BUFPOOL_NODISCARD std::vector<buffer> get_bulk(std::size_t n) const
+    {
+        std::vector<bufferpool_buf_t *> bufs(n);
+        std::vector<buffer> bulk;
+        bulk.reserve(n); /* now, since nothing may throw once the buffers are there */
+        detail::check(bufferpool_get_bulk(pool_, bufs.data(), n));
+        return owned(std::move(bulk), bufs);
+    }
+    /* The same, for a number that the compiler knows, and without memory for a vector: pool.get_bulk<4>(). */
+    template <std::size_t N> BUFPOOL_NODISCARD std::array<buffer, N> get_bulk() const
+    {
+        static_assert(N > 0, "how many buffers");
+        bufferpool_buf_t *bufs[N];
+        detail::check(bufferpool_get_bulk(pool_, bufs, N));
+        std::array<buffer, N> bulk;
+        for (std::size_t i = 0; i < N; i++)
+            bulk[i].reset(bufs[i]);
+        return bulk;
     }
     /* Gets n buffers, all or none, and never beyond the cap. It waits for them as get_for does. Returns none if they
      * are not there by then. */
     template <class Rep, class Period>
-    std::vector<buffer> get_bulk_for(std::size_t n, const std::chrono::duration<Rep, Period> &time) const
+    BUFPOOL_NODISCARD std::vector<buffer> get_bulk_for(std::size_t n,
+                                                       const std::chrono::duration<Rep, Period> &time) const
     {
         return bulk(n, detail::milliseconds(time));
     }
     /* The same, without a limit of time. */
-    std::vector<buffer> wait_bulk(std::size_t n) const
+    BUFPOOL_NODISCARD std::vector<buffer> wait_bulk(std::size_t n) const
     {
         return bulk(n, BUFFERPOOL_NEVER);
     }
@@ -637,6 +779,11 @@ class pool
         if (error == ETIMEDOUT || error == EAGAIN)
             return bulk;
         detail::check(error);
+        return owned(std::move(bulk), bufs);
+    }
+    /* Has room for all of them. */
+    static std::vector<buffer> owned(std::vector<buffer> bulk, const std::vector<bufferpool_buf_t *> &bufs) noexcept
+    {
         for (bufferpool_buf_t *buf : bufs)
             bulk.emplace_back(buf); // cppcheck-suppress useStlAlgorithm ; the constructor is explicit
         return bulk;
@@ -647,7 +794,7 @@ class pool
 };
 
 /* Gets a buffer of the default pool. */
-inline buffer get()
+BUFPOOL_NODISCARD inline buffer get()
 {
     return pool::view().get();
 }

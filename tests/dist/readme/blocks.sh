@@ -1,8 +1,9 @@
-# blocks.sh c|cmake|sh: the fenced code blocks of README.md in that language, against the installed library
+# blocks.sh c|cpp|cmake|sh: the fenced code blocks of README.md in that language, against the installed library
 #
 #   c          With a main(), the block is a program: it is compiled, linked, and run without input; it must return 0
 #              within 20 s. Without, it must compile as it stands at file scope, or else as the body of a function; a few
 #              standard headers and bufferpool.h are included before it. What it names, it must declare.
+#   cpp        The same for C++17: a program, or a function body.
 #   cmake      Configured and built. A project() is put in front where there is none, and so is an add_executable() of
 #              a target that is only linked. The .c files it names are a small program. add_subdirectory(X) and
 #              FetchContent get this source tree.
@@ -67,6 +68,19 @@ check_c()
             $compile -c "$work/as-body.c" -o "$work/block.o" ||
             fail "$2: compiles neither as a function body (see above) nor at file scope: $(cat "$work/log")"
     fi
+}
+
+check_cpp()
+{
+    program=$1
+    if ! grep -q '\<main *(' "$1"; then
+        program=$work/body.cpp
+        headers=$(sed -n '/^#include/p' "$1")
+        { echo "$headers"; echo 'int main() {'; sed '/^#include/d' "$1"; echo '}'; } >"$program"
+    fi
+    # shellcheck disable=SC2086 # many words
+    $CXX -std=c++17 -Wall -Wextra -Werror "$program" -lbufferpool -pthread -o "$1.program" || fail "$2: does not compile"
+    timeout 20 "$1.program" </dev/null || fail "$2: the program returns $?"
 }
 
 check_cmake()

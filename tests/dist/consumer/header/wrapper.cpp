@@ -2,14 +2,21 @@
  *
  * wrapper.cpp - bufferpool.hpp: who owns what, what is thrown, and that nothing is lost when it is
  */
+#define BUFPOOL_CHECKED 1 // also where NDEBUG is defined
 #include <bufferpool/bufferpool.hpp>
 
+#include <algorithm>
+#include <array>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <string>
+#include <sys/wait.h>
 #include <thread>
 #include <type_traits>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -87,13 +94,13 @@ static void it_comes_from_c_and_goes_there(pool &p)
     buffer a(bufferpool_get(p.c_pool()));
     const void *data = a.data();
     bufferpool_buf_t *buf = a.release();
-    CHECK(!a && p.live() == 1);
+    CHECK(a == nullptr && nullptr == a && p.live() == 1);
     a = buffer::from_data(data);
-    CHECK(a.get() == buf);
+    CHECK(a.get() == buf && a != nullptr && nullptr != a);
     a.reset();
     CHECK(p.live() == 0);
     alignas(16) const unsigned char not_a_buffer[64] = {0}; // the bytes in front of the address are read
-    CHECK(thrown([&] { buffer::from_data(not_a_buffer + 32); }) == EINVAL);
+    CHECK(thrown([&] { (void)buffer::from_data(not_a_buffer + 32); }) == EINVAL);
 }
 
 static void content_is_written_and_read(pool &p)
@@ -133,7 +140,81 @@ static void content_is_written_and_read(pool &p)
     CHECK(a.size() == 3 && a.capacity() < 50000);
     CHECK(thrown([&] { a.append(nullptr, 1); }) == EINVAL);
     a.clear();
+    CHECK(!a.holders().empty());
     CHECK(a.metrics().str().find("bufferpool_live_buffers{pool=\"wrapped\"} 1\n") != std::string::npos);
+}
+
+/* What an object without a buffer says on stderr before it aborts; nothing if it does not. */
+template <class Use> static std::string last_words(Use use)
+{
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], 2);
+        buffer from = bufpool::get(), to = std::move(from);
+        use(from);
+        _exit(0);
+    }
+    close(ends[1]);
+    char line[300];
+    const ssize_t n = read(ends[0], line, sizeof line);
+    close(ends[0]);
+    int status;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && n > 0 ? std::string(line, static_cast<size_t>(n)) : "";
+}
+
+static void a_use_after_a_move_aborts()
+{
+    const std::string line = "libbufferpool: bufpool::buffer: an object without a buffer is used, as after a move\n";
+    CHECK(last_words([](buffer &b) { b.data()[0] = 1; }) == line);
+    CHECK(last_words([](buffer &b) { b.append("x"); }) == line);
+    CHECK(last_words([](buffer &b) { b.push_back('x'); }) == line);
+    CHECK(last_words([](buffer &b) { (void)b.empty(); }) == line);
+    CHECK(last_words([](buffer &b) { b.printf("x"); }) == line);
+    CHECK(last_words([](buffer &b) {
+              b = bufpool::get();
+              b.append("x");
+          }).empty());
+    CHECK(last_words([](buffer &b) {
+              b.reset();
+              (void)b.release();
+          }).empty());
+}
+
+/* What has bytes can be appended, and what can be appended to takes them one by one. */
+static void bytes_of_any_kind_are_appended(pool &p)
+{
+    buffer a = p.get(), b = p.get();
+    const char *text = "text,";
+    const std::vector<char> chars(2, 'c');
+    const std::array<unsigned char, 2> array = {{'a', 'r'}};
+    a.append("literal,").append(text).append(std::string("string,")).append(chars).append(array).append({text, 2});
+    CHECK(a.str() == "literal,text,string,ccarte");
+    b.append(a).append(a.bytes()).append(b);
+    CHECK(b.size() == 4 * a.size() && b.str() == a.str() + a.str() + a.str() + a.str());
+    a.clear();
+    std::copy_n("one by one", 10, std::back_inserter(a));
+    CHECK(a.str() == "one by one");
+    a.resize(a.capacity() - 1);
+    const std::size_t full = a.capacity();
+    a.push_back('x');
+    CHECK(a.capacity() == full && a.size() == full && a[full - 1] == 'x');
+    a.push_back('y');
+    CHECK(a.capacity() > full && a.size() == full + 1 && a[full - 1] == 'x' && a[full] == 'y');
+#if __cplusplus >= 201703L
+    const std::byte raw[] = {std::byte{'r'}, std::byte{'b'}};
+    a.clear();
+    a.append(std::string_view("view")).append(std::array<std::byte, 1>{std::byte{'!'}});
+    CHECK(a.view() == "view!" && a.view().data() == static_cast<const void *>(a.data()) && raw[0] != raw[1]);
+#endif
+#if defined(__cpp_lib_span)
+    a.append(std::span<const std::byte>(raw))
+        .append(std::span<const char>(chars))
+        .append(std::as_bytes(std::span(text, 1)));
+    CHECK(a.view() == "view!rbcct");
+#endif
 }
 
 static void at_the_cap(pool &p)
@@ -187,16 +268,16 @@ static void a_loop_waits_without_blocking(pool &p)
         connection first, second, gone, last;
         buffer held = p.get_async(first, loop);
         CHECK(held); // at once, and the waiter is not used
-        CHECK(thrown([&] { first.take(); }) == EINVAL);
+        CHECK(thrown([&] { (void)first.take(); }) == EINVAL);
         CHECK(!p.get_async(first, loop) && !p.get_async(gone, loop) && !p.get_async(second, loop));
-        CHECK(thrown([&] { p.get_async(first, loop); }) == EBUSY);
+        CHECK(thrown([&] { (void)p.get_async(first, loop); }) == EBUSY);
         CHECK(loop.next() == nullptr);
         gone.cancel();
         held.reset();
         first.number = 1;
         CHECK(static_cast<connection *>(loop.next())->number == 1 && loop.next() == nullptr);
         held = first.take();
-        CHECK(held && p.live() == 1 && thrown([&] { first.take(); }) == EINVAL);
+        CHECK(held && p.live() == 1 && thrown([&] { (void)first.take(); }) == EINVAL);
         held.reset();
         CHECK(!p.get_async(last, loop));
         CHECK(loop.next() == &second && loop.next() == nullptr);
@@ -210,13 +291,19 @@ static void a_loop_waits_without_blocking(pool &p)
 
 static void many_at_once(pool &p)
 {
+    {
+        std::vector<buffer> all = p.get_bulk(5);
+        std::array<buffer, 4> four = p.get_bulk<4>();
+        CHECK(all.size() == 5 && all[4] && four[3] && p.live() == 9 && p.get_bulk(0).empty());
+    }
+    CHECK(p.live() == 0);
     p.set_max_live(3);
     {
         std::vector<buffer> all = p.wait_bulk(3);
         CHECK(all.size() == 3 && p.live() == 3 && all[2].append("x", 1).size() == 1);
         CHECK(p.get_bulk_for(1, std::chrono::milliseconds(0)).empty());
         CHECK(p.get_bulk_for(2, std::chrono::milliseconds(1)).empty() && p.live() == 3);
-        CHECK(thrown([&] { p.wait_bulk(4); }) == EINVAL);
+        CHECK(thrown([&] { (void)p.wait_bulk(4); }) == EINVAL);
     }
     CHECK(p.get_bulk_for(3, std::chrono::hours(1)).size() == 3);
     CHECK(p.live() == 0);
@@ -234,8 +321,8 @@ static void a_closed_pool_ends_with_its_last_buffer()
     buffer last = p.get();
     CHECK(!p.get_async(waits, loop));
     CHECK(p.close() == 0 && p.close() == EINVAL && p.destroy() == EINVAL);
-    CHECK(loop.next() == &waits && thrown([&] { waits.take(); }) == ECANCELED);
-    std::thread([&] { CHECK(thrown([&] { p.get(); }) == ECANCELED); }).join(); // one that does not know yet
+    CHECK(loop.next() == &waits && thrown([&] { (void)waits.take(); }) == ECANCELED);
+    std::thread([&] { CHECK(thrown([&] { (void)p.get(); }) == ECANCELED); }).join(); // one that does not know yet
     last.append("still there", 11);
     CHECK(last.str() == "still there");
 }
@@ -261,10 +348,13 @@ static void without_memory()
     buffer a = p.get();
     a.append(std::string("kept"));
     memory_is_out = true;
-    CHECK(thrown([&] { p.get(); }) == ENOMEM && thrown([&] { p.try_get(); }) == ENOMEM);
-    CHECK(thrown([&] { p.get_for(std::chrono::seconds(0)); }) == ENOMEM);
+    CHECK(thrown([&] { (void)p.get(); }) == ENOMEM && thrown([&] { (void)p.try_get(); }) == ENOMEM);
+    CHECK(thrown([&] { (void)p.get_for(std::chrono::seconds(0)); }) == ENOMEM);
     CHECK(thrown([&] { a.reserve(1 << 20); }) == ENOMEM && a.str() == "kept");
     CHECK(thrown([&] { a.append(std::string(1 << 20, 'x')); }) == ENOMEM && a.str() == "kept");
+    CHECK(thrown([&] { (void)p.get_bulk(2); }) == ENOMEM && thrown([&] { (void)p.get_bulk<2>(); }) == ENOMEM);
+    a.resize(a.capacity());
+    CHECK(thrown([&] { a.push_back('x'); }) == ENOMEM && a.size() == a.capacity() && a[3] == 't');
     memory_is_out = false;
     CHECK(p.live() == 1);
 }
@@ -300,6 +390,8 @@ int main()
     a_buffer_is_put_once(p);
     it_comes_from_c_and_goes_there(p);
     content_is_written_and_read(p);
+    bytes_of_any_kind_are_appended(p);
+    a_use_after_a_move_aborts();
     at_the_cap(p);
     within_a_budget();
     a_loop_waits_without_blocking(p);
