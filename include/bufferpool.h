@@ -88,6 +88,14 @@ typedef struct bufferpool_buf {
 #define BUFFERPOOL_VERSION_MINOR 2
 #define BUFFERPOOL_VERSION_PATCH 0
 
+/* Since 0.3. The version as one number, for #if: 10203 for 1.2.3. */
+#define BUFFERPOOL_VERSION_NUMBER                                                                                      \
+    (BUFFERPOOL_VERSION_MAJOR * 10000 + BUFFERPOOL_VERSION_MINOR * 100 + BUFFERPOOL_VERSION_PATCH)
+
+/* Since 0.3. 1 in a release. 0 in the tree between two releases, which has the version of the last one until the next
+ * one is made, and may have more than that. */
+#define BUFFERPOOL_VERSION_IS_RELEASE 0
+
 /* What the declarations tell the compiler. Each of these macros may be defined before the header is read, usually as
  * nothing: for compilers that do not know an attribute, for generators of bindings, and where a warning does not fit.
  *
