@@ -26,9 +26,9 @@
  * before the call.
  *
  * An object without a buffer has no content, for example after a move. Using the content is a mistake. If the macro
- * BUFPOOL_CHECKED is 1, the mistake ends the process: one line on stderr, then abort(). If it is 0, nothing is checked,
- * and most such calls crash. The default is 0 where NDEBUG is defined, and 1 otherwise. A program may define the macro
- * before it includes the header, with the same value in all its sources.
+ * BUFFERPOOL_CHECKED is 1, the mistake ends the process: one line on stderr, then abort(). If it is 0, nothing is
+ * checked, and most such calls crash. The default is 0 where NDEBUG is defined, and 1 otherwise. A program may define
+ * the macro before it includes the header, with the same value in all its sources.
  *
  * The namespace is bufpool, since C has a struct named bufferpool.
  */
@@ -58,11 +58,11 @@
 #include <span>
 #endif
 
-#ifndef BUFPOOL_CHECKED
+#ifndef BUFFERPOOL_CHECKED
 #ifdef NDEBUG
-#define BUFPOOL_CHECKED 0
+#define BUFFERPOOL_CHECKED 0
 #else
-#define BUFPOOL_CHECKED 1
+#define BUFFERPOOL_CHECKED 1
 #endif
 #endif
 
@@ -108,7 +108,7 @@ inline void check(int error)
 /* Returns the handle of an object of the class that must have one. */
 template <class Handle> Handle *held(Handle *handle, const char *name) noexcept
 {
-    if (BUFPOOL_CHECKED && handle == nullptr) {
+    if (BUFFERPOOL_CHECKED && handle == nullptr) {
         std::fprintf(stderr, "libbufferpool: bufpool::%s: an object without a %s is used, as after a move\n", name,
                      name);
         std::abort();

@@ -2,7 +2,7 @@
  *
  * wrapper.cpp - bufferpool.hpp: who owns what, what is thrown, and that nothing is lost when it is
  */
-#define BUFPOOL_CHECKED 1 // also where NDEBUG is defined
+#define BUFFERPOOL_CHECKED 1 // also where NDEBUG is defined
 #include <bufferpool/bufferpool.hpp>
 
 #include <algorithm>
