@@ -1,6 +1,6 @@
 #!/bin/sh
 # manual.sh form|names|examples: the pages in docs/man. In the root of the project.
-#   form      mandoc finds nothing to complain of
+#   form      mandoc finds nothing to complain of, and no page is said to be BSD's
 #   names     every public function has a page that shows its declaration, and every reference has its page
 #   examples  the example of every page compiles without a warning, and its program succeeds
 # shellcheck disable=SC2086 # $pages is a list of words
@@ -19,7 +19,15 @@ form)
         # what other pages this machine has is of no interest here
         "$MANDOC" -T lint -W style "$page" 2>&1 | grep -v -e 'mandoc.db lacks' -e 'referenced manual not found' &&
             fail "$page: see above"
+        grep -qx '\.Os libbufferpool' "$page" || fail "$page: its foot does not say libbufferpool"
     done
+    # man(1) formats with groff, which would write BSD at the head and the foot.
+    if command -v groff >/dev/null; then
+        for page in $pages; do
+            groff -mandoc -Tascii "$page" >"$WORK/page"
+            grep -w BSD "$WORK/page" && fail "$page: a part of BSD?"
+        done
+    fi
     ;;
 names)
     for function in $functions; do
