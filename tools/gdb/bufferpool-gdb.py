@@ -887,6 +887,22 @@ class Buffer(Command):
         return "on its way: a call is moving it, or it is given to one who waits"
 
 
+class Address(gdb.Function):
+    """$bufferpool(POOL): the address of a pool, for a call such as call (long) bufferpool_trim($bufferpool("requests"))
+
+    POOL is a name in quotation marks, an index or an address. The function calls nothing in the program."""
+
+    def __init__(self):
+        super().__init__("bufferpool")
+
+    def invoke(self, pool):
+        text = pool.type.strip_typedefs().code in (gdb.TYPE_CODE_ARRAY, gdb.TYPE_CODE_PTR)
+        chosen = pools_of(pool.string() if text else str(int(pool)))
+        if len(chosen) > 1:
+            raise gdb.GdbError("Several copies of libbufferpool have such a pool: use its address.")
+        return gdb.Value(chosen[0].address).cast(gdb.lookup_type("void").pointer())
+
+
 class Bufferpool(gdb.Command):
     """What libbufferpool has in this process or core: pools, idle buffers, and who holds them."""
 
@@ -906,5 +922,5 @@ def move_out(there, before):
 if __name__ == "__main__" and "__file__" in globals():
     move_out(globals(), found)
 else:
-    for command in (Bufferpool, Pools, Depot, Caches, Holders, Buffer):
+    for command in (Bufferpool, Pools, Depot, Caches, Holders, Buffer, Address):
         command()

@@ -148,6 +148,21 @@ def check_buffers(told):
     require("neither a buffer" in say_of("buffer $sp"), "an address on the stack")
 
 
+def check_function(told):
+    """$bufferpool finds the pool by name and by index, and refuses what is none."""
+    for name in (fields[0] for fields in told["pool"]):
+        row = table(say_of('pools "%s"' % name))[0]
+        by_name = int(gdb.parse_and_eval('$bufferpool("%s")' % name))
+        require(by_name == int(gdb.parse_and_eval("$bufferpool(%s)" % row["index"])), "$bufferpool of %s" % name)
+        require(table(say_of("pools %d" % by_name))[0]["name"] == name, "$bufferpool of %s is another pool" % name)
+    try:
+        gdb.parse_and_eval('$bufferpool("nobody")')
+    except gdb.error as error:
+        require("no pool of the name" in str(error), "$bufferpool of an unknown name: %s" % error)
+    else:
+        raise Failed("$bufferpool finds a pool of an unknown name")
+
+
 def check_errors():
     require("no pool of the name" in say_of("depot nobody"), "an unknown name")
     require("no pool of the name" in say_of("depot 266"), "an unknown index")
@@ -161,6 +176,7 @@ def check_all(told):
     check_depot(told)
     check_holders(told)
     check_buffers(told)
+    check_function(told)
     check_errors()
 
 
