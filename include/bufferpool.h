@@ -859,7 +859,7 @@ typedef struct bufferpool_stats {
     uint64_t gets_depot;       /* gets served from the depot */
     uint64_t gets_fresh;       /* gets that made a buffer under the cap */
     uint64_t gets_bypass;      /* gets that made a buffer beyond the cap */
-    uint64_t gets_refused;     /* EAGAIN of try_get, ETIMEDOUT of get_timed */
+    uint64_t gets_refused;     /* EAGAIN of try_get, ETIMEDOUT of get_timed; either of get_bulk_timed */
     uint64_t puts_kept;        /* puts that made the buffer idle */
     uint64_t drops_oversize;   /* puts that freed it: its cap exceeded max_capacity */
     uint64_t drops_bypass;     /* always 0: a buffer that is freed beyond the cap counts in drops_over_cap */
@@ -1110,8 +1110,8 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *                   Its dlclose waits for the thread of BUFFERPOOL_BACKGROUND, which may be in a free hook; so a
  *                   thread that calls dlclose must not hold a lock that the hook takes.
  *     Process end   The thread of BUFFERPOOL_BACKGROUND keeps a process alive if all threads of the program ended by
- *                   pthread_exit. exit() stops that thread but does not wait for it. So a free hook may still run
- *                   while the process ends.
+ *                   pthread_exit. Since all signals are blocked in it, only SIGKILL ends such a process. exit() stops
+ *                   that thread but does not wait for it. So a free hook may still run while the process ends.
  *
  * Without membarrier
  *

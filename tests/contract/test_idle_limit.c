@@ -181,6 +181,38 @@ static void eight_threads_with_grown_buffers_end_within_the_limit(void **state)
     pthread_barrier_destroy(&load.all_hold);
 }
 
+/* Without max_idle_bytes, the cap and max_capacity bound the idle bytes. Callers that grow their buffers reach that. */
+static void the_cap_times_max_capacity_bounds_idle_bytes(void **state)
+{
+    enum { N = 8, MOST = 4 * CAPACITY };
+    bufferpool_buf_t *bufs[N];
+    test_random_t random = {7};
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_config_t config = config_with(&blocks);
+    config.buffer_capacity = CAPACITY;
+    config.max_capacity = MOST;
+    config.max_live = N;
+    bufferpool_t *pool = bufferpool_create(&config);
+    assert_non_null(pool);
+    for (size_t round = 0; round < 50; round++) {
+        for (size_t i = 0; i < N; i++) {
+            bufs[i] = bufferpool_try_get(pool);
+            assert_non_null(bufs[i]);
+            assert_int_equal(bufferpool_buf_reserve(bufs[i], 1 + test_random_below(&random, (size_t)2 * MOST)), 0);
+        }
+        bufferpool_put_bulk(bufs, N);
+        assert_true(stats_of(pool).idle_bytes <= (uint64_t)N * MOST);
+    }
+    bufferpool_trim(pool);
+    assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
+    for (size_t i = 0; i < N; i++)
+        assert_int_equal(bufferpool_buf_reserve(bufs[i], MOST), 0);
+    bufferpool_put_bulk(bufs, N);
+    assert_int_equal(stats_of(pool).idle_bytes, (uint64_t)N * MOST);
+    destroy_empty(pool, &blocks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +221,7 @@ int main(void)
         cmocka_unit_test(a_limit_below_one_buffer_keeps_none),
         cmocka_unit_test(eight_threads_never_exceed_the_limit),
         cmocka_unit_test(eight_threads_with_grown_buffers_end_within_the_limit),
+        cmocka_unit_test(the_cap_times_max_capacity_bounds_idle_bytes),
     };
     return cmocka_run_group_tests_name("idle_limit", tests, NULL, NULL);
 }

@@ -229,6 +229,28 @@ static void retained_bytes_are_resident(void **state)
     retained_is_resident(8, 512 * KIB, 0, 512 * KIB);
 }
 
+/* What puts freed beyond the cap, without a thread of the library. */
+static void at_most_1_MiB_is_retained_until_reclaim_or_trim(void **state)
+{
+    enum { OUT = 256, MAX_LIVE = 16 };
+    bufferpool_buf_t *bufs[OUT];
+    (void)state;
+    for (int trims = 0; trims < 2; trims++) {
+        bufferpool_t *pool = bufferpool_create(BUFFERPOOL_CONFIG(.max_live = MAX_LIVE));
+        assert_non_null(pool);
+        get_all(pool, bufs, OUT);
+        bufferpool_put_bulk(bufs, OUT);
+        const uint64_t retained = stats_of(pool).retained_bytes;
+        assert_true(retained > 0 && retained <= 1 << 20);
+        if (trims)
+            (void)bufferpool_trim(pool);
+        else
+            (void)bufferpool_reclaim(pool);
+        assert_int_equal(stats_of(pool).retained_bytes, 0);
+        assert_int_equal(bufferpool_destroy(pool), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +258,7 @@ int main(void)
         cmocka_unit_test(retained_mappings_count_until_they_are_unmapped),
         cmocka_unit_test(mapped_bytes_of_small_blocks_are_the_kernels),
         cmocka_unit_test(retained_bytes_are_resident),
+        cmocka_unit_test(at_most_1_MiB_is_retained_until_reclaim_or_trim),
     };
     return cmocka_run_group_tests_name("stats_memory", tests, NULL, NULL);
 }
