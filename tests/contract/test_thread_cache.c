@@ -377,6 +377,28 @@ static void a_flush_may_run_beside_the_end_of_a_pool(void **state)
     }
 }
 
+/* Whatever thread_cache_bytes has room for. */
+static void a_cache_never_holds_more_than_4096(void **state)
+{
+    enum { N = 3 * 4096 };
+    static bufferpool_buf_t *bufs[N];
+    (void)state;
+    bufferpool_t *pool =
+        bufferpool_create(BUFFERPOOL_CONFIG(.buffer_capacity = CAPACITY, .thread_cache_bytes = (size_t)64 << 20));
+    assert_non_null(pool);
+    for (unsigned turn = 0; turn < 4; turn++) { /* for a cache that would grow with its use */
+        assert_int_equal(bufferpool_get_bulk(pool, bufs, N), 0);
+        uint64_t most = 0;
+        for (size_t i = 0; i < N; i++) {
+            bufferpool_put(bufs[i]);
+            const uint64_t idle = i % 64 == 0 || i > N - 64 ? stats_of(pool).idle_thread : 0;
+            most = idle > most ? idle : most;
+        }
+        assert_in_range(most, 4096 - 64, 4096);
+    }
+    assert_int_equal(bufferpool_destroy(pool), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,6 +411,7 @@ int main(void)
         cmocka_unit_test(a_thread_may_use_hundreds_of_pools),
         cmocka_unit_test(pools_come_and_go_beside_threads_that_use_others),
         cmocka_unit_test(a_flush_may_run_beside_the_end_of_a_pool),
+        cmocka_unit_test(a_cache_never_holds_more_than_4096),
     };
     return cmocka_run_group_tests_name("thread_cache", tests, NULL, NULL);
 }
