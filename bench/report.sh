@@ -33,7 +33,8 @@ grep -v -e '^#' -e '^workload' "$result" | sort -t "$(printf '\t')" -k 1,1 -k 2,
     END { flush_group() }' >"$out/summary.tsv"
 
 order="$(sed -n 's/^# peer: \([^ ]*\) .*/\1/p' "$result" | paste -s -d ' ')"
-order="$order malloc/free pool pool-cap-256 pool-cap-256-wait" # the demonstration's runs
+order="$order malloc/free cap-256-beyond cap-256-block cap-256-wait" # the demonstration's runs
+order="$order pool pool-cap-256 pool-cap-256-wait"                    # those that it had before
 awk -F '\t' -v order="$order" -f "$here/summary.awk" -f "$here/tables.awk" "$out/summary.tsv" >"$out/tables.md"
 awk -F '\t' -v order="$order" -v brief=1 -f "$here/summary.awk" -f "$here/tables.awk" "$out/summary.tsv" >"$out/brief.md"
 awk -F '\t' -v order="$order" -f "$here/summary.awk" -f "$here/targets.awk" "$out/summary.tsv" >"$out/targets.md"

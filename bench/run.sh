@@ -159,7 +159,7 @@ demo() { # ROUND
         [ "$1" != 1 ] || sed -n 's/^[0-9]* connections, /# demo: &/p' "$directory/out" "$directory/err" >>"$result"
         awk -v round="$1" -v OFS='\t' '
             BEGIN {
-                split("malloc/free pool pool-cap-256 pool-cap-256-wait", run, " ")
+                split("malloc/free cap-256-beyond cap-256-block cap-256-wait", run, " ")
                 what["requests/s"] = "requests"; what["latency, p50"] = "p50"; what["latency, p99"] = "p99"
                 what["made beyond the cap"] = "beyond"; what["requests that waited"] = "waited"
                 what["resident, peak"] = "peak"; what["resident after the load"] = "after"
