@@ -515,8 +515,8 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data) BUFF
 
 /* Asks the system for huge pages behind the blocks. Where the system grants them, fresh memory is three to four times
  * as fast if buffers are written whole. The price is that a block is resident whole, also where nothing was written:
- * 10,000 buffers of 32 KiB with 4 KiB written each take 318 MiB instead of 80. Memory goes back in steps of 2 MiB. The
- * flag is ignored with allocator hooks. */
+ * 10,000 buffers of 32 KiB with 4 KiB written each take some 320 MiB instead of 80. Memory goes back in steps of 2 MiB.
+ * The flag is ignored with allocator hooks. */
 #define BUFFERPOOL_HUGEPAGES 0x4u
 
 /* Since 0.3. The library's thread trims the pool, as bufferpool_trim does, when the system says that memory is short.
