@@ -81,6 +81,11 @@ ask() {
     esac
 }
 
+# row NAME: the four figures of a row in the table, without commas and units
+row() {
+    sed -n "s/^$1  *//p" "$work/out" | tr -d , | sed 's/ \(MiB\|ms\)//g'
+}
+
 close='Connection: close\r\n\r\n'
 case $case in
 arguments)
@@ -90,6 +95,11 @@ arguments)
     expect 2 '"0" is not a number from' --waves 0
     expect 2 '"-1" is not a number from' --cap -1
     expect 2 '"70000" is not a number from' --serve 70000
+    for budget in 0 -1 2048 4MiB 1.5 ''; do
+        expect 2 "--budget: \"$budget\" is not a number from 1 to 2047" --budget "$budget"
+    done
+    expect 2 '--budget needs a value' --budget
+    expect 2 '--budget and --block do not go together' --serve 0 --budget 1 --block
     expect 2 'unexpected argument "here"' here
     "$program" --help | grep -q '^Usage: ' || fail "--help prints no help"
     ;;
@@ -194,6 +204,48 @@ wait)
         grep -q 'of which [2-5] had to wait' "$work/last" || fail "$(cat "$work/last")"
     done
     ;;
+budget)
+    # 40 responses of 16 MB within 1 MiB, which has room for 31 buffers of 32 KiB. None is read at first, so at least 9
+    # wait, of which the server may not have come to the last one when the reading begins. The first and the last are
+    # read, and in between the clients of the 30 others that have buffers go away.
+    head -c 16000000 /dev/urandom >"$root/large"
+    most=0
+    look() { # at resident memory, in KiB
+        now=$(awk '/^Rss:/ { print $2 }' "/proc/$pid/smaps_rollup")
+        [ "$now" -le "$most" ] || most=$now
+    }
+    read_whole() {
+        cat <&"$1" | sed '1,/^\r$/d' | cmp - "$root/large" || fail "a file came out different"
+        look
+    }
+    start_serving --budget 1 --workers 1
+    ask "GET /metrics HTTP/1.1\r\n$close" '200 OK'
+    grep -q '^bufferpool_budget_bytes{budget="server"} 1048576$' "$work/rest" || fail "/metrics lacks the budget"
+    used=$(sed -n 's/^bufferpool_budget_used_bytes{budget="server"} //p' "$work/rest")
+    if [ "${used:-0}" -lt 32768 ] || [ "$used" -gt 1048576 ]; then
+        fail "/metrics: ${used:-no} bytes of the budget are used"
+    fi
+    look
+    before=$most
+    sockets=()
+    for _ in {1..40}; do
+        exec {socket}<>"/dev/tcp/127.0.0.1/$port"
+        printf "GET /large HTTP/1.1\r\n$close" >&"$socket"
+        sockets+=("$socket")
+    done
+    wait_until_read
+    look
+    read_whole "${sockets[0]}"
+    for socket in "${sockets[@]:1:30}"; do
+        exec {socket}>&-
+    done
+    read_whole "${sockets[39]}"
+    stop_serving
+    grep -q 'served 41 requests, of which \([89]\|[123][0-9]\) had to wait' "$work/last" || fail "$(cat "$work/last")"
+    # What the program itself needs more under load is far below 1 MiB. RESIDENT=0: as for the case runs.
+    [ "${RESIDENT:-1}" = 0 ] || [ $((most - before)) -lt 2048 ] ||
+        fail "resident memory went from $before to $most KiB, with a budget of 1 MiB"
+    ;;
 interrupt-serve)
     echo inside >"$root/file"
     head -c 8000000 /dev/urandom >"$root/large"
@@ -247,10 +299,6 @@ runs)
     done
     "$program" --root "$root" --out "$work" --connections 400 --cap 8 --waves 3 >"$work/out" 2>"$work/err" ||
         fail "it fails"
-    # row NAME: the four figures of a row, without commas and units
-    row() {
-        sed -n "s/^$1  *//p" "$work/out" | tr -d , | sed 's/ \(MiB\|ms\)//g'
-    }
     [ "$(row 'responses compared' | tr -s ' ')" = '1200 1200 1200 1200' ] || fail "not every request was served"
     [ "$(row 'responses wrong' | tr -s ' ')" = '0 0 0 0' ] || fail "responses are wrong"
     read -r _ beyond block wait <<<"$(row 'made beyond the cap')"
@@ -269,6 +317,26 @@ runs)
     paste -d ' ' <(row 'resident before the load') <(row 'resident, peak') <(row 'resident after the load') |
         awk '{ exit !($5 - $1 > 6 && $6 - $2 > 6 && $8 - $4 < 2 && $12 - $4 < 2) }' ||
         fail "resident: $(row 'resident before the load') / $(row 'resident, peak') / $(row 'resident after the load')"
+    ;;
+load)
+    # All as it is by default, but the last run has a budget. The files fit into a buffer, or do not by far.
+    for size in 20000 32000 33000 200000; do
+        head -c "$size" /dev/urandom >"$root/$size"
+    done
+    "$program" --root "$root" --out "$work" --connections 300 --budget 2 >"$work/out" 2>"$work/err" || fail "it fails"
+    [ "$(row 'responses wrong' | tr -s ' ')" = '0 0 0 0' ] || fail "responses are wrong"
+    grep -q '^  *budget 2 MiB$\|cap 256  budget 2 MiB$' "$work/out" || fail "the table does not name the budget"
+    read -r malloc beyond block wait <<<"$(row 'most of the budget used')"
+    [ "$malloc $beyond $block" = '- - -' ] || fail "runs without a budget used it: $malloc $beyond $block"
+    # The load generator reads when 58 responses have begun, each in 32 KiB.
+    awk "BEGIN { exit !($wait >= 1.8 && $wait <= 2) }" || fail "$wait MiB of the budget were used at most"
+    grep -q "^budget 2 MiB, wait: buffers took $wait MiB at most" "$work/out" || fail "the budget has no line"
+    read -r _ _ _ waited <<<"$(row 'requests that waited')"
+    [ "$waited" -gt 0 ] || fail "no request waited for bytes"
+    # What the program itself needs more under load is far below 1 MiB.
+    paste -d ' ' <(row 'resident before the load') <(row 'resident, peak') |
+        awk '{ exit !($8 - $4 < 2 + 1) }' || [ "${RESIDENT:-1}" = 0 ] ||
+        fail "resident: $(row 'resident before the load') / $(row 'resident, peak')"
     ;;
 interrupt-load)
     for n in 1 2 3 4; do

@@ -39,14 +39,17 @@
 enum {
     EXIT_USAGE = 2,
     WAVES = 5,
-    WAVES_SECONDS = 8, /* unless --waves is given, since a slow or busy machine gets through fewer in each run */
-    FILES_BESIDE = 128 /* open files that are no connections, in either process */
+    WAVES_SECONDS = 8,  /* unless --waves is given, since a slow or busy machine gets through fewer in each run */
+    FILES_BESIDE = 128, /* open files that are neither connections nor served; in either process */
+    MIB = 1024 * 1024,
+    BUDGET_MAX = 2047 /* MiB, so that the bytes fit into a size_t everywhere */
 };
 
 typedef struct options {
     const char *root;
     const char *out;
     unsigned long connections, waves, cap, workers; /* waves is 0 if not given */
+    unsigned long budget;                           /* MiB; 0 if not given */
     unsigned long port;
     bool serve;
     scratch_kind_t kind; /* with serve */
@@ -63,6 +66,8 @@ static void print_help(void)
            "  --connections N   that many connections ask at once (10000)\n"
            "  --waves N         that many times (5, or as many as begin in 8 seconds)\n"
            "  --cap N           the cap of the pools, in buffers (256)\n"
+           "  --budget MIB      limits the memory of all buffers together, in the last run or with --serve,\n"
+           "                    in place of the cap: requests wait for bytes, and no thread does\n"
            "  --workers N       threads of the server (one per core)\n"
            "  --out DIR         where demo.csv, demo.gp and demo.svg go (.)\n"
            "  --serve PORT      only serve, on 127.0.0.1, until interrupted; 0: any free port\n"
@@ -92,17 +97,12 @@ static bool parse_number(const char *option, const char *text, unsigned long lea
 static int parse_options(int argc, char **argv, options_t *options)
 {
     static const struct option known[] = {
-        {"root", required_argument, NULL, 'r'},
-        {"connections", required_argument, NULL, 'c'},
-        {"waves", required_argument, NULL, 'n'},
-        {"cap", required_argument, NULL, 'm'},
-        {"workers", required_argument, NULL, 'w'},
-        {"out", required_argument, NULL, 'o'},
-        {"serve", required_argument, NULL, 's'},
-        {"wait", no_argument, NULL, 'a'},
-        {"block", no_argument, NULL, 'b'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"root", required_argument, NULL, 'r'},    {"connections", required_argument, NULL, 'c'},
+        {"waves", required_argument, NULL, 'n'},   {"cap", required_argument, NULL, 'm'},
+        {"workers", required_argument, NULL, 'w'}, {"out", required_argument, NULL, 'o'},
+        {"serve", required_argument, NULL, 's'},   {"budget", required_argument, NULL, 'g'},
+        {"wait", no_argument, NULL, 'a'},          {"block", no_argument, NULL, 'b'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
     };
     bool ok = true;
     opterr = 0;
@@ -130,6 +130,9 @@ static int parse_options(int argc, char **argv, options_t *options)
             ok = parse_number("serve", optarg, 0, 65535, &options->port);
             options->serve = true;
             break;
+        case 'g':
+            ok = parse_number("budget", optarg, 1, BUDGET_MAX, &options->budget);
+            break;
         case 'a':
             options->kind = SCRATCH_POOL_WAITING;
             break;
@@ -150,6 +153,13 @@ static int parse_options(int argc, char **argv, options_t *options)
     if (ok && optind < argc) {
         complain("unexpected argument \"%s\"; try --help", argv[optind]);
         ok = false;
+    }
+    if (ok && options->budget != 0 && options->kind == SCRATCH_POOL_BLOCKING) {
+        complain("--budget and --block do not go together: for bytes of a budget requests wait, and threads do not");
+        ok = false;
+    }
+    if (options->budget != 0) {
+        options->kind = SCRATCH_POOL_WAITING;
     }
     return ok ? 0 : 1 + EXIT_USAGE;
 }
@@ -175,7 +185,8 @@ static int serve(const options_t *options, int root_fd, int signal_fd)
         complain("cannot listen on 127.0.0.1:%lu: %s", options->port, strerror(errno));
         return EXIT_FAILURE;
     }
-    scratch_t *scratch = scratch_create(options->kind, options->cap);
+    size_t budget = (size_t)options->budget * MIB;
+    scratch_t *scratch = scratch_create(options->kind, budget == 0 ? options->cap : 0, budget);
     if (scratch == NULL) {
         close(listen_fd);
         return EXIT_FAILURE;
@@ -185,7 +196,7 @@ static int serve(const options_t *options, int root_fd, int signal_fd)
     server_config_t config = {.root_fd = root_fd,
                               .listen_fd = listen_fd,
                               .workers = (unsigned)options->workers,
-                              .max_files = raise_open_files(4096),
+                              .max_files = raise_open_files(4096 + scratch_most_buffers(budget)),
                               .scratch = scratch};
     uint64_t waited;
     int failed = server_run(&config, signal_fd, &waited);
@@ -201,16 +212,16 @@ static int serve(const options_t *options, int root_fd, int signal_fd)
 }
 
 /* Returns as many connections as the limit on open files allows, or 0, with a message, if that is none. */
-static size_t fit_connections(size_t wanted, size_t *max_files)
+static size_t fit_connections(size_t wanted, size_t beside, size_t *max_files)
 {
-    *max_files = raise_open_files(wanted + FILES_BESIDE);
-    if (*max_files >= wanted + FILES_BESIDE) {
+    *max_files = raise_open_files(wanted + beside);
+    if (*max_files >= wanted + beside) {
         return wanted;
     }
-    size_t possible = *max_files > FILES_BESIDE ? *max_files - FILES_BESIDE : 0;
+    size_t possible = *max_files > beside ? *max_files - beside : 0;
     if (possible == 0) {
-        complain("the limit on open files is %zu and cannot be raised; at least %d are needed", *max_files,
-                 FILES_BESIDE + 1);
+        complain("the limit on open files is %zu and cannot be raised; at least %zu are needed", *max_files,
+                 beside + 1);
     } else {
         complain("the limit on open files is %zu and cannot be raised: %zu connections instead of %zu", *max_files,
                  possible, wanted);
@@ -244,6 +255,36 @@ static int show_results(const options_t *options, const run_config_t *configs, c
     return status;
 }
 
+/* The runs, in the table's order. They differ only in the scratch memory. */
+static void set_runs(const options_t *options, const run_config_t *base, run_config_t configs[REPORT_RUNS],
+                     char names[REPORT_RUNS][40])
+{
+    static const scratch_kind_t kinds[REPORT_RUNS] = {SCRATCH_MALLOC, SCRATCH_POOL, SCRATCH_POOL_BLOCKING,
+                                                      SCRATCH_POOL_WAITING};
+    static const char *const ways[REPORT_RUNS] = {"", "beyond", "block", "wait"};
+    for (int i = 0; i < REPORT_RUNS; i++) {
+        configs[i] = *base;
+        configs[i].name = names[i];
+        configs[i].kind = kinds[i];
+        if (kinds[i] == SCRATCH_MALLOC) {
+            snprintf(names[i], sizeof names[i], "malloc/free");
+        } else if (kinds[i] == SCRATCH_POOL_WAITING && options->budget != 0) {
+            configs[i].budget = (size_t)options->budget * MIB;
+            snprintf(names[i], sizeof names[i], "budget %lu MiB, %s", options->budget, ways[i]);
+        } else {
+            configs[i].cap = options->cap;
+            snprintf(names[i], sizeof names[i], "cap %lu, %s", options->cap, ways[i]);
+        }
+    }
+}
+
+/* Open files that are no connections, in either process. With a budget each response may have its file open. */
+static size_t files_beside(const options_t *options)
+{
+    size_t most = scratch_most_buffers((size_t)options->budget * MIB);
+    return FILES_BESIDE + (most < options->connections ? most : options->connections);
+}
+
 static int run_demo(const options_t *options, int root_fd, int signal_fd)
 {
     if (access(options->out, W_OK | X_OK) != 0) {
@@ -255,24 +296,13 @@ static int run_demo(const options_t *options, int root_fd, int signal_fd)
                          .waves = options->waves != 0 ? (unsigned)options->waves : WAVES,
                          .seconds = options->waves != 0 ? 0 : WAVES_SECONDS,
                          .workers = (unsigned)options->workers};
-    base.connections = fit_connections(options->connections, &base.max_files);
+    base.connections = fit_connections(options->connections, files_beside(options), &base.max_files);
     if (base.connections == 0) {
         return EXIT_FAILURE;
     }
-    static const scratch_kind_t kinds[REPORT_RUNS] = {SCRATCH_MALLOC, SCRATCH_POOL, SCRATCH_POOL_BLOCKING,
-                                                      SCRATCH_POOL_WAITING};
-    static const char *const ways[REPORT_RUNS] = {NULL, "beyond", "block", "wait"};
-    char names[REPORT_RUNS][40] = {"malloc/free"};
+    char names[REPORT_RUNS][40];
     run_config_t configs[REPORT_RUNS];
-    for (int i = 0; i < REPORT_RUNS; i++) {
-        configs[i] = base;
-        configs[i].name = names[i];
-        configs[i].kind = kinds[i];
-        if (ways[i] != NULL) {
-            configs[i].cap = options->cap;
-            snprintf(names[i], sizeof names[i], "cap %lu, %s", options->cap, ways[i]);
-        }
-    }
+    set_runs(options, &base, configs, names);
     printf("%zu connections, %u waves, %u workers, files beneath %s\n", base.connections, base.waves, base.workers,
            options->root);
     run_result_t results[REPORT_RUNS];

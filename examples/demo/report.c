@@ -39,6 +39,7 @@ typedef enum row_kind {
     ROW_P99,
     ROW_MOST_OUT,
     ROW_BEYOND,
+    ROW_BUDGET,
     ROW_WAITED,
     ROW_BEFORE,
     ROW_PEAK,
@@ -55,6 +56,7 @@ static const char *const row_names[ROW_COUNT] = {
     [ROW_P99] = "latency, p99",
     [ROW_MOST_OUT] = "most buffers out at once",
     [ROW_BEYOND] = "made beyond the cap",
+    [ROW_BUDGET] = "most of the budget used",
     [ROW_WAITED] = "requests that waited",
     [ROW_BEFORE] = "resident before the load",
     [ROW_PEAK] = "resident, peak",
@@ -64,7 +66,7 @@ static const char *const row_names[ROW_COUNT] = {
     [ROW_WRONG] = "responses wrong",
 };
 
-static void print_cell(row_kind_t row, scratch_kind_t kind, const run_result_t *result, int width)
+static void print_cell(row_kind_t row, const run_config_t *config, const run_result_t *result, int width)
 {
     char text[48];
     char number[32];
@@ -84,11 +86,14 @@ static void print_cell(row_kind_t row, scratch_kind_t kind, const run_result_t *
         break;
     case ROW_BEYOND:
         snprintf(text, sizeof text, "%s",
-                 kind == SCRATCH_MALLOC ? "-" : grouped(number, sizeof number, result->server.beyond));
+                 config->cap == 0 ? "-" : grouped(number, sizeof number, result->server.beyond));
+        break;
+    case ROW_BUDGET:
+        snprintf(text, sizeof text, config->budget == 0 ? "-" : "%.1f MiB", (double)result->server.most_used / mib);
         break;
     case ROW_WAITED:
         snprintf(text, sizeof text, "%s",
-                 kind == SCRATCH_MALLOC ? "-" : grouped(number, sizeof number, result->waited));
+                 config->kind == SCRATCH_MALLOC ? "-" : grouped(number, sizeof number, result->waited));
         break;
     case ROW_BEFORE:
         snprintf(text, sizeof text, "%.1f MiB", (double)result->resident_before / mib);
@@ -127,10 +132,30 @@ static int cell_width(const run_config_t *configs)
     int width = CELL_WIDTH;
     for (int run = 0; run < REPORT_RUNS; run++) {
         int length;
-        name_line(configs[run].name, 1, &length);
-        width = length > width ? length : width;
+        for (int line = 0; line < 2; line++) {
+            name_line(configs[run].name, line, &length);
+            width = length > width ? length : width;
+        }
     }
     return width;
+}
+
+static bool any_budget(const run_config_t *configs)
+{
+    bool any = false;
+    for (int run = 0; run < REPORT_RUNS; run++) {
+        any = any || configs[run].budget != 0;
+    }
+    return any;
+}
+
+static void print_budget(const run_config_t *config, const run_result_t *result)
+{
+    printf("%s: buffers took %.1f MiB at most; meanwhile resident memory rose by %.1f MiB, from the\n"
+           "%.1f MiB that the program itself had with all connections open.\n",
+           config->name, (double)result->server.most_used / mib,
+           ((double)result->resident_peak - (double)result->resident_before) / mib,
+           (double)result->resident_before / mib);
 }
 
 void report_table(const run_config_t configs[REPORT_RUNS], const run_result_t results[REPORT_RUNS])
@@ -146,9 +171,12 @@ void report_table(const run_config_t configs[REPORT_RUNS], const run_result_t re
     }
     printf("\n");
     for (int row = 0; row < ROW_COUNT; row++) {
+        if (row == ROW_BUDGET && !any_budget(configs)) {
+            continue;
+        }
         printf("%-24s", row_names[row]);
         for (int run = 0; run < REPORT_RUNS; run++) {
-            print_cell((row_kind_t)row, configs[run].kind, &results[run], width);
+            print_cell((row_kind_t)row, &configs[run], &results[run], width);
         }
         printf("\n");
     }
@@ -158,6 +186,9 @@ void report_table(const run_config_t configs[REPORT_RUNS], const run_result_t re
         if (results[run].client.waves < configs[run].waves) {
             printf("%s: only %u of %u waves, for the whole is to take less than a minute\n", configs[run].name,
                    results[run].client.waves, configs[run].waves);
+        }
+        if (configs[run].budget != 0) {
+            print_budget(&configs[run], &results[run]);
         }
         if (results[run].client.changed > 0) {
             printf("%s: %llu responses are not counted as wrong: somebody changed the files during the run\n",

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * response.c - see response.h. A file is read straight into the buffer, behind the head: reserve makes room, read fills
- * it, and len moves. Files that do not fit into 32 KiB make the buffer grow.
+ * it, and len moves. Files that do not fit into 32 KiB make the buffer grow, or, where a budget limits all buffers
+ * together, go out in pieces.
  */
 #include "response.h"
 
@@ -107,7 +108,49 @@ int response_refuse(scratch_t *scratch, bufferpool_buf_t *buf, const http_reques
     return error;
 }
 
-static int build_file(scratch_t *scratch, bufferpool_buf_t *buf, int fd, size_t size, const http_request_t *request)
+/* Reads n bytes of the file behind the content of the buffer, which has room for them. Returns 0 or an errno value;
+ * ENODATA if the file has fewer. */
+static int read_file(bufferpool_buf_t *buf, int fd, size_t n)
+{
+    while (n > 0) {
+        ssize_t got = read(fd, buf->data + buf->len, n);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return got < 0 ? errno : ENODATA;
+        }
+        buf->len += (size_t)got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+void response_drop_rest(response_rest_t *rest)
+{
+    if (rest->left > 0) {
+        close(rest->fd);
+        rest->left = 0;
+    }
+}
+
+bool response_next(bufferpool_buf_t *buf, response_rest_t *rest)
+{
+    size_t n = rest->left < buf->cap ? rest->left : buf->cap;
+    buf->len = 0;
+    if (read_file(buf, rest->fd, n) != 0) {
+        return false;
+    }
+    if (n == rest->left) {
+        response_drop_rest(rest);
+    } else {
+        rest->left -= n;
+    }
+    return true;
+}
+
+static int build_file(scratch_t *scratch, bufferpool_buf_t *buf, int fd, size_t size, const http_request_t *request,
+                      response_rest_t *rest)
 {
     if (size > FILE_MAX) {
         return response_refuse(scratch, buf, request, 501, "files above 64 MiB are not served by this demonstration");
@@ -116,21 +159,20 @@ static int build_file(scratch_t *scratch, bufferpool_buf_t *buf, int fd, size_t 
     if (error != 0 || request->head_only) {
         return error;
     }
-    size_t whole = buf->len + size;
-    error = scratch_reserve(scratch, buf, whole);
+    size_t now = size;
+    if (scratch_budget(scratch) != 0 && size > buf->cap - buf->len) {
+        now = buf->cap - buf->len;
+    }
+    error = scratch_reserve(scratch, buf, buf->len + now);
     if (error != 0) {
         return error;
     }
-    while (buf->len < whole) {
-        ssize_t got = read(fd, buf->data + buf->len, whole - buf->len);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got <= 0) {
-            return response_refuse(scratch, buf, request, 500, got < 0 ? strerror(errno) : "the file shrank meanwhile");
-        }
-        buf->len += (size_t)got;
+    error = read_file(buf, fd, now);
+    if (error != 0) {
+        return response_refuse(scratch, buf, request, 500,
+                               error == ENODATA ? "the file shrank meanwhile" : strerror(error));
     }
+    *rest = (response_rest_t){.fd = fd, .left = size - now};
     return 0;
 }
 
@@ -251,8 +293,10 @@ static int build_report(scratch_t *scratch, bufferpool_buf_t *buf, const http_re
     return error;
 }
 
-int response_build(scratch_t *scratch, bufferpool_buf_t *buf, int root_fd, const http_request_t *request)
+int response_build(scratch_t *scratch, bufferpool_buf_t *buf, int root_fd, const http_request_t *request,
+                   response_rest_t *rest)
 {
+    rest->left = 0;
     int fd = open_beneath(root_fd, request->path);
     if (fd < 0) {
         const struct report *report = errno == ENOENT ? find_report(request->path) : NULL;
@@ -269,12 +313,14 @@ int response_build(scratch_t *scratch, bufferpool_buf_t *buf, int root_fd, const
     if (fstat(fd, &status) != 0) {
         error = response_refuse(scratch, buf, request, 500, strerror(errno));
     } else if (S_ISREG(status.st_mode)) {
-        error = build_file(scratch, buf, fd, (size_t)status.st_size, request);
+        error = build_file(scratch, buf, fd, (size_t)status.st_size, request, rest);
     } else if (S_ISDIR(status.st_mode)) {
         error = request->directory ? build_listing(scratch, buf, fd, request) : build_redirect(scratch, buf, request);
     } else {
         error = response_refuse(scratch, buf, request, 403, "neither a file nor a directory");
     }
-    close(fd);
+    if (rest->left == 0) {
+        close(fd);
+    }
     return error;
 }

@@ -121,7 +121,7 @@ typedef struct server_report {
 
 static int server_process(const run_config_t *config, int listen_fd, int control_fd, int report_fd)
 {
-    scratch_t *scratch = scratch_create(config->kind, config->cap);
+    scratch_t *scratch = scratch_create(config->kind, config->cap, config->budget);
     if (scratch == NULL) {
         close(listen_fd);
         return 1;
@@ -182,6 +182,14 @@ static void close_ends(child_t *child)
     child->control = child->report = -1;
 }
 
+/* How many responses begin before the client reads any: all, or those that have buffers in any case. */
+static size_t begun_first(const run_config_t *config)
+{
+    bool waits = config->kind == SCRATCH_POOL_BLOCKING || config->kind == SCRATCH_POOL_WAITING;
+    size_t buffers = config->budget != 0 ? scratch_least_buffers(config->budget) : config->cap;
+    return waits && buffers < config->connections ? buffers : config->connections;
+}
+
 static bool start(run_t *run)
 {
     const run_config_t *config = run->config;
@@ -202,12 +210,10 @@ static bool start(run_t *run)
         /* The server's control pipe must have only one writer. */
         close_ends(&run->server);
         close(run->signal_fd);
-        bool waits = (config->kind == SCRATCH_POOL_BLOCKING || config->kind == SCRATCH_POOL_WAITING) &&
-                     config->cap < config->connections;
         client_config_t client = {.root_fd = config->root_fd,
                                   .port = port,
                                   .connections = config->connections,
-                                  .begun_first = waits ? config->cap : config->connections,
+                                  .begun_first = begun_first(config),
                                   .waves = config->waves,
                                   .seconds = config->seconds};
         exit(client_run(&client, run->client.control, run->client.report));

@@ -15,7 +15,8 @@ typedef struct run_config {
     const char *name;
     unsigned number, of; /* "2 of 4" */
     scratch_kind_t kind;
-    size_t cap; /* the pool's cap; 0 means none */
+    size_t cap;    /* the pool's cap; 0 means none */
+    size_t budget; /* the bytes that its buffers may take; 0 means no limit */
     int root_fd;
     size_t connections;
     size_t max_files; /* the limit on open files */

@@ -22,13 +22,42 @@ enum {
 
 struct scratch {
     scratch_kind_t kind;
-    bufferpool_t *pool; /* NULL for malloc */
+    bufferpool_t *pool;          /* NULL for malloc */
+    bufferpool_budget_t *budget; /* or NULL */
+    size_t budget_bytes;
     atomic_uint_fast64_t gets;
     atomic_uint_fast64_t out;
     atomic_uint_fast64_t most_out;
+    atomic_uint_fast64_t most_used; /* of the budget */
 };
 
-scratch_t *scratch_create(scratch_kind_t kind, size_t cap)
+static bool create_pool(scratch_t *scratch, size_t cap)
+{
+    if (scratch->budget_bytes != 0) {
+        scratch->budget = bufferpool_budget_create("server", scratch->budget_bytes);
+        if (scratch->budget == NULL) {
+            complain("cannot create the budget: %s", strerror(errno));
+            return false;
+        }
+    }
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.name = "responses";
+    config.buffer_capacity = BLOCK_SIZE;
+    config.max_live = cap;
+    config.budget = scratch->budget;
+    /* The server sleeps when there is nothing to do. Without the flag no call would come that could reclaim. */
+    config.reclaim_interval_ms = RECLAIM_MS;
+    config.flags = BUFFERPOOL_BACKGROUND;
+    scratch->pool = bufferpool_create(&config);
+    if (scratch->pool == NULL) {
+        complain("cannot create the pool: %s", strerror(errno));
+        bufferpool_budget_destroy(scratch->budget);
+        return false;
+    }
+    return true;
+}
+
+scratch_t *scratch_create(scratch_kind_t kind, size_t cap, size_t budget)
 {
     scratch_t *scratch = calloc(1, sizeof *scratch);
     if (scratch == NULL) {
@@ -36,20 +65,10 @@ scratch_t *scratch_create(scratch_kind_t kind, size_t cap)
         return NULL;
     }
     scratch->kind = kind;
-    if (kind != SCRATCH_MALLOC) {
-        bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
-        config.name = "responses";
-        config.buffer_capacity = BLOCK_SIZE;
-        config.max_live = cap;
-        /* The server sleeps when there is nothing to do. Without the flag no call would come that could reclaim. */
-        config.reclaim_interval_ms = RECLAIM_MS;
-        config.flags = BUFFERPOOL_BACKGROUND;
-        scratch->pool = bufferpool_create(&config);
-        if (scratch->pool == NULL) {
-            complain("cannot create the pool: %s", strerror(errno));
-            free(scratch);
-            return NULL;
-        }
+    scratch->budget_bytes = budget;
+    if (kind != SCRATCH_MALLOC && !create_pool(scratch, cap)) {
+        free(scratch);
+        return NULL;
     }
     return scratch;
 }
@@ -91,9 +110,19 @@ static int close_pool(scratch_t *scratch, scratch_counts_t *counts)
                  (unsigned long long)stats.max_live);
         failed = 1;
     }
+    if (scratch->budget != NULL && counts->most_used > scratch->budget_bytes) {
+        complain("%llu bytes of the budget of %zu were in use", (unsigned long long)counts->most_used,
+                 scratch->budget_bytes);
+        failed = 1;
+    }
     int error = bufferpool_destroy(scratch->pool);
     if (error != 0) {
         complain("the pool cannot be destroyed, so a buffer leaked: %s", strerror(error));
+        failed = 1;
+    }
+    if (scratch->budget != NULL &&
+        (bufferpool_budget_used(scratch->budget) != 0 || bufferpool_budget_destroy(scratch->budget) != 0)) {
+        complain("bytes of the budget did not come back");
         failed = 1;
     }
     return failed;
@@ -101,7 +130,8 @@ static int close_pool(scratch_t *scratch, scratch_counts_t *counts)
 
 int scratch_destroy(scratch_t *scratch, scratch_counts_t *counts)
 {
-    scratch_counts_t mine = {.gets = scratch->gets, .most_out = scratch->most_out, .beyond = 0};
+    scratch_counts_t mine = {
+        .gets = scratch->gets, .most_out = scratch->most_out, .beyond = 0, .most_used = scratch->most_used};
     int failed = 0;
     if (scratch->out != 0) {
         complain("%llu buffers leaked", (unsigned long long)scratch->out);
@@ -117,13 +147,20 @@ int scratch_destroy(scratch_t *scratch, scratch_counts_t *counts)
     return failed;
 }
 
+static void raise_to(atomic_uint_fast64_t *most, uint_fast64_t now)
+{
+    uint_fast64_t before = atomic_load_explicit(most, memory_order_relaxed);
+    while (now > before &&
+           !atomic_compare_exchange_weak_explicit(most, &before, now, memory_order_relaxed, memory_order_relaxed)) {
+    }
+}
+
 static void count_get(scratch_t *scratch)
 {
     atomic_fetch_add_explicit(&scratch->gets, 1, memory_order_relaxed);
-    uint_fast64_t out = atomic_fetch_add_explicit(&scratch->out, 1, memory_order_relaxed) + 1;
-    uint_fast64_t most = atomic_load_explicit(&scratch->most_out, memory_order_relaxed);
-    while (out > most && !atomic_compare_exchange_weak_explicit(&scratch->most_out, &most, out, memory_order_relaxed,
-                                                                memory_order_relaxed)) {
+    raise_to(&scratch->most_out, atomic_fetch_add_explicit(&scratch->out, 1, memory_order_relaxed) + 1);
+    if (scratch->budget != NULL) {
+        raise_to(&scratch->most_used, bufferpool_budget_used(scratch->budget));
     }
 }
 
@@ -194,6 +231,21 @@ bufferpool_waiter_t *scratch_next(scratch_t *scratch, bufferpool_notifier_t *not
 scratch_kind_t scratch_kind(const scratch_t *scratch)
 {
     return scratch->kind;
+}
+
+size_t scratch_least_buffers(size_t budget)
+{
+    return budget / (BLOCK_SIZE + 4096);
+}
+
+size_t scratch_most_buffers(size_t budget)
+{
+    return budget / BLOCK_SIZE;
+}
+
+size_t scratch_budget(const scratch_t *scratch)
+{
+    return scratch->budget_bytes;
 }
 
 void scratch_put(scratch_t *scratch, bufferpool_buf_t *buf)

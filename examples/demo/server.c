@@ -65,7 +65,8 @@ typedef struct conn {
     worker_t *worker;
     bufferpool_buf_t *buf; /* the response that is being sent, or NULL */
     scratch_own_t own;     /* see scratch_get */
-    size_t sent;           /* bytes of the response that are out */
+    size_t sent;           /* bytes of the response that are out, of those in the buffer */
+    response_rest_t rest;  /* what follows them */
     char *pending;         /* the bytes that came of the next request, or NULL */
     size_t pending_length;
     bufferpool_waiter_t waiter;  /* in the pool's queue */
@@ -158,6 +159,7 @@ static conn_state_t conn_close(conn_t *conn)
         queue_remove(conn->worker, conn);
     }
     conn->waiting = false;
+    response_drop_rest(&conn->rest);
     if (conn->buf != NULL) {
         scratch_put(conn->worker->server->config.scratch, conn->buf);
         conn->buf = NULL;
@@ -185,7 +187,16 @@ static conn_state_t conn_close_gently(conn_t *conn)
 /* Sends as much of the response as the system takes. */
 static conn_state_t conn_flush(conn_t *conn)
 {
-    while (conn->sent < conn->buf->len) {
+    for (;;) {
+        if (conn->sent == conn->buf->len) {
+            if (conn->rest.left == 0) {
+                break;
+            }
+            conn->sent = 0;
+            if (!response_next(conn->buf, &conn->rest)) {
+                return conn_close(conn); /* the head promised more */
+            }
+        }
         ssize_t n = send(conn->fd, conn->buf->data + conn->sent, conn->buf->len - conn->sent, MSG_NOSIGNAL);
         if (n >= 0) {
             conn->sent += (size_t)n;
@@ -258,7 +269,7 @@ static conn_state_t conn_answer(conn_t *conn, int parsed, const http_request_t *
 {
     const server_config_t *config = &conn->worker->server->config;
     int error = parsed < 0 ? response_refuse(config->scratch, conn->buf, request, -parsed, request->detail)
-                           : response_build(config->scratch, conn->buf, config->root_fd, request);
+                           : response_build(config->scratch, conn->buf, config->root_fd, request, &conn->rest);
     if (error != 0) {
         return conn_no_memory(conn);
     }
@@ -495,6 +506,9 @@ int server_run(const server_config_t *config, int stop_fd, uint64_t *waited)
 {
     server_t server = {.config = *config};
     size_t beside = FILES_BESIDE + 3 * (size_t)config->workers;
+    /* With a budget each response may have its file open, and each connection has at most one response. */
+    size_t files = scratch_most_buffers(scratch_budget(config->scratch));
+    beside += files < config->max_files / 2 ? files : config->max_files / 2;
     server.conn_max = config->max_files > 2 * beside ? config->max_files - beside : beside;
     if (server.conn_max > CONNECTIONS_MAX) {
         server.conn_max = CONNECTIONS_MAX;
