@@ -1054,10 +1054,12 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *                   stealing is impossible, the end leaves out the blocks in the caches of other threads.
  *     redzone       64 guard bytes lie behind cap, and the padding in front of data (alignment bytes, less the prefix)
  *                   is guarded as well. They are verified on put, on growth, when the buffer is handed out or freed,
- *                   and at the end as for poison. This finds a write beyond the end, and one in front of data.
+ *                   and at the end as for poison. This finds a write beyond the end, and one in front of data. A
+ *                   budget counts the guard bytes too.
  *     quarantine=N  The last N buffers that were put are held back, in each pool, so that a stale pointer does
- *                   not meet a new owner. They count as idle_depot, but not towards max_idle_bytes. At the cap a get
- *                   takes the oldest of them. trim and a lowered cap free them; reclaim does not.
+ *                   not meet a new owner. They count as idle_depot, but not towards max_idle_bytes. At the cap, and
+ *                   where the pool's budget is used up, a get takes the oldest of them. trim, a lowered cap and a
+ *                   budget that needs room free them; reclaim does not.
  *     nopool        Every get allocates by malloc (or the pool's hook), and every put frees, so that valgrind and
  *                   AddressSanitizer know each buffer by itself. The puts count as drops_idle_limit, unless more
  *                   buffers exist than the cap allows.

@@ -11,6 +11,7 @@
  */
 #include "members.h"
 
+#include "debug/modes.h"
 #include "depot.h"
 #include "heap/heap.h"
 #include "registry.h"
@@ -73,14 +74,19 @@ void members_serve_all(struct bufferpool_budget *budget)
         wait_serve(pool);
 }
 
+/* In the depot, or held back by a debug mode. */
+static bool some_idle(const bufferpool_t *pool)
+{
+    return !depot_is_empty(&pool->depot) || (modes_have(MODE_QUARANTINE) && load_relaxed(&pool->quarantine.count) != 0);
+}
+
 /* A call that looked before a caller began to wait may keep a buffer in the depot, or put back what it had taken out of
- * there, after that caller found the depot empty. */
+ * there, after that caller found the depot empty. The same holds for the quarantine. */
 void members_serve_after(bufferpool_t *pool)
 {
     struct heap *heap = &pool->heap;
     struct bufferpool_budget *budget = heap->slabs.budget;
-    if (account_is_wanted(budget) && !depot_is_empty(&pool->depot) &&
-        heap->make_room(heap, heap_bytes(heap, heap->base)))
+    if (account_is_wanted(budget) && some_idle(pool) && heap->make_room(heap, heap_bytes(heap, heap->base)))
         store_release(&budget->due, true); /* with the acquire in account_is_due */
     members_serve_all(budget);
 }

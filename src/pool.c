@@ -112,6 +112,8 @@ static bool look_again(struct get *get, struct patience *patience)
         return pressure_rise(pool, patience);
     if (load_relaxed(&pool->pressure.state) != PRESSURE_ON && pressure_rise(pool, patience))
         return true;
+    if (modes_have(MODE_QUARANTINE) && load_relaxed(&pool->quarantine.count) != 0)
+        return false; /* the get takes one from there, as at the cap */
     get->out_of_budget = !budget_make_room(pool->heap.slabs.budget, heap_bytes(&pool->heap, pool->heap.base));
     return !get->out_of_budget;
 }

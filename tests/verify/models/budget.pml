@@ -19,7 +19,7 @@
  *     free            heap/large.c large_free          "heap->free(memory, block_bytes(heap, block->cap), heap->ctx);"
  *                     heap/large.c large_free          "account_return(heap->slabs.budget, block_bytes(heap, block->cap));"
  *     make            heap/heap.c heap_alloc           "block_write_prefix(d, block.data);"
- *     serve           members.c members_serve_after    "if (account_is_wanted(budget) && !depot_is_empty(&pool->depot) &&"
+ *     serve           members.c members_serve_after    "if (account_is_wanted(budget) && some_idle(pool) && heap->make_room"
  *                     members.c members_serve_after    "store_release(&budget->due, true);"
  *                     members.c members_serve_all      "if (!exchange_acquire(&budget->due, false))"
  *                     members.c members_serve_all      "store_seq_cst(&budget->wanted, false);"
