@@ -214,10 +214,12 @@ static const char *own_group(struct search *search)
 
 static bool ask_system(struct shortage *s, struct search *search, const char *root)
 {
+    static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}; /* the second beside version 1 */
     const char *group = make_path(search, root, "/proc/self/cgroup", "", "") ? own_group(search) : NULL;
-    if (group != NULL && make_path(search, root, "/sys/fs/cgroup", group, "/memory.pressure") &&
-        open_source(s, search->path, TRIGGER, sizeof(TRIGGER)))
-        return true;
+    for (size_t i = 0; group != NULL && i < sizeof(mounts) / sizeof(mounts[0]); i++)
+        if (make_path(search, root, mounts[i], group, "/memory.pressure") &&
+            open_source(s, search->path, TRIGGER, sizeof(TRIGGER)))
+            return true;
     return make_path(search, root, "/proc/pressure/memory", "", "") &&
            open_source(s, search->path, TRIGGER, sizeof(TRIGGER));
 }

@@ -181,6 +181,21 @@ static void the_whole_system_comes_where_the_cgroup_has_no_file(void **state)
     shortage_close(found_at(in_root(SYSTEM_FILE)));
 }
 
+static void the_own_cgroup_is_found_beside_hierarchies_of_version_1(void **state)
+{
+    static const char *const more[] = {"/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/c.service"};
+    static const char file[] = "/sys/fs/cgroup/unified/c.service/memory.pressure";
+    (void)state;
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(mkdir(in_root(more[i]), 0700), 0);
+    assert_int_equal(mkfifo(in_root(file), 0600), 0);
+    set_group("4:memory:/x\n0::/c.service\n");
+    shortage_close(found_at(in_root(file)));
+    unlink(in_root(file));
+    for (size_t i = 2; i-- > 0;)
+        (void)rmdir(in_root(more[i]));
+}
+
 static void nothing_is_found_where_there_is_nothing(void **state)
 {
     (void)state;
@@ -377,6 +392,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         in_a_system(the_own_cgroup_comes_first_with_the_usual_trigger),
         in_a_system(the_whole_system_comes_where_the_cgroup_has_no_file),
+        in_a_system(the_own_cgroup_is_found_beside_hierarchies_of_version_1),
         in_a_system(nothing_is_found_where_there_is_nothing),
         in_a_system(the_environment_comes_before_the_system),
         in_a_system(a_program_with_more_rights_does_not_read_the_environment),
