@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# prometheus.sh rules|scrape: the metrics as Prometheus sees them; needs prometheus with promtool, curl and jq. 77: not there.
+# prometheus.sh rules|scrape: the metrics as Prometheus sees them; needs prometheus with promtool, curl and jq. 77: not
+# there.
 #   rules    the alert rules are rules, and fire when they should; the dashboard names no metric that is not there
 #   scrape   a Prometheus scrapes the demonstration's server, and is asked for what it saw
 set -euo pipefail
@@ -19,6 +20,7 @@ done
 serve() {
     mkdir "$work/site"
     echo hello >"$work/site/hello"
+    : >"$work/served" # the look at it below may come before the server's
     "$DEMO" --serve 0 --root "$work/site" >"$work/served" &
     pids+=($!)
     until read -r line <"$work/served" 2>/dev/null && [ -n "$line" ]; do
