@@ -53,15 +53,18 @@ stop_serving() {
     grep -q "every buffer came back" "$work/last" || fail "--serve does not say that all came back"
 }
 
+# How many connections have sent bytes that the server has not read.
+unread() {
+    awk -v "port=$(printf ':%04X$' "$port")" \
+        '$2 ~ port && $4 == "01" && $5 !~ /:00000000$/ { n++ } END { print n + 0 }' /proc/net/tcp
+}
+
 # Waits until the server has read all that was sent to it.
 wait_until_read() {
-    local unread=1
-    while [ "$unread" = 1 ]; do
-        awk -v "port=$(printf ':%04X$' "$port")" \
-            '$2 ~ port && $4 == "01" && $5 !~ /:00000000$/ { unread = 1 } END { exit unread }' /proc/net/tcp
-        unread=$?
+    local n=1
+    while [ "$n" != 0 ]; do
+        n=$(unread) || fail "cannot read /proc/net/tcp"
     done
-    [ "$unread" = 0 ] || fail "cannot read /proc/net/tcp"
 }
 
 # ask REQUEST STATUS: sends the request (with printf's escapes) on a connection of its own, compares the status line,
@@ -270,16 +273,22 @@ interrupt-serve)
     done
     ;;
 sleeps)
-    # One buffer, and one request waits for it while nothing happens. A worker that waits without blocking has no
-    # turn of its loop meanwhile, so it does not use the processor at all.
+    # One buffer, and 128 requests wait for it while nothing happens. A worker that waits without blocking has no
+    # turn of its loop meanwhile, so it does not use the processor at all. It reads no further requests either: they
+    # would only wait too.
     echo inside >"$root/file"
     head -c 16000000 /dev/urandom >"$root/large"
     start_serving --cap 1 --workers 1 --wait
-    exec {holder}<>"/dev/tcp/127.0.0.1/$port" {other}<>"/dev/tcp/127.0.0.1/$port"
+    exec {holder}<>"/dev/tcp/127.0.0.1/$port"
     printf "GET /large HTTP/1.1\r\n$close" >&"$holder"
     IFS= read -r status <&"$holder"
-    printf "GET /file HTTP/1.1\r\n$close" >&"$other"
-    wait_until_read
+    others=()
+    for i in {1..138}; do
+        [ "$i" != 129 ] || wait_until_read
+        exec {other}<>"/dev/tcp/127.0.0.1/$port"
+        printf "GET /file HTTP/1.1\r\n$close" >&"$other"
+        others+=("$other")
+    done
     asleep() { # the worker's switches: how often it fell asleep
         cat /proc/"$pid"/task/*/status | awk '/^voluntary_ctxt/ { n += $2 } END { print n }'
     }
@@ -287,9 +296,13 @@ sleeps)
     sleep 0.5 # a worker that blocks for 2 ms at a time would fall asleep some 250 times
     after=$(asleep)
     [ $((after - before)) -lt 50 ] || fail "the server woke $((after - before)) times in half a second of nothing"
+    [ "$(unread)" = 10 ] || fail "$(unread) requests are not read, and not the 10 after the first 128 that wait"
     cat <&"$holder" >/dev/null
-    cat <&"$other" | grep -q '^HTTP/1.1 200' || fail "the one that waited is not answered"
-    exec {holder}>&- {other}>&-
+    for other in "${others[@]}"; do
+        cat <&"$other" | grep -q '^HTTP/1.1 200' || fail "one that waited is not answered"
+        exec {other}>&-
+    done
+    exec {holder}>&-
     stop_serving
     ;;
 runs)

@@ -2,15 +2,21 @@
  *
  * server.c - see server.h.
  *
- * There is one thread (worker) per core, each with its own epoll set. Worker 0 also accepts connections and deals them
+ * There is one thread (worker) per core, each with its own epoll sets. Worker 0 also accepts connections and deals them
  * out in turn, so that all workers have equally many. From then on a connection belongs to one worker, and no lock is
  * needed.
  *
  * A connection holds a buffer from the moment when its request is complete until the system has the last byte of the
  * response. An idle connection costs only the few bytes of conn_t. A request nearly always comes in one piece, and the
  * worker reads it into its own array. If a request comes in several pieces, the connection keeps the first ones in
- * `pending`. The epoll sets are level-triggered: a connection waits either for room to write or for bytes to read,
- * never for both.
+ * `pending`.
+ *
+ * Each worker has two epoll sets. `requests_fd` has its connections as long as they exist, for bytes to read. It is
+ * itself in `epoll_fd`, which also has the connections that ever had to wait for room to write. That set tells of room
+ * once (EPOLLET), after a send that found none. So a request costs no epoll_ctl, and one call makes a worker deaf for
+ * all requests: while SOME_WAIT connections and more wait for a buffer, it reads no others. They stay in their sockets,
+ * where they take no memory of the server's and wake nobody. Otherwise the worker would wake for each of them only to
+ * put it into a queue, and the load generator would give up the processor for that.
  *
  * If all buffers are out, the request goes to `pending`, and the connection waits. There are two ways to wait:
  *
@@ -49,6 +55,7 @@ enum {
     EVENTS_AT_ONCE = 128,
     ACCEPTS_AT_ONCE = 64,
     SERVED_AT_ONCE = 128, /* connections that waited, before the worker looks at its others again */
+    SOME_WAIT = 128,      /* so many connections of a worker: it reads no more requests, until half of them wait */
     WAIT_MS = 2,          /* for a buffer, if the worker blocks */
     CONNECTIONS_MAX = 1 << 17,
     FILES_BESIDE = 32 /* open files that are no connections, apart from those of each worker */
@@ -57,10 +64,11 @@ enum {
 typedef struct worker worker_t;
 
 typedef struct conn {
-    atomic_bool open;    /* the entry is in use; a release by the worker, an acquire by the next accept */
-    bool waiting;        /* for a buffer; `pending` begins with a whole request */
-    bool close_after;    /* this response is the last */
-    uint32_t registered; /* EPOLLOUT, EPOLLIN or 0 */
+    atomic_bool open; /* the entry is in use; a release by the worker, an acquire by the next accept */
+    bool waiting;     /* for a buffer; `pending` begins with a whole request */
+    bool close_after; /* this response is the last */
+    bool deaf;        /* it has more to read, which has to wait: requests_fd does not tell of it */
+    bool had_to_wait; /* for room to write: it is in epoll_fd */
     int fd;
     worker_t *worker;
     bufferpool_buf_t *buf; /* the response that is being sent, or NULL */
@@ -79,8 +87,11 @@ struct worker {
     server_t *server;
     pthread_t thread;
     int epoll_fd;
+    int requests_fd;                 /* an epoll set too */
+    bool deaf;                       /* epoll_fd does not tell of requests */
     bufferpool_notifier_t *notifier; /* with SCRATCH_POOL_WAITING */
     conn_t *first, *last;            /* the queue, with SCRATCH_POOL_BLOCKING */
+    size_t waiting;                  /* connections that wait */
     uint64_t waited;                 /* requests that had to wait */
     char in[HTTP_REQUEST_MAX];
 };
@@ -142,13 +153,31 @@ typedef enum conn_state {
     CONN_CLOSED /* closed, and its entry may belong to another connection */
 } conn_state_t;
 
-static void conn_register(conn_t *conn, uint32_t events)
+/* While a connection is deaf, epoll does not tell of bytes that come. Otherwise it would do so again and again. */
+static void conn_set_deaf(conn_t *conn, bool deaf)
 {
-    if (conn->registered != events) {
-        struct epoll_event event = {.events = events, .data.ptr = conn};
-        epoll_ctl(conn->worker->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event);
-        conn->registered = events;
+    if (conn->deaf != deaf) {
+        struct epoll_event event = {.events = deaf ? 0 : EPOLLIN, .data.ptr = conn};
+        epoll_ctl(conn->worker->requests_fd, EPOLL_CTL_MOD, conn->fd, &event);
+        conn->deaf = deaf;
     }
+}
+
+/* Has epoll tell of room to write from now on. Returns false if there is no memory for that. */
+static bool conn_await_room(conn_t *conn)
+{
+    if (!conn->had_to_wait) {
+        struct epoll_event event = {.events = EPOLLOUT | EPOLLET, .data.ptr = conn};
+        conn->had_to_wait = epoll_ctl(conn->worker->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event) == 0;
+    }
+    return conn->had_to_wait;
+}
+
+/* The connection waits for a buffer, or not any more. */
+static void conn_set_waiting(conn_t *conn, bool waiting)
+{
+    conn->waiting = waiting;
+    conn->worker->waiting += waiting ? 1 : (size_t)-1;
 }
 
 static conn_state_t conn_close(conn_t *conn)
@@ -158,7 +187,9 @@ static conn_state_t conn_close(conn_t *conn)
     } else if (conn->waiting) {
         queue_remove(conn->worker, conn);
     }
-    conn->waiting = false;
+    if (conn->waiting) {
+        conn_set_waiting(conn, false);
+    }
     response_drop_rest(&conn->rest);
     if (conn->buf != NULL) {
         scratch_put(conn->worker->server->config.scratch, conn->buf);
@@ -201,8 +232,7 @@ static conn_state_t conn_flush(conn_t *conn)
         if (n >= 0) {
             conn->sent += (size_t)n;
         } else if (errno == EAGAIN) {
-            conn_register(conn, EPOLLOUT);
-            return CONN_BUSY;
+            return conn_await_room(conn) ? CONN_BUSY : conn_close(conn);
         } else if (errno != EINTR) {
             return conn_close(conn);
         }
@@ -212,7 +242,7 @@ static conn_state_t conn_flush(conn_t *conn)
     if (conn->close_after) {
         return conn_close_gently(conn);
     }
-    conn_register(conn, EPOLLIN);
+    conn_set_deaf(conn, false);
     return CONN_READY;
 }
 
@@ -259,7 +289,7 @@ static conn_state_t conn_want_buffer(conn_t *conn)
     if (errno != EAGAIN) {
         return conn_no_memory(conn);
     }
-    conn->waiting = true;
+    conn_set_waiting(conn, true);
     conn->worker->waited++;
     return CONN_BUSY;
 }
@@ -320,23 +350,30 @@ static size_t conn_take_pending(conn_t *conn)
     return have;
 }
 
-static void conn_ready(conn_t *conn, uint32_t events)
+/* There is room to write. */
+static void conn_writable(conn_t *conn, uint32_t events)
+{
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+        conn_close(conn);
+    } else if (conn->buf != NULL && conn_flush(conn) == CONN_READY) {
+        conn_consume(conn, conn_take_pending(conn));
+    }
+}
+
+/* There are bytes to read. */
+static void conn_readable(conn_t *conn, uint32_t events)
 {
     worker_t *worker = conn->worker;
     if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
         conn_close(conn);
         return;
     }
-    if (conn->waiting) {
-        /* The client sent more, or closed its end. That can wait. Unregister, or epoll reports it again and again. */
-        conn_register(conn, 0);
-        return;
-    }
-    if (conn->buf != NULL && conn_flush(conn) != CONN_READY) {
+    if (conn->waiting || conn->buf != NULL) {
+        conn_set_deaf(conn, true); /* the client sent more, or closed its end; that can wait */
         return;
     }
     size_t have = conn_take_pending(conn);
-    if ((events & EPOLLIN) != 0 && have < sizeof worker->in) {
+    if (have < sizeof worker->in) {
         ssize_t n = recv(conn->fd, worker->in + have, sizeof worker->in - have, 0);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
             conn_close(conn);
@@ -354,7 +391,7 @@ static void serve_ready(worker_t *worker)
     for (int i = 0; i < SERVED_AT_ONCE && (waiter = scratch_next(worker->server->config.scratch, worker->notifier));
          i++) {
         conn_t *conn = waiter->user;
-        conn->waiting = false;
+        conn_set_waiting(conn, false);
         conn->buf = waiter->buf;
         if (conn->buf != NULL) {
             conn_consume(conn, conn_take_pending(conn));
@@ -372,13 +409,34 @@ static void serve_queue(worker_t *worker, unsigned wait_ms)
         conn->buf = scratch_get(worker->server->config.scratch, &conn->own, i == 0 ? wait_ms : 0);
         if (conn->buf != NULL) {
             queue_remove(worker, conn);
-            conn->waiting = false;
+            conn_set_waiting(conn, false);
             conn_consume(conn, conn_take_pending(conn));
         } else if (errno == EAGAIN) {
             return;
         } else {
             conn_no_memory(conn);
         }
+    }
+}
+
+/* Reads requests of connections that have none under way. */
+static void read_requests(worker_t *worker)
+{
+    struct epoll_event events[EVENTS_AT_ONCE];
+    int n = epoll_wait(worker->requests_fd, events, EVENTS_AT_ONCE, 0);
+    for (int i = 0; i < n; i++) {
+        conn_readable(events[i].data.ptr, events[i].events);
+    }
+}
+
+/* Makes the worker deaf for requests while many wait already. */
+static void set_deaf(worker_t *worker)
+{
+    bool deaf = worker->waiting >= (worker->deaf ? SOME_WAIT / 2 : SOME_WAIT);
+    if (deaf != worker->deaf) {
+        struct epoll_event event = {.events = deaf ? 0 : EPOLLIN, .data.ptr = &worker->requests_fd};
+        epoll_ctl(worker->epoll_fd, EPOLL_CTL_MOD, worker->requests_fd, &event);
+        worker->deaf = deaf;
     }
 }
 
@@ -400,12 +458,12 @@ static void accept_some(server_t *server)
         int on = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         conn->fd = fd;
-        conn->registered = EPOLLIN;
+        conn->deaf = conn->had_to_wait = false;
         conn->close_after = false;
         conn->worker = &server->workers[server->next++ % server->running];
         atomic_store_explicit(&conn->open, true, memory_order_relaxed);
-        struct epoll_event event = {.events = conn->registered, .data.ptr = conn};
-        if (epoll_ctl(conn->worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};
+        if (epoll_ctl(conn->worker->requests_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
             conn_close(conn);
         }
     }
@@ -419,6 +477,7 @@ static void *worker_main(void *arg)
     for (;;) {
         int n = epoll_wait(worker->epoll_fd, events, EVENTS_AT_ONCE, worker->first != NULL ? 0 : -1);
         bool ready = false;
+        bool asked = false;
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr == &server->quit_fd) {
                 return NULL;
@@ -427,15 +486,21 @@ static void *worker_main(void *arg)
                 accept_some(server);
             } else if (events[i].data.ptr == worker) {
                 ready = true;
+            } else if (events[i].data.ptr == &worker->requests_fd) {
+                asked = true;
             } else {
-                conn_ready(events[i].data.ptr, events[i].events);
+                conn_writable(events[i].data.ptr, events[i].events);
             }
         }
-        /* After all events, because this may close connections. */
+        /* After all events, because these may close connections. */
         if (ready) {
             serve_ready(worker);
         }
         serve_queue(worker, n == 0 ? WAIT_MS : 0);
+        if (asked) {
+            read_requests(worker);
+        }
+        set_deaf(worker);
     }
 }
 
@@ -453,7 +518,10 @@ static bool start_workers(server_t *server)
         worker_t *worker = &server->workers[i];
         worker->server = server;
         worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-        bool ok = worker->epoll_fd >= 0 && watch(worker->epoll_fd, server->quit_fd, &server->quit_fd);
+        worker->requests_fd = epoll_create1(EPOLL_CLOEXEC);
+        bool ok = worker->epoll_fd >= 0 && worker->requests_fd >= 0 &&
+                  watch(worker->epoll_fd, server->quit_fd, &server->quit_fd) &&
+                  watch(worker->epoll_fd, worker->requests_fd, &worker->requests_fd);
         if (ok && scratch_kind(server->config.scratch) == SCRATCH_POOL_WAITING) {
             worker->notifier = bufferpool_notifier_create();
             ok = worker->notifier != NULL && watch(worker->epoll_fd, bufferpool_notifier_fd(worker->notifier), worker);
@@ -492,6 +560,9 @@ static void stop_workers(server_t *server)
         if (server->workers[i].epoll_fd >= 0) {
             close(server->workers[i].epoll_fd);
         }
+        if (server->workers[i].requests_fd >= 0) {
+            close(server->workers[i].requests_fd);
+        }
     }
 }
 
@@ -505,7 +576,7 @@ static void wait_for_stop(int stop_fd)
 int server_run(const server_config_t *config, int stop_fd, uint64_t *waited)
 {
     server_t server = {.config = *config};
-    size_t beside = FILES_BESIDE + 3 * (size_t)config->workers;
+    size_t beside = FILES_BESIDE + 4 * (size_t)config->workers;
     /* With a budget each response may have its file open, and each connection has at most one response. */
     size_t files = scratch_most_buffers(scratch_budget(config->scratch));
     beside += files < config->max_files / 2 ? files : config->max_files / 2;
@@ -523,7 +594,7 @@ int server_run(const server_config_t *config, int stop_fd, uint64_t *waited)
         complain("cannot set up the server: %s", strerror(errno));
     } else {
         for (unsigned i = 0; i < config->workers; i++) {
-            server.workers[i].epoll_fd = -1;
+            server.workers[i].epoll_fd = server.workers[i].requests_fd = -1;
         }
         ok = start_workers(&server);
         if (ok) {
