@@ -93,6 +93,61 @@ static bool parse_number(const char *option, const char *text, unsigned long lea
     return true;
 }
 
+/* Takes an option that is known. Returns false, with a message, if its value is of no use. */
+static bool set_option(int option, options_t *options)
+{
+    bool ok = true;
+    switch (option) {
+    case 'r':
+        options->root = optarg;
+        break;
+    case 'o':
+        options->out = optarg;
+        break;
+    case 'c':
+        ok = parse_number("connections", optarg, 1, 100000, &options->connections);
+        break;
+    case 'n':
+        ok = parse_number("waves", optarg, 1, 1000, &options->waves);
+        break;
+    case 'm':
+        ok = parse_number("cap", optarg, 1, 1000000, &options->cap);
+        break;
+    case 'w':
+        ok = parse_number("workers", optarg, 1, 256, &options->workers);
+        break;
+    case 's':
+        ok = parse_number("serve", optarg, 0, 65535, &options->port);
+        options->serve = true;
+        break;
+    case 'g':
+        ok = parse_number("budget", optarg, 1, BUDGET_MAX, &options->budget);
+        break;
+    case 'a':
+        options->kind = SCRATCH_POOL_WAITING;
+        break;
+    case 'b':
+        options->kind = SCRATCH_POOL_BLOCKING;
+        break;
+    default:
+        break;
+    }
+    return ok;
+}
+
+/* Whether the options go together; with a message, if not. */
+static bool check_options(options_t *options)
+{
+    if (options->budget != 0 && options->kind == SCRATCH_POOL_BLOCKING) {
+        complain("--budget and --block do not go together: for bytes of a budget requests wait, and threads do not");
+        return false;
+    }
+    if (options->budget != 0) {
+        options->kind = SCRATCH_POOL_WAITING;
+    }
+    return true;
+}
+
 /* Returns 0 to go on, otherwise the exit status plus one. */
 static int parse_options(int argc, char **argv, options_t *options)
 {
@@ -108,59 +163,25 @@ static int parse_options(int argc, char **argv, options_t *options)
     opterr = 0;
     for (int c; ok && (c = getopt_long(argc, argv, ":", known, NULL)) != -1;) {
         switch (c) {
-        case 'r':
-            options->root = optarg;
-            break;
-        case 'o':
-            options->out = optarg;
-            break;
-        case 'c':
-            ok = parse_number("connections", optarg, 1, 100000, &options->connections);
-            break;
-        case 'n':
-            ok = parse_number("waves", optarg, 1, 1000, &options->waves);
-            break;
-        case 'm':
-            ok = parse_number("cap", optarg, 1, 1000000, &options->cap);
-            break;
-        case 'w':
-            ok = parse_number("workers", optarg, 1, 256, &options->workers);
-            break;
-        case 's':
-            ok = parse_number("serve", optarg, 0, 65535, &options->port);
-            options->serve = true;
-            break;
-        case 'g':
-            ok = parse_number("budget", optarg, 1, BUDGET_MAX, &options->budget);
-            break;
-        case 'a':
-            options->kind = SCRATCH_POOL_WAITING;
-            break;
-        case 'b':
-            options->kind = SCRATCH_POOL_BLOCKING;
-            break;
         case 'h':
             print_help();
             return 1 + EXIT_SUCCESS;
         case ':':
             complain("%s needs a value; try --help", argv[optind - 1]);
             return 1 + EXIT_USAGE;
-        default:
+        case '?':
             complain("unknown option %s; try --help", argv[optind - 1]);
             return 1 + EXIT_USAGE;
+        default:
+            ok = set_option(c, options);
+            break;
         }
     }
     if (ok && optind < argc) {
         complain("unexpected argument \"%s\"; try --help", argv[optind]);
         ok = false;
     }
-    if (ok && options->budget != 0 && options->kind == SCRATCH_POOL_BLOCKING) {
-        complain("--budget and --block do not go together: for bytes of a budget requests wait, and threads do not");
-        ok = false;
-    }
-    if (options->budget != 0) {
-        options->kind = SCRATCH_POOL_WAITING;
-    }
+    ok = ok && check_options(options);
     return ok ? 0 : 1 + EXIT_USAGE;
 }
 
