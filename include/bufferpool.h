@@ -47,6 +47,7 @@
  *     Observation    stats          the statistics of one pool
  *                    metrics        the statistics of all pools, as text for Prometheus
  *                    holders        which callers hold buffers, how many, and for how long
+ *                    record_holders switches the recording of these callers on and off
  *                    version        the version of the library
  *
  * The declarations follow. Behind them are the chapters of the contract as a whole (Concept, Cost, Which calls may run
@@ -921,9 +922,9 @@ BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out) BUFFERPOOL_MUST_USE
  * them, the table has a line with the number of buffers, their bytes, how long the oldest has been held, and the thread
  * that got it. The line with the oldest buffer comes first. out may belong to any pool, and is itself in the table.
  *
- * Call sites are recorded under BUFFERPOOL_DEBUG=holders, and under most other modes (see Debug modes). Otherwise the
- * table has one line for each pool. Functions have the names that the dynamic linker knows. Link a program with
- * -rdynamic to see the names of its own functions.
+ * Call sites are recorded under BUFFERPOOL_DEBUG=holders, under most other modes (see Debug modes), and after
+ * bufferpool_record_holders(1). Otherwise the table has one line for each pool. Functions have the names that the
+ * dynamic linker knows. Link a program with -rdynamic to see the names of its own functions.
  *
  * errno is preserved. Returns:
  *     0
@@ -931,6 +932,33 @@ BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out) BUFFERPOOL_MUST_USE
  *     EINVAL      out is NULL, or its len exceeds its cap
  *     EOVERFLOW   the size cannot be represented; out is as before */
 BUFFERPOOL_API int bufferpool_holders(bufferpool_buf_t *out) BUFFERPOOL_MUST_USE;
+
+/* Since 0.3. Switches the mode `holders` on, or off if `on` is 0, while the process runs: call sites are recorded for
+ * bufferpool_holders, and if the mode is on at exit, the table is written to stderr then. The environment's own
+ * `holders` can be switched off, and on again. All other modes stay as they are. If one of them records call sites
+ * anyway, this function changes nothing but whether the table is written at exit. To switch on what is on, or off what
+ * is off, has no effect.
+ *
+ * Buffers that callers hold from before have a line of their own in the table, for each pool: "got before recording
+ * began". These lines come last. So at rest all lines add up to what callers hold. A get that begins after this
+ * function has returned is recorded. A get beside it may be listed either way. Buffers may be put at any time, however
+ * often the mode was switched since the get. Once the mode is off, nothing is left of what was recorded, and the next
+ * time begins anew.
+ *
+ * Any thread may call this at any time, beside any call. Two calls at once take effect one after the other. This needs
+ * no membarrier(2). A child of fork goes on as its parent did; if another thread of the parent was just switching the
+ * mode on, the child may record or not.
+ *
+ * While the mode is on, each get and each put takes the slow path, and the library keeps some 64 bytes for each buffer
+ * that was used. They are freed with the pool. If there is no memory for them, the buffer is listed as "not recorded".
+ * The call itself takes time in proportion to the thread caches of all pools, and no memory. Once the mode is off, get
+ * and put cost what they did before. In gdb, select a thread that is not inside of a call of this library, and enter
+ *     call (int)bufferpool_record_holders(1)
+ *
+ * errno is preserved. Returns:
+ *     0
+ *     ENOTSUP     the library was built without debug modes */
+BUFFERPOOL_API int bufferpool_record_holders(int on);
 
 /* Tells the version of the library that runs.
  *
@@ -1001,9 +1029,10 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     buf_* put     | no        | no
  *     the bytes     | no        | as with any memory
  *
- *     create, thread_flush, metrics, holders, notifier_create, budget_create and version may run at any time beside
- *     anything. metrics and holders write to their buffer as buf_append does. budget_set and budget_used may run beside
- *     anything but budget_destroy. configure_default may run beside a get of the default pool, and no other call on it.
+ *     create, thread_flush, metrics, holders, record_holders, notifier_create, budget_create and version may run at any
+ *     time beside anything. metrics and holders write to their buffer as buf_append does. budget_set and budget_used
+ *     may run beside anything but budget_destroy. configure_default may run beside a get of the default pool, and no
+ *     other call on it.
  *
  * Errors
  *
@@ -1045,9 +1074,9 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  * Debug modes
  *
  *     The environment variable BUFFERPOOL_DEBUG switches debug modes on. It has words with commas between them, and is
- *     read at the first create or get. An unknown word is reported on stderr, and the other words count. The variable
- *     is ignored in a setuid program. It is also ignored by a library that was built without the modes, for example
- *     for a small machine (BUFFERPOOL_DEBUG_MODES of the library's CMake).
+ *     read at the first create, get or record_holders. An unknown word is reported on stderr, and the other words
+ *     count. The variable is ignored in a setuid program. It is also ignored by a library that was built without the
+ *     modes, for example for a small machine (BUFFERPOOL_DEBUG_MODES of the library's CMake).
  *
  *     poison        A block is filled when its buffer is put, and verified before it is handed out or freed, and when
  *                   the process ends by exit() or by returning from main(). This finds a write after put. Where
@@ -1063,7 +1092,8 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     nopool        Every get allocates by malloc (or the pool's hook), and every put frees, so that valgrind and
  *                   AddressSanitizer know each buffer by itself. The puts count as drops_idle_limit, unless more
  *                   buffers exist than the cap allows.
- *     holders       At exit, the table of bufferpool_holders is written to stderr.
+ *     holders       At exit, the table of bufferpool_holders is written to stderr. bufferpool_record_holders switches
+ *                   this mode while the process runs.
  *     stats         At exit, and when a pool is destroyed, the statistics of the pool are written to stderr.
  *     fail=N        Every Nth allocation of a block fails: the get, the growth or the buf_shrink fails with ENOMEM.
  *     chaos         A thread's cache hands out its buffers in no order. A quarter of the puts free the buffer; these

@@ -53,7 +53,7 @@ static void say_flaw(const struct flaw *flaw)
 {
     char value[32] = "", limit[32] = "", line[256];
     init_modes();
-    if (!modes_have(~(unsigned)MODE_MEMCHECK))
+    if (!modes_have(MODES_NAMED))
         return;
     if (flaw->value != 0)
         (void)snprintf(value, sizeof(value), " (%zu)", flaw->value);

@@ -67,6 +67,7 @@
 #include "fork.h"
 
 #include "cache.h"
+#include "debug/modes.h"
 #include "debug/quarantine.h"
 #include "debug/report.h"
 #include "debug/sanitizer.h"
@@ -317,6 +318,8 @@ static void become_child(void)
     tls_fork_end_in_child();
     registry_after_fork_in_child();
     steal_after_fork_in_child();
+    if (MODES_BUILT)
+        modes_after_fork_in_child();
     shortage_after_fork_in_child();
     give_outer_locks();
     locks_held = 0; /* the heaps' are not */

@@ -9,6 +9,7 @@
 #include "buffer.h"
 #include "call.h"
 #include "debug/modes.h"
+#include "debug/recording.h"
 #include "debug/records.h"
 #include "debug/say.h"
 #include "fork.h"
@@ -23,7 +24,9 @@
 
 struct holder {
     char pool[REPORT_NAME_MAX + 1];
-    uintptr_t by;
+    uintptr_t by;      /* 0: not recorded */
+    bool before;       /* got before recording began */
+    size_t unknown;    /* grown buffers, of which `bytes` has no more than buffer_capacity */
     uint64_t since_ns; /* of the oldest */
     uint32_t tid;      /* of the thread that got the oldest */
     size_t buffers, bytes;
@@ -33,12 +36,8 @@ struct holder {
 struct holders {
     struct holder *all;
     size_t n, room;
+    bool recorded; /* callers are */
 };
-
-static bool is_held(const struct desc *d)
-{
-    return desc_is_held(load_relaxed(&d->word));
-}
 
 static bool make_room(struct holders *holders, size_t n)
 {
@@ -53,25 +52,46 @@ static bool make_room(struct holders *holders, size_t n)
     return true;
 }
 
-static struct holder read_holder(const bufferpool_t *pool, const struct desc *d)
+/* Whether a held buffer without a record in this recording was there when it began. */
+static bool is_from_before(const bufferpool_t *pool, const struct record *record)
+{
+    const uint32_t recording = modes_recording();
+    return recording != 0 && load_relaxed(&pool->records.missed) != recording &&
+           (record == NULL || load_relaxed(&record->turn) == RECORD_BEFORE);
+}
+
+static struct holder read_holder(const bufferpool_t *pool, const struct desc *d, uintptr_t word)
 {
     struct holder holder = {.buffers = 1, .bytes = pool->heap.base};
     const struct record *record = records_at(&pool->records, d);
-    if (record != NULL && load_relaxed(&record->got_by) != 0) {
+    /* acquire: with the release in watch_got */
+    if (record != NULL && load_acquire(&record->turn) == RECORD_GOT && load_relaxed(&record->got_by) != 0) {
         holder.by = load_relaxed(&record->got_by);
         holder.since_ns = load_relaxed(&record->got_ns);
         holder.tid = load_relaxed(&record->got_tid);
         holder.bytes = load_relaxed(&record->cap);
+    } else {
+        holder.before = is_from_before(pool, record);
+        holder.unknown = desc_state(word) == STATE_LIVE_GROWN;
     }
     return holder;
 }
 
-/* The oldest first; those without a record last. */
+/* Those without a record last, and of these the ones from before recording. */
+static int compare_kinds(const struct holder *a, const struct holder *b)
+{
+    if ((a->by == 0) != (b->by == 0))
+        return a->by == 0 ? 1 : -1;
+    return (int)a->before - (int)b->before;
+}
+
+/* The oldest first. */
 static int compare_ages(const void *left, const void *right)
 {
     const struct holder *a = left, *b = right;
-    if ((a->by == 0) != (b->by == 0))
-        return a->by == 0 ? 1 : -1;
+    const int kinds = compare_kinds(a, b);
+    if (kinds != 0)
+        return kinds;
     if (a->since_ns != b->since_ns)
         return a->since_ns < b->since_ns ? -1 : 1;
     return a->number < b->number ? -1 : a->number > b->number;
@@ -95,9 +115,10 @@ static void group(struct holders *holders, size_t first)
         return;
     qsort(all + first, holders->n - first, sizeof(*all), compare_callers);
     for (size_t i = first + 1; i < holders->n; i++) {
-        if (all[i].by == all[to].by) {
+        if (all[i].by == all[to].by && all[i].before == all[to].before) {
             all[to].buffers += all[i].buffers;
             all[to].bytes += all[i].bytes;
+            all[to].unknown += all[i].unknown;
         } else {
             all[++to] = all[i];
         }
@@ -123,6 +144,25 @@ static bool add_sum(struct holders *holders, const bufferpool_t *pool)
     return sum.buffers == 0 || add(holders, &sum);
 }
 
+/* Only the thread that holds a buffer may look at its cap. So what the records do not know of grown buffers is the rest
+ * of what callers hold in all. */
+static void add_unknown_bytes(struct holders *holders, const bufferpool_t *pool, size_t first)
+{
+    struct holder *line = NULL;
+    size_t known = 0;
+    for (size_t i = first; i < holders->n; i++) {
+        known += holders->all[i].bytes;
+        if (holders->all[i].unknown > 0)
+            line = &holders->all[i];
+    }
+    if (line == NULL)
+        return;
+    bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
+    bufferpool_stats(pool, &stats);
+    if (stats.live_bytes > known) /* otherwise buffers come and go just now */
+        line->bytes += (size_t)stats.live_bytes - known;
+}
+
 /* After this many new lines, those of one caller are merged, so that memory grows with the number of callers, not of
  * buffers. */
 #define UNGROUPED_MAX 1024u
@@ -134,9 +174,10 @@ static bool add_each(struct holders *holders, const bufferpool_t *pool, size_t f
     size_t most = first + UNGROUPED_MAX;
     /* acquire: with the release in desc_take; the chunks of these descriptors are there */
     for_each_desc (table, i, d, load_acquire(&table->used)) {
-        if (!is_held(d))
+        const uintptr_t word = load_relaxed(&d->word);
+        if (!desc_is_held(word))
             continue;
-        const struct holder holder = read_holder(pool, d);
+        const struct holder holder = read_holder(pool, d, word);
         if (!add(holders, &holder))
             return false;
         if (holders->n >= most) {
@@ -145,6 +186,7 @@ static bool add_each(struct holders *holders, const bufferpool_t *pool, size_t f
         }
     }
     group(holders, first);
+    add_unknown_bytes(holders, pool, first);
     return true;
 }
 
@@ -154,7 +196,7 @@ static bool add_pool(struct holders *holders, bufferpool_t *pool)
     fork_repair(pool);
     const size_t first = holders->n;
     bool added;
-    if (modes_have(MODES_WATCH))
+    if (holders->recorded)
         added = add_each(holders, pool, first);
     else
         added = add_sum(holders, pool);
@@ -171,6 +213,7 @@ static bool collect(struct holders *holders)
 {
     bool complete = true;
     registry_lock();
+    holders->recorded = modes_have(MODES_WATCH); /* which changes under this lock alone */
     for_each_pool (pool)
         complete = complete && add_pool(holders, pool);
     registry_unlock();
@@ -183,6 +226,8 @@ static void print(FILE *to, const struct holder *holder, uint64_t now_ns)
 {
     char caller[160], thread[64] = "-", age[32] = "-";
     records_caller(caller, sizeof(caller), holder->by);
+    if (holder->before)
+        (void)snprintf(caller, sizeof(caller), "got before recording began");
     if (holder->by != 0) {
         const uint64_t ms = now_ns > holder->since_ns ? (now_ns - holder->since_ns) / 1000000 : 0;
         (void)snprintf(age, sizeof(age), "%" PRIu64 ".%03u", ms / 1000, (unsigned)(ms % 1000));
@@ -196,7 +241,7 @@ static void print(FILE *to, const struct holder *holder, uint64_t now_ns)
  * the heading. */
 static char *write_table(size_t *n, size_t *length)
 {
-    struct holders holders = {NULL, 0, 0};
+    struct holders holders = {NULL, 0, 0, false};
     char *text = NULL;
     FILE *to = collect(&holders) ? open_memstream(&text, length) : NULL;
     if (to != NULL) {
@@ -205,8 +250,10 @@ static char *write_table(size_t *n, size_t *length)
                       "pool: got by, oldest one's thread");
         for (size_t i = 0; i < holders.n; i++)
             print(to, &holders.all[i], now_ns);
-        if (MODES_BUILT && !modes_have(MODES_WATCH))
-            (void)fputs("Who got them is recorded with BUFFERPOOL_DEBUG=holders in the environment.\n", to);
+        if (MODES_BUILT && !holders.recorded)
+            (void)fputs("Who got them is recorded with BUFFERPOOL_DEBUG=holders in the environment, and after "
+                        "bufferpool_record_holders(1).\n",
+                        to);
         const bool failed = ferror(to) != 0;
         if (fclose(to) != 0 || failed) {
             free(text);
@@ -242,6 +289,18 @@ int bufferpool_holders(bufferpool_buf_t *out)
     free(text);
     call_end(&call, NULL);
     return error;
+}
+
+int bufferpool_record_holders(int on)
+{
+    if (!MODES_BUILT)
+        return ENOTSUP;
+    struct call call = call_begin("bufferpool_record_holders", CALLER);
+    const bool stepped_out = fork_enter(NULL);
+    recording_switch(on != 0);
+    fork_leave(stepped_out);
+    call_end(&call, NULL);
+    return 0;
 }
 
 void holders_say(void)

@@ -3,8 +3,8 @@
  * init.c - the library's first use, and its end
  *
  * Both call every module that has something to begin or to end, so this module stands above all of those. The debug
- * modes are read before any thread has a cache, and so before there is a buffer. So a gate that was opened under one
- * set of modes is never used under another.
+ * modes are read before any thread has a cache, and so before there is a buffer. Of these modes only `holders` may
+ * change later, and recording.c says what becomes of the gates that are open then.
  */
 #include "init.h"
 

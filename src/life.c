@@ -57,8 +57,10 @@ _Noreturn void life_report_overwritten(const bufferpool_t *pool, const struct de
 
 static __attribute__((noinline)) void hand_out_watched(bufferpool_t *pool, struct desc *d, uintptr_t word)
 {
-    if (modes_have(MODES_WATCH))
+    if (modes_have(MODES_WATCH)) {
         watch_idle(pool, d);
+        watch_hand_out(pool, d);
+    }
     life_check(pool, d);
     block_set_held(&pool->heap, d, word, pool->heap.wipe);
 }
@@ -164,6 +166,8 @@ void life_free(bufferpool_t *pool, struct desc *d, bool defer)
     life_check(pool, d);
     if (!block_intact(&pool->heap, d))
         report_misuse(&d->pub, pool, REPORT_OVERWRITTEN);
+    if (modes_have(MODES_WATCH))
+        watch_freed(pool, d);
     store_relaxed(&d->word, desc_word(pool->tag, STATE_FREE));
     const size_t spare = life_spare(pool);
     heap_free(&pool->heap, d, defer, spare);

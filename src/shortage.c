@@ -242,7 +242,7 @@ static bool open_both(struct shortage *s, struct search *search, const char *roo
 static void tell(const struct search *search)
 {
     char line[160];
-    if (!modes_have(~(unsigned)MODE_MEMCHECK)) /* by itself: a build without the modes has no other use of them */
+    if (!modes_have(MODES_NAMED)) /* by itself: a build without the modes has no other use of them */
         return;
     if (search->wrong == NULL)
         return;

@@ -495,12 +495,18 @@ struct bufferpool_notifier {
 
 /* ---- debug modes: src/debug/ ---- */
 
+/* What a record knows of its buffer while a caller holds that. BEFORE: it was got before recording began, or not with a
+ * record. IDLE: it is just being handed out; or it was, by a call that began before recording. */
+enum record_turn { RECORD_BEFORE, RECORD_IDLE, RECORD_GOT };
+
 /* The thread that gets, holds or puts the buffer writes its record. Other threads may read it meanwhile, and may find
  * fields of two different turns. */
 struct record {
     _Atomic(uintptr_t) got_by, put_by; /* callers of get and put; 0: not recorded */
     _Atomic(uint64_t) got_ns, put_ns;  /* on the monotonic clock */
     _Atomic(uint32_t) got_tid, put_tid;
+    _Atomic(uint32_t) recording; /* the number of its recording (modes.h); in others it counts as none */
+    _Atomic(int) turn;           /* enum record_turn */
     /* The block as the library made it. cap is 0 while the block is being replaced: a child of fork that finds it so
      * knows nothing of the block. */
     _Atomic(uintptr_t) data;
@@ -509,6 +515,7 @@ struct record {
 
 struct records {
     _Atomic(struct record *) chunks[DESC_CHUNKS]; /* by descriptor, as desc_table; made when they are needed */
+    _Atomic(uint32_t) missed; /* the last recording in which there was no memory for one of them; 0: none */
 };
 
 /* Under its lock; count and bytes are read without it. */

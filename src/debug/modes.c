@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * modes.c - which debug modes the environment switched on
+ * modes.c - which debug modes are on
  */
 #include "debug/modes.h"
 
 #include "debug/say.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static const struct word {
 
 #define KNOWN "poison, redzone, quarantine=N, nopool, holders, stats, fail=N, chaos"
 
-_Atomic(unsigned) modes;
+_Atomic(uintptr_t) modes;
 
 static bool was_read; /* under the registry's lock */
 static uint32_t quarantine_size, fail_every;
@@ -124,6 +125,24 @@ void modes_init(bool memcheck)
     }
     store_relaxed(&modes, found);
     store_release(&untold, warnings_length > 0); /* with the exchange in modes_tell */
+}
+
+static pthread_mutex_t switching = PTHREAD_MUTEX_INITIALIZER;
+
+void modes_lock_switch(void)
+{
+    pthread_mutex_lock(&switching);
+}
+
+void modes_unlock_switch(void)
+{
+    pthread_mutex_unlock(&switching);
+}
+
+void modes_after_fork_in_child(void)
+{
+    pthread_mutex_init(&switching, NULL);
+    store_relaxed(&modes, load_relaxed(&modes) & ~(uintptr_t)MODE_GATES);
 }
 
 uint32_t modes_quarantine(void)

@@ -2,11 +2,12 @@
  *
  * records.c - which calls got and put each buffer last
  *
- * All accesses but those to chunks are relaxed: each field is a number by itself (types.h).
+ * All accesses but those to chunks, `recording` and `turn` are relaxed: each field is a number by itself (types.h).
  */
 #include "debug/records.h"
 
 #include "clock.h"
+#include "debug/modes.h"
 #include "heap/desc.h"
 
 #include <ctype.h>
@@ -24,30 +25,56 @@ static uint32_t number_in(uint32_t chunk, const struct desc *d)
     return d->index - (1 + DESC_FIRST_CHUNK * ((1u << chunk) - 1));
 }
 
-struct record *records_at(const struct records *records, const struct desc *d)
+/* Of any recording, or NULL. */
+static struct record *find(const struct records *records, const struct desc *d)
 {
     const uint32_t chunk = desc_chunk_number(d->index);
-    struct record *base = load_acquire(&records->chunks[chunk]); /* with the swap in records_make */
+    struct record *base = load_acquire(&records->chunks[chunk]); /* with the swap in make */
     return base != NULL ? base + number_in(chunk, d) : NULL;
 }
 
-struct record *records_make(struct records *records, const struct desc *d)
+struct record *records_at(const struct records *records, const struct desc *d)
 {
-    struct record *record = records_at(records, d);
-    if (record != NULL)
-        return record;
+    struct record *record = find(records, d);
+    /* acquire: with the release in begin_anew */
+    return record != NULL && load_acquire(&record->recording) == modes_recording() ? record : NULL;
+}
+
+static struct record *make(struct records *records, const struct desc *d)
+{
     const uint32_t chunk = desc_chunk_number(d->index);
     struct record *base = calloc((size_t)DESC_FIRST_CHUNK << chunk, sizeof(*base)), *found = NULL;
-    if (base == NULL)
+    if (base == NULL) {
+        store_relaxed(&records->missed, modes_recording());
         return NULL;
-    /* release: with the acquire in records_at, and with the acquire of a failed swap here, if another thread was
-     * quicker */
+    }
+    /* release: with the acquire in find, and with the acquire of a failed swap here, if another thread was quicker */
     if (!atomic_compare_exchange_strong_explicit(&records->chunks[chunk], &found, base, memory_order_acq_rel,
                                                  memory_order_acquire)) {
         free(base);
         base = found;
     }
     return base + number_in(chunk, d);
+}
+
+static void begin_anew(struct record *record, uint32_t recording)
+{
+    store_relaxed(&record->turn, RECORD_BEFORE);
+    store_relaxed(&record->got_by, 0);
+    store_relaxed(&record->put_by, 0);
+    store_relaxed(&record->cap, 0);
+    store_release(&record->recording, recording); /* with the acquire in records_at: it finds nothing older */
+}
+
+struct record *records_make(struct records *records, const struct desc *d)
+{
+    struct record *record = find(records, d);
+    if (record == NULL)
+        record = make(records, d);
+    const uint32_t recording = modes_recording();
+    if (record != NULL && load_relaxed(&record->recording) != recording)
+        begin_anew(record, recording);
+    return record;
 }
 
 void records_destroy(struct records *records)

@@ -3,7 +3,8 @@
  * records.h - which calls got and put each buffer last; noted while a debug mode watches
  *
  * The records are a table beside that of the descriptors, with the same indexes and with chunks of the same sizes. A
- * chunk is made when it is needed. If there is no memory for it, its buffers have no record.
+ * chunk is made when it is needed. If there is no memory for it, its buffers have no record. Chunks stay as long as the
+ * pool, and each record says to which recording it belongs. One that is out of date counts as none.
  */
 #ifndef BUFFERPOOL_RECORDS_H
 #define BUFFERPOOL_RECORDS_H
@@ -13,7 +14,8 @@
 /* Returns the record of the descriptor, or NULL if there is none. Any thread. */
 struct record *records_at(const struct records *records, const struct desc *d);
 
-/* The same; makes the record if there is none. Returns NULL if there is no memory. */
+/* The same; makes the record if there is none. Returns NULL if there is no memory. The calling thread has the buffer.
+ */
 struct record *records_make(struct records *records, const struct desc *d);
 
 void records_destroy(struct records *records);

@@ -166,12 +166,20 @@ void watch_made(bufferpool_t *pool, struct desc *d)
 {
     fill_redzone(pool, d, false);
     fill_poison(pool, d, false);
-    struct record *record = records_at(&pool->records, d); /* from the descriptor's previous buffer */
+    struct record *record = records_make(&pool->records, d); /* it may be the descriptor's previous buffer's */
     if (record != NULL) {
+        store_relaxed(&record->turn, RECORD_IDLE);
         store_relaxed(&record->got_by, 0);
         store_relaxed(&record->put_by, 0);
         store_relaxed(&record->cap, 0);
     }
+}
+
+void watch_hand_out(bufferpool_t *pool, const struct desc *d)
+{
+    struct record *record = records_make(&pool->records, d);
+    if (record != NULL)
+        store_relaxed(&record->turn, RECORD_IDLE);
 }
 
 void watch_got(bufferpool_t *pool, struct desc *d)
@@ -183,6 +191,7 @@ void watch_got(bufferpool_t *pool, struct desc *d)
     store_relaxed(&record->got_ns, records_now());
     store_relaxed(&record->got_tid, thread_id());
     note_block(pool, record, d, true);
+    store_release(&record->turn, RECORD_GOT); /* with the acquire in holders.c: it finds what got the buffer */
 }
 
 void watch_resize(bufferpool_t *pool, const struct desc *d)
@@ -216,10 +225,18 @@ void watch_put(bufferpool_t *pool, struct desc *d)
     store_relaxed(&record->put_by, report_context.caller);
     store_relaxed(&record->put_ns, records_now());
     store_relaxed(&record->put_tid, thread_id());
+    store_relaxed(&record->turn, RECORD_IDLE);
 }
 
 void watch_idle(bufferpool_t *pool, const struct desc *d)
 {
     if (check_block(pool, d, false))
         check_poison(pool, d);
+}
+
+void watch_freed(bufferpool_t *pool, const struct desc *d)
+{
+    struct record *record = records_at(&pool->records, d);
+    if (record != NULL)
+        store_relaxed(&record->cap, 0);
 }

@@ -3,7 +3,9 @@
  * watch.h - what the debug modes do at each step of a buffer's life
  *
  *     heap_alloc -> watch_made -> get -> watch_got -> (growth -> watch_resized) -> put -> watch_put -> idle ->
- *     watch_idle -> ...
+ *     watch_hand_out -> get -> ... -> idle -> watch_freed
+ *
+ * Before buffers are handed out and before they are freed, watch_idle comes first.
  *
  * life.c, buffer.c and reclaim.c call these while a mode watches (modes.h), on the thread that has the buffer at that
  * moment. What they find is misuse; its report says which calls got and put the buffer.
@@ -20,6 +22,9 @@ void watch_configure(struct heap *heap);
 /* The buffer has a new block, which no caller has written to yet. */
 void watch_made(bufferpool_t *pool, struct desc *d);
 
+/* The buffer is idle, and about to be handed out. */
+void watch_hand_out(bufferpool_t *pool, const struct desc *d);
+
 /* The buffer goes to the caller of get. */
 void watch_got(bufferpool_t *pool, struct desc *d);
 
@@ -34,5 +39,8 @@ void watch_put(bufferpool_t *pool, struct desc *d);
 
 /* The buffer was idle, and is about to be handed out or freed. */
 void watch_idle(bufferpool_t *pool, const struct desc *d);
+
+/* The idle buffer is about to be freed, and the next one of its descriptor may be made unwatched. */
+void watch_freed(bufferpool_t *pool, const struct desc *d);
 
 #endif

@@ -18,7 +18,8 @@ enum { CAPACITY = 1024, MANY = 40, SECONDS = 30, HELD = 3 };
 
 #define FUNCTIONS(f)                                                                                                   \
     f(create) f(destroy) f(get) f(try_get) f(get_timed) f(get_bulk) f(put) f(put_bulk) f(live) f(stats) f(trim)        \
-        f(reclaim) f(set_max_live) f(max_live) f(thread_flush) f(buf_reserve) f(buf_from_data) f(metrics) f(holders)
+        f(reclaim) f(set_max_live) f(max_live) f(thread_flush) f(buf_reserve) f(buf_from_data) f(metrics) f(holders)   \
+            f(record_holders)
 
 #define POINTER(name) static __typeof__(bufferpool_##name) *lib_##name;
 FUNCTIONS(POINTER)
@@ -134,6 +135,10 @@ static void call_texts(void)
     bufferpool_buf_t *text = lib_get(NULL);
     thread_check(text != NULL && lib_metrics(text) == 0 && lib_holders(text) == 0 && text->len > 0);
     lib_put(text);
+    for (int on = 1; on >= 0; on--) {
+        const int error = lib_record_holders(on);
+        thread_check(error == 0 || error == ENOTSUP); /* built without debug modes */
+    }
 }
 
 static void call_thread_flush(void)

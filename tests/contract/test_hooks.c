@@ -208,6 +208,10 @@ static void use_the_library_elsewhere(void)
     use_another_pool();
     bufferpool_buf_t *out = bufferpool_get(NULL);
     thread_check(out != NULL && bufferpool_holders(out) == 0);
+    for (int on = 1; on >= 0; on--) {
+        const int error = bufferpool_record_holders(on);
+        thread_check(error == 0 || error == ENOTSUP); /* built without debug modes */
+    }
     thread_check(bufferpool_metrics(out) == 0);
     bufferpool_put(out);
     thread_check(pthread_create(&thread, NULL, live_and_end, NULL) == 0 && pthread_join(thread, NULL) == 0);

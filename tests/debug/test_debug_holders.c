@@ -215,7 +215,8 @@ static void a_line_a_pool(void *arg)
                        "   buffers          bytes   oldest (s)  pool: got by, oldest one's thread\n"
                        "         1          32768            -  default: not recorded, -\n"
                        "         2           2000            -  ledger: not recorded, -\n"
-                       "Who got them is recorded with BUFFERPOOL_DEBUG=holders in the environment.\n") == 0);
+                       "Who got them is recorded with BUFFERPOOL_DEBUG=holders in the environment, and after "
+                       "bufferpool_record_holders(1).\n") == 0);
     modes_check(bufferpool_buf_reserve(out, 100000) == 0 && strstr(table(out), "         1         131072 ") != NULL);
 }
 
@@ -297,6 +298,38 @@ static void without_memory_for_records_all_calls_work(void **state)
     run_with_modes("poison,redzone", without_records, NULL);
     expect_outcome(0, NULL);
     run_with_modes("poison,redzone,quarantine=5,holders,nopool,chaos", without_records, NULL);
+    expect_outcome(0, NULL);
+}
+
+/* To switch recording on takes no memory. What was got without a record does not pass for older than the recording. */
+static void record_without_memory(void *arg)
+{
+    (void)arg;
+    bufferpool_buf_t *bufs[100];
+    bufferpool_t *pool = make_pool("ledger", 1000, 0);
+    bufferpool_buf_t *out = bufferpool_get(NULL), *before = first_place(pool);
+    modes_check(bufferpool_get_bulk(pool, bufs, 100) == 0); /* so that what is not of the modes is there */
+    bufferpool_put_bulk(bufs, 100);
+    atomic_store(&requests_left, 0);
+    modes_check(bufferpool_record_holders(1) == 0);
+    modes_check(bufferpool_get_bulk(pool, bufs, 100) == 0 && laws_hold(pool, NULL, 101));
+    atomic_store(&requests_left, LONG_MAX);
+    modes_check(strstr(table(out), "       101         101000            -  ledger: not recorded, -\n") != NULL);
+    bufferpool_buf_t *last = second_place(pool);
+    modes_check(strstr(table(out), "ledger: second_place+0x") != NULL);
+    modes_check(bufferpool_record_holders(0) == 0 && bufferpool_record_holders(1) == 0);
+    modes_check(strstr(table(out), "       102         102000            -  ledger: got before recording began, -\n") !=
+                NULL);
+    bufferpool_put_bulk(bufs, 100);
+    bufferpool_put(last);
+    bufferpool_put(before);
+    modes_check(bufferpool_destroy(pool) == 0 && bufferpool_record_holders(0) == 0);
+}
+
+static void without_memory_recording_begins_and_nobody_is_listed_wrongly(void **state)
+{
+    (void)state;
+    run_with_modes(NULL, record_without_memory, NULL);
     expect_outcome(0, NULL);
 }
 
@@ -485,6 +518,7 @@ int main(void)
         cmocka_unit_test(without_a_mode_each_pool_has_a_line),
         cmocka_unit_test(a_failed_holders_call_changes_nothing),
         cmocka_unit_test(without_memory_for_records_all_calls_work),
+        cmocka_unit_test(without_memory_recording_begins_and_nobody_is_listed_wrongly),
         cmocka_unit_test(two_threads_that_make_the_same_record_get_the_same),
         cmocka_unit_test(without_records_a_report_has_the_pool_and_the_bytes),
         cmocka_unit_test(thousands_of_holders_are_counted_and_none_prints_no_table_at_exit),

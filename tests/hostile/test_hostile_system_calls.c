@@ -419,6 +419,14 @@ static void write_holders(void)
     thread_check(bufferpool_holders(bufs[0]) == 0);
 }
 
+static void record_holders(void)
+{
+    for (int on = 1; on >= 0; on--) {
+        const int error = bufferpool_record_holders(on);
+        thread_check(error == 0 || error == ENOTSUP); /* built without debug modes */
+    }
+}
+
 static void let_pools_come_and_go(unsigned flags)
 {
     enum { POOLS = 60 };
@@ -792,6 +800,7 @@ static const struct function {
     {"bufferpool_thread_flush", get_and_put, call_flush},
     {"bufferpool_metrics", get_to_far_beyond_the_cap, write_metrics},
     {"bufferpool_holders", get_to_far_beyond_the_cap, write_holders},
+    {"bufferpool_record_holders", get_to_far_beyond_the_cap, record_holders},
 };
 
 /* The rows do not say what the library's thread does, once it runs. */

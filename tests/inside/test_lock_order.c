@@ -114,6 +114,8 @@ static void no_thread_waits_for_a_pools_lock_under_the_registrys(void **state)
         hand_do(&hand, hand_use);
         if (under_pressure)
             hand_do(&hand, hand_run_into_the_cap);
+        for (int on = 1; on >= 0; on--)
+            (void)bufferpool_record_holders(on);
         hand_end(&hand);
     }
     assert_true(atomic_load(&taken) > 4);

@@ -188,6 +188,8 @@ static void look(bufferpool_t *pool)
     CALL(bufferpool_stats(pool, &stats));
     CALL((void)bufferpool_metrics(out));
     CALL((void)bufferpool_holders(out));
+    CALL((void)bufferpool_record_holders(1));
+    CALL((void)bufferpool_record_holders(0));
     CALL(bufferpool_put(out));
 }
 

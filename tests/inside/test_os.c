@@ -372,7 +372,7 @@ static void memory_is_read_in_another_way_under_memcheck(void **state)
     (void)state;
 #if SANITIZER_MEMCHECK && MODES_BUILT
     unsigned char here = 0;
-    const unsigned before = load_relaxed(&modes);
+    const uintptr_t before = load_relaxed(&modes);
     store_relaxed(&modes, before | MODE_MEMCHECK);
     const bool can = os_can_read((uintptr_t)&here);
     store_relaxed(&modes, before);

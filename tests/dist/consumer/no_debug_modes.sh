@@ -10,7 +10,19 @@ library=$work/build/libbufferpool.so
 nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }' | sort | diff "$SOURCE/tests/dist/exported-symbols.txt" - ||
     fail "the library exports something else than tests/dist/exported-symbols.txt (<) says"
 grep -q 'BUFFERPOOL_DEBUG' "$library" && fail "it reads the environment"
-nm "$library" | grep -E ' (watch|modes|summary)_| quarantine_(swap|take|release)' && fail "there is code of the modes"
+nm "$library" | grep -E ' (watch|modes|summary|recording)_| quarantine_(swap|take|release)' && fail "there is code of the modes"
 $CC "$here/app.c" -I"$SOURCE/include" "$library" "-Wl,-rpath,$work/build" -o "$work/app"
 BUFFERPOOL_DEBUG=nonsense,poison "$work/app" shared "$work" 2>"$work/said"
 test ! -s "$work/said" || fail "it said: $(cat "$work/said")"
+cat >"$work/record.c" <<'EOF'
+#include <bufferpool.h>
+#include <errno.h>
+
+int main(void)
+{
+    errno = 77;
+    return bufferpool_record_holders(1) != ENOTSUP || bufferpool_record_holders(0) != ENOTSUP || errno != 77;
+}
+EOF
+$CC "$work/record.c" -I"$SOURCE/include" "$library" "-Wl,-rpath,$work/build" -o "$work/record"
+"$work/record" || fail "bufferpool_record_holders does not say ENOTSUP"
