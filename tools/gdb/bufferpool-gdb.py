@@ -38,13 +38,18 @@ COUNT_BITS = 7
 # cache.h: level = gets << 17 | side << 16 | n
 LEVEL_N = 0xFFFF
 LEVEL_SIDE = 1 << 16
+# modes.h: modes = number of the recording << 12 | modes; those that record
+MODES_BITS = 12
+MODES_WATCH = 0x9F
+# record_turn in types.h
+RECORD_GOT = 2
 # pressure_state in pool.h
 PRESSURE = ("off", "entering", "on")
 
 NAME_SHOWN = 64
 TAGGED = (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_ENUM)
 NO_CAP = "none"
-NOT_RECORDED = "caller not recorded (BUFFERPOOL_DEBUG=holders)"
+NOT_RECORDED = "caller not recorded (BUFFERPOOL_DEBUG=holders, bufferpool_record_holders)"
 
 
 class Damaged(Exception):
@@ -249,6 +254,7 @@ class Pool:
     def __init__(self, library, index, address):
         self.library, self.index, self.address = library, index, address
         self.name, self.damage = "?", None
+        self.modes = None  # read when a record is looked at
         try:
             self.view = library.view(library.pool, address, "pool")
             if self.view["index"] != index:
@@ -457,7 +463,16 @@ class Pool:
         if number >= len(chunks) or chunks[number] == 0:
             return None
         address = chunks[number] + (index - self.chunk(number)[1]) * layout.size
-        return self.library.view(layout, address, "record %d" % index)
+        record = self.library.view(layout, address, "record %d" % index)
+        return record if self.is_current(layout, record) else None
+
+    def is_current(self, layout, record):
+        """Whether the record is of the recording that is under way; modes.h."""
+        if layout.find("recording") is None:
+            return True
+        if self.modes is None:
+            self.modes = int(self.library.symbol("modes", "modes_init").value())
+        return self.modes & MODES_WATCH != 0 and record["recording"] == self.modes >> MODES_BITS & MASK32
 
     def newest(self):
         """The latest time on record."""
@@ -741,7 +756,7 @@ class Holders(Command):
     """List the buffers that are held: bufferpool holders [POOL]
 
     Grouped by the caller that got them, the oldest first; ages are up to the last get or put on record. Callers are on record
-    if the program ran with BUFFERPOOL_DEBUG=holders. POOL is a name, an index or an address."""
+    if the program runs with BUFFERPOOL_DEBUG=holders, or since bufferpool_record_holders(1). POOL is a name, an index or an address."""
 
     def begin(self):
         self.latest = newest()
@@ -762,6 +777,8 @@ class Holders(Command):
                 record = pool.record(index)
             except Damaged as damage:
                 damages.append("  damaged: %s" % damage)
+            if record is not None and record.layout.find("turn") is not None and record["turn"] != RECORD_GOT:
+                record = None
             got_by, age = (record["got_by"], max(self.latest - record["got_ns"], 0)) if record is not None else (0, 0)
             if got_by != 0:
                 text += "  for %s  thread %d" % (seconds(age), record["got_tid"])

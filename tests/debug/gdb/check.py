@@ -192,6 +192,24 @@ def check_order():
     require(re.search("place  cache .*, number 1 of 1 .*thread 1 ", say_of("buffer %d" % got[0])), "not in the cache")
 
 
+def check_recording():
+    """It can be switched from here, and what was recorded before does not count."""
+
+    def switch(on):
+        said = gdb.execute("call (int) bufferpool_record_holders(%d)" % on, to_string=True)
+        require(said.strip().endswith("= 0"), "bufferpool_record_holders(%d): %s" % (on, said))
+
+    def recorded():
+        return re.findall(r"0x([0-9a-f]+) .*  for [0-9.]+ s  thread [0-9]+", say_of("holders"))
+
+    switch(0)
+    require(not recorded(), "recorded while it is off: %s" % say_of("holders"))
+    switch(1)
+    require(not recorded(), "recorded from before: %s" % say_of("holders"))
+    got = int(gdb.parse_and_eval("(unsigned long) bufferpool_get(scene_in_turn)"))
+    require([int(each, 16) for each in recorded()] == [got], "0x%x is not recorded: %s" % (got, say_of("holders in turn")))
+
+
 def number(value, size=8):
     return value.to_bytes(size, byte_order())
 
@@ -293,6 +311,7 @@ def run():
     gdb.execute("generate-core-file %s.torn" % os.environ["CORE"])
     check_damage()
     check_order()
+    check_recording()
     gdb.execute("kill")
 
 
