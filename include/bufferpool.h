@@ -51,8 +51,8 @@
  *                    version        the version of the library
  *
  * The declarations follow. Behind them are the chapters of the contract as a whole (Concept, Cost, Which calls may run
- * at once, Errors, Misuse, Debug modes, Threads and processes, Without membarrier), and then notes on the
- * implementation (Where a get looks, Stealing, Cost of the slow path, Freed memory).
+ * at once, Errors, Misuse, Debug modes, What the environment changes, Threads and processes, Without membarrier), and
+ * then notes on the implementation (Where a get looks, Stealing, Cost of the slow path, Freed memory).
  */
 #ifndef BUFFERPOOL_H
 #define BUFFERPOOL_H
@@ -647,7 +647,8 @@ inline const bufferpool_config_t *bufferpool_config_at(const bufferpool_config_f
 #endif
 
 /* Makes a pool. The configuration is copied, including the name. If config is NULL, every field has its default. Under
- * a debug mode, a line on stderr says why a configuration is refused.
+ * a debug mode, a line on stderr says why a configuration is refused. BUFFERPOOL_CONF in the environment may change
+ * what the program says (see What the environment changes).
  *
  * Returns:
  *     a pool                  the caller ends it with bufferpool_destroy
@@ -1110,6 +1111,40 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  *     Under memcheck poison does nothing, since memcheck finds more. The bytes of a buffer are undefined after get. In
  *     a pool with BUFFERPOOL_ZERO, the bytes of a buffer that was put before are defined, as zero.
+ *
+ * What the environment changes
+ *
+ *     Since 0.3. The environment variable BUFFERPOOL_CONF changes the configuration of pools, for the operator of a
+ *     program that cannot be rebuilt. It has words of the form NAME.FIELD=VALUE with commas between them:
+ *
+ *         BUFFERPOOL_CONF=http.max_live=512,*.retain_ms=2000
+ *
+ *     NAME is the name of the pool in metrics, such as http-2 or default, or a star for all pools. The words for all
+ *     pools come first, then those with the pool's name; among each, later words win. (A name with a comma or a space
+ *     in it cannot be given.) The variable is read at the first create or get; it is ignored in a setuid program. It
+ *     works in every build. A pool has the values from its bufferpool_create on; the default pool has them from
+ *     bufferpool_configure_default on, and at the latest from its first get, which also replaces a cap that
+ *     bufferpool_set_max_live set before. A later bufferpool_set_max_live counts.
+ *
+ *         buffer_capacity       bytes; not below the program's value, since a program may write as many without asking
+ *         max_capacity          bytes
+ *         max_live              buffers; 0: no cap
+ *         max_idle_bytes        bytes; 0: no limit
+ *         thread_cache_bytes    bytes
+ *         reclaim_interval_ms   milliseconds, or never
+ *         retain_ms             milliseconds; 0: at once
+ *         background            on or off: BUFFERPOOL_BACKGROUND
+ *         hugepages             on or off: BUFFERPOOL_HUGEPAGES
+ *         zero                  on: BUFFERPOOL_ZERO. It cannot be switched off
+ *         pressure              off: no BUFFERPOOL_PRESSURE. It cannot be switched on, since a program may close file
+ *                               descriptors that it does not know
+ *
+ *     Bytes may end in k, M or G, for powers of 1,024. Otherwise 0 means the default. What the program relies on cannot
+ *     be changed: the name, the alignment, the hooks, the budget, and the other flags.
+ *
+ *     A word that is wrong is reported on stderr, once, and the others count. If the values of a pool are together such
+ *     that bufferpool_create would return EINVAL, this is reported, and the pool has the program's configuration. So is
+ *     a buffer_capacity below the program's, which alone is ignored. Of such reports for pools, 16 are written.
  *
  * Threads and processes
  *

@@ -23,10 +23,10 @@
 #include "cache.h"
 #include "call.h"
 #include "close.h"
+#include "create.h"
 #include "debug/modes.h"
 #include "debug/quarantine.h"
 #include "fork.h"
-#include "init.h"
 #include "life.h"
 #include "pressure.h"
 #include "probes.h"
@@ -166,7 +166,7 @@ static struct desc *take_slow(struct get *get)
 
 struct cache *pool_cache(bufferpool_t *pool)
 {
-    if (!init_first_use(pool))
+    if (!create_first_use(pool))
         return NULL;
     background_begin(pool);
     return tls_cache_own(pool);

@@ -143,14 +143,15 @@ static entry *free_entry(size_t *index)
     return e;
 }
 
-bool registry_add(bufferpool_t *pool, const char *name)
+bool registry_add(bufferpool_t *pool)
 {
     size_t index;
     entry *e = free_entry(&index);
-    if (e == NULL)
+    if (e == NULL) {
+        names_give(pool);
+        free(pool->name);
         return false;
-    if (!names_take(pool, name))
-        return false;
+    }
     numbers_add(&taken, index - 1);
     pool->index = index;
     pool->tls_index = desc_tls_index(index);

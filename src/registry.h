@@ -30,9 +30,10 @@ extern struct bufferpool pool_default;
 void registry_lock(void);
 void registry_unlock(void);
 
-/* Gives the pool an index, a tag and a name that no other pool has: `name`, with a suffix if it is taken, or "pool-N"
- * for NULL. Returns false if there is no index left or no memory. The caller holds the lock. */
-bool registry_add(bufferpool_t *pool, const char *name);
+/* Gives the pool, which has a name and is configured, an index and a tag that no other pool has. Other threads find it
+ * from then on. Returns false if there is no index left or no memory; then the name is free again. The caller holds the
+ * lock. */
+bool registry_add(bufferpool_t *pool);
 
 /* A name for the default pool, in two steps, of which the second cannot fail: `named`, of which only the name is used,
  * gets one that no other pool has; NULL: "default". Returns false if there is no memory. Then the default pool gets it,

@@ -7,7 +7,6 @@
 #include "debug/say.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,35 +34,11 @@ static uint32_t quarantine_size, fail_every;
 static _Atomic(uint32_t) allocations; /* so far, modulo 2^32 */
 static _Atomic(uint64_t) drawn;       /* random numbers drawn so far */
 
-/* Warnings, which modes_tell writes when the lock is free, since stderr may be a pipe that is full. */
-static char warnings[1024];
-static size_t warnings_length;
-static bool warnings_cut;
-static _Atomic(bool) untold;
-
-/* Notes a warning that says `what` about the n bytes at `word`. */
-static void warn(const char *word, size_t n, const char *what)
-{
-    char line[256];
-    const int shown = n < 64 ? (int)n : 64;
-    const int length = snprintf(line, sizeof(line), "libbufferpool: " VARIABLE ": '%.*s' %s\n", shown, word, what);
-    if (length > 0 && (size_t)length < sizeof(warnings) - warnings_length) {
-        memcpy(warnings + warnings_length, line, (size_t)length);
-        warnings_length += (size_t)length;
-    } else {
-        warnings_cut = true;
-    }
-}
+static struct notes notes = {.variable = VARIABLE};
 
 void modes_tell(void)
 {
-    /* acquire: with the release in modes_init; one thread alone finds it set */
-    if (!load_relaxed(&untold) || !atomic_exchange_explicit(&untold, false, memory_order_acquire))
-        return;
-    static const char more[] = "libbufferpool: " VARIABLE ": more of it is ignored\n";
-    say(warnings, warnings_length);
-    if (warnings_cut)
-        say(more, sizeof(more) - 1);
+    notes_tell(&notes);
 }
 
 /* Reads a number from 1 to NUMBER_MAX. Returns 0 if the text from `at` to `end` is none. */
@@ -89,11 +64,11 @@ static unsigned read_word(const char *text, size_t n)
             continue;
         const uint32_t value = equals != NULL ? number(equals + 1, text + n) : 0;
         if (word->numbered && value == 0) {
-            warn(text, n, "needs a number from 1 to 1000000000 behind a '=', and is ignored");
+            notes_add(&notes, text, n, "needs a number from 1 to 1000000000 behind a '=', and is ignored", "");
             return 0;
         }
         if (!word->numbered && equals != NULL) {
-            warn(text, n, "takes no value, and is ignored");
+            notes_add(&notes, text, n, "takes no value, and is ignored", "");
             return 0;
         }
         if (word->mode == MODE_QUARANTINE)
@@ -102,7 +77,7 @@ static unsigned read_word(const char *text, size_t n)
             fail_every = value;
         return word->mode;
     }
-    warn(text, n, "is not known, and is ignored; known are " KNOWN);
+    notes_add(&notes, text, n, "is not known, and is ignored; known are ", KNOWN);
     return 0;
 }
 
@@ -124,7 +99,7 @@ void modes_init(bool memcheck)
         found &= ~(unsigned)MODE_POISON; /* memcheck finds the same, and reading blocks that it guards is slow */
     }
     store_relaxed(&modes, found);
-    store_release(&untold, warnings_length > 0); /* with the exchange in modes_tell */
+    notes_end(&notes);
 }
 
 static pthread_mutex_t switching = PTHREAD_MUTEX_INITIALIZER;

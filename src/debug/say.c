@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,4 +39,37 @@ void say(const char *text, size_t length)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_setcancelstate(cancelable, NULL);
     errno = saved_errno;
+}
+
+/* ---- what is wrong with a variable of the environment ---- */
+
+void notes_add(struct notes *notes, const char *word, size_t n, const char *what, const char *more)
+{
+    char line[384];
+    const int shown = n < 64 ? (int)n : 64;
+    const int length =
+        snprintf(line, sizeof(line), "libbufferpool: %s: '%.*s' %s%s\n", notes->variable, shown, word, what, more);
+    if (length > 0 && (size_t)length < sizeof(notes->text) - notes->length) {
+        memcpy(notes->text + notes->length, line, (size_t)length);
+        notes->length += (size_t)length;
+    } else {
+        notes->cut = true;
+    }
+}
+
+void notes_end(struct notes *notes)
+{
+    store_release(&notes->untold, notes->length > 0); /* with the exchange in notes_tell */
+}
+
+void notes_tell(struct notes *notes)
+{
+    char more[64];
+    /* acquire: with the release in notes_end; one thread alone finds it set */
+    if (!load_relaxed(&notes->untold) || !atomic_exchange_explicit(&notes->untold, false, memory_order_acquire))
+        return;
+    say(notes->text, notes->length);
+    const int length = snprintf(more, sizeof(more), "libbufferpool: %s: more of it is ignored\n", notes->variable);
+    if (notes->cut && length > 0)
+        say(more, (size_t)length);
 }

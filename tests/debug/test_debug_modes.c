@@ -7,12 +7,9 @@
  */
 #include "support/laws.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/auxv.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
 #define KNOWN "known are poison, redzone, quarantine=N, nopool, holders, stats, fail=N, chaos\n"
 
@@ -152,47 +149,19 @@ static void the_variable_is_read_once(void **state)
     expect_outcome(0, NULL);
 }
 
-enum { NOT_SECURE = 33 };
-
 static int as_setuid(void)
 {
     if (getauxval(AT_SECURE) == 0)
-        return NOT_SECURE;
+        return TEST_NOT_SECURE;
     unsigned none = 0;
     expect_held_back(&none);
     return 0;
 }
 
-/* Not where the loader was told to run this program. */
-static bool is_this_program(const char *exe)
-{
-    char path[4096] = "";
-    const ssize_t n = readlink(exe, path, sizeof path - 1);
-    const char *name = n > 0 ? strrchr(path, '/') : NULL;
-    return name != NULL && strcmp(name + 1, program_invocation_short_name) == 0;
-}
-
 static void run_copy(void *arg)
 {
-    char name[] = "/tmp/test_debug_XXXXXX", block[4096];
     (void)arg;
-    if (!is_this_program("/proc/self/exe"))
-        _exit(NOT_SECURE);
-    const int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), to = mkstemp(name);
-    for (ssize_t n; from >= 0 && to >= 0 && (n = read(from, block, sizeof block)) > 0;)
-        if (write(to, block, (size_t)n) != n)
-            _exit(NOT_SECURE);
-    const bool made = fchown(to, 65534, 65534) == 0 && fchmod(to, 06755) == 0 && close(to) == 0;
-    int status = NOT_SECURE << 8;
-    const pid_t child = made ? fork() : -1;
-    if (child == 0) {
-        execl(name, name, "--setuid", (char *)NULL);
-        _exit(NOT_SECURE);
-    }
-    if (child > 0)
-        waitpid(child, &status, 0);
-    unlink(name);
-    _exit(WIFEXITED(status) && WEXITSTATUS(status) != 127 ? WEXITSTATUS(status) : WIFEXITED(status) ? NOT_SECURE : 1);
+    test_run_setuid_copy();
 }
 
 static void the_variable_is_ignored_in_a_setuid_program(void **state)
@@ -202,7 +171,7 @@ static void the_variable_is_ignored_in_a_setuid_program(void **state)
         print_message("only root can make a program of another user's\n");
         skip();
     }
-    if (run_with_modes("quarantine=5,nonsense", run_copy, NULL)->status == NOT_SECURE) {
+    if (run_with_modes("quarantine=5,nonsense", run_copy, NULL)->status == TEST_NOT_SECURE) {
         print_message("no setuid program runs here\n");
         skip();
     }

@@ -64,16 +64,17 @@ static void a_pool_beyond_the_last_index_is_refused(void **state)
     (void)state;
     assert_int_equal(make_pools(), FEW_POOLS);
     errno = 0;
-    assert_null(bufferpool_create(NULL));
+    assert_null(bufferpool_create(BUFFERPOOL_CONFIG(.name = "last")));
     assert_int_equal(errno, ENOMEM);
 
     bufferpool_buf_t *buf = bufferpool_get(pools[FEW_POOLS - 1]);
     assert_non_null(buf);
     bufferpool_put(buf);
     assert_int_equal(bufferpool_destroy(pools[FREED]), 0);
-    pools[FREED] = bufferpool_create(NULL);
+    pools[FREED] = bufferpool_create(BUFFERPOOL_CONFIG(.name = "last"));
     assert_non_null(pools[FREED]);
-    assert_int_equal(pools[FREED]->index, FREED); /* that is free again */
+    assert_int_equal(pools[FREED]->index, FREED); /* that is free again, as is the name */
+    assert_string_equal(pools[FREED]->name, "last");
     assert_null(bufferpool_create(NULL));
     destroy_pools(FEW_POOLS);
 }

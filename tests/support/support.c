@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -333,6 +334,39 @@ const test_outcome_t *run_with_modes(const char *modes, void (*fn)(void *arg), v
     close(fds[0]);
     outcome.status = wait_for(child);
     return &outcome;
+}
+
+/* Not where the loader was told to run this program. */
+static bool is_this_program(const char *exe)
+{
+    char path[4096] = "";
+    const ssize_t n = readlink(exe, path, sizeof path - 1);
+    const char *name = n > 0 ? strrchr(path, '/') : NULL;
+    return name != NULL && strcmp(name + 1, program_invocation_short_name) == 0;
+}
+
+_Noreturn void test_run_setuid_copy(void)
+{
+    char name[] = "/tmp/test_setuid_XXXXXX", block[4096];
+    if (!is_this_program("/proc/self/exe"))
+        _exit(TEST_NOT_SECURE);
+    const int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), to = mkstemp(name);
+    for (ssize_t n; from >= 0 && to >= 0 && (n = read(from, block, sizeof block)) > 0;)
+        if (write(to, block, (size_t)n) != n)
+            _exit(TEST_NOT_SECURE);
+    const bool made = fchown(to, 65534, 65534) == 0 && fchmod(to, 06755) == 0 && close(to) == 0;
+    int status = TEST_NOT_SECURE << 8;
+    const pid_t child = made ? fork() : -1;
+    if (child == 0) {
+        execl(name, name, "--setuid", (char *)NULL);
+        _exit(TEST_NOT_SECURE);
+    }
+    if (child > 0)
+        waitpid(child, &status, 0);
+    unlink(name);
+    _exit(WIFEXITED(status) && WEXITSTATUS(status) != 127 ? WEXITSTATUS(status)
+          : WIFEXITED(status)                             ? TEST_NOT_SECURE
+                                                          : 1);
 }
 
 const test_outcome_t *test_last_outcome(void)

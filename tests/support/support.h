@@ -129,6 +129,12 @@ void expect_report(const char *part, ...) __attribute__((sentinel));
         }                                                                                                              \
     } while (0)
 
+/* In such a child: makes a copy of this program that has the rights of another user, runs it with the argument
+ * --setuid, and ends as the copy does. TEST_NOT_SECURE: no such copy can run here, or the copy says that it has
+ * no other rights. */
+enum { TEST_NOT_SECURE = 33 };
+_Noreturn void test_run_setuid_copy(void);
+
 /* ---- a block allocator that counts ---- */
 
 typedef struct test_blocks {

@@ -9,7 +9,7 @@
 new=$work/new
 copy_tree "$new"
 grow_structs "$new"
-edit "$new/src/create.c" 's|{c->retain_ms == BUFFERPOOL_NEVER, |{c->grown >= 5, "grown", c->grown, "is too much", 0},\n        &|'
+edit "$new/src/config.c" 's|{c->retain_ms == BUFFERPOOL_NEVER, |{c->grown >= 5, "grown", c->grown, "is too much", 0},\n        &|'
 edit "$new/src/stats.c" 's|^    stats->stolen = .*|&\n    stats->grown = 42;|'
 
 # run INCLUDE-DIR LIBRARY MODE
@@ -35,7 +35,7 @@ new_program)
     run "$new/include" "$LIBRARY" NEWER
     ;;
 config_beyond_its_size)
-    edit "$new/src/create.c" 's|memcpy(to, from, size);|memcpy(to, from, sizeof(*to));|'
+    edit "$new/src/config.c" 's|memcpy(to, from, size);|memcpy(to, from, sizeof(*to));|'
     ;;
 stats_beyond_its_size)
     edit "$new/src/stats.c" 's|^            memcpy(stats, &full, size);|            memcpy(stats, \&full, sizeof(full));|'

@@ -1,6 +1,6 @@
 # Without the debug modes, for small machines, the library has the same functions, no code of the modes, and does not
-# look at their variable in the environment. The test builds without optimization, so that code is missing only if
-# nothing calls it.
+# look at their variable in the environment, but at BUFFERPOOL_CONF. The test builds without optimization, so that code
+# is missing only if nothing calls it.
 . "$(dirname "$0")/common.sh"
 
 configure "$SOURCE" "$work/build" -DCMAKE_BUILD_TYPE=Debug -DBUFFERPOOL_DEBUG_MODES=OFF -DBUFFERPOOL_BUILD_TESTS=OFF \
@@ -26,3 +26,7 @@ int main(void)
 EOF
 $CC "$work/record.c" -I"$SOURCE/include" "$library" "-Wl,-rpath,$work/build" -o "$work/record"
 "$work/record" || fail "bufferpool_record_holders does not say ENOTSUP"
+# BUFFERPOOL_CONF is no debug mode
+BUFFERPOOL_CONF='nonsense,*.buffer_capacity=1' "$work/app" shared "$work" 2>"$work/said"
+grep -q "BUFFERPOOL_CONF: 'nonsense' is ignored: it is not" "$work/said" || fail "it says nothing of a wrong word"
+grep -q 'BUFFERPOOL_CONF: pool .*: buffer_capacity (1) is less than' "$work/said" || fail "it says nothing of a wrong value"

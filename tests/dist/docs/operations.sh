@@ -17,7 +17,7 @@ fail() {
 if [ "$1" = names ]; then
     grep -o '`[^`]*`' "$page" | tr -d '`' >"$WORK/quoted"
     # the page's own function, and what the kernel and ps call so
-    known=' in_gdb min_flt oom_kill bufferpool_record_holders '
+    known=' in_gdb min_flt oom_kill '
     for name in $(grep -Eo '^[a-z]+(_[a-z]+)+' "$WORK/quoted" | sort -u); do
         case $known in *" $name "*) continue ;; esac
         grep -qw "$name" include/bufferpool.h || grep -qw "\(bufferpool_\)\?$name" docs/metrics.md ||
