@@ -36,12 +36,14 @@ metrics() {
 
 case $1 in
 rules)
-    cp "$SOURCE/docs/monitoring/alerts.yml" "$SOURCE/tests/dist/integration/alerts.test.yml" "$work"
+    cp "$SOURCE/docs/monitoring/alerts.yml" "$SOURCE"/tests/dist/integration/{alerts,leaks}.test.yml "$work"
     promtool check rules "$work/alerts.yml"
-    promtool test rules "$work/alerts.test.yml"
+    promtool test rules "$work/alerts.test.yml" "$work/leaks.test.yml"
     serve
     metrics | tee "$work/metrics" | promtool check metrics
-    sed -n 's/^# TYPE \([a-z_]*\) .*/\1/p' "$work/metrics" | sort >"$work/there"
+    # the demonstration has no budget
+    { sed -n 's/^# TYPE \([a-z_]*\) .*/\1/p' "$work/metrics"; grep -o 'bufferpool_budget_[a-z_]*bytes' "$SOURCE/src/metrics.c"; } |
+        sort -u >"$work/there"
     dashboard=$SOURCE/docs/monitoring/grafana-dashboard.json
     jq -e '.panels | length > 0' "$dashboard" >/dev/null
     { jq -r '.panels[].targets[].expr' "$dashboard"; sed -n '/expr:/,/for:/p' "$work/alerts.yml"; } |
