@@ -49,9 +49,12 @@ install(CODE "
     " COMPONENT development)
 install(SCRIPT ${CMAKE_CURRENT_LIST_DIR}/install-gdb.cmake COMPONENT development)
 
+install(PROGRAMS tools/bufferpool-top DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT development)
+
 # The manual: a page per family of functions, and for each function a page that leads to it.
 set(man_dir ${CMAKE_CURRENT_LIST_DIR}/../docs/man)
 file(GLOB pages CONFIGURE_DEPENDS ${man_dir}/*.3)
+install(FILES ${man_dir}/bufferpool-top.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT development)
 install(FILES ${man_dir}/bufferpool.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7 COMPONENT development)
 foreach(page IN LISTS pages)
     cmake_path(GET page FILENAME file)

@@ -72,5 +72,8 @@ pkg-config and CMake need to find the library.")
 # The .so link of the one points at the file of the other, of the very same version.
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
     "${runtime} (= ${PROJECT_VERSION}-${BUFFERPOOL_PACKAGE_RELEASE}), libc6-dev")
+# For bufferpool-top, which is not why people install the package.
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_RECOMMENDS python3)
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS gdb)
 
 include(CPack)

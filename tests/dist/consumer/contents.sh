@@ -6,6 +6,7 @@ cd "$(prefix_of staged)"
 pages=$(sed 's/@.*//' "$SOURCE/tests/dist/exported-symbols.txt")
 find . ! -type d | sed 's/-targets-[a-z]*\.cmake$/-targets-CONFIG.cmake/' | sort >"$work/installed"
 sort >"$work/expected" <<LIST
+./bin/bufferpool-top
 ./include/bufferpool.h
 ./include/bufferpool/bufferpool.hpp
 ./$LIBDIR/libbufferpool.a
@@ -20,6 +21,7 @@ sort >"$work/expected" <<LIST
 ./$LIBDIR/cmake/bufferpool/bufferpool-static-targets.cmake
 ./$LIBDIR/pkgconfig/bufferpool.pc
 ./share/gdb/auto-load$PWD/$LIBDIR/libbufferpool.so.$VERSION-gdb.py
+./share/man/man1/bufferpool-top.1
 ./share/man/man7/bufferpool.7
 $(echo "$pages" | sort -u | sed 's|.*|./share/man/man3/&.3|')
 LIST

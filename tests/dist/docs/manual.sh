@@ -10,7 +10,7 @@ fail() {
     echo "$*"
     status=1
 }
-pages=$(echo docs/man/*.[37])
+pages=$(echo docs/man/*.[137])
 functions=$(sed 's/@.*//' tests/dist/exported-symbols.txt)
 
 case $1 in
@@ -35,7 +35,7 @@ names)
         test "$(echo "$page" | wc -l)" = 1 || fail "several pages are about $function"
         grep -q "^\.Fn $function " "$page" || fail "$page does not show how $function is declared"
     done
-    for reference in $(cat $pages | sed -n 's/^\.\(It \)\{0,1\}Xr \(bufferpool[a-z_]*\) \([37]\).*/\2.\3/p' | sort -u); do
+    for reference in $(cat $pages | sed -n 's/^\.\(It \)\{0,1\}Xr \(bufferpool[a-z_-]*\) \([137]\).*/\2.\3/p' | sort -u); do
         test -f "docs/man/$reference" || echo "$functions" | grep -qx "${reference%.3}" ||
             fail "there is no page $reference"
     done
@@ -44,7 +44,7 @@ names)
     done
     ;;
 examples)
-    for page in $pages; do
+    for page in docs/man/*.[37]; do
         program=$WORK/$(basename "$page" | tr . _)
         sed -n '/^\.Sh EXAMPLES/,/^\.Sh/p' "$page" | sed -n '/^\.Bd -literal/,/^\.Ed/p' | sed -e '/^\.[BE]d/d' -e 's/\\e/\\/g' \
             >"$program.c"
