@@ -28,6 +28,7 @@ function(bufferpool_add_library kind)
         C_EXTENSIONS OFF
         C_VISIBILITY_PRESET hidden
         POSITION_INDEPENDENT_CODE ON)
+    target_compile_options(${target} PRIVATE ${bufferpool_optimize})
     bufferpool_target_warnings(${target})
     bufferpool_target_hardening(${target})
 
