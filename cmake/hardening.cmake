@@ -10,10 +10,10 @@
 #
 # Private to the targets, so that nobody who uses the library is built with our flags. What the compiler, or CMAKE_C_FLAGS,
 # does already is left as it is: a distribution may ask for more.
-option(BUFFERPOOL_HARDENING "Harden the library where that costs nothing" ${PROJECT_IS_TOP_LEVEL})
+option(BUFFERPOOL_HARDENING "Harden the library where that costs nothing" ${bufferpool_is_top_level})
 include(CheckCCompilerFlag)
 include(CheckCSourceCompiles)
-include(CheckLinkerFlag)
+include(${CMAKE_CURRENT_LIST_DIR}/linker-flag.cmake)
 
 # bufferpool_unless(<variable> <condition>): whether the preprocessor does not find that condition met already
 function(bufferpool_unless variable condition)
@@ -48,14 +48,14 @@ if(BUFFERPOOL_HARDENING AND CMAKE_C_COMPILER_ID MATCHES "GNU|Clang")
         if(BUFFERPOOL_LACKS_SHADOW_STACK)
             list(APPEND bufferpool_hardening_compile -fcf-protection=return)
         endif()
-        check_linker_flag(C LINKER:-z,shstk BUFFERPOOL_HAS_LINKER_SHADOW_STACK)
+        bufferpool_check_linker_flag(LINKER:-z,shstk BUFFERPOOL_HAS_LINKER_SHADOW_STACK)
         if(BUFFERPOOL_HAS_LINKER_SHADOW_STACK)
             list(APPEND bufferpool_hardening_link LINKER:-z,shstk)
         endif()
     endif()
 
     foreach(flag IN ITEMS relro now noexecstack)
-        check_linker_flag(C LINKER:-z,${flag} BUFFERPOOL_HAS_LINKER_${flag})
+        bufferpool_check_linker_flag(LINKER:-z,${flag} BUFFERPOOL_HAS_LINKER_${flag})
         if(BUFFERPOOL_HAS_LINKER_${flag})
             list(APPEND bufferpool_hardening_link LINKER:-z,${flag})
         endif()

@@ -3,13 +3,16 @@
 # on the prefix that holds now. Beside the library would do as well, but ldconfig complains of a file of that name there.
 #
 # An archive of cpack's is unpacked anywhere: there the path is that in the archive, and the file is for `source`.
-set(directory "${CMAKE_INSTALL_PREFIX}")
-if(directory MATCHES "/_CPack_Packages/")
-    set(directory "/")
+set(directory "${CMAKE_INSTALL_PREFIX}/${libdir}")
+if(IS_ABSOLUTE "${libdir}")
+    set(directory "${libdir}")
+elseif(CMAKE_INSTALL_PREFIX MATCHES "/_CPack_Packages/")
+    set(directory "/${libdir}")
 endif()
-cmake_path(APPEND directory "${libdir}")
 
-set(destination "${CMAKE_INSTALL_PREFIX}")
-cmake_path(APPEND destination "${datadir}")
+set(destination "${CMAKE_INSTALL_PREFIX}/${datadir}")
+if(IS_ABSOLUTE "${datadir}")
+    set(destination "${datadir}")
+endif()
 file(INSTALL DESTINATION "${destination}/gdb/auto-load${directory}" TYPE FILE RENAME "libbufferpool.so.${version}-gdb.py"
     FILES "${script}") # puts DESTDIR in front by itself

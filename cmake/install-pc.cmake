@@ -6,23 +6,23 @@
 #   -I/usr/lib/pkgconfig/../../include would upset the order in which headers are found;
 # - with an absolute libdir the file lies somewhere else than the prefix, and nothing can be said relative to it.
 set(prefix "${CMAKE_INSTALL_PREFIX}")
-cmake_path(IS_ABSOLUTE libdir libdir_is_absolute)
-if(NOT prefix STREQUAL "/usr" AND NOT libdir_is_absolute)
-    set(from "/${libdir}/pkgconfig")
-    set(up "/")
-    cmake_path(RELATIVE_PATH up BASE_DIRECTORY "${from}")
+if(NOT prefix STREQUAL "/usr" AND NOT IS_ABSOLUTE "${libdir}")
+    file(RELATIVE_PATH up "/${libdir}/pkgconfig" "/")
     set(prefix "\${pcfiledir}/${up}")
     string(REGEX REPLACE "/$" "" prefix "${prefix}")
 endif()
 
-# cmake_path(APPEND) takes an absolute path as it is and puts ${prefix}/ in front of a relative one.
-set(pc_libdir "\${prefix}")
-set(pc_includedir "\${prefix}")
-cmake_path(APPEND pc_libdir "${libdir}")
-cmake_path(APPEND pc_includedir "${includedir}")
+foreach(folder IN ITEMS libdir includedir)
+    set(pc_${folder} "${${folder}}")
+    if(NOT IS_ABSOLUTE "${${folder}}")
+        set(pc_${folder} "\${prefix}/${${folder}}")
+    endif()
+endforeach()
 
 configure_file("${template}" "${output}" @ONLY)
 
-set(destination "${CMAKE_INSTALL_PREFIX}")
-cmake_path(APPEND destination "${libdir}" pkgconfig)
-file(INSTALL DESTINATION "${destination}" TYPE FILE FILES "${output}") # puts DESTDIR in front by itself
+set(destination "${CMAKE_INSTALL_PREFIX}/${libdir}")
+if(IS_ABSOLUTE "${libdir}")
+    set(destination "${libdir}")
+endif()
+file(INSTALL DESTINATION "${destination}/pkgconfig" TYPE FILE FILES "${output}") # puts DESTDIR in front by itself

@@ -11,11 +11,16 @@ foreach(kind IN ITEMS shared static)
         install(TARGETS bufferpool_${kind} EXPORT bufferpool-${kind}-targets
             LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT development
             ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development
-            FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
+            INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
         install(EXPORT bufferpool-${kind}-targets NAMESPACE bufferpool::
             DESTINATION ${package_dir} COMPONENT development)
     endif()
 endforeach()
+
+install(FILES ${bufferpool_root}/include/bufferpool.h
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
+install(FILES ${bufferpool_root}/include/bufferpool/bufferpool.hpp
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/bufferpool COMPONENT development)
 
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/bufferpool-config.cmake.in bufferpool-config.cmake
     INSTALL_DESTINATION ${package_dir}
@@ -52,26 +57,28 @@ install(SCRIPT ${CMAKE_CURRENT_LIST_DIR}/install-gdb.cmake COMPONENT development
 install(PROGRAMS tools/bufferpool-top DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT development)
 
 # The manual: a page per family of functions, and for each function a page that leads to it.
-set(man_dir ${CMAKE_CURRENT_LIST_DIR}/../docs/man)
+set(man_dir ${bufferpool_root}/docs/man)
 file(GLOB pages CONFIGURE_DEPENDS ${man_dir}/*.3)
 install(FILES ${man_dir}/bufferpool-top.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT development)
 install(FILES ${man_dir}/bufferpool.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7 COMPONENT development)
 foreach(page IN LISTS pages)
-    cmake_path(GET page FILENAME file)
+    get_filename_component(file ${page} NAME)
     install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man3 COMPONENT development)
     file(STRINGS ${page} names REGEX "^\\.Nm bufferpool_")
     foreach(name IN LISTS names)
         string(REGEX REPLACE "^\\.Nm ([a-z_]+).*" "\\1.3" alias "${name}")
         if(NOT alias STREQUAL file)
-            file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/man/${alias} CONTENT ".so man3/${file}\n")
+            file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/man/${alias} ".so man3/${file}\n")
             install(FILES ${CMAKE_CURRENT_BINARY_DIR}/man/${alias}
                 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3 COMPONENT development)
         endif()
     endforeach()
 endforeach()
 
-if(PROJECT_IS_TOP_LEVEL)
+if(bufferpool_is_top_level)
     add_custom_target(uninstall VERBATIM COMMAND ${CMAKE_COMMAND}
         -D manifest=${CMAKE_CURRENT_BINARY_DIR}/install_manifest.txt -P ${CMAKE_CURRENT_LIST_DIR}/uninstall.cmake)
-    include(${CMAKE_CURRENT_LIST_DIR}/package.cmake)
+    if(NOT CMAKE_VERSION VERSION_LESS 3.25)
+        include(${CMAKE_CURRENT_LIST_DIR}/package.cmake)
+    endif()
 endif()

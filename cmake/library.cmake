@@ -1,7 +1,6 @@
-include(CheckLinkerFlag)
+include(${CMAKE_CURRENT_LIST_DIR}/linker-flag.cmake)
 
-set(bufferpool_root ${CMAKE_CURRENT_LIST_DIR}/..)
-cmake_path(NORMAL_PATH bufferpool_root)
+get_filename_component(bufferpool_root ${CMAKE_CURRENT_LIST_DIR} DIRECTORY)
 
 # bufferpool_add_library(SHARED|STATIC <source>...): one kind of the library, with the target name that it has after
 # installation too. Each kind compiles the sources for itself: see BUFFERPOOL_STATIC below.
@@ -11,10 +10,10 @@ function(bufferpool_add_library kind)
 
     add_library(${target} ${kind} ${ARGN})
     add_library(bufferpool::${name} ALIAS ${target})
-    target_sources(${target} PUBLIC FILE_SET HEADERS
-        BASE_DIRS ${bufferpool_root}/include
-        FILES ${bufferpool_root}/include/bufferpool.h ${bufferpool_root}/include/bufferpool/bufferpool.hpp)
-    target_include_directories(${target} PRIVATE ${bufferpool_root}/src)
+    # Users of the installed copy get the folder by INCLUDES DESTINATION in install.cmake. A FILE_SET would give it to
+    # CMake 3.23 and later alone: older ones, and Meson's cmake method, would find the library and miss the header.
+    target_include_directories(${target}
+        PUBLIC $<BUILD_INTERFACE:${bufferpool_root}/include> PRIVATE ${bufferpool_root}/src)
     target_compile_definitions(${target} PRIVATE _GNU_SOURCE $<$<NOT:$<BOOL:${BUFFERPOOL_DEBUG_MODES}>>:BUFFERPOOL_NO_DEBUG_MODES>)
     # dladdr was in a library of its own before glibc 2.34
     target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
@@ -53,7 +52,7 @@ function(bufferpool_link_shared target)
         target_link_options(${target} PRIVATE LINKER:-z,defs)
     endif()
     # Without it a misspelt name in the map passes silently. Linkers older than binutils 2.40 do not know it.
-    check_linker_flag(C LINKER:--no-undefined-version BUFFERPOOL_HAS_NO_UNDEFINED_VERSION)
+    bufferpool_check_linker_flag(LINKER:--no-undefined-version BUFFERPOOL_HAS_NO_UNDEFINED_VERSION)
     if(BUFFERPOOL_HAS_NO_UNDEFINED_VERSION)
         target_link_options(${target} PRIVATE LINKER:--no-undefined-version)
     endif()

@@ -5,7 +5,9 @@ function(bufferpool_target_warnings)
         target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wvla
             $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes>)
         # Presets set this. A release must still build when a compiler learns a new warning.
-        if(BUFFERPOOL_WERROR)
+        if(BUFFERPOOL_WERROR AND CMAKE_VERSION VERSION_LESS 3.24)
+            target_compile_options(${target} PRIVATE -Werror)
+        elseif(BUFFERPOOL_WERROR)
             set_target_properties(${target} PROPERTIES COMPILE_WARNING_AS_ERROR ON)
         endif()
     endforeach()

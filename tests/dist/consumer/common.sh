@@ -23,10 +23,12 @@ prefix_of()
     esac
 }
 
-# configure SOURCE-DIR BUILD-DIR [OPTION...]
+# configure SOURCE-DIR BUILD-DIR [OPTION...]: by default for a build that is quickly done
+build_type=Debug
 configure()
 {
     from=$1 to=$2
     shift 2
-    "$CMAKE" -S "$from" -B "$to" -G "$GENERATOR" -DCMAKE_C_COMPILER="$CC" "$@"
+    "$CMAKE" -S "$from" -B "$to" -G "$GENERATOR" -DCMAKE_C_COMPILER="$CC" \
+        ${build_type:+"-DCMAKE_BUILD_TYPE=$build_type"} "$@"
 }

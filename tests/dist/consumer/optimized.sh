@@ -5,6 +5,7 @@
 #   part    as a part of another one, by add_subdirectory and by FetchContent
 . "$(dirname "$0")/common.sh"
 unset CMAKE_BUILD_TYPE
+build_type=
 
 # A parent without a build type, with a program of its own.
 mkdir "$work/parent"

@@ -3,7 +3,7 @@
 
 shared_is_built=0 static_is_built=0
 case $1 in
-default) options="" static_is_built=1 ;; # as add_library does without BUILD_SHARED_LIBS
+default) options="" static_is_built=1 build_type="" ;; # as add_library does without BUILD_SHARED_LIBS
 fetch_content) options="-DFETCH_CONTENT=ON" static_is_built=1 ;;
 shared) options="-DBUILD_SHARED_LIBS=ON" shared_is_built=1 ;;
 static) options="-DBUILD_SHARED_LIBS=OFF" static_is_built=1 ;;
