@@ -16,15 +16,17 @@ set(CPACK_RESOURCE_FILE_LICENSE ${CMAKE_CURRENT_SOURCE_DIR}/LICENSE)
 set(CPACK_VERBATIM_VARIABLES ON)
 set(CPACK_COMPONENTS_ALL runtime development)
 set(CPACK_PROJECT_CONFIG_FILE ${CMAKE_CURRENT_LIST_DIR}/package-config.cmake)
-set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/debian.cmake)
+set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/debian.cmake ${CMAKE_CURRENT_LIST_DIR}/amalgamate.cmake)
 set(CPACK_POST_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/debian-finish.cmake)
 set(CPACK_BUFFERPOOL_SOURCE_DIR ${CMAKE_CURRENT_SOURCE_DIR})
 
-# The sources: what is tracked, as far as that can be said without git.
+# The sources: what is tracked, as far as that can be said without git, and amalgamation/. Folders above this tree may
+# have the names of those that are left out.
+string(REGEX REPLACE "([][+.*()^$?|\\\\])" "\\\\\\1" root "${CMAKE_CURRENT_SOURCE_DIR}")
 set(CPACK_SOURCE_PACKAGE_FILE_NAME libbufferpool-${PROJECT_VERSION})
 set(CPACK_SOURCE_GENERATOR TGZ)
 set(CPACK_SOURCE_IGNORE_FILES
-    "/\\.git(/|$)" "/build(/|$)" "/\\.cache(/|$)" "/__pycache__(/|$)" "/CMakeUserPresets\\.json$"
+    "^${root}/(\\.git|build|amalgamation|\\.cache)(/|$)" "/__pycache__(/|$)" "/CMakeUserPresets\\.json$"
     "/compile_commands\\.json$" "/\\.[^/]*\\.sw.$" "~$")
 
 # libbufferpool0-dbgsym, if there is something to put into it. cpack strips as it makes that one, and debian.cmake the rest.

@@ -18,7 +18,7 @@ words()
     cd "$SOURCE"
     for file in CMakeLists.txt cmake/*.cmake cmake/*.cmake.in; do
         case $file in
-        */package.cmake | */package-config.cmake | */debian*.cmake | */coverage.cmake | */Findcmocka.cmake) continue ;;
+        */package.cmake | */package-config.cmake | */debian*.cmake | */amalgamate.cmake | */coverage.cmake | */Findcmocka.cmake) continue ;;
         esac
         echo "$file"
         if sed 's/#.*//' "$file" | grep -nE "$newer"; then

@@ -8,7 +8,7 @@ set -eu
 cd "$SOURCE"
 "$SHELLCHECK" --version | sed -n 's/^version: /shellcheck /p'
 failed=0 n=0
-for script in .ci/run $(find bench examples tests -name '*.sh' | sort); do
+for script in .ci/run $(find bench examples tests tools -name '*.sh' | sort); do
     n=$((n + 1))
     case $(head -n 1 "$script") in
     '#!'*) "$SHELLCHECK" "$script" || failed=$((failed + 1)) ;;

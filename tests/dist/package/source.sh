@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# The archive of the sources holds what is tracked, and can be built, installed and used without git.
+# The archive of the sources holds what is tracked and the library as one source. It can be built, installed and used
+# without git.
 . "$SOURCE/tests/dist/consumer/common.sh"
 
 cd "$work"
@@ -9,7 +10,9 @@ tree=$work/libbufferpool-$VERSION
 if tracked=$(git -C "$SOURCE" ls-files --cached --others --exclude-standard 2>/dev/null); then
     echo "$tracked" | while read -r path; do
         if [ -e "$SOURCE/$path" ]; then echo "./$path"; fi
-    done | sort >tracked
+    done >tracked
+    printf './amalgamation/bufferpool.%s\n' c h >>tracked
+    sort -o tracked tracked
     (cd "$tree" && find . ! -type d | sort) | diff tracked - || fail "the archive holds something else than what is tracked (<)"
 fi
 
@@ -27,3 +30,6 @@ configure "$tree" build-alone -DCMAKE_INSTALL_PREFIX="$work/prefix" -DBUFFERPOOL
 libdir=$(sed -n 's/^CMAKE_INSTALL_LIBDIR:[A-Z]*=//p' build-alone/CMakeCache.txt)
 $CC "$here/app.c" -I"$work/prefix/include" -L"$work/prefix/$libdir" -lbufferpool -Wl,-rpath,"$work/prefix/$libdir" -o app
 ./app shared "$work/prefix"
+
+$CC -I"$tree/amalgamation" "$here/app.c" "$tree/amalgamation/bufferpool.c" -pthread -ldl -o amalgamated
+./amalgamated static "$work"
