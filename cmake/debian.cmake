@@ -2,7 +2,7 @@
 #
 # Run by cpack on the staged files, before they are packed. Other generators take them as they are; a Debian package gets
 # what its policy asks for: compressed manual pages, links where a page only names another, an archive without debugging
-# symbols, and a copyright and two changelogs in /usr/share/doc/<package>.
+# symbols, and a copyright and two changelogs in /usr/share/doc/<package>, where the documentation is, too.
 cmake_minimum_required(VERSION 3.25)
 if(NOT CPACK_GENERATOR STREQUAL "DEB")
     return()
@@ -81,6 +81,11 @@ foreach(component IN LISTS CPACK_COMPONENTS_ALL)
     endforeach()
 
     set(doc ${root}/usr/share/doc/${package})
+    file(MAKE_DIRECTORY ${root}/usr/share/doc)
+    if(IS_DIRECTORY ${root}${CPACK_BUFFERPOOL_DOCDIR})
+        file(REMOVE ${root}${CPACK_BUFFERPOOL_DOCDIR}/LICENSE) # it is in the copyright
+        file(RENAME ${root}${CPACK_BUFFERPOOL_DOCDIR} ${doc})
+    endif()
     file(MAKE_DIRECTORY ${doc})
     write_copyright(${doc}/copyright)
     file(COPY_FILE ${CPACK_BUFFERPOOL_SOURCE_DIR}/CHANGELOG.md ${doc}/changelog)

@@ -75,6 +75,43 @@ foreach(page IN LISTS pages)
     endforeach()
 endforeach()
 
+# The licence, the pages for users and operators, and the examples, in the folders that they have here, so that links
+# between them hold. The documentation folder of a parent project is the parent's. meson.build reads this list.
+set(bufferpool_pages
+    docs/debugging.md
+    docs/faq.md
+    docs/guide/1-first-program.md
+    docs/guide/2-threads.md
+    docs/guide/3-event-loop.md
+    docs/guide/4-budget.md
+    docs/guide/5-content.md
+    docs/guide/6-libraries.md
+    docs/guide/7-tuning.md
+    docs/guide/8-debugging.md
+    docs/guide/9-operations.md
+    docs/guide/README.md
+    docs/metrics.md
+    docs/migrating.md
+    docs/operations.md
+    docs/packaging.md
+    docs/system-calls.md
+    docs/tracing.md
+    docs/tuning.md
+    docs/monitoring/alerts.yml
+    docs/monitoring/grafana-dashboard.json
+)
+set(doc_dir ${CMAKE_INSTALL_DATAROOTDIR}/doc/bufferpool)
+if(bufferpool_is_top_level)
+    set(doc_dir ${CMAKE_INSTALL_DOCDIR})
+endif()
+install(FILES ${bufferpool_root}/LICENSE DESTINATION ${doc_dir} COMPONENT development)
+foreach(page IN LISTS bufferpool_pages)
+    get_filename_component(folder ${page} DIRECTORY)
+    install(FILES ${bufferpool_root}/${page} DESTINATION ${doc_dir}/${folder} COMPONENT development)
+endforeach()
+install(DIRECTORY ${bufferpool_root}/examples DESTINATION ${doc_dir} COMPONENT development
+    FILES_MATCHING PATTERN "*.c" PATTERN "*.cpp" PATTERN "*.h" PATTERN "*.md")
+
 if(bufferpool_is_top_level)
     add_custom_target(uninstall VERBATIM COMMAND ${CMAKE_COMMAND}
         -D manifest=${CMAKE_CURRENT_BINARY_DIR}/install_manifest.txt -P ${CMAKE_CURRENT_LIST_DIR}/uninstall.cmake)

@@ -19,6 +19,7 @@ set(CPACK_PROJECT_CONFIG_FILE ${CMAKE_CURRENT_LIST_DIR}/package-config.cmake)
 set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/debian.cmake ${CMAKE_CURRENT_LIST_DIR}/amalgamate.cmake)
 set(CPACK_POST_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/debian-finish.cmake)
 set(CPACK_BUFFERPOOL_SOURCE_DIR ${CMAKE_CURRENT_SOURCE_DIR})
+set(CPACK_BUFFERPOOL_DOCDIR ${CMAKE_INSTALL_FULL_DOCDIR})
 
 # The sources: what is tracked, as far as that can be said without git, and amalgamation/. Folders above this tree may
 # have the names of those that are left out.
@@ -69,8 +70,9 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION "Buffers that are got, filled and put back in a few nanoseconds, under an exact
 cap on those in existence, and the memory of a burst goes back to the system.
 
-This package holds the headers, the static library, the manual, and what
-pkg-config and CMake need to find the library.")
+This package holds the headers, the static library, the manual, the guide and
+pages for operators, examples, and what pkg-config and CMake need to find the
+library.")
 # The .so link of the one points at the file of the other, of the very same version.
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
     "${runtime} (= ${PROJECT_VERSION}-${BUFFERPOOL_PACKAGE_RELEASE}), libc6-dev")

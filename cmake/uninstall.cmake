@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Run by the target `uninstall`: removes what the last `cmake --install` of this build folder put in place, as its
-# install_manifest.txt says. Folders go only if nothing else is in them, and if they are the library's by name, or lead to its
-# file below gdb's auto-load.
+# install_manifest.txt says. Folders go only if nothing else is in them, and if they are the library's by name, or in
+# its documentation, or lead to its file below gdb's auto-load.
 cmake_minimum_required(VERSION 3.16...3.25)
 if(NOT EXISTS ${manifest})
     message(FATAL_ERROR "Nothing was installed from here: there is no ${manifest}")
@@ -20,7 +20,7 @@ foreach(file IN LISTS files)
         message(STATUS "Not there: ${path}")
     endif()
     get_filename_component(folder "${path}" DIRECTORY)
-    while(folder MATCHES "/gdb/auto-load/." AND IS_DIRECTORY "${folder}")
+    while(folder MATCHES "/gdb/auto-load/.|/doc/bufferpool/." AND IS_DIRECTORY "${folder}")
         file(GLOB rest "${folder}/*")
         if(rest)
             break()

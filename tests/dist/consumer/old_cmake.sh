@@ -16,7 +16,7 @@ words()
     newer="$newer|PATH_EQUAL|HANDLE_VERSION_RANGE|_LINKER_LAUNCHER|LINK_LIBRARY:|LINK_GROUP:|BUILD_LOCAL_INTERFACE"
     # What has a fallback stands on a line with the version, or in a file that only newer ones read.
     cd "$SOURCE"
-    for file in CMakeLists.txt cmake/*.cmake cmake/*.cmake.in; do
+    for file in CMakeLists.txt docs/CMakeLists.txt cmake/*.cmake cmake/*.cmake.in; do
         case $file in
         */package.cmake | */package-config.cmake | */debian*.cmake | */amalgamate.cmake | */coverage.cmake | */Findcmocka.cmake) continue ;;
         esac

@@ -35,6 +35,10 @@ for package in ./*.deb ./*.ddeb; do
 done
 script=usr/share/gdb/auto-load/usr/$LIBDIR/libbufferpool.so.$VERSION-gdb.py
 test -e "$(echo "$work"/libbufferpool-dev_*.deb)/$script" || fail "gdb's commands are not where gdb looks for them"
+for path in docs/tuning.md docs/monitoring/alerts.yml examples/libuv_server.c; do
+    cmp "$SOURCE/$path" "$(echo "$work"/libbufferpool-dev_*.deb)/usr/share/doc/libbufferpool-dev/$path" ||
+        fail "the development package has no $path in its documentation"
+done
 library=$(echo "$work"/libbufferpool"$SOVERSION"_*.deb/usr/lib/*/libbufferpool.so."$VERSION")
 id=$(readelf -n "$library" | sed -n 's/.*Build ID: \(..\)/\1\//p')
 test -e "$work"/libbufferpool"$SOVERSION"-dbgsym_*/usr/lib/debug/.build-id/"$id".debug || fail "no debugging symbols of $id"
