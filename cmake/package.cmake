@@ -4,8 +4,9 @@
 # The packages hold what `cmake --install` would put under the configured prefix; for Debian that is /usr:
 # configure with -DCMAKE_INSTALL_PREFIX=/usr. package-config.cmake sets what one generator needs and the others do not;
 # debian.cmake and debian-finish.cmake make of the packages what Debian asks for.
-set(BUFFERPOOL_PACKAGE_CONTACT "The libbufferpool authors <libbufferpool@example.org>" CACHE STRING
-    "Maintainer of the Debian packages: whoever builds them for others")
+# Nobody reads mail at that address, so that no letter about somebody's packages goes astray.
+set(BUFFERPOOL_PACKAGE_CONTACT "Maintainer not set <not-set@bufferpool.invalid>" CACHE STRING
+    "Maintainer of the Debian packages: a person who builds them for others")
 set(BUFFERPOOL_PACKAGE_RELEASE 1 CACHE STRING "Which build of this version: 1 in 0.2.0-1")
 
 set(CPACK_PACKAGE_NAME libbufferpool)

@@ -27,7 +27,7 @@ use=$(there docs/tuning.md docs/operations.md docs/metrics.md docs/debugging.md 
     docs/system-calls.md docs/packaging.md examples/README.md examples/demo/README.md)
 manual=$(there docs/man/*.[0-9])
 background=$(there docs/comparison.md bench/README.md docs/design.md docs/verification.md tests/README.md \
-    CONTRIBUTING.md CHANGELOG.md)
+    CONTRIBUTING.md SECURITY.md MAINTAINERS.md CHANGELOG.md)
 known=" $(echo README.md "$guide" "$use" "$background" | tr '\n' ' ') "
 for page in $(there docs/*.md docs/*/*.md); do
     case $known in *" $page "*) ;; *) use="$use $page" ;; esac

@@ -25,6 +25,7 @@ for page in $(git ls-files '*.md' 2>/dev/null || ls ./*.md docs/*.md bench/*.md)
         *"#"*) anchors "$file" | grep -qx -- "${link#*#}" || fail "$page links to $link, a heading that is not there" ;;
         esac
     done
+    grep -nE '[a-z]@example\.' "$page" && fail "$page gives an address that nobody reads"
     for path in $(grep -o '`\(src\|include\|tests\|docs\|cmake\|bench\|examples\)/[A-Za-z0-9_./-]*`' "$page" | tr -d '`' | sort -u); do
         test -e "$path" || test -e "$folder/$path" || fail "$page names $path"
     done
