@@ -217,6 +217,16 @@ static bufferpool_buf_t *take(bufferpool_t *pool, struct waiter *w)
     return d != NULL ? &d->pub : NULL;
 }
 
+/* The same for a pool that is pinned, and in which the caller may have nothing. A close waits for the mark (close.c).
+ */
+static bool is_sure_if_open(bufferpool_t *pool)
+{
+    cache_begin_call(&pool->shared);
+    const bool sure = cache_pool_is_closed(pool) || is_sure(pool);
+    cache_end_call(&pool->shared);
+    return sure;
+}
+
 /* Tries again to put each pool under pressure for which somebody waits. Returns whether all are. */
 static bool try_again(void)
 {
@@ -231,7 +241,7 @@ static bool try_again(void)
             continue;
         registry_pin(pool);
         registry_unlock();
-        sure = is_sure(pool) && sure;
+        sure = is_sure_if_open(pool) && sure;
         registry_lock();
         registry_unpin(pool);
     }

@@ -314,6 +314,77 @@ static void close_waits_for_a_put_that_is_under_way(void **state)
     sem_destroy(&go_on);
 }
 
+/* A loop that looks again at the pools for which somebody waits, and frees what idles beyond a lowered cap there, while
+ * another thread closes the pool, and its last buffer is put. */
+
+static struct {
+    bufferpool_t *pool;
+    bufferpool_buf_t *last;
+    pthread_t closer;
+    _Atomic(bool) closed; /* close has returned */
+} meanwhile;
+
+static void *close_meanwhile(void *unused)
+{
+    (void)unused;
+    bufferpool_close(meanwhile.pool);
+    atomic_store(&meanwhile.closed, true);
+    return NULL;
+}
+
+static void put_meanwhile(void *unused, unsigned index)
+{
+    (void)unused, (void)index;
+    bufferpool_put(meanwhile.last);
+}
+
+static void close_in_hook(test_blocks_t *blocks, const unsigned char *block, size_t size)
+{
+    (void)block, (void)size;
+    blocks->on_free = NULL;
+    if (pthread_create(&meanwhile.closer, NULL, close_meanwhile, NULL) != 0)
+        abort();
+    while (load_relaxed(&meanwhile.pool->life) != POOL_CLOSED)
+        sched_yield();
+    run_threads(1, put_meanwhile, NULL);
+    /* the close is over, or waits for the call that freed this */
+    while (!atomic_load(&meanwhile.closed) && load_relaxed(&meanwhile.pool->shared.calls) == 0)
+        sched_yield();
+}
+
+static void close_waits_for_a_loop_that_looks_at_the_pools_again(void **state)
+{
+    (void)state;
+    if (!test_can_steal() || TEST_TSAN) /* there is no owner inside for others to wait for */
+        skip();
+    test_blocks_t blocks = {0};
+    struct hand hand;
+    bufferpool_waiter_t waiter = {0};
+    bufferpool_notifier_t *notifier = bufferpool_notifier_create();
+    bufferpool_t *pool = pool_with_cap(&blocks, 2, 0);
+    meanwhile.pool = pool;
+    meanwhile.last = bufferpool_get(pool);
+    atomic_store(&meanwhile.closed, false);
+    hand_begin(&hand, pool, 0);
+    hand.want = 1;
+    hand_do(&hand, hand_get);
+    hand_do(&hand, hand_put); /* one idles in its cache, and it is inside */
+    hand_do(&hand, hand_stall);
+    assert_null(bufferpool_get_async(pool, &waiter, notifier));
+    assert_int_equal(errno, EINPROGRESS);
+    bufferpool_set_max_live(pool, 1);
+    hand_do(&hand, hand_unstall);
+    blocks.on_free = close_in_hook;
+    assert_ptr_equal(bufferpool_notifier_next(notifier), &waiter);
+    assert_int_equal(waiter.error, ECANCELED);
+    assert_null(blocks.on_free);
+    assert_int_equal(pthread_join(meanwhile.closer, NULL), 0);
+    assert_gone(&blocks);
+    assert_int_equal(load_relaxed(&pool->life), POOL_ENDED);
+    assert_int_equal(bufferpool_notifier_destroy(notifier), 0);
+    hand_end(&hand);
+}
+
 /* ---- without membarrier(2) ---- */
 
 static void what_idles_in_other_caches_goes_with_their_threads(void **state)
@@ -416,6 +487,7 @@ int main(void)
         cmocka_unit_test(a_waiter_that_has_a_buffer_keeps_it),
         cmocka_unit_test(puts_may_come_from_any_thread_at_any_time),
         cmocka_unit_test(close_waits_for_a_put_that_is_under_way),
+        cmocka_unit_test(close_waits_for_a_loop_that_looks_at_the_pools_again),
         cmocka_unit_test(what_idles_in_other_caches_goes_with_their_threads),
         cmocka_unit_test(a_child_of_fork_ends_its_copy_with_its_last_put),
     };
