@@ -29,7 +29,7 @@ enum step { STEP_LOAD, STEP_STORE, STEP_CHANGE };
     __extension__({                                                                                                    \
         STEP_TYPE(p) step_operand = (v);                                                                               \
         BEFORE_STEP(STEP_CHANGE, (p));                                                                                 \
-        change((p), step_operand, (order));                                                                            \
+        change((STEP_TYPE(p) *)(p), step_operand, (order));                                                            \
     })
 
 #undef load_relaxed
@@ -45,18 +45,17 @@ enum step { STEP_LOAD, STEP_STORE, STEP_CHANGE };
 #define store_release(p, v) STEP_STORED(p, v, memory_order_release)
 #define store_seq_cst(p, v) STEP_STORED(p, v, memory_order_seq_cst)
 
-#undef add_relaxed
-#undef sub_relaxed
-#undef sub_release
-#undef or_seq_cst
-#undef and_seq_cst
-#undef exchange_acquire
-#define add_relaxed(p, v)      STEP_CHANGED(atomic_fetch_add_explicit, p, v, memory_order_relaxed)
-#define sub_relaxed(p, v)      STEP_CHANGED(atomic_fetch_sub_explicit, p, v, memory_order_relaxed)
-#define sub_release(p, v)      STEP_CHANGED(atomic_fetch_sub_explicit, p, v, memory_order_release)
-#define or_seq_cst(p, v)       STEP_CHANGED(atomic_fetch_or_explicit, p, v, memory_order_seq_cst)
-#define and_seq_cst(p, v)      STEP_CHANGED(atomic_fetch_and_explicit, p, v, memory_order_seq_cst)
-#define exchange_acquire(p, v) STEP_CHANGED(atomic_exchange_explicit, p, v, memory_order_acquire)
+/* What atomic.h and the sources change by, under whatever name. */
+#undef atomic_fetch_add_explicit
+#undef atomic_fetch_sub_explicit
+#undef atomic_fetch_or_explicit
+#undef atomic_fetch_and_explicit
+#undef atomic_exchange_explicit
+#define atomic_fetch_add_explicit(p, v, order) STEP_CHANGED(__atomic_fetch_add, p, v, order)
+#define atomic_fetch_sub_explicit(p, v, order) STEP_CHANGED(__atomic_fetch_sub, p, v, order)
+#define atomic_fetch_or_explicit(p, v, order)  STEP_CHANGED(__atomic_fetch_or, p, v, order)
+#define atomic_fetch_and_explicit(p, v, order) STEP_CHANGED(__atomic_fetch_and, p, v, order)
+#define atomic_exchange_explicit(p, v, order)  STEP_CHANGED(__atomic_exchange_n, p, v, order)
 
 /* Those that fail for no reason do not here, so that a schedule is the same each time. */
 #undef atomic_compare_exchange_strong_explicit
@@ -67,18 +66,12 @@ enum step { STEP_LOAD, STEP_STORE, STEP_CHANGE };
         __atomic_compare_exchange_n((STEP_TYPE(p) *)(p), (expected), step_desired, false, (success), (failure));       \
     })
 
-#undef cas_relaxed
-#undef cas_acquire
-#undef cas_release
-#undef cas_seq_cst
-#define cas_relaxed(p, expected, v)                                                                                    \
-    atomic_compare_exchange_strong_explicit(p, expected, v, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
-#define cas_acquire(p, expected, v)                                                                                    \
-    atomic_compare_exchange_strong_explicit(p, expected, v, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)
-#define cas_release(p, expected, v)                                                                                    \
-    atomic_compare_exchange_strong_explicit(p, expected, v, __ATOMIC_RELEASE, __ATOMIC_RELAXED)
-#define cas_seq_cst(p, expected, v)                                                                                    \
-    atomic_compare_exchange_strong_explicit(p, expected, v, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
+#undef atomic_compare_exchange_weak_explicit
+#define atomic_compare_exchange_weak_explicit(p, expected, v, success, failure)                                        \
+    atomic_compare_exchange_strong_explicit(p, expected, v, success, failure)
+#undef atomic_compare_exchange_strong
+#define atomic_compare_exchange_strong(p, expected, v)                                                                 \
+    atomic_compare_exchange_strong_explicit(p, expected, v, memory_order_seq_cst, memory_order_seq_cst)
 
 #undef atomic_flag_test_and_set_explicit
 #undef atomic_flag_clear_explicit

@@ -388,7 +388,7 @@ int main(int argc, char **argv)
          end},
         {"made_at_the_cap", ALL_THERE_ARE, 8700, one_of_two, {makes, makes_and_frees, makes}, at_each_step, end},
         {"made_while_freed", ALL_THERE_ARE, 2600, one_of_two, {frees_one, makes, makes_and_frees}, at_each_step, end},
-        {"cap_lowered", ALL_THERE_ARE, 2800, one_of_two, {makes, lowers_the_cap, makes_and_frees}, at_each_step, end},
+        {"cap_lowered", 5, 2800, one_of_two, {makes, lowers_the_cap, makes_and_frees}, at_each_step, end},
         {"first_of_one",
          ALL_THERE_ARE,
          9900,

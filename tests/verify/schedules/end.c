@@ -142,9 +142,9 @@ int main(int argc, char **argv)
         {"exit_and_get_at_the_cap", 3, 26000, two_idle, {exits, gets_two}, LAWS},
         {"put_exit_and_get_at_the_cap", 2, 4500, one_idle_one_out, {puts_and_exits, gets_two}, LAWS},
         {"exit_and_trim", 4, 12000, two_idle, {exits, trims}, LAWS},
-        {"exit_and_cap_lowered", 4, 40000, two_idle, {exits, lowers}, LAWS},
+        {"exit_and_cap_lowered", 3, 40000, two_idle, {exits, lowers}, LAWS},
         {"exit_and_its_heir", 2, 7400, two_idle, {uses_and_exits, gets_and_puts}, LAWS},
-        {"both_exit", ALL_THERE_ARE, 83, one_idle_each, {exits, exits}, LAWS},
+        {"both_exit", 6, 83, one_idle_each, {exits, exits}, LAWS},
         {"both_exit_and_get_at_the_cap", 2, 37000, one_idle_each, {exits, exits, gets}, LAWS},
         {"used_after_exit", 3, 28000, one_idle_each, {exits_and_uses, exits_and_uses}, LAWS},
         {"first_uses", 2, 7300, nothing_yet, {uses_and_exits, uses_and_exits}, LAWS},
@@ -156,9 +156,9 @@ int main(int argc, char **argv)
          one_idle_each,
          {uses_and_exits, uses_and_exits, joins_and_destroys},
          LAWS},
-        {"destroyed_while_exiting", 4, 6500, one_idle_each, {exits, destroys}, LAWS},
+        {"destroyed_while_exiting", 3, 6500, one_idle_each, {exits, destroys}, LAWS},
         {"destroyed_while_both_exit", 2, 18000, one_idle_each, {exits, exits, destroys}, LAWS},
-        {"destroyed_while_flushing", 4, 7100, one_idle_each, {flushes, destroys}, LAWS},
+        {"destroyed_while_flushing", 3, 7100, one_idle_each, {flushes, destroys}, LAWS},
         {"another_pool", 2, 2800, one_idle_each, {uses_and_exits, creates_and_destroys, flushes}, LAWS},
     };
     return explorer_main(argc, argv, scenarios, sizeof scenarios / sizeof scenarios[0]);

@@ -58,7 +58,7 @@ mutant below_written_once depot head_comes_back_beside_a_third depot.c \
 mutant cap_read_once depot cap_lowered depot.c 's/if (depot_counts_of(after).pooled > depot_cap_of(max_live))/if (0)/'
 mutant counted_by_a_store depot made_at_the_cap depot.c \
     's/while (!cas_seq_cst(&depot->counts, &counts, after));/while (0); store_relaxed(\&depot->counts, after);/'
-mutant verdict_with_one_look depot verdict_beside_a_free depot.h 's/ && load_seq_cst(&depot->head) == head//' inlines.c
+mutant verdict_with_one_look depot verdict_and_tickets_end depot.h 's/ && load_seq_cst(&depot->head) == head//' inlines.c
 mutant verdict_without_tickets depot verdict_beside_a_free depot.h 's/counts.pooled >= n + counts.tickets/counts.pooled >= n/' inlines.c
 mutant freed_without_tickets depot verdict_beside_a_free depot.c \
     '/^void depot_discard/,/^}/s/ + TICKETS(n)//;s/if (need > tickets)/if (0)/;s/first, need)/first, 0)/'
