@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
@@ -373,6 +374,67 @@ static bool touch(bool looks, const volatile void *address, const char *file, in
     return line->met;
 }
 
+/* ---- memory that is free ---- */
+
+/* Memory that a thread frees is free only when the schedule is over. Until then it is garbage that no thread may
+ * touch. */
+enum { GRAVES = 64, GARBAGE = 0xa5 };
+static struct {
+    const volatile unsigned char *memory;
+    size_t bytes;
+    bool freed; /* otherwise the scene buried it */
+} graves[GRAVES];
+static size_t n_graves;
+
+static void dig(const volatile void *memory, size_t bytes, bool freed)
+{
+    if (n_graves == GRAVES)
+        explorer_fail(__FILE__, __LINE__, "more memory was freed than this knows");
+    graves[n_graves].memory = memory;
+    graves[n_graves].bytes = bytes;
+    graves[n_graves++].freed = freed;
+}
+
+static bool is_buried(const volatile void *address)
+{
+    for (size_t i = 0; i < n_graves; i++)
+        if ((uintptr_t)address - (uintptr_t)graves[i].memory < graves[i].bytes)
+            return true;
+    return false;
+}
+
+void explorer_bury(const volatile void *memory, size_t bytes)
+{
+    dig(memory, bytes, false);
+}
+
+void __real_free(void *memory);
+void __wrap_free(void *memory);
+void __wrap_free(void *memory)
+{
+    if (memory == NULL || running == NOBODY) {
+        __real_free(memory);
+        return;
+    }
+    if (is_buried(memory))
+        explorer_fail(__FILE__, __LINE__, "memory was freed twice");
+    memset(memory, GARBAGE, malloc_usable_size(memory));
+    dig(memory, malloc_usable_size(memory), true);
+}
+
+static void empty_graves(void)
+{
+    while (n_graves > 0) {
+        n_graves--;
+        if (!graves[n_graves].freed)
+            continue;
+        for (size_t i = graves[n_graves].bytes; i > 0; i--)
+            if (graves[n_graves].memory[i - 1] != GARBAGE)
+                explorer_fail(__FILE__, __LINE__, "memory was written to after it was freed");
+        __real_free((void *)(uintptr_t)graves[n_graves].memory);
+    }
+}
+
 static bool quiet; /* the library is called by the laws themselves */
 
 void explorer_laws(void)
@@ -390,6 +452,8 @@ static void step(bool looks, bool yields, const volatile void *address, const ch
     if (running == NOBODY || quiet)
         return;
     const unsigned self = running;
+    if (address != NULL && is_buried(address))
+        explorer_fail(file, line, "memory was used after it was freed");
     explorer_laws();
     const bool is_step = address == NULL || touch(looks, address, file, line);
     if (replaying || (is_step && !(looks && is_stale_look(address))))
@@ -514,6 +578,24 @@ int seam_yield(const char *file, int line)
     return 0;
 }
 
+static int readers; /* what threads wait for that wait for a file descriptor */
+
+ssize_t seam_write(int fd, const void *bytes, size_t n, const char *file, int line)
+{
+    step(false, false, NULL, "write", file, line);
+    const ssize_t written = write(fd, bytes, n);
+    if (written < 0)
+        explorer_fail(file, line, "a file descriptor was written to after it was closed");
+    wake_all(&readers);
+    return written;
+}
+
+ssize_t seam_read(int fd, void *bytes, size_t n, const char *file, int line)
+{
+    step(false, false, NULL, "read", file, line);
+    return read(fd, bytes, n);
+}
+
 /* membarrier, which does nothing where memory is sequentially consistent, and is allowed; those of the heap, by which
  * no two threads meet, are not. */
 long seam_syscall(const char *file, int line, long number, ...)
@@ -590,6 +672,14 @@ void explorer_join(unsigned thread)
         wait_for(&threads[thread], NULL);
 }
 
+void explorer_await_readable(int fd)
+{
+    struct pollfd ask = {fd, POLLIN, 0};
+    explorer_step();
+    while (poll(&ask, 1, 0) == 0)
+        wait_for(&readers, NULL);
+}
+
 void explorer_touch(void)
 {
     changes++;
@@ -600,36 +690,7 @@ void explorer_step(void)
     step(false, false, NULL, "test", __FILE__, __LINE__);
 }
 
-/* ---- memory that is free ---- */
-
-/* Memory that a thread frees is free only when the schedule is over. Until then it is garbage that no thread may write
- * to. */
-enum { GRAVES = 64, GARBAGE = 0xa5 };
-static void *graves[GRAVES];
-static size_t n_graves;
-
-void __real_free(void *memory);
-void __wrap_free(void *memory);
-void __wrap_free(void *memory)
-{
-    if (memory == NULL || running == NOBODY || n_graves == GRAVES) {
-        __real_free(memory);
-        return;
-    }
-    memset(memory, GARBAGE, malloc_usable_size(memory));
-    graves[n_graves++] = memory;
-}
-
-static void empty_graves(void)
-{
-    while (n_graves > 0) {
-        unsigned char *memory = graves[--n_graves];
-        for (size_t i = malloc_usable_size(memory); i > 0; i--)
-            if (memory[i - 1] != GARBAGE)
-                explorer_fail(__FILE__, __LINE__, "memory was written to after it was freed");
-        __real_free(memory);
-    }
-}
+/* ---- mappings ---- */
 
 /* One mapping is retained for the next of its size: there is one in each schedule, the table of descriptors. */
 static void *retained;

@@ -14,6 +14,9 @@
  * for nothing. Time stands still until a wait with a deadline ends by it: when no thread can go on, or, as a
  * preemption, at any moment before.
  *
+ * Memory that a thread frees stays as garbage until the schedule is over. No atomic operation and no lock may come upon
+ * it, and nothing may be written there.
+ *
  * Two economies. An operation on a memory location that no other thread touches, or that no thread changes, is no
  * step: it makes no difference on which side of the operation another thread comes in. The explorer finds out by
  * running which lines these are: whenever two threads meet at a location in a schedule, the lines that touch the
@@ -53,6 +56,12 @@ void explorer_exit(void);
 
 /* In a thread: waits until the other one has ended. */
 void explorer_join(unsigned thread);
+
+/* In a thread: waits until the file descriptor of a notifier is readable. */
+void explorer_await_readable(int fd);
+
+/* From now on until the schedule is over, these bytes count as freed, but for writes that are no atomic operations. */
+void explorer_bury(const volatile void *memory, size_t bytes);
 
 /* How many locks the running thread holds; 0 outside of the threads. */
 unsigned explorer_locks(void);

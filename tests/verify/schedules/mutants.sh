@@ -103,6 +103,46 @@ mutant flushed_without_a_pin end destroyed_while_flushing tls_cache.c \
     '/^static void for_own/,/^}/s/^        registry_[un]*pin(pool);$//'
 mutant destroyed_although_pinned end destroyed_while_flushing tls_cache.c 's/^    registry_await_unpinned(pool);$//'
 
+# loops that wait
+mutant cancel_keeps loop cancel_and_put async.c '/^void bufferpool_cancel/,/^}/s/if (w->error == 0)/if (false)/'
+mutant cancelled_without_the_lock loop cancel_and_put wait.c \
+    '/^bool wait_leave/,/^}/{s/^    pthread_mutex_lock.*//;s/^    unlock_and_ring.*//;}'
+mutant cancel_takes_from_the_queue_alone loop cancel_beside_a_thread async.c \
+    '/^void bufferpool_cancel/,/^}/s/if (!wait_leave(pool, w))/wait_leave(pool, w); if (false)/'
+mutant pushed_without_a_ring loop serve_and_put wait.c 's/else if (notifier_push(w))/else if (notifier_push(w) \&\& false)/'
+mutant notifier_gone_before_the_ring loop loop_ends_after_cancel async.c \
+    '/^int bufferpool_notifier_destroy/,/^}/s/^        notifier_await_rings(notifier);$//'
+mutant found_nothing_before_the_ring loop look_and_put notifier.c \
+    '/^struct waiter \*notifier_pop/,/^}/s/load_acquire(&notifier->ringing) != 0)/false)/'
+
+# closed pools
+mutant two_see_the_last close last_two_puts depot.c \
+    '/^bool depot_drop/,/^}/s/return depot_counts_of(sub_seq_cst(&depot->counts, POOLED(1))).pooled == 1;/sub_seq_cst(\&depot->counts, POOLED(1)); return depot_counts_of(load_seq_cst(\&depot->counts)).pooled == 0;/'
+mutant given_up_before_the_free close last_two_puts close.c \
+    '/^void close_give_back/,/^}/{s/^    life_free(pool, d, false);$//;s/^    close_release(pool);$/& life_free(pool, d, false);/;}'
+mutant held_from_nothing close last_two_puts_beside_a_flush close.c \
+    's/return depot_hold_if_any(&pool->depot);/return depot_hold(\&pool->depot), true;/'
+mutant put_without_a_mark close close_and_puts pool.c '/^static .*void put_by_the_rules/,/^}/s/^    cache_\(begin\|end\)_call(c);.*//'
+mutant calls_not_awaited close close_and_puts close.c '/^static void close_pool/,/^}/s/^    await_calls(pool);$//'
+mutant joined_after_the_close close close_and_wait wait.c \
+    '/^static bool join/,/^}/s/if (load_relaxed(&pool->life) != POOL_ALIVE)/if (false)/'
+mutant loop_joined_after_the_close close close_and_join wait.c \
+    '/^static bool join/,/^}/s/if (load_relaxed(&pool->life) != POOL_ALIVE)/if (false)/'
+mutant waiters_not_cancelled close close_and_join close.c '/^static void close_pool/,/^}/s/^    wait_cancel_all(pool);$//'
+mutant cancelled_before_the_close close close_and_join close.c \
+    '/^static void close_pool/,/^}/{s/^    wait_cancel_all(pool);$//;s/^    close_hold(pool);$/& wait_cancel_all(pool);/;}'
+
+# budgets
+mutant put_does_not_serve_others budget put_and_join call.h '/^static inline void call_serve/,/^}/s/^    members_serve(pool);$//' pool.c
+mutant wanted_before_the_swap budget trim_and_join heap/account.h \
+    '/^static inline void account_give/,/^}/{s/^    (void)sub_seq_cst(&budget->charged, bytes);.*/const bool wanted = load_seq_cst(\&budget->wanted); &/;s/if (unlikely(load_seq_cst(&budget->wanted)))/if (wanted)/;}' heap/large.c
+mutant others_stay_open budget use_and_join budget.c \
+    '/^static bool close_caches/,/^}/{s/^        pressure_enter(pool);$//;s/^        sure = sure.*//;}'
+mutant raised_without_a_look budget raise_and_join budget.c '/^void bufferpool_budget_set/,/^}/s/^    members_serve_all(budget);$//'
+mutant ended_without_a_look budget destroy_idle_and_join budget.c '/^void budget_end/,/^}/s/^    members_serve_all(budget);.*//'
+mutant right_given_up_alone budget cancel_beside_a_loop async.c \
+    '/^static void give_back/,/^}/s/^        call_serve(pool);$//'
+
 rm -rf mutant
 echo "$number mutants found"
 test $failed = no

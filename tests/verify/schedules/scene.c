@@ -6,9 +6,11 @@
 
 #include "scene.h"
 
+#include "registry.h"
 #include "tls_cache.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 enum {
@@ -16,7 +18,8 @@ enum {
     BUFFERS = 32, /* descriptors of a pool */
     BLOCKS = 32,
     BLOCK = 256,
-    HELD = 8 /* by a thread */
+    HELD = 8,  /* by a thread */
+    LOOPED = 2 /* waiters of a thread */
 };
 
 static bufferpool_t *pool;
@@ -24,6 +27,10 @@ static size_t cap;
 static size_t limit;      /* pooled buffers that may exist */
 static size_t lowered_to; /* 0: the cap was not lowered */
 static unsigned bypassed, refused, n_gets, n_puts;
+static bool closed; /* scene_close was called */
+static bool buried; /* the pool has ended */
+static bufferpool_notifier_t *notifier;
+static unsigned n_waiting; /* waiters that wait or are ready */
 
 static struct caller {
     bufferpool_buf_t *held[HELD];
@@ -31,6 +38,8 @@ static struct caller {
     bool in_call;
     bool in_get, saw_all_out;
     uint64_t beyond; /* gets that went beyond the cap, before the call */
+    bufferpool_waiter_t waiters[LOOPED];
+    bool waits[LOOPED];
 } callers[EXPLORER_THREADS];
 
 static bool is_held[BUFFERS]; /* by descriptor's number */
@@ -91,23 +100,23 @@ static size_t pooled_held(void)
 
 static size_t calls_under_way(void)
 {
-    size_t n = 0;
+    size_t n = n_waiting;
     for (unsigned t = 0; t < EXPLORER_THREADS; t++)
         n += callers[t].in_call;
     return n;
 }
 
-/* How many are neither held nor in the depot. A call that is under way has one of them. */
+/* How many are neither held nor in the depot. A call that is under way has one of them, as has a ready waiter. */
 static size_t outside_depot(struct depot_counts counts)
 {
     const size_t elsewhere = pooled_held() + depot_idle(&pool->depot, &pool->heap.table);
     return counts.pooled > elsewhere ? counts.pooled - elsewhere : 0;
 }
 
-/* Whether callers have as many as the cap allows, with one in the hands of each other call. */
+/* Whether callers have as many as the cap allows, with one in the hands of each other call and waiter. */
 static bool all_out(const struct caller *but)
 {
-    size_t n = pooled_held();
+    size_t n = pooled_held() + n_waiting;
     for (unsigned t = 0; t < EXPLORER_THREADS; t++)
         n += &callers[t] != but && callers[t].in_call;
     return n >= load_relaxed(&pool->max_live);
@@ -115,13 +124,15 @@ static bool all_out(const struct caller *but)
 
 void scene_at_each_step(void)
 {
-    if (pool == NULL)
+    if (pool == NULL || load_relaxed(&pool->life) == POOL_ENDED)
         return;
     const struct depot_counts counts = depot_counts(&pool->depot);
     size_t exist = 0;
     for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--)
         exist += is_pooled(descriptor(i));
     explorer_check(exist <= counts.pooled);
+    if (closed) /* from here on holds are counted there too */
+        return;
     size_t beyond = bypassed; /* those that were made, and those that may be made now, beyond the cap */
     for (unsigned t = 0; t < EXPLORER_THREADS; t++)
         beyond += callers[t].in_get;
@@ -182,7 +193,9 @@ static void took(struct caller *c, bufferpool_buf_t *buf)
 {
     explorer_touch();
     explorer_laws();
-    if (buf == NULL || gets_beyond() != c->beyond) {
+    if (buf == NULL && errno == ECANCELED) {
+        explorer_check(closed);
+    } else if (buf == NULL || gets_beyond() != c->beyond) {
         explorer_check(c->saw_all_out);
         *(buf != NULL ? &bypassed : &refused) += 1;
     }
@@ -214,9 +227,20 @@ void scene_get_timed(unsigned timeout_ms)
     struct caller *c = caller();
     begin_call(c, true);
     bufferpool_buf_t *buf = bufferpool_get_timed(pool, timeout_ms);
-    explorer_check(buf != NULL || (errno == ETIMEDOUT && timeout_ms != BUFFERPOOL_NEVER));
+    explorer_check(buf != NULL || errno == ECANCELED || (errno == ETIMEDOUT && timeout_ms != BUFFERPOOL_NEVER));
     explorer_check(gets_beyond() == c->beyond);
     took(c, buf);
+}
+
+/* What a call may still use of a pool that has ended is the lock of the queue, by which a cancel finds out. */
+static void bury_if_ended(void)
+{
+    if (buried || !closed || load_relaxed(&pool->life) != POOL_ENDED)
+        return;
+    buried = true;
+    const unsigned char *const queue = (unsigned char *)&pool->waiters, *const first = (unsigned char *)&pool->index;
+    explorer_bury(first, (size_t)(queue - first));
+    explorer_bury(&pool->waiters + 1, (size_t)((unsigned char *)(pool + 1) - (unsigned char *)(&pool->waiters + 1)));
 }
 
 void scene_put(void)
@@ -232,6 +256,7 @@ void scene_put(void)
     bufferpool_put(buf);
     end_call(c);
     n_puts++;
+    bury_if_ended();
 }
 
 unsigned scene_has(void)
@@ -261,6 +286,98 @@ void scene_set_max_live(size_t n)
         explorer_touch();
         explorer_laws();
     }
+}
+
+void scene_close(void)
+{
+    struct caller *c = caller();
+    begin_call(c, false);
+    closed = true;
+    bufferpool_close(pool);
+    end_call(c);
+    bury_if_ended();
+}
+
+/* ---- loops ---- */
+
+void scene_begin_loop(void)
+{
+    notifier = bufferpool_notifier_create();
+    explorer_check(notifier != NULL);
+}
+
+void scene_end_loop(void)
+{
+    explorer_check(notifier == NULL || bufferpool_notifier_destroy(notifier) == 0);
+    notifier = NULL;
+}
+
+void scene_get_async(unsigned number)
+{
+    struct caller *c = caller();
+    begin_call(c, true);
+    bufferpool_buf_t *buf = bufferpool_get_async(pool, &c->waiters[number], notifier);
+    const int error = buf == NULL ? errno : 0;
+    explorer_check(gets_beyond() == c->beyond);
+    explorer_check(error == 0 || error == EINPROGRESS || (error == ECANCELED && closed));
+    explorer_touch();
+    c->waits[number] = error == EINPROGRESS;
+    n_waiting += error == EINPROGRESS;
+    if (buf != NULL)
+        take(c, buf);
+    end_call(c);
+}
+
+static void waits_no_more(struct caller *c, unsigned number)
+{
+    n_waiting -= c->waits[number];
+    c->waits[number] = false;
+}
+
+void scene_cancel(unsigned number)
+{
+    struct caller *c = caller();
+    begin_call(c, false);
+    bufferpool_cancel(&c->waiters[number]);
+    waits_no_more(c, number);
+    end_call(c);
+    bury_if_ended();
+}
+
+static bool is_readable(void)
+{
+    struct pollfd ask = {bufferpool_notifier_fd(notifier), POLLIN, 0};
+    return poll(&ask, 1, 0) != 0;
+}
+
+bool scene_next(void)
+{
+    struct caller *c = caller();
+    begin_call(c, false);
+    bufferpool_waiter_t *w = bufferpool_notifier_next(notifier);
+    if (w != NULL) {
+        const unsigned number = (unsigned)(w - c->waiters);
+        explorer_check(number < LOOPED && c->waits[number]);
+        explorer_check(w->error == (w->buf != NULL ? 0 : ECANCELED) && (w->buf != NULL || closed));
+        if (w->buf != NULL)
+            take(c, w->buf);
+        waits_no_more(c, number);
+    } else {
+        explorer_check(!is_readable() || load_relaxed(&notifier->again));
+    }
+    end_call(c);
+    bury_if_ended();
+    return w != NULL;
+}
+
+bool scene_waits(unsigned number)
+{
+    return caller()->waits[number];
+}
+
+void scene_await(void)
+{
+    explorer_await_readable(bufferpool_notifier_fd(notifier));
 }
 
 void scene_destroy(void)
@@ -322,6 +439,9 @@ void scene_begin(size_t max_live, size_t cached, size_t idle)
     limit = cap;
     lowered_to = 0;
     bypassed = refused = n_gets = n_puts = 0;
+    closed = buried = false;
+    notifier = NULL;
+    n_waiting = 0;
     memset(callers, 0, sizeof callers);
     memset(is_held, 0, sizeof is_held);
 }
@@ -379,8 +499,14 @@ static void return_all(void)
 
 void scene_end(void)
 {
+    scene_end_loop();
     if (pool == NULL)
         return;
+    if (closed) {
+        explorer_check(load_relaxed(&pool->life) == POOL_ENDED && blocks == 0);
+        explorer_check(registry_find(pool->index) != pool);
+        return;
+    }
     scene_at_each_step();
     check_places();
     size_t held = 0;

@@ -13,7 +13,8 @@
  * When all threads have ended:
  *     no more buffers exist than the cap allows, or callers have as many as that;
  *     each idle buffer lies in the depot or in one cache, once; every account agrees with that, and the statistics with
- *     what the callers counted; trim and destroy leave no block.
+ *     what the callers counted; trim and destroy leave no block. A pool that was closed has ended, and nothing used it
+ *     after the call that ended it.
  */
 #ifndef SCHEDULES_SCENE_H
 #define SCHEDULES_SCENE_H
@@ -43,5 +44,17 @@ void scene_flush(unsigned thread);              /* its cache goes to the depot *
 
 void scene_set_max_live(size_t n);
 void scene_destroy(void);
+
+/* The pool ends with its last put, which has come when scene_end is called. */
+void scene_close(void);
+
+/* One loop, of one thread, with two waiters. */
+void scene_begin_loop(void);           /* in begin */
+void scene_end_loop(void);             /* destroys the notifier, as scene_end does otherwise */
+void scene_get_async(unsigned number); /* with that waiter */
+void scene_cancel(unsigned number);
+bool scene_waits(unsigned number); /* it waits or is ready */
+bool scene_next(void);             /* whether a waiter was ready; the thread has its buffer then */
+void scene_await(void);            /* waits until the notifier's file descriptor is readable */
 
 #endif

@@ -24,6 +24,8 @@ int seam_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct ti
 int seam_cond_signal(pthread_cond_t *cond, const char *file, int line);
 int seam_cond_broadcast(pthread_cond_t *cond, const char *file, int line);
 int seam_yield(const char *file, int line);
+ssize_t seam_write(int fd, const void *bytes, size_t n, const char *file, int line);
+ssize_t seam_read(int fd, void *bytes, size_t n, const char *file, int line);
 long seam_syscall(const char *file, int line, long number, ...);
 int seam_clock_gettime(struct timespec *now);
 int seam_key_create(pthread_key_t *key, void (*destructor)(void *value));
@@ -40,23 +42,26 @@ int seam_mincore(void *memory, size_t bytes, unsigned char *in_core);
 #define BEFORE_STEP(kind, address) seam_step((kind), (address), __FILE__, __LINE__)
 #include "support/steps.h"
 
-#define pthread_mutex_lock(mutex)               seam_mutex_lock((mutex), __FILE__, __LINE__)
-#define pthread_mutex_trylock(mutex)            seam_mutex_trylock((mutex), __FILE__, __LINE__)
-#define pthread_mutex_unlock(mutex)             seam_mutex_unlock((mutex), __FILE__, __LINE__)
-#define pthread_cond_wait(cond, mutex)          seam_cond_wait((cond), (mutex), NULL, __FILE__, __LINE__)
-#define pthread_cond_timedwait(cond, mutex, at) seam_cond_wait((cond), (mutex), (at), __FILE__, __LINE__)
-#define pthread_cond_signal(cond)               seam_cond_signal((cond), __FILE__, __LINE__)
-#define pthread_cond_broadcast(cond)            seam_cond_broadcast((cond), __FILE__, __LINE__)
-#define sched_getcpu()                          0
-#define syscall(...)                            seam_syscall(__FILE__, __LINE__, __VA_ARGS__)
-#define clock_gettime(clock, now)               seam_clock_gettime(now)
-#define pthread_key_create(key, destructor)     seam_key_create((key), (destructor))
-#define pthread_setspecific(key, value)         seam_setspecific(value)
-#define mmap(at, bytes, ...)                    seam_mmap(bytes)
-#define munmap(memory, bytes)                   seam_munmap((memory), (bytes))
-#define madvise(memory, bytes, advice)          seam_madvise((memory), (bytes), (advice))
-#define mincore(memory, bytes, in_core)         seam_mincore((memory), (bytes), (in_core))
-#define pthread_key_delete(key)                 seam_key_delete()
+#define pthread_mutex_lock(mutex)                  seam_mutex_lock((mutex), __FILE__, __LINE__)
+#define pthread_mutex_trylock(mutex)               seam_mutex_trylock((mutex), __FILE__, __LINE__)
+#define pthread_mutex_unlock(mutex)                seam_mutex_unlock((mutex), __FILE__, __LINE__)
+#define pthread_cond_wait(cond, mutex)             seam_cond_wait((cond), (mutex), NULL, __FILE__, __LINE__)
+#define pthread_cond_timedwait(cond, mutex, at)    seam_cond_wait((cond), (mutex), (at), __FILE__, __LINE__)
+#define pthread_cond_signal(cond)                  seam_cond_signal((cond), __FILE__, __LINE__)
+#define pthread_cond_broadcast(cond)               seam_cond_broadcast((cond), __FILE__, __LINE__)
+#define sched_getcpu()                             0
+#define syscall(...)                               seam_syscall(__FILE__, __LINE__, __VA_ARGS__)
+#define clock_gettime(clock, now)                  seam_clock_gettime(now)
+#define clock_nanosleep(clock, flags, pause, left) ((void)(pause), seam_yield(__FILE__, __LINE__))
+#define write(fd, bytes, n)                        seam_write((fd), (bytes), (n), __FILE__, __LINE__)
+#define read(fd, bytes, n)                         seam_read((fd), (bytes), (n), __FILE__, __LINE__)
+#define pthread_key_create(key, destructor)        seam_key_create((key), (destructor))
+#define pthread_setspecific(key, value)            seam_setspecific(value)
+#define mmap(at, bytes, ...)                       seam_mmap(bytes)
+#define munmap(memory, bytes)                      seam_munmap((memory), (bytes))
+#define madvise(memory, bytes, advice)             seam_madvise((memory), (bytes), (advice))
+#define mincore(memory, bytes, in_core)            seam_mincore((memory), (bytes), (in_core))
+#define pthread_key_delete(key)                    seam_key_delete()
 
 #undef spin_hint
 #define spin_hint() seam_yield(__FILE__, __LINE__)
