@@ -30,7 +30,8 @@ printf '%s\n' "$report" | grep -v 'naming info\|bug report'
 
 case $report in
 *"No errors were detected"*) outcome=holds ;;
-*"Error: Safety violation!"* | *"Error: Non-atomic race!"*) outcome=refuted ;;
+*"Error: Safety violation!"* | *"Error: Non-atomic race!"* | *"Error: Attempt to access freed memory!"*)
+    outcome=refuted ;;
 *) outcome=broken ;;
 esac
 case $report in

@@ -21,6 +21,8 @@
 
 #ifndef SCENE_OF_HEADERS    /* compile.sh */
 typedef int pthread_cond_t; /* GenMC has none, and no harness waits */
+#define PTHREAD_CANCEL_DISABLE                0
+#define pthread_setcancelstate(state, before) ((void)(before)) /* nor has it cancellation */
 #endif
 
 #include "atomic.h"
