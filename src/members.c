@@ -69,7 +69,7 @@ void members_serve_all(struct bufferpool_budget *budget)
     /* acquire: with the release in account_give; another thread may serve for this one */
     if (!exchange_acquire(&budget->due, false))
         return;
-    store_seq_cst(&budget->wanted, false); /* before the reservations of those that are served; with account_want */
+    account_begin_round(budget);
     for (bufferpool_t *pool = NULL; (pool = members_next(budget, pool)) != NULL;)
         wait_serve(pool);
 }

@@ -77,8 +77,8 @@ bool notifier_push(struct waiter *w)
 
 struct bufferpool_notifier *notifier_call(struct bufferpool_notifier *notifier)
 {
-    store_release(&notifier->again, true); /* with the acquire in next_ready (async.c): after account_want */
-    (void)add_relaxed(&notifier->ringing, 1);
+    (void)add_relaxed(&notifier->ringing, 1); /* first: a loop that has seen the flag waits for the write */
+    store_release(&notifier->again, true);    /* with the acquire in next_ready (async.c): after account_want */
     return notifier;
 }
 

@@ -393,6 +393,7 @@ struct bufferpool_budget {
     _Atomic(size_t) bytes;                        /* the limit */
     _Atomic(bool) wanted;                         /* a caller waits for bytes */
     _Atomic(bool) due;                            /* bytes came back since a caller waits */
+    _Atomic(uint32_t) rounds;                     /* how often `wanted` was cleared to serve those that wait */
 };
 
 /* Under the lock, but for the read-only fields. */
@@ -452,6 +453,8 @@ struct __attribute__((may_alias)) waiter {
     /* as `given` */
     uint8_t error; /* why it waits no more without a buffer, or 0 */
     uint8_t left;  /* it waits no more */
+    /* under the queue's lock */
+    uint8_t called; /* its loop was called in that round to look for bytes (wait.c); 0: it was not */
 };
 
 _Static_assert(sizeof(struct waiter) <= sizeof(((bufferpool_waiter_t *)0)->reserved),

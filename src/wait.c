@@ -22,7 +22,7 @@
  *     6. The right to make a buffer is one of the cap's count and the bytes of the budget, both. A caller that lacks
  *        the bytes says so (account.h), and is served when some come back, in whatever pool of the budget (members.c).
  *        A thread looks every RETRY_MS, too, since buffers may idle where a thread was preempted (budget_wait); a loop
- *        is rung to look once.
+ *        is rung to look once in each round of serving (account.h).
  *     7. A pool is closed by a store to `life`, and then the queue is emptied under its lock; a caller looks at `life`
  *        under that lock before it joins. So nobody waits in a closed pool.
  *
@@ -162,19 +162,24 @@ static struct desc *take_from_depot(bufferpool_t *pool)
 }
 
 /* Says that a caller waits for bytes, if it does, and tries once more: account.h. A caller that waited for the cap
- * until then wakes, to take care that no pool of the budget lets buffers idle (budget_wait). */
+ * until then wakes, to take care that no pool of the budget lets buffers idle (budget_wait). A thread takes care before
+ * each wait. A loop is called once in each round: the caller that said first that bytes are wanted may have got them
+ * since, and then takes no care. */
 static bool reserve_wanted(bufferpool_t *pool, struct waiter *w, struct rings *rings)
 {
     struct bufferpool_budget *budget = pool->heap.slabs.budget;
     if (likely(budget == NULL) || !life_cap_has_room(pool))
         return false;
-    const bool first = account_want(budget);
+    const uint8_t round = account_round(budget);
+    account_want(budget);
     if (life_reserve(pool))
         return true;
-    if (is_thread(w))
+    if (is_thread(w)) {
         pthread_cond_signal(&sleeper_of(w)->woken);
-    else if (first)
+    } else if (w->called != round) {
+        w->called = round;
         ring_later(notifier_call(w->notifier), rings);
+    }
     return false;
 }
 

@@ -14,7 +14,7 @@
  *
  * A caller that waits for bytes sets `wanted` and then tries once more. A call that gives bytes back looks at `wanted`
  * afterwards. Both are sequentially consistent, so one of the two sees the other. The call notes in `due` that callers
- * are to be served, and members_serve does that once the call holds no lock.
+ * are to be served, and members_serve does that once the call holds no lock: in a round, which clears `wanted` first.
  *
  * All of this takes no lock. A budget of NULL stands for none: everything is allowed, and nothing is counted.
  */
@@ -87,11 +87,24 @@ static inline void account_add(struct bufferpool_budget *budget, size_t used, si
     add_relaxed(&budget->used, used);
 }
 
-/* A caller waits for bytes. It tries account_reserve once more afterwards. Returns whether none has waited before. */
-static inline bool account_want(struct bufferpool_budget *budget)
+/* A caller waits for bytes. It tries account_reserve once more afterwards. */
+static inline void account_want(struct bufferpool_budget *budget)
 {
-    /* seq_cst: before the load in account_reserve; with account_give */
-    return !atomic_exchange_explicit(&budget->wanted, true, memory_order_seq_cst);
+    store_seq_cst(&budget->wanted, true); /* before the load in account_reserve; with account_give */
+}
+
+/* Those that wait are about to be served. Each that still finds too few bytes says so anew. */
+static inline void account_begin_round(struct bufferpool_budget *budget)
+{
+    store_seq_cst(&budget->wanted, false); /* before the reservations of those that are served; with account_want */
+    (void)add_seq_cst(&budget->rounds, 1); /* after that; with the acquire in account_round */
+}
+
+/* The current round, modulo 128, with another bit, so that it is not 0. account_want says that a caller waits in that
+ * round, or in a later one. */
+static inline uint8_t account_round(const struct bufferpool_budget *budget)
+{
+    return (uint8_t)(load_acquire(&budget->rounds) | 128u); /* with account_begin_round: before account_want */
 }
 
 /* Whether callers that wait for bytes are to be served. */

@@ -132,8 +132,8 @@ static void *loop(void *unused)
 static void *calls(void *unused)
 {
     (void)unused;
-    if (account_want(&budget))
-        notifier_ring(notifier_call(notifier));
+    account_want(&budget);
+    notifier_ring(notifier_call(notifier));
     return NULL;
 }
 

@@ -22,7 +22,7 @@
  *     serve           members.c members_serve_after    "if (account_is_wanted(budget) && some_idle(pool) && heap->make_room"
  *                     members.c members_serve_after    "store_release(&budget->due, true);"
  *                     members.c members_serve_all      "if (!exchange_acquire(&budget->due, false))"
- *                     members.c members_serve_all      "store_seq_cst(&budget->wanted, false);"
+ *                     heap/account.h account_begin_round "store_seq_cst(&budget->wanted, false); /*"
  *                     members.c members_serve_all      "wait_serve(pool);"
  *     serve_queue     wait.c serve_all                 "if (d == NULL && !life_reserve(pool) && !reserve_wanted(pool, w, rings))"
  *                     wait.c reserve_wanted            "account_want(budget);"

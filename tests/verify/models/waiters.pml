@@ -8,7 +8,9 @@
  * BULK so many, with a time limit (TIMED) or without, and put what they got. A loop has LOOP waiters and one notifier.
  * It takes one ready waiter each time that the file descriptor is readable, may cancel its first waiter at any time
  * (CANCELS), and puts what it got at its end. LOWERED: a thread lowers the cap by one. FLUSHES: a put may be followed by
- * a flush. LASTING: the first threads put only after all others have ended.
+ * a flush. LASTING: the first threads put only after all others have ended. BYTES: the pool is one of a budget's, which
+ * has bytes for N buffers. A thread of another pool takes those of a dropped buffer, and its own buffer idles in its
+ * cache.
  *
  * One step is what the code does in one atomic operation, or under a lock that every other thread takes for it. The
  * depot has single buffers only: under pressure it mostly does, and a call that pops a magazine for one buffer
@@ -63,6 +65,20 @@
  *     put             cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
  *                     pool.c give_back                "return drop(pool, c, d, DROPS_OVERSIZE);"
  *                     pool.c put_to_pool              "pressure_relax(pool);"
+ *     give_bytes      heap/account.h account_give     "(void)sub_seq_cst(&budget->charged, bytes);"
+ *                     heap/account.h account_give     "if (unlikely(load_seq_cst(&budget->wanted)))"
+ *     reserve_wanted  wait.c reserve_wanted           "account_want(budget);"
+ *                     wait.c reserve_wanted           "pthread_cond_signal(&sleeper_of(w)->woken);"
+ *                     wait.c reserve_wanted           "} else if (w->called != round) {"
+ *                     wait.c reserve_wanted           "ring_later(notifier_call(w->notifier), rings);"
+ *                     notifier.c notifier_call        "store_release(&notifier->again, true); "
+ *                     notifier.c notifier_call        "(void)add_relaxed(&notifier->ringing, 1);"
+ *     serve_bytes     members.c members_serve_all     "if (!exchange_acquire(&budget->due, false))"
+ *                     heap/account.h account_begin_round "store_seq_cst(&budget->wanted, false); /*"
+ *                     heap/account.h account_begin_round "(void)add_seq_cst(&budget->rounds, 1);"
+ *     budget_wait     budget.c budget_wait            "const bool sure = close_caches(budget);"
+ *                     budget.c budget_wait            "if (budget_make_room(budget, heap_bytes(&pool->heap, pool->heap.base)))"
+ *                     budget.c budget_wait            "members_serve_all(budget);"
  *     join            wait.c join                     "queue->last = w;"
  *                     wait.c join (11)                "depot_want(&pool->depot, true);"
  *                     wait.c wait_begin               "serve_all(pool, &rings);"
@@ -86,6 +102,7 @@
  *     get_async       async.c join                    "if (!wait_join(pool, w)) {"
  *                     async.c join                    "if (!is_sure(pool))"
  *     next_ready      async.c next_ready              "if (!try_again())"
+ *                     async.c next_ready              "(void)exchange_acquire(&notifier->again, false); /*"
  *     next            async.c bufferpool_notifier_next "waiter->buf = w->error == 0 ? take(w->pool, w) : NULL;"
  *     cancel          async.c bufferpool_cancel       "if (!wait_leave(pool, w)) {"
  *                     wait.c wait_leave               "serve_all(pool, &rings);"
@@ -94,6 +111,7 @@
  *     putter          pool.c bufferpool_put           "put(buf, "bufferpool_put");"
  *     waiter          pool.c bufferpool_put           "put(buf, "bufferpool_put");"
  *     loop            async.c next_ready              "struct waiter *w = notifier_pop(notifier);"
+ *     other           pool.c give_back                "if (account_is_wanted(pool->heap.slabs.budget)) /*"
  *     setter          reclaim.c bufferpool_set_max_live "store_seq_cst(&pool->max_live, depot_cap(n));"
  *
  * Claims: no thread waits for ever, and no loop sleeps while a buffer is there for one of its waiters: the file
@@ -126,7 +144,7 @@
 #define THREAD(w) (PUTTERS + w)
 #define IS_THREAD(w) (w < WAITERS)
 #define IN_LOOP(w) (w >= WAITERS)
-#ifdef LOWERED
+#if defined(LOWERED) || defined(BYTES)
 #define PROCESSES (T + 1)
 #else
 #define PROCESSES T
@@ -145,11 +163,19 @@ byte cache[T];                    /* buffers in it */
 bool queue_lock, caches_lock;
 byte over;                        /* threads that have ended */
 
+/* the budget, and the other pool */
+byte bytes;                       /* those that nobody has, in buffers */
+bool bytes_wanted, due, was_wanted;
+byte rounds = 1;
+bool other_open = true;           /* the gate of that pool's cache */
+byte other_idle;                  /* buffers in it */
+
 /* callers that wait */
 chan queue = [CALLERS] of { byte };
 byte need[CALLERS], given[CALLERS], rights[CALLERS];
 mtype left[CALLERS];              /* WAITS: it is in the queue; 0: it does not wait */
 bool woken[CALLERS];
+byte called[CALLERS];             /* in which round */
 
 /* the loop's notifier; the list changes under its lock, and the write that makes it readable takes no lock */
 chan list = [CALLERS] of { byte };
@@ -313,6 +339,59 @@ inline give(right)
     fi
 }
 
+/* A dropped buffer, or a right that was given up. */
+inline give_bytes(n)
+{
+    bytes = bytes + n;
+    if
+    :: bytes_wanted && n > 0 -> due = true
+    :: !bytes_wanted || n == 0
+    fi
+}
+
+/* complete: it has the right now */
+inline reserve_wanted()
+{
+    k = rounds;
+#ifdef MUTANT_FIRST_CALLS
+    d_step { was_wanted = bytes_wanted; bytes_wanted = true };
+#else
+    bytes_wanted = true;
+#endif
+    if
+    :: d_step { bytes > 0 -> bytes--; pooled++; complete = true }
+    :: bytes == 0 ->
+        if
+        :: IS_THREAD(first) -> woken[first] = true
+#if defined(MUTANT_NO_CALL)
+        :: IN_LOOP(first)
+#else
+#if defined(MUTANT_FIRST_CALLS)
+        :: IN_LOOP(first) && !was_wanted ->
+#else
+        :: IN_LOOP(first) && called[first] != k ->
+            called[first] = k;
+#endif
+#if defined(MUTANT_CALL_SILENT)
+            d_step { ringing++; rings++ }
+#elif defined(MUTANT_CALL_LATE)
+            again_later = true;
+            d_step { ringing++; rings++ }
+#else
+            d_step { ringing++; rings++ };
+            again_later = true
+#endif
+#if defined(MUTANT_FIRST_CALLS)
+        :: IN_LOOP(first) && was_wanted
+#else
+        :: IN_LOOP(first) && called[first] == k
+#endif
+#endif
+        fi
+    fi;
+    k = 0
+}
+
 inline serve_all()
 {
     do
@@ -327,6 +406,17 @@ inline serve_all()
             :: depot == 0 ->
 #ifdef MUTANT_NO_RESERVE
                 break
+#elif defined(BYTES)
+                if
+                :: d_step { pooled < cap && bytes > 0 -> bytes--; pooled++ }; give(1)
+                :: pooled < cap && bytes == 0 ->
+                    reserve_wanted();
+                    if
+                    :: complete -> complete = false; give(1)
+                    :: !complete -> break
+                    fi
+                :: pooled >= cap -> break
+                fi
 #else
                 if
                 :: d_step { pooled < cap -> pooled++ }; give(1)
@@ -347,14 +437,41 @@ inline serve()
     fi
 }
 
+/* Those that wait, for whatever. The code serves once before, which finds nothing that this does not. */
+inline serve_bytes()
+{
+    if
+    :: d_step { due -> due = false }; bytes_wanted = false; rounds++
+    :: !due
+    fi;
+    serve()
+}
+
 /* call.h: the end of each call that is not served by the cache alone */
 inline call_end()
 {
-#ifndef MUTANT_NO_CHECK
-    serve()
-#else
+#if defined(MUTANT_NO_CHECK)
     skip
+#elif defined(BYTES)
+    serve_bytes()
+#else
+    serve()
 #endif
+}
+
+/* What idles in the other pool makes room. */
+inline budget_wait()
+{
+    if
+    :: bytes_wanted ->
+        other_open = false;
+        if
+        :: d_step { other_idle > 0 -> other_idle-- }; give_bytes(1)
+        :: other_idle == 0
+        fi;
+        serve_bytes()
+    :: !bytes_wanted
+    fi
 }
 
 /* handed: the buffer went to the longest waiting caller */
@@ -517,7 +634,11 @@ inline put()
     :: true ->
         if
 #ifdef DROPS
-        :: pooled-- /* dropped */
+        :: /* dropped */
+#ifdef BYTES
+            give_bytes(1);
+#endif
+            pooled--
 #endif
         :: give_back()
         fi;
@@ -558,6 +679,9 @@ inline give_up(w)
     :: given[w] == 0 -> break
     od;
 #ifndef MUTANT_RIGHTS_LOST
+#ifdef BYTES
+    give_bytes(rights[w]);
+#endif
     atomic { pooled = pooled - rights[w]; rights[w] = 0 };
 #endif
     keep_cap()
@@ -575,7 +699,7 @@ inline once()
 #ifdef MUTANT_ALWAYS_SURE
         sure = true;
 #else
-        sure = pressure;
+        sure = pressure && !bytes_wanted;
 #endif
         unlock(queue_lock);
         if
@@ -626,6 +750,9 @@ inline wait_for(n)
 #endif
         :: pressure
         fi;
+#ifdef BYTES
+        budget_wait();
+#endif
         once();
         if
         :: again
@@ -670,6 +797,9 @@ inline is_sure()
     :: !pressure -> enter(); keep_cap(); serve()
     :: pressure
     fi;
+#ifdef BYTES
+    budget_wait();
+#endif
     sure = (pressure || !wanted)
 }
 
@@ -703,8 +833,13 @@ inline next_ready()
     pop();
     if
     :: got == CALLERS && again_later ->
+#ifndef MUTANT_CLEARED_LATE
         again_later = false;
+#endif
         is_sure();
+#ifdef MUTANT_CLEARED_LATE
+        again_later = false;
+#endif
         if
         :: !sure -> ring_again()
         :: sure
@@ -757,7 +892,7 @@ inline cancel(w)
 proctype putter(byte me)
 {
     byte k, first, rings, held = HOLDS;
-    bool handed;
+    bool handed, complete;
 #ifdef LASTING
     over == PROCESSES - PUTTERS;
 #endif
@@ -802,6 +937,33 @@ proctype loop(byte me)
     od;
     over++
 }
+
+#ifdef BYTES
+/* In the other pool: takes the bytes of one buffer, if there are any, and puts the buffer. */
+proctype other()
+{
+    byte k, first, rings;
+    bool complete;
+    if
+    :: d_step { bytes > 0 -> bytes-- };
+        if
+        :: d_step { other_open -> other_idle++ } /* the fast put */
+        :: !other_open ->
+            if
+            :: bytes_wanted -> give_bytes(1)
+            :: !bytes_wanted -> other_idle++
+            fi;
+            if /* once more, as members_serve_after */
+            :: d_step { bytes_wanted && other_idle > 0 -> other_idle-- }; give_bytes(1)
+            :: !bytes_wanted || other_idle == 0
+            fi;
+            serve_bytes()
+        fi
+    :: over == PROCESSES - 1
+    fi;
+    over++
+}
+#endif
 
 #ifdef LOWERED
 /* The cap is one less from now on. */
@@ -851,6 +1013,9 @@ init
 #ifdef LOWERED
         run setter();
 #endif
+#ifdef BYTES
+        run other();
+#endif
         i = 0
     };
     over == PROCESSES;
@@ -859,6 +1024,12 @@ init
         for (i : 0 .. T - 1) {
             pooled = pooled - cache[i]
         };
-        assert(pooled == depot)
+        assert(pooled == depot);
+#ifdef BYTES
+        for (i : 0 .. T - 1) {
+            pooled = pooled + cache[i]
+        };
+        assert(bytes + other_idle + pooled == N)
+#endif
     }
 }

@@ -17,6 +17,7 @@
 #include "support/inside.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 enum { CAPACITY = 64, MANY = 8, BLOCKS = 16, BLOCK = 256, POOLS = 2, A = 0, B = 1 };
@@ -61,7 +62,7 @@ static size_t unit; /* what a buffer takes of the budget */
 static struct caller {
     bufferpool_buf_t *held;
     bufferpool_notifier_t *notifier;
-    bufferpool_waiter_t waiter;
+    bufferpool_waiter_t waiter, second;
 } callers[EXPLORER_THREADS];
 
 static struct caller *caller(void)
@@ -92,17 +93,27 @@ static void join(bufferpool_t *pool)
     explorer_check(c->held != NULL || errno == EINPROGRESS);
 }
 
+/* The next waiter that is ready. If there is none, the file descriptor is not readable, unless one became ready since,
+ * or the loop is to look again. */
+static bufferpool_buf_t *next(void)
+{
+    bufferpool_notifier_t *notifier = caller()->notifier;
+    struct pollfd ask = {bufferpool_notifier_fd(notifier), POLLIN, 0};
+    explorer_await_readable(ask.fd);
+    const bufferpool_waiter_t *w = bufferpool_notifier_next(notifier);
+    if (w == NULL) {
+        explorer_check(poll(&ask, 1, 0) == 0 || notifier->first != NULL || load_relaxed(&notifier->again));
+        return NULL;
+    }
+    explorer_check(w->error == 0);
+    return w->buf;
+}
+
 static void await_buffer(void)
 {
     struct caller *c = caller();
-    while (c->held == NULL) {
-        explorer_await_readable(bufferpool_notifier_fd(c->notifier));
-        const bufferpool_waiter_t *w = bufferpool_notifier_next(c->notifier);
-        if (w != NULL) {
-            explorer_check(w == &c->waiter && w->error == 0);
-            c->held = w->buf;
-        }
-    }
+    while (c->held == NULL)
+        c->held = next();
 }
 
 static void loop_in(bufferpool_t *pool)
@@ -168,6 +179,21 @@ static void flushes(void)
 static void exits(void)
 {
     explorer_exit();
+}
+
+/* The loop has joined twice before, and puts nothing before it has both buffers. */
+static void is_served_twice(void)
+{
+    bufferpool_buf_t *bufs[2];
+    for (unsigned n = 0; n < 2; n += bufs[n] != NULL)
+        bufs[n] = next();
+    bufferpool_put(bufs[0]);
+    bufferpool_put(bufs[1]);
+}
+
+static void lifts_the_cap(void)
+{
+    bufferpool_set_max_live(pools[B], 0);
 }
 
 static void raises(void)
@@ -271,6 +297,31 @@ static void one_waits(void)
     explorer_as(1, join_in_b);
 }
 
+static void get_large_in_b(void)
+{
+    get(pools[B]);
+    explorer_check(bufferpool_buf_reserve(caller()->held, 2 * CAPACITY) == 0);
+}
+
+static void join_twice_in_b(void)
+{
+    struct caller *c = caller();
+    explorer_check(bufferpool_get_async(pools[B], &c->waiter, c->notifier) == NULL && errno == EINPROGRESS);
+    explorer_check(bufferpool_get_async(pools[B], &c->second, c->notifier) == NULL && errno == EINPROGRESS);
+}
+
+/* A buffer of pool A idles in the open cache of thread 0. Thread 1 has all that the cap of pool B allows, a buffer that
+ * its put frees, with the bytes of nearly two. Thread 2 waits there twice. */
+static void two_wait_at_the_cap(void)
+{
+    one_made();
+    explorer_as(0, put_one);
+    bufferpool_set_max_live(pools[B], 1);
+    explorer_as(1, get_large_in_b);
+    bufferpool_budget_set(budget, load_relaxed(&budget->charged));
+    explorer_as(2, join_twice_in_b);
+}
+
 static void end_of_thread(void)
 {
     struct caller *c = caller();
@@ -305,6 +356,7 @@ int main(int argc, char **argv)
         {"destroy_idle_and_join", 2, 36000, one_idle, {destroys_a, loop_in_b}, at_each_step, end},
         {"close_and_join", 2, 49000, one_out, {closes_a_and_puts, loop_in_b}, at_each_step, end},
         {"two_join", 1, 8300, one_out, {put_one, loop_in_b, loop_in_a}, at_each_step, end},
+        {"lift_and_put", 1, 1400, two_wait_at_the_cap, {lifts_the_cap, put_one, is_served_twice}, at_each_step, end},
         {"cancel_beside_a_loop", 1, 1400, one_waits, {put_one, cancels, loop_in_a}, at_each_step, end},
     };
     return explorer_main(argc, argv, scenarios, sizeof scenarios / sizeof scenarios[0]);

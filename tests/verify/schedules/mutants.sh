@@ -140,6 +140,9 @@ mutant others_stay_open budget use_and_join budget.c \
     '/^static bool close_caches/,/^}/{s/^        pressure_enter(pool);$//;s/^        sure = sure.*//;}'
 mutant raised_without_a_look budget raise_and_join budget.c '/^void bufferpool_budget_set/,/^}/s/^    members_serve_all(budget);$//'
 mutant ended_without_a_look budget destroy_idle_and_join budget.c '/^void budget_end/,/^}/s/^    members_serve_all(budget);.*//'
+mutant not_called_to_look budget lift_and_put wait.c '/^static bool reserve_wanted/,/^}/s/} else if (w->called != round) {/} else if (false) {/'
+mutant first_alone_is_called budget lift_and_put wait.c \
+    '/^static bool reserve_wanted/,/^}/{s/^    account_want(budget);/const bool first = !account_is_wanted(budget); &/;s/} else if (w->called != round) {/} else if (first) {/;}'
 mutant right_given_up_alone budget cancel_beside_a_loop async.c \
     '/^static void give_back/,/^}/s/^        call_serve(pool);$//'
 

@@ -363,7 +363,7 @@ bool scene_next(void)
             take(c, w->buf);
         waits_no_more(c, number);
     } else {
-        explorer_check(!is_readable() || load_relaxed(&notifier->again));
+        explorer_check(!is_readable() || notifier->first != NULL || load_relaxed(&notifier->again));
     }
     end_call(c);
     bury_if_ended();
