@@ -74,7 +74,7 @@ typedef struct bufferpool bufferpool_t;
 typedef struct bufferpool_budget bufferpool_budget_t;
 
 /* A buffer. Only the library makes buffers, since it has hidden state behind the three fields. data and cap are const:
- * only the library writes them. Misuse says what becomes of a caller that does all the same. */
+ * only the library writes them. The chapter Misuse says what happens if a caller writes them in spite of that. */
 typedef struct bufferpool_buf {
     unsigned char *const data; /* the bytes; changes when the buffer grows */
     size_t len;                /* bytes in use: the caller's to set, up to cap; 0 after get */
@@ -93,22 +93,23 @@ typedef struct bufferpool_buf {
 #define BUFFERPOOL_VERSION_NUMBER                                                                                      \
     (BUFFERPOOL_VERSION_MAJOR * 10000 + BUFFERPOOL_VERSION_MINOR * 100 + BUFFERPOOL_VERSION_PATCH)
 
-/* Since 0.3. 1 in a release. 0 in the tree between two releases, which has the version of the last one until the next
- * one is made, and may have more than that. */
+/* Since 0.3. 1 in a release. 0 in the tree between two releases. Until the next release, such a tree has the version
+ * number of the last one, but it may have more functions. */
 #define BUFFERPOOL_VERSION_IS_RELEASE 0
 
-/* What the declarations tell the compiler. Each of these macros may be defined before the header is read, usually as
- * nothing: for compilers that do not know an attribute, for generators of bindings, and where a warning does not fit.
+/* The attributes of the declarations. You may define each of these macros before you include the header, usually as
+ * nothing: for a compiler that does not know an attribute, for a generator of bindings, or to avoid a warning.
  *
  *     BUFFERPOOL_API                  the visibility of the functions
- *     BUFFERPOOL_NOPLT                the call goes straight through the address that the loader filled in, without a
- *                                     jump through the procedure linkage table: for the functions that are called most
+ *     BUFFERPOOL_NOPLT                the call uses the address that the loader filled in, without a jump through the
+ *                                     procedure linkage table. The functions that are called most have this attribute
  *     BUFFERPOOL_PRINTF(format, arg)  the arguments from `arg` on must fit the format
  *     BUFFERPOOL_MUST_USE             a caller that ignores the result loses a buffer, a pool or an error
- *     BUFFERPOOL_READS(data, size)    `size` bytes are read at `data`
- *     BUFFERPOOL_MALLOC(put)          what the function returns ends with `put`. gcc 11 or later then finds leaks,
- *                                     double puts and uses after a put, the most with -fanalyzer. It takes a buffer for
- *                                     lost of which a program keeps only the data pointer (bufferpool_put_data)
+ *     BUFFERPOOL_READS(data, size)    the function reads `size` bytes at `data`
+ *     BUFFERPOOL_MALLOC(put)          `put` ends the object that the function returns. gcc 11 or later then finds
+ *                                     leaks, double puts and uses after a put, and most of them with -fanalyzer. If a
+ *                                     program keeps only the data pointer of a buffer (bufferpool_put_data), gcc
+ *                                     reports a leak, wrongly
  */
 #ifndef BUFFERPOOL_API
 #if defined(BUFFERPOOL_STATIC) || !defined(__GNUC__)
@@ -148,9 +149,9 @@ typedef struct bufferpool_buf {
 #if !defined(BUFFERPOOL_MALLOC) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
 /* The form without an argument would promise that the new object points to nothing, but data points to the bytes. */
 #define BUFFERPOOL_MALLOC(put) __attribute__((malloc(put, 1)))
-/* The attribute wants the functions declared before. Their contracts stand below. bufferpool_destroy and the like are
- * not among them: after EBUSY what they were to end is still there, and gcc would warn of its use. So a pool ends with
- * bufferpool_close here, and others with a function that does not exist. */
+/* The attribute needs functions that are declared before it. Their contracts are below. bufferpool_destroy and similar
+ * functions are not used here: after EBUSY the object still exists, and gcc would warn when it is used. So for gcc a
+ * pool ends with bufferpool_close, and other objects end with a function that does not exist. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wredundant-decls"
 #define BUFFERPOOL_DECLARED_TWICE
@@ -202,11 +203,10 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_try_get(bufferpool_t *pool) BUFFERPO
  * timeout_ms milliseconds of the monotonic clock, or without a limit if timeout_ms is BUFFERPOOL_NEVER.
  *
  * Waiting calls are served in the order in which they came, those of bufferpool_get_bulk_timed and the waiters of
- * bufferpool_get_async among them. Everything that provides a buffer, or room to make one,
- * serves the call that has waited longest: a put (also of a buffer that is freed for its size), the exit of a thread,
- * bufferpool_thread_flush, bufferpool_trim, and a raised cap. Buffers that are put while a call waits go to waiting
- * calls, never to a get or try_get of another thread. While more buffers exist than the cap allows, a put frees its
- * buffer and serves nobody.
+ * bufferpool_get_async among them. Everything that provides a buffer, or room to make one, serves the call that has
+ * waited longest: a put (also of a buffer that is freed for its size), the exit of a thread, bufferpool_thread_flush,
+ * bufferpool_trim, and a raised cap. Buffers that are put while a call waits go to waiting calls, never to a get or
+ * try_get of another thread. While more buffers exist than the cap allows, a put frees its buffer and serves nobody.
  *
  * A signal handler that runs meanwhile does not end the wait. A thread that waits while it holds buffers of the same
  * pool can cause a deadlock, as with any lock.
@@ -522,17 +522,17 @@ BUFFERPOOL_API bufferpool_buf_t *bufferpool_buf_from_data(const void *data) BUFF
 
 /* Since 0.3. The library's thread trims the pool, as bufferpool_trim does, when the system says that memory is short.
  * It is the thread of BUFFERPOOL_BACKGROUND, with the same beginning and end. By time the thread reclaims only the
- * pools that have BUFFERPOOL_BACKGROUND too. The news comes, as for services of systemd,
+ * pools that have BUFFERPOOL_BACKGROUND too. As services of systemd do, the thread learns of this
  *
  *     1. from the path in MEMORY_PRESSURE_WATCH: a PSI file, a FIFO or a listening Unix stream socket. The bytes that
  *        MEMORY_PRESSURE_WRITE has in base64 are first written to it. "/dev/null" says: not at all
  *     2. otherwise from memory.pressure of the process's own cgroup
  *     3. otherwise from /proc/pressure/memory; here and in 2 when tasks stall for 200 ms within 2 s
  *
- * A variable with a value that cannot be used is as if it were not there; with BUFFERPOOL_DEBUG a line on stderr says
- * so. A program that runs with more rights than its user has (setuid) does not read the variables. Where there is no
- * news, it is as if the flag were not given, and bufferpool_stats says so. The same holds after the source has ended,
- * as a socket does when its peer closes it: the thread does not look for another.
+ * A variable with a value that cannot be used is ignored; with BUFFERPOOL_DEBUG a line on stderr says so. A program
+ * that runs with more rights than its user has (setuid) does not read the variables. If none of the three sources is
+ * there, the flag has no effect, and bufferpool_stats says so. The same holds after the source has ended, as a socket
+ * does when its peer closes it: the thread does not look for another.
  *
  * The source is opened when the thread begins, or with the first pool of the flag that comes later. Until the thread
  * ends, it and an eventfd are open: two file descriptors of the library, which the program must not close. They are
@@ -934,26 +934,27 @@ BUFFERPOOL_API int bufferpool_metrics(bufferpool_buf_t *out) BUFFERPOOL_MUST_USE
  *     EOVERFLOW   the size cannot be represented; out is as before */
 BUFFERPOOL_API int bufferpool_holders(bufferpool_buf_t *out) BUFFERPOOL_MUST_USE;
 
-/* Since 0.3. Switches the mode `holders` on, or off if `on` is 0, while the process runs: call sites are recorded for
- * bufferpool_holders, and if the mode is on at exit, the table is written to stderr then. The environment's own
- * `holders` can be switched off, and on again. All other modes stay as they are. If one of them records call sites
- * anyway, this function changes nothing but whether the table is written at exit. To switch on what is on, or off what
- * is off, has no effect.
+/* Since 0.3. Switches the mode `holders` on, or off if `on` is 0, while the process runs. While the mode is on, call
+ * sites are recorded for bufferpool_holders. If it is on at exit, the table is written to stderr. If BUFFERPOOL_DEBUG
+ * switched the mode on, this function can switch it off, and on again. All other modes stay as they are. If one of them
+ * records call sites anyway, this function only changes whether the table is written at exit. The call has no effect if
+ * the mode is already as `on` says.
  *
- * Buffers that callers hold from before have a line of their own in the table, for each pool: "got before recording
- * began". These lines come last. So at rest all lines add up to what callers hold. A get that begins after this
- * function has returned is recorded. A get beside it may be listed either way. Buffers may be put at any time, however
- * often the mode was switched since the get. Once the mode is off, nothing is left of what was recorded, and the next
- * time begins anew.
+ * For the buffers that callers got before, the table has one line for each pool: "got before recording began". These
+ * lines come last. So while no call is under way, the lines add up to all buffers that callers hold. A get that begins
+ * after this function has returned is recorded. A get that runs at the same time may be listed either way. Buffers may
+ * be put at any time, however often the mode was switched since the get. When the mode is switched off, the records are
+ * lost, and the next recording begins anew.
  *
- * Any thread may call this at any time, beside any call. Two calls at once take effect one after the other. This needs
- * no membarrier(2). A child of fork goes on as its parent did; if another thread of the parent was just switching the
- * mode on, the child may record or not.
+ * Any thread may call this function at any time, beside any call. Two calls at once take effect one after the other.
+ * The function does not need membarrier(2). In a child of fork the mode is as in the parent. If another thread of the
+ * parent was just switching the mode on, the child may record or not.
  *
  * While the mode is on, each get and each put takes the slow path, and the library keeps some 64 bytes for each buffer
- * that was used. They are freed with the pool. If there is no memory for them, the buffer is listed as "not recorded".
- * The call itself takes time in proportion to the thread caches of all pools, and no memory. Once the mode is off, get
- * and put cost what they did before. In gdb, select a thread that is not inside of a call of this library, and enter
+ * that was used. These bytes are freed with the pool. If there is no memory for them, the buffer is listed as "not
+ * recorded". The call itself takes time in proportion to the thread caches of all pools, and no memory. Once the mode
+ * is off, get and put cost what they did before. In gdb, select a thread that is not inside a call of this library, and
+ * enter
  *     call (int)bufferpool_record_holders(1)
  *
  * errno is preserved. Returns:
@@ -1076,8 +1077,8 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  *     The environment variable BUFFERPOOL_DEBUG switches debug modes on. It has words with commas between them, and is
  *     read at the first create, get or record_holders. An unknown word is reported on stderr, and the other words
- *     count. The variable is ignored in a setuid program. It is also ignored by a library that was built without the
- *     modes, for example for a small machine (BUFFERPOOL_DEBUG_MODES of the library's CMake).
+ *     count. The variable is ignored in a setuid program. A library that was built without the modes ignores it too,
+ *     for example one for a small machine (the option BUFFERPOOL_DEBUG_MODES of the library's CMake).
  *
  *     poison        A block is filled when its buffer is put, and verified before it is handed out or freed, and when
  *                   the process ends by exit() or by returning from main(). This finds a write after put. Where
@@ -1087,9 +1088,9 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *                   and at the end as for poison. This finds a write beyond the end, and one in front of data. A
  *                   budget counts the guard bytes too.
  *     quarantine=N  The last N buffers that were put are held back, in each pool, so that a stale pointer does
- *                   not meet a new owner. They count as idle_depot, but not towards max_idle_bytes. At the cap, and
- *                   where the pool's budget is used up, a get takes the oldest of them. trim, a lowered cap and a
- *                   budget that needs room free them; reclaim does not.
+ *                   not meet a new owner. They count as idle_depot, but not towards max_idle_bytes. At the cap, and if
+ *                   the pool's budget is used up, a get takes the oldest of them. trim, a lowered cap, and a budget
+ *                   that needs room free them. reclaim does not.
  *     nopool        Every get allocates by malloc (or the pool's hook), and every put frees, so that valgrind and
  *                   AddressSanitizer know each buffer by itself. The puts count as drops_idle_limit, unless more
  *                   buffers exist than the cap allows.
@@ -1119,12 +1120,12 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  *         BUFFERPOOL_CONF=http.max_live=512,*.retain_ms=2000
  *
- *     NAME is the name of the pool in metrics, such as http-2 or default, or a star for all pools. The words for all
- *     pools come first, then those with the pool's name; among each, later words win. (A name with a comma or a space
- *     in it cannot be given.) The variable is read at the first create or get; it is ignored in a setuid program. It
- *     works in every build. A pool has the values from its bufferpool_create on; the default pool has them from
- *     bufferpool_configure_default on, and at the latest from its first get, which also replaces a cap that
- *     bufferpool_set_max_live set before. A later bufferpool_set_max_live counts.
+ *     NAME is the name of the pool in metrics, such as http-2 or default, or a star for all pools. A word with the
+ *     pool's name outranks a word with a star; otherwise, later words win. (You cannot give a name that has a comma or
+ *     a space in it.) The variable is read at the first create or get. It is ignored in a setuid program. It works in
+ *     every build. A pool has the values from its bufferpool_create on. The default pool has them from
+ *     bufferpool_configure_default on, and at the latest from its first get. This get also replaces a cap that
+ *     bufferpool_set_max_live set before. A later bufferpool_set_max_live changes the cap as usual.
  *
  *         buffer_capacity       bytes; not below the program's value, since a program may write as many without asking
  *         max_capacity          bytes
@@ -1139,12 +1140,14 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *         pressure              off: no BUFFERPOOL_PRESSURE. It cannot be switched on, since a program may close file
  *                               descriptors that it does not know
  *
- *     Bytes may end in k, M or G, for powers of 1,024. Otherwise 0 means the default. What the program relies on cannot
- *     be changed: the name, the alignment, the hooks, the budget, and the other flags.
+ *     Bytes may end in k, M or G, for powers of 1,024. In a field for which the list does not say what 0 means, 0 means
+ *     the default. The variable cannot change the fields that the program relies on: the name, the alignment, the
+ *     hooks, the budget, and the other flags.
  *
- *     A word that is wrong is reported on stderr, once, and the others count. If the values of a pool are together such
- *     that bufferpool_create would return EINVAL, this is reported, and the pool has the program's configuration. So is
- *     a buffer_capacity below the program's, which alone is ignored. Of such reports for pools, 16 are written.
+ *     A wrong word is reported on stderr, once, and the other words count. If bufferpool_create would return EINVAL for
+ *     all values of a pool together, this is reported, and the pool has the program's configuration. A buffer_capacity
+ *     below the program's value is reported too, and only this value is ignored. Only the first 16 such reports for
+ *     pools are written.
  *
  * Threads and processes
  *
