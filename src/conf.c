@@ -2,11 +2,11 @@
  *
  * conf.c - what the environment changes in the configuration of pools: BUFFERPOOL_CONF
  *
- * The variable has words of the form NAME.FIELD=VALUE with commas between them. It is copied when the first pool
- * begins, since the program may change its environment later. Each word is tried then, so that a wrong one is told once
- * and not for each pool. A pool that begins reads the copy from left to right: first the words of all pools, then its
- * own. So later words win, and those with the pool's name win over those with a star. Nothing is allocated, so nothing
- * can fail.
+ * The variable has words of the form NAME.FIELD=VALUE with commas between them. The variable is copied when the first
+ * pool begins, since the program may change its environment later. Each word is tried then, so that a wrong word is
+ * reported once and not for each pool. A pool that begins reads the copy twice from left to right: first the words with
+ * a star, then the words with its name. So later words win, and words with the pool's name win over words with a star.
+ * Nothing is allocated, so nothing can fail.
  */
 #include "conf.h"
 
@@ -19,7 +19,7 @@
 
 enum kind { BYTES, BUFFERS, MILLISECONDS, INTERVAL, EITHER, ON, OFF };
 
-/* What the values of each kind are, in words. */
+/* The values that each kind takes, in words. */
 static const char *const values[] = {"bytes, such as 65536, 64k, 2M or 1G",
                                      "a number",
                                      "milliseconds",
@@ -127,7 +127,7 @@ static bool set_flag(const struct field *field, const struct word *word, unsigne
     return true;
 }
 
-/* Returns false if the value is none of the field's. */
+/* Returns false if the field does not take the value. */
 static bool set(const struct field *field, const struct word *word, bufferpool_config_t *config)
 {
     void *const at = (char *)config + field->offset;
@@ -149,16 +149,16 @@ static bool set(const struct field *field, const struct word *word, bufferpool_c
     }
 }
 
-/* ---- all of them ---- */
+/* ---- all words ---- */
 
-/* Moves *at past what separates words. Returns the length of the word there; 0: there is none. */
+/* Moves *at past the separators. Returns the length of the word that begins there, or 0 if there is none. */
 static size_t next_word(const char **at)
 {
     *at += strspn(*at, ", ");
     return strcspn(*at, ", ");
 }
 
-/* Notes what is wrong with a word that is not understood. */
+/* Notes what is wrong with a word. */
 static bool is_understood(const char *text, size_t n)
 {
     struct word word;
@@ -198,7 +198,7 @@ static void read_once(void)
     notes_end(&notes);
 }
 
-/* Applies the words with that name to the configuration. Returns whether there are any. */
+/* Applies the words with that name to the configuration. Returns whether there were such words. */
 static bool apply(const char *name, bufferpool_config_t *config)
 {
     bool any = false;

@@ -7,11 +7,11 @@
 
 #include "types.h"
 
-/* Sets what the words for the pool of that name set. Returns whether there are any. The first call reads the
- * environment. The registry's lock is held. */
+/* Applies the words with a star, and those with the name of the pool, to the configuration. Returns whether there were
+ * such words. The first call reads the environment. The caller holds the registry's lock. */
 bool conf_apply(const char *name, bufferpool_config_t *config);
 
-/* Says on stderr, once, which words were not understood. No lock is held. */
+/* Reports on stderr, once, the words that were not understood. The caller holds no lock. */
 void conf_tell(void);
 
 #endif

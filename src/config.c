@@ -2,9 +2,9 @@
  *
  * config.c - the configuration of a pool: its defaults, what is wrong with it, what the environment changes
  *
- * The program's configuration is one that create takes, or the call fails. What BUFFERPOOL_CONF makes of it may be one
- * that create would not take. Then the pool has the program's, and the operator is told, in every build: it is the
- * operator's mistake, who sees no return value.
+ * If the program's configuration is wrong, create fails. BUFFERPOOL_CONF may turn a correct configuration into a wrong
+ * one. Then the pool has the program's configuration, and a line on stderr tells the operator, in every build: the
+ * mistake is the operator's, and an operator sees no return value.
  */
 #include "config.h"
 
@@ -23,7 +23,7 @@
 /* The size of the struct in version 0.1, the first: no program was built with a smaller one. */
 #define SIZE_MIN (offsetof(bufferpool_config_t, ctx) + sizeof(void *))
 
-/* A program may make a pool for each client: so many are told of. */
+/* A program may make a pool for each client, so the number of reports is limited. */
 #define REMARKS_MAX 16u
 
 #define FLAGS_KNOWN                                                                                                    \
@@ -53,7 +53,7 @@ static struct flaw first_of(const struct flaw *flaws, size_t n)
     return (struct flaw){0};
 }
 
-/* Writes the flaw of a configuration to a line, with whose it is in front and what becomes of it behind. */
+/* Writes a line: whose configuration has the flaw, then the flaw, then its consequence. */
 static void write_flaw(struct config_remark *remark, const char *whose, const struct flaw *flaw, const char *then)
 {
     char value[32] = "", limit[32] = "";
@@ -66,7 +66,7 @@ static void write_flaw(struct config_remark *remark, const char *whose, const st
     remark->length = n > 0 && (size_t)n < sizeof(remark->text) ? (size_t)n : 0;
 }
 
-/* The program's mistake, which the call returns: only a debug mode says it. */
+/* Reports a mistake of the program. The call returns an error too, so only a debug mode reports it. */
 static void say_flaw(const struct flaw *flaw)
 {
     struct config_remark remark;
@@ -98,8 +98,8 @@ static struct flaw flaw_of(const bufferpool_config_t *c)
     return first_of(flaws, sizeof(flaws) / sizeof(flaws[0]));
 }
 
-/* Copies a configuration that has a size of any version. An odd one is of BUFFERPOOL_CONFIG, where 0 stands for the
- * default of retain_ms as well. Returns what is wrong with the size. */
+/* Copies a configuration that has a size of any version. An odd size comes from BUFFERPOOL_CONFIG, where 0 stands for
+ * the default of retain_ms as well. Returns what is wrong with the size. */
 static struct flaw copy(const bufferpool_config_t *from, bufferpool_config_t *to)
 {
     const size_t size = from->size & ~(size_t)1;
@@ -118,7 +118,7 @@ static struct flaw copy(const bufferpool_config_t *from, bufferpool_config_t *to
     return flaw;
 }
 
-/* Sets each field that is 0 to its default, but for retain_ms, where 0 has a meaning. */
+/* Sets each field that is 0 to its default, except retain_ms, where 0 has a meaning. */
 static void set_defaults(bufferpool_config_t *c)
 {
     default_to(&c->buffer_capacity, DEFAULT_BUFFER_CAPACITY);
@@ -148,7 +148,7 @@ int config_take(const bufferpool_config_t *from, bufferpool_config_t *own)
 
 /* ---- what the environment changes ---- */
 
-/* What is wrong with what the environment made of the program's configuration. */
+/* Writes the remark on what is wrong with the configuration after the environment changed it. */
 static void remark_on(const bufferpool_t *pool, const struct flaw *flaw, const char *then, struct config_remark *remark)
 {
     char name[REPORT_NAME_MAX + 1], whose[sizeof("BUFFERPOOL_CONF: pool ") + REPORT_NAME_MAX];

@@ -7,8 +7,8 @@
 
 #include "types.h"
 
-/* Copies the program's configuration, of any version; NULL stands for all defaults. A debug mode says what is wrong
- * with it. Returns 0 or EINVAL. No lock is held. */
+/* Copies the program's configuration, of any version; NULL stands for all defaults. A debug mode reports what is wrong
+ * with it. Returns 0 or EINVAL. The caller holds no lock. */
 int config_take(const bufferpool_config_t *from, bufferpool_config_t *own);
 
 /* A line for stderr. */
@@ -17,13 +17,13 @@ struct config_remark {
     char text[384];
 };
 
-/* Makes of what the program took the configuration of a pool that has its name: with what BUFFERPOOL_CONF changes, and
- * with the defaults. Returns whether it changes anything, and the remark on what it must not. The registry's lock is
- * held. */
+/* Completes the program's configuration of a pool that has its name already: applies BUFFERPOOL_CONF, then the
+ * defaults. Returns whether BUFFERPOOL_CONF changes anything, and a remark if it must not. The caller holds the
+ * registry's lock. */
 bool config_resolve(const bufferpool_config_t *own, const bufferpool_t *pool, bufferpool_config_t *to,
                     struct config_remark *remark);
 
-/* Says what is wrong with BUFFERPOOL_CONF. No lock is held. */
+/* Reports what is wrong with BUFFERPOOL_CONF. The caller holds no lock. */
 void config_tell(const struct config_remark *remark);
 
 #endif

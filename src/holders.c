@@ -52,7 +52,7 @@ static bool make_room(struct holders *holders, size_t n)
     return true;
 }
 
-/* Whether a held buffer without a record in this recording was there when it began. */
+/* Returns whether a held buffer that has no record of this recording was got before the recording began. */
 static bool is_from_before(const bufferpool_t *pool, const struct record *record)
 {
     const uint32_t recording = modes_recording();
@@ -77,7 +77,7 @@ static struct holder read_holder(const bufferpool_t *pool, const struct desc *d,
     return holder;
 }
 
-/* Those without a record last, and of these the ones from before recording. */
+/* Lines without a record come last. Of these, the lines for buffers from before the recording are the very last. */
 static int compare_kinds(const struct holder *a, const struct holder *b)
 {
     if ((a->by == 0) != (b->by == 0))
@@ -144,8 +144,8 @@ static bool add_sum(struct holders *holders, const bufferpool_t *pool)
     return sum.buffers == 0 || add(holders, &sum);
 }
 
-/* Only the thread that holds a buffer may look at its cap. So what the records do not know of grown buffers is the rest
- * of what callers hold in all. */
+/* Only the thread that holds a buffer may look at its cap. So the bytes of grown buffers without a record are computed:
+ * all bytes that callers hold, less those of which the records know. */
 static void add_unknown_bytes(struct holders *holders, const bufferpool_t *pool, size_t first)
 {
     struct holder *line = NULL;

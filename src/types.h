@@ -498,8 +498,8 @@ struct bufferpool_notifier {
 
 /* ---- debug modes: src/debug/ ---- */
 
-/* What a record knows of its buffer while a caller holds that. BEFORE: it was got before recording began, or not with a
- * record. IDLE: it is just being handed out; or it was, by a call that began before recording. */
+/* What a record says of its buffer while a caller holds the buffer. BEFORE: the buffer was got before recording began,
+ * or without a record. IDLE: the buffer is just being handed out, or was, by a call that began before recording. */
 enum record_turn { RECORD_BEFORE, RECORD_IDLE, RECORD_GOT };
 
 /* The thread that gets, holds or puts the buffer writes its record. Other threads may read it meanwhile, and may find

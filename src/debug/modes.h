@@ -37,8 +37,9 @@ enum mode {
 /* With these no gate opens. Memcheck needs nothing else, since it keeps records of its own. */
 #define MODES_SLOW (MODES_WATCH | MODE_MEMCHECK | MODE_GATES)
 
-/* The modes, and above them how many times recording was switched on while the process ran: its number. A record with
- * another number is out of date (recording.c). It is one word, so that each thread sees both change at once. */
+/* The modes, and in the bits above them the number of the recording: how many times recording was switched on while the
+ * process ran. A record with another number is out of date (recording.c). Modes and number are one word, so that each
+ * thread sees both change at once. */
 #define MODES_BITS 12
 
 /* Written under the registry's lock: first before any thread has a cache, and then when recording is switched. Relaxed:
@@ -66,11 +67,11 @@ void modes_init(bool memcheck);
 /* Says on stderr, once, which words were not understood. No lock is held. */
 void modes_tell(void);
 
-/* Around a switch of recording: one thread at a time does it. No other lock of the library is held. */
+/* One thread at a time switches recording: it holds this lock meanwhile, and takes it before any other lock. */
 void modes_lock_switch(void);
 void modes_unlock_switch(void);
 
-/* In the child after fork: a switch that another thread of the parent began does not go on. */
+/* In the child after fork: ends a switch that another thread of the parent had begun. */
 void modes_after_fork_in_child(void);
 
 /* N of quarantine=N. */

@@ -7,8 +7,8 @@
 
 #include <stdbool.h>
 
-/* Switches MODE_HOLDERS. Where no other mode watches, every get that begins after this returned is recorded, or none
- * is. Any thread; no lock is held. */
+/* Switches MODE_HOLDERS on or off. If no other mode watches, then every get that begins after the return is recorded
+ * (on), or none is (off). Any thread may call this, and holds no lock. */
 void recording_switch(bool on);
 
 #endif

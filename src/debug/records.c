@@ -25,7 +25,7 @@ static uint32_t number_in(uint32_t chunk, const struct desc *d)
     return d->index - (1 + DESC_FIRST_CHUNK * ((1u << chunk) - 1));
 }
 
-/* Of any recording, or NULL. */
+/* Returns the record of the descriptor, of whichever recording, or NULL. */
 static struct record *find(const struct records *records, const struct desc *d)
 {
     const uint32_t chunk = desc_chunk_number(d->index);

@@ -4,7 +4,7 @@
  *
  * The records are a table beside that of the descriptors, with the same indexes and with chunks of the same sizes. A
  * chunk is made when it is needed. If there is no memory for it, its buffers have no record. Chunks stay as long as the
- * pool, and each record says to which recording it belongs. One that is out of date counts as none.
+ * pool. Each record has the number of its recording, and a record of an earlier recording counts as none.
  */
 #ifndef BUFFERPOOL_RECORDS_H
 #define BUFFERPOOL_RECORDS_H
@@ -14,8 +14,8 @@
 /* Returns the record of the descriptor, or NULL if there is none. Any thread. */
 struct record *records_at(const struct records *records, const struct desc *d);
 
-/* The same; makes the record if there is none. Returns NULL if there is no memory. The calling thread has the buffer.
- */
+/* As records_at, but makes the record if there is none. Returns NULL if there is no memory. Only the thread that has
+ * the buffer may call it. */
 struct record *records_make(struct records *records, const struct desc *d);
 
 void records_destroy(struct records *records);

@@ -10,9 +10,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Writes the text to stderr. Drops text that cannot be written. Neither a signal nor a cancellation nor a change of
- * errno comes of it. No lock may be held, except by a report that aborts afterwards: the reader of stderr may be a
- * thread of this process that waits for that lock. */
+/* Writes the text to stderr. Drops text that cannot be written. The call causes no signal and no cancellation, and
+ * preserves errno. No lock may be held, except by a report that aborts afterwards: the reader of stderr may be a thread
+ * of this process that waits for that lock. */
 void say(const char *text, size_t length);
 
 /* ---- what is wrong with a variable of the environment ----
@@ -31,10 +31,10 @@ struct notes {
 /* Notes a line that says `what`, and after it `more`, about the n bytes at `word`. */
 void notes_add(struct notes *notes, const char *word, size_t n, const char *what, const char *more);
 
-/* All are noted. */
+/* The last line was noted. */
 void notes_end(struct notes *notes);
 
-/* Writes them, once. */
+/* Writes the lines that were noted, once. */
 void notes_tell(struct notes *notes);
 
 #endif

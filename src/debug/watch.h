@@ -8,7 +8,7 @@
  * Before buffers are handed out and before they are freed, watch_idle comes first.
  *
  * life.c, buffer.c and reclaim.c call these while a mode watches (modes.h), on the thread that has the buffer at that
- * moment. What they find is misuse; its report says which calls got and put the buffer.
+ * moment. They report what they find as misuse, and the report says which calls got and put the buffer.
  */
 #ifndef BUFFERPOOL_WATCH_H
 #define BUFFERPOOL_WATCH_H
@@ -40,7 +40,7 @@ void watch_put(bufferpool_t *pool, struct desc *d);
 /* The buffer was idle, and is about to be handed out or freed. */
 void watch_idle(bufferpool_t *pool, const struct desc *d);
 
-/* The idle buffer is about to be freed, and the next one of its descriptor may be made unwatched. */
+/* The idle buffer is about to be freed. The next buffer of its descriptor may be made while no mode watches. */
 void watch_freed(bufferpool_t *pool, const struct desc *d);
 
 #endif

@@ -112,14 +112,14 @@ static void list_update(struct slab *slab)
 
 /* ---- slabs and spans ---- */
 
-/* A heap's first slab has at most so many bytes, or four slots. */
+/* A heap's first slab has at most this many bytes, or four slots. */
 #define SLAB_BYTES_FIRST ((size_t)256 << 10)
 
 /* The pages of 128 slots, or of as many slots as fit into 4 MiB. With huge pages, a slab that is larger than a huge
  * page has whole huge pages, since a purge gives back whole pages of one slab.
  *
- * Without huge pages, a new slab no more than doubles what is mapped. So a thousand pools with a buffer each need not
- * map four gigabytes, and a pool that holds thousands has mapped a few slabs more. */
+ * Without huge pages, a new slab at most doubles the address space that is mapped. So a thousand pools with one buffer
+ * each do not map four gigabytes, and a pool with thousands of buffers has only a few slabs more. */
 static size_t slab_bytes_of(const struct slabs *slabs, size_t stride)
 {
     const size_t slots = SLAB_SLOTS_MAX * stride;
