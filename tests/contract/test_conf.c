@@ -242,7 +242,7 @@ static void has_seven(void)
     end(pool);
 }
 
-static void later_words_win_and_a_name_over_the_star(void **state)
+static void later_words_win_and_a_name_outranks_a_star(void **state)
 {
     (void)state;
     static const char *const sevens[] = {
@@ -374,7 +374,7 @@ static void wrong_words_are_reported_once_and_the_others_hold(void **state)
     }
 }
 
-static void more_than_fits_is_reported(void **state)
+static void words_beyond_4095_bytes_are_ignored_and_reported(void **state)
 {
     (void)state;
     char conf[8192] = "http.max_live=7";
@@ -399,7 +399,7 @@ static void keeps_its_own(void)
     end(pool);
 }
 
-static void what_create_would_refuse_is_reported_and_the_pool_keeps_its_own(void **state)
+static void a_wrong_combination_is_reported_and_the_pool_keeps_the_programs_values(void **state)
 {
     (void)state;
     run("*.max_live=7,http.max_capacity=1k", keeps_its_own);
@@ -455,7 +455,7 @@ static void many_pools(void)
         keeps_its_capacity();
 }
 
-static void one_mistake_for_many_pools_is_told_sixteen_times(void **state)
+static void one_mistake_for_many_pools_is_reported_sixteen_times(void **state)
 {
     (void)state;
     run("*.buffer_capacity=5,*.max_live=7", many_pools);
@@ -509,7 +509,7 @@ static void default_refused(void)
     modes_check(bufferpool_max_live(NULL) == 7 && cap_of(NULL) == 65536 && bufferpool_max_live(NULL) == 7);
 }
 
-static void the_default_pool_has_it_from_its_first_use_on(void **state)
+static void the_default_pool_has_the_values_from_its_first_use_on(void **state)
 {
     (void)state;
     expect_silence("default.max_live=7,*.buffer_capacity=64k", default_at_first_get);
@@ -543,7 +543,7 @@ static void race_to_the_first_get(void)
         modes_check(race.caps[i] == 65536);
 }
 
-static void all_threads_find_it_at_the_first_get(void **state)
+static void all_threads_find_the_values_at_the_first_get(void **state)
 {
     (void)state;
     for (int i = 0; i < 20; i++)
@@ -640,17 +640,17 @@ int main(int argc, char **argv)
         return as_setuid();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_field_has_its_effect),
-        cmocka_unit_test(later_words_win_and_a_name_over_the_star),
+        cmocka_unit_test(later_words_win_and_a_name_outranks_a_star),
         cmocka_unit_test(a_pool_has_the_name_that_metrics_show),
         cmocka_unit_test(bytes_may_have_a_suffix),
         cmocka_unit_test(wrong_words_are_reported_once_and_the_others_hold),
-        cmocka_unit_test(more_than_fits_is_reported),
-        cmocka_unit_test(what_create_would_refuse_is_reported_and_the_pool_keeps_its_own),
+        cmocka_unit_test(words_beyond_4095_bytes_are_ignored_and_reported),
+        cmocka_unit_test(a_wrong_combination_is_reported_and_the_pool_keeps_the_programs_values),
         cmocka_unit_test(a_capacity_below_the_programs_is_reported_and_ignored),
         cmocka_unit_test(a_thread_that_starts_now_is_not_switched_off),
-        cmocka_unit_test(one_mistake_for_many_pools_is_told_sixteen_times),
-        cmocka_unit_test(the_default_pool_has_it_from_its_first_use_on),
-        cmocka_unit_test(all_threads_find_it_at_the_first_get),
+        cmocka_unit_test(one_mistake_for_many_pools_is_reported_sixteen_times),
+        cmocka_unit_test(the_default_pool_has_the_values_from_its_first_use_on),
+        cmocka_unit_test(all_threads_find_the_values_at_the_first_get),
         cmocka_unit_test(the_variable_is_read_once),
         cmocka_unit_test(a_child_has_what_the_parent_read),
         cmocka_unit_test(the_variable_is_ignored_in_a_setuid_program),

@@ -326,7 +326,7 @@ static void record_without_memory(void *arg)
     modes_check(bufferpool_destroy(pool) == 0 && bufferpool_record_holders(0) == 0);
 }
 
-static void without_memory_recording_begins_and_nobody_is_listed_wrongly(void **state)
+static void without_memory_recording_begins_and_no_holder_is_listed_wrongly(void **state)
 {
     (void)state;
     run_with_modes(NULL, record_without_memory, NULL);
@@ -518,7 +518,7 @@ int main(void)
         cmocka_unit_test(without_a_mode_each_pool_has_a_line),
         cmocka_unit_test(a_failed_holders_call_changes_nothing),
         cmocka_unit_test(without_memory_for_records_all_calls_work),
-        cmocka_unit_test(without_memory_recording_begins_and_nobody_is_listed_wrongly),
+        cmocka_unit_test(without_memory_recording_begins_and_no_holder_is_listed_wrongly),
         cmocka_unit_test(two_threads_that_make_the_same_record_get_the_same),
         cmocka_unit_test(without_records_a_report_has_the_pool_and_the_bytes),
         cmocka_unit_test(thousands_of_holders_are_counted_and_none_prints_no_table_at_exit),

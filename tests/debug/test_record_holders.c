@@ -382,7 +382,7 @@ static void switch_while_others_work(void *arg)
     record(0);
 }
 
-static void it_may_be_switched_beside_any_call(void **state)
+static void recording_may_be_switched_beside_any_call(void **state)
 {
     (void)state;
     static const size_t caps[] = {0, 20, THREADS * HOLDS};
@@ -540,7 +540,7 @@ static void fork_while_another_switches(void *arg)
     bufferpool_put(buf);
 }
 
-static void a_child_of_a_process_that_is_switching_is_in_order(void **state)
+static void a_child_forked_during_a_switch_works(void **state)
 {
     (void)state;
     run_with_modes(NULL, fork_while_another_switches, NULL);
@@ -558,10 +558,10 @@ int main(void)
         cmocka_unit_test(other_modes_stay_as_they_are),
         cmocka_unit_test(the_first_call_reads_the_environment),
         cmocka_unit_test(the_table_is_written_at_exit_if_recording_is_on_then),
-        cmocka_unit_test(it_may_be_switched_beside_any_call),
+        cmocka_unit_test(recording_may_be_switched_beside_any_call),
         cmocka_unit_test(the_next_call_of_each_thread_goes_by_the_switch),
         cmocka_unit_test(a_child_records_as_its_parent_did),
-        cmocka_unit_test(a_child_of_a_process_that_is_switching_is_in_order),
+        cmocka_unit_test(a_child_forked_during_a_switch_works),
     };
     return cmocka_run_group_tests_name("record_holders", tests, NULL, NULL);
 }

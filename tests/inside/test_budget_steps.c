@@ -166,13 +166,13 @@ static void each_step_of(void (*mains)(struct hand *), void (*others)(struct han
     assert_in_range(steps, 20, STEPS_MAX - 1);
 }
 
-static void a_waiter_is_served_that_begins_to_wait_at_any_step_of_a_put(void **state)
+static void a_waiter_that_joins_at_any_step_of_a_put_is_served(void **state)
 {
     (void)state;
     each_step_of(puts_it, waits_for_it);
 }
 
-static void a_waiter_is_served_by_a_put_at_any_step_of_its_call(void **state)
+static void a_put_at_any_step_of_get_async_serves_the_waiter(void **state)
 {
     (void)state;
     each_step_of(waits_for_it, puts_it);
@@ -181,8 +181,8 @@ static void a_waiter_is_served_by_a_put_at_any_step_of_its_call(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_waiter_is_served_that_begins_to_wait_at_any_step_of_a_put),
-        cmocka_unit_test(a_waiter_is_served_by_a_put_at_any_step_of_its_call),
+        cmocka_unit_test(a_waiter_that_joins_at_any_step_of_a_put_is_served),
+        cmocka_unit_test(a_put_at_any_step_of_get_async_serves_the_waiter),
     };
     return cmocka_run_group_tests_name("budget_steps", tests, NULL, NULL);
 }

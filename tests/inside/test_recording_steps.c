@@ -498,7 +498,7 @@ static void let_a_child_be_forked(void)
     assert_true(waitpid(child, &status, 0) == child && status == 0);
 }
 
-static void a_child_that_is_forked_at_any_step_of_the_switch_is_in_order(void **state)
+static void a_child_forked_at_any_step_of_the_switch_works(void **state)
 {
     (void)state;
     when_stopped = let_a_child_be_forked;
@@ -535,7 +535,7 @@ int main(void)
         cmocka_unit_test(calls_may_come_at_any_step_of_the_switch),
         cmocka_unit_test(two_threads_may_switch_at_once),
         cmocka_unit_test(pools_and_threads_may_begin_at_any_step_of_the_switch),
-        cmocka_unit_test(a_child_that_is_forked_at_any_step_of_the_switch_is_in_order),
+        cmocka_unit_test(a_child_forked_at_any_step_of_the_switch_works),
     };
     return cmocka_run_group_tests_name("recording_steps", tests, begin_the_other, end_the_other);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_faq.c - what docs/faq.md says that no other test shows: where memory is after which call, what large buffers
- * weigh, and when the kernel still reads a buffer
+ * test_faq.c - what docs/faq.md says that no other test shows: where memory is after which call, how much memory
+ * large buffers take, and when the kernel still reads a buffer
  */
 #include "support/laws.h"
 
@@ -26,7 +26,7 @@ static bufferpool_t *pool_of(size_t max_live, size_t max_capacity)
     return pool;
 }
 
-/* ---- what buffers weigh ---- */
+/* ---- how much memory buffers take ---- */
 
 enum { SIXTEEN = 16, TURNS = 5 };
 
@@ -40,7 +40,7 @@ static void take_and_put(bufferpool_t *pool, size_t size)
     bufferpool_put_bulk(bufs, SIXTEEN);
 }
 
-static void sixteen_buffers_weigh_what_they_grew_to(void **state)
+static void idle_buffers_take_the_bytes_that_they_grew_to(void **state)
 {
     (void)state;
     test_narrow_addresses();
@@ -225,7 +225,7 @@ static void a_lock_outlasts_put_and_trim(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sixteen_buffers_weigh_what_they_grew_to),
+        cmocka_unit_test(idle_buffers_take_the_bytes_that_they_grew_to),
         cmocka_unit_test(memory_is_where_the_table_says),
         cmocka_unit_test(the_reader_after_vmsplice_sees_the_next_content),
         cmocka_unit_test(zero_copy_sends_what_is_there_when_it_leaves),
