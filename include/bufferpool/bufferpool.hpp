@@ -598,7 +598,13 @@ class budget
 };
 
 /* Owns a pool, or is a view of a pool that something else owns. Any thread may use the object at any time, but no use
- * may run beside a move or the destruction of the object. */
+ * may run beside a move or the destruction of the object.
+ *
+ *     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+ *     config.max_live = 256;
+ *     bufpool::pool pool(config);
+ *     bufpool::pool other(*BUFFERPOOL_CONFIG(.max_live = 256));      // C++20; the macro is a pointer
+ */
 class pool
 {
   public:
