@@ -104,6 +104,7 @@ static struct flaw copy(const bufferpool_config_t *from, bufferpool_config_t *to
 {
     const size_t size = from->size & ~(size_t)1;
     const struct flaw flaws[] = {
+        {from->size == 0, "size", 0, "is 0: start from BUFFERPOOL_CONFIG_INIT", 0},
         {size < SIZE_MIN, "size", from->size, "is less than that of the first version", SIZE_MIN},
         {from->size > SIZE_MIN && size < offsetof(bufferpool_config_t, retain_ms), "size", from->size,
          "is between those of two versions", 0},

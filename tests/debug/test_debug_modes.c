@@ -274,7 +274,9 @@ static void hook_free(void *block, size_t size, void *ctx)
 static void a_mode_tells_why_a_configuration_is_refused(void **state)
 {
     (void)state;
-    bufferpool_config_t small = {.size = 8}, large = {.size = 4096};
+    bufferpool_config_t zeroed = {0}, small = {.size = 8}, large = {.size = 4096};
+    run_with_modes("holders", create_in_vain, &zeroed);
+    expect_outcome(0, "libbufferpool: bufferpool_create: size is 0: start from BUFFERPOOL_CONFIG_INIT\n", NULL);
     run_with_modes("holders", create_in_vain, &small);
     expect_outcome(0, "libbufferpool: bufferpool_create: size (8) is less than that of the first version (", NULL);
     run_with_modes("holders", create_in_vain, &large);
