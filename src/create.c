@@ -30,11 +30,12 @@ static void configure(bufferpool_t *pool, const bufferpool_config_t *config)
 {
     size_t base = config->buffer_capacity;
     size_t cache_bytes = config->thread_cache_bytes > base ? config->thread_cache_bytes : base;
-    size_t entries = cache_bytes / base * ALLOWANCE_MOST;
+    size_t plain = cache_bytes / base; /* compared before it is multiplied, since it may be SIZE_MAX */
     pool->max_capacity = config->max_capacity;
     pool->max_idle_bytes = config->max_idle_bytes;
     pool->cache_bytes = cache_bytes;
-    pool->cache_entries = entries < CACHE_ENTRIES_MAX ? (uint32_t)entries : CACHE_ENTRIES_MAX;
+    pool->cache_entries =
+        plain < CACHE_ENTRIES_MAX / ALLOWANCE_MOST ? (uint32_t)plain * ALLOWANCE_MOST : CACHE_ENTRIES_MAX;
     pool->reclaim_interval_ms = config->reclaim_interval_ms;
     pool->background.by_time =
         (config->flags & BUFFERPOOL_BACKGROUND) != 0 && config->reclaim_interval_ms != BUFFERPOOL_NEVER;

@@ -399,6 +399,29 @@ static void a_cache_never_holds_more_than_4096(void **state)
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
+/* Four times as many buffers of one byte as the cache may come to hold make 0 here, modulo 2^64 or 2^32. */
+static void a_cache_of_any_size_holds_something(void **state)
+{
+    static const size_t capacities[] = {1, 2, 4096};
+    static const size_t sizes[] = {SIZE_MAX / 4 + 1, SIZE_MAX / 2 + 1, SIZE_MAX - SIZE_MAX / 4, SIZE_MAX};
+    (void)state;
+    for (size_t i = 0; i < sizeof(capacities) / sizeof(capacities[0]); i++) {
+        for (size_t j = 0; j < sizeof(sizes) / sizeof(sizes[0]); j++) {
+            bufferpool_t *pool =
+                bufferpool_create(BUFFERPOOL_CONFIG(.buffer_capacity = capacities[i], .thread_cache_bytes = sizes[j]));
+            assert_non_null(pool);
+            bufferpool_buf_t *bufs[8];
+            for (unsigned turn = 0; turn < 4; turn++) {
+                assert_int_equal(bufferpool_get_bulk(pool, bufs, 8), 0);
+                for (size_t n = 0; n < 8; n++)
+                    bufferpool_put(bufs[n]);
+            }
+            assert_int_equal(stats_of(pool).idle_thread, 8);
+            assert_int_equal(bufferpool_destroy(pool), 0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -412,6 +435,7 @@ int main(void)
         cmocka_unit_test(pools_come_and_go_beside_threads_that_use_others),
         cmocka_unit_test(a_flush_may_run_beside_the_end_of_a_pool),
         cmocka_unit_test(a_cache_never_holds_more_than_4096),
+        cmocka_unit_test(a_cache_of_any_size_holds_something),
     };
     return cmocka_run_group_tests_name("thread_cache", tests, NULL, NULL);
 }
