@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# top.py table|rates|errors|demo|process|screen: bufferpool-top as a user sees it. Exit status 77: something is not
-# installed. Nothing sleeps and hopes: where the screen changes by itself, it is looked at until it has.
+# top.py table|rates|errors|hostile|demo|process|screen: bufferpool-top as a user sees it. Exit status 77: something is
+# not installed. Nothing sleeps and hopes: where the screen changes by itself, it is looked at until it has.
 #
 # Environment: SOURCE (the tree), DEMO (the demonstration)
 
@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
@@ -89,6 +90,26 @@ def server(answer):
 
 
 @contextlib.contextmanager
+def raw_server(answer):
+    """answer(send) writes what it likes behind a request, head and all. Yields host and port."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            while self.rfile.readline().strip():
+                pass
+            with contextlib.suppress(OSError):  # the reader may have had enough
+                answer(self.wfile.write)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield "127.0.0.1:%d" % served.server_address[1]
+        served.shutdown()
+
+
+@contextlib.contextmanager
 def demo():
     """Yields the process and the beginning of its URL."""
     with tempfile.TemporaryDirectory() as root:
@@ -133,12 +154,18 @@ def table():
     check(plain.returncode == 0 and plain.stdout == EXPECTED.replace("█", "#"), plain)
 
 
-def rates():
-    """With times of the test's own."""
+def load():
+    """bufferpool-top as a module."""
     sys.dont_write_bytecode = True
     loader = importlib.machinery.SourceFileLoader("top", TOP)
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("top", loader))
     loader.exec_module(module)
+    return module
+
+
+def rates():
+    """With times of the test's own."""
+    module = load()
     view = module.View()
 
     def reading(at, live, gets, refused=0, waits=0, seconds=0.0, cap=8):
@@ -191,6 +218,25 @@ def errors():
     finally:
         other.kill()
         other.wait()
+
+
+def hostile():
+    """A server that means ill, or is broken."""
+    escapes()
+
+
+ESCAPE = "\x1b]0;title\x07\x1b[2J\x9b1m"  # sets the title of a terminal, clears it, and writes in bold
+
+
+def escapes():
+    """Nothing that a server says reaches the terminal as a control character."""
+    heads = ("HTTP/1.0 500 %s\r\n\r\n", "%s\r\n\r\n", "HTTP/1.0 302 %s\r\n\r\n")
+    for head in heads:
+        with raw_server(lambda send, head=head: send((head % ESCAPE).encode("latin-1"))) as address:
+            done = top("--once", address)
+        said = done.stdout + done.stderr
+        check(done.returncode == 1 and said.endswith("\n") and said[:-1].isprintable(), head, done)
+        check("title" in said, head, done)
 
 
 def not_ours(pid):
@@ -337,5 +383,6 @@ def screen():
             terminal.ask("kill-server", check=False)
 
 
-CASES = {"table": table, "rates": rates, "errors": errors, "demo": watches_demo, "process": process, "screen": screen}
+CASES = {"table": table, "rates": rates, "errors": errors, "hostile": hostile, "demo": watches_demo,
+         "process": process, "screen": screen}
 CASES[sys.argv[1]]()
