@@ -223,6 +223,8 @@ def errors():
 def hostile():
     """A server that means ill, or is broken."""
     escapes()
+    figures()
+    names()
 
 
 ESCAPE = "\x1b]0;title\x07\x1b[2J\x9b1m"  # sets the title of a terminal, clears it, and writes in bold
@@ -237,6 +239,38 @@ def escapes():
         said = done.stdout + done.stderr
         check(done.returncode == 1 and said.endswith("\n") and said[:-1].isprintable(), head, done)
         check("title" in said, head, done)
+
+
+def figures():
+    """What is no figure is as if it were not there."""
+    module = load()
+    good = 'bufferpool_live_buffers{pool="p"} 3\n'
+    bad = ("x", "nan", "inf", "-inf", "1e999", "-1", "1e300", "1_0", "9" * 400, "\N{ARABIC-INDIC DIGIT ONE}")
+    for value in bad:
+        view = module.View()
+        for _ in range(2):
+            text = "".join('%s{pool="p"} %s\n' % (metric, value) for metric, label in module.FIGURES if label is None)
+            view.add(module.read_metrics(good + text))
+            view.now.time = len(view.history["p"])
+            lines, _ = module.table(view, "ms", False)
+        check(re.fullmatch(r"p +3( +-){10} +█+", lines[1]), value, lines)
+    budget = 'bufferpool_budget_used_bytes{budget="b"} 1\n'
+    for other in ("bufferpool_budget_pools", "bufferpool_budget_waits"):
+        sample = module.read_metrics(good + budget + '%s{budget="b"} 1\n' % other)
+        check(sample.budgets == [], other, sample.budgets)
+    view.add(module.read_metrics(good + budget + 'bufferpool_budget_bytes{budget="b"} 1e-300\n'))
+    check(list(module.below(view)) == ["budget b: 1 of 0"], list(module.below(view)))
+    sample = module.read_metrics(good + budget + "".join('%s{budget="b"} 4\n' % metric for metric in (
+        "bufferpool_budget_bytes", "bufferpool_budget_waits")))
+    check(sample.budgets == [("b", 1, 4)], sample.budgets)
+
+
+def names():
+    """Only a newline ends a line: a name may have all else that Python takes for the end of one."""
+    module = load()
+    for odd in "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029":
+        sample = module.read_metrics('# HELP x\nbufferpool_live_buffers{pool="a%sb"} 3\n' % odd)
+        check([(pool.name, pool.live) for pool in sample.pools] == [("a%sb" % odd, 3)], repr(odd), sample.pools)
 
 
 def not_ours(pid):
