@@ -225,6 +225,8 @@ def hostile():
     escapes()
     figures()
     names()
+    long_pages()
+    many_pools()
 
 
 ESCAPE = "\x1b]0;title\x07\x1b[2J\x9b1m"  # sets the title of a terminal, clears it, and writes in bold
@@ -250,8 +252,9 @@ def figures():
         view = module.View()
         for _ in range(2):
             text = "".join('%s{pool="p"} %s\n' % (metric, value) for metric, label in module.FIGURES if label is None)
-            view.add(module.read_metrics(good + text))
-            view.now.time = len(view.history["p"])
+            sample = module.read_metrics(good + text)
+            sample.time = len(view.history)
+            view.add(sample)
             lines, _ = module.table(view, "ms", False)
         check(re.fullmatch(r"p +3( +-){10} +█+", lines[1]), value, lines)
     budget = 'bufferpool_budget_used_bytes{budget="b"} 1\n'
@@ -271,6 +274,63 @@ def names():
     for odd in "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029":
         sample = module.read_metrics('# HELP x\nbufferpool_live_buffers{pool="a%sb"} 3\n' % odd)
         check([(pool.name, pool.live) for pool in sample.pools] == [("a%sb" % odd, 3)], repr(odd), sample.pools)
+
+
+def long_pages():
+    """A page has an end, in bytes and in time."""
+    module = load()
+    module.MOST_BYTES, module.READ_SECONDS = 1 << 20, 0.5
+    line = b'bufferpool_live_buffers{pool="p"} 3\n'
+
+    def endless(send):
+        send(b"HTTP/1.0 200 OK\r\n\r\n")
+        while True:
+            send(line * 100)
+
+    def slow(send):
+        send(b"HTTP/1.0 200 OK\r\n\r\n" + line)
+        while True:
+            send(b"\n")
+            time.sleep(0.01)
+
+    def cut(send):
+        send(b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\n" + line)
+
+    def cut_chunk(send):
+        send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(line), line))
+
+    wrong = ((endless, "more than 1 MiB"), (slow, "not come within 0.5 s"), (cut, "ends before its end"),
+             (cut_chunk, "IncompleteRead"))
+    for answer, what in wrong:
+        with raw_server(answer) as address:
+            try:
+                module.Url(address).read()
+                check(False, "%s is read" % answer.__name__)
+            except module.Failure as failure:
+                check(what in str(failure), answer.__name__, failure)
+
+
+def many_pools():
+    """As many as a process can have; names that change; names that fill the memory."""
+    module = load()
+    view = module.View()
+    lines = 'bufferpool_live_buffers{pool="p%d"} 3\nbufferpool_gets_total{pool="p%d",source="fresh"} 7\n'
+    for turn in range(2):
+        sample = module.read_metrics("".join(lines % (i, i) for i in range(50000)))
+        sample.time = turn
+        view.add(sample)
+    rows, _ = module.table(view, "gets", False)
+    check(len(rows) == 50001 and rows[1].split()[9] == "0", rows[:3])
+    view.add(module.read_metrics(lines % (7, 7)))
+    check(list(view.history) == ["p7"] and len(view.history["p7"]) == 3, "what is gone is remembered")
+    view.add(module.read_metrics(lines % (1, 1) + 'bufferpool_live_buffers{pool="%s"} 3\n' % ("n" * 1000)))
+    rows, _ = module.table(view, "name", False)
+    check(all(len(row) < 200 for row in rows) and rows[1].startswith("n" * 60), rows)
+    try:
+        module.read_metrics("".join(lines % (i, i) for i in range(65537)))
+        check(False, "more pools than there can be")
+    except module.Failure as failure:
+        check("pools" in str(failure), failure)
 
 
 def not_ours(pid):
