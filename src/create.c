@@ -157,7 +157,7 @@ bufferpool_t *bufferpool_create(const bufferpool_config_t *config)
 
 /* The program's configuration of it; under the registry's lock. */
 static bufferpool_config_t default_own = {.retain_ms = DEFAULT_RETAIN_MS};
-static bool default_is_configured;
+static bool default_is_configured, default_begins; /* begins: the thread of BUFFERPOOL_START_NOW is being started */
 
 /* The registry's lock is held. */
 static void configure_anew(const bufferpool_config_t *config)
@@ -173,7 +173,9 @@ static void begin_default_use(void)
     bufferpool_config_t resolved;
     struct config_remark remark = {0};
     registry_lock();
-    if (!init_default_used()) {
+    if (default_begins) { /* the words were applied just now, to what is not in default_own yet */
+        init_use_default();
+    } else if (!init_default_used()) {
         default_own.max_live = load_relaxed(&pool_default.max_live);
         if (config_resolve(&default_own, &pool_default, &resolved, &remark))
             configure_anew(&resolved);
@@ -203,6 +205,7 @@ static int begin_default(const bufferpool_config_t *own, bufferpool_t *named, st
     bufferpool_config_t resolved;
     (void)config_resolve(own, named, &resolved, remark);
     configure_anew(&resolved);
+    default_begins = (own->flags & BUFFERPOOL_START_NOW) != 0;
     return 0;
 }
 
@@ -210,6 +213,7 @@ static int begin_default(const bufferpool_config_t *own, bufferpool_t *named, st
  * quicker. The registry's lock is held. */
 static void end_default(const bufferpool_config_t *own, const bufferpool_t *named, int error)
 {
+    default_begins = false;
     if (error != 0) {
         bufferpool_config_t before;
         struct config_remark unsaid;

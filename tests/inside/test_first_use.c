@@ -7,9 +7,12 @@
  * not take "not yet" for "not possible": the pool would declare pressure over full caches, and every later get at the
  * cap would go beyond it. Each test is a child of its own, for there is one first use to a process; the child reports
  * by exit status, so checks record.
+ *
+ * The default pool's first use may also come while bufferpool_configure_default starts the pool's thread.
  */
 #include "support/hands.h"
 
+#include "create.h"
 #include "steal.h"
 
 #include <sys/syscall.h>
@@ -172,12 +175,48 @@ static void a_child_forked_beside_a_registration_can_steal(void **state)
     in_a_child(child_that_forks);
 }
 
+static bool get_begins;
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg)
+{
+    if (get_begins) { /* as much of it as needs no lock that the calling thread has */
+        get_begins = false;
+        thread_check(create_first_use(&pool_default));
+    }
+    return __real_pthread_create(thread, attributes, run, arg);
+}
+
+static int child_that_configures(void *words)
+{
+    setenv("BUFFERPOOL_CONF", words, 1);
+    get_begins = true;
+    thread_check(
+        bufferpool_configure_default(BUFFERPOOL_CONFIG(.name = "mine", .buffer_capacity = CAPACITY,
+                                                       .flags = BUFFERPOOL_BACKGROUND | BUFFERPOOL_START_NOW)) == 0);
+    thread_check(!get_begins && bufferpool_max_live(NULL) == CAP);
+    bufferpool_buf_t *buf = bufferpool_get(NULL);
+    thread_check(buf->cap == CAPACITY);
+    bufferpool_put(buf);
+    end_child(test_recorded_failure() ? 1 : 0);
+}
+
+static void a_get_beside_the_start_of_the_thread_finds_the_configuration(void **state)
+{
+    static char *const words[] = {"*.max_live=8", "mine.max_live=8,default.max_live=9", "mine.max_live=8,*.max_live=9"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        assert_int_equal(run_in_child(child_that_configures, words[i], CHILD_SECONDS), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_create_beside_a_registration_can_steal),
         cmocka_unit_test(a_get_beside_a_registration_can_steal),
         cmocka_unit_test(a_child_forked_beside_a_registration_can_steal),
+        cmocka_unit_test(a_get_beside_the_start_of_the_thread_finds_the_configuration),
     };
     return cmocka_run_group_tests_name("first_use", tests, NULL, NULL);
 }
