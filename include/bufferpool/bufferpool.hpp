@@ -91,7 +91,7 @@ template <class Rep, class Period> unsigned milliseconds(const std::chrono::dura
 {
     const double exact = std::chrono::duration<double, std::milli>(time).count(); /* an integer might overflow */
     const unsigned most = BUFFERPOOL_NEVER - 1;
-    if (exact <= 0)
+    if (!(exact > 0)) /* nor a number */
         return 0;
     if (exact >= most - 1)
         return most;
@@ -698,6 +698,7 @@ class pool
     /* Gets n buffers, all or none. At the cap the rest are beyond the cap. */
     BUFPOOL_NODISCARD std::vector<buffer> get_bulk(std::size_t n) const
     {
+        check_size(n);
         std::vector<bufferpool_buf_t *> bufs(n);
         std::vector<buffer> bulk;
         bulk.reserve(n); /* now, since nothing may throw once the buffers are there */
@@ -776,8 +777,15 @@ class pool
             detail::fail(errno);
         return buffer(buf);
     }
+    /* A vector would throw std::length_error. */
+    static void check_size(std::size_t n)
+    {
+        if (n > std::vector<buffer>().max_size())
+            detail::fail(ENOMEM);
+    }
     std::vector<buffer> bulk(std::size_t n, unsigned ms) const
     {
+        check_size(n);
         std::vector<bufferpool_buf_t *> bufs(n);
         std::vector<buffer> bulk;
         bulk.reserve(n); /* now, since nothing may throw once the buffers are there */

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -245,6 +246,7 @@ static void within_a_budget()
         buffer a = p.get(), b = p.get(), c = p.get();
         CHECK(limit.used() >= 3 * 32768);
         CHECK(!p.try_get() && !p.get_for(std::chrono::milliseconds(1)));
+        CHECK(!p.get_for(std::chrono::duration<double>(std::nan("")))); // which no integer is
         limit.set(200000);
         CHECK(p.try_get());
     }
@@ -306,6 +308,8 @@ static void many_at_once(pool &p)
         CHECK(thrown([&] { (void)p.wait_bulk(4); }) == EINVAL);
     }
     CHECK(p.get_bulk_for(3, std::chrono::hours(1)).size() == 3);
+    const std::size_t most = static_cast<std::size_t>(-1); // no vector is as long
+    CHECK(thrown([&] { (void)p.get_bulk(most); }) == ENOMEM && thrown([&] { (void)p.wait_bulk(most); }) == ENOMEM);
     CHECK(p.live() == 0);
     CHECK(p.stats().bypass_live == 0);
     p.set_max_live(0);
