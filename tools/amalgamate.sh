@@ -14,6 +14,7 @@
 # clang-format lays out all of src/, so the beginning of a line tells what the line is. A construct that this script
 # does not understand does not compile, and the tests compile the result with each compiler.
 set -eu
+unset CDPATH # with which cd prints
 : "${1:?usage: amalgamate.sh FOLDER}"
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)

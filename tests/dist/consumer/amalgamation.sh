@@ -24,7 +24,7 @@ compile()
 
 compiles()
 {
-    sh "$SOURCE/tools/amalgamate.sh" again
+    CDPATH=. sh "$SOURCE/tools/amalgamate.sh" again # which makes cd print where it went
     cmp bufferpool.c again/bufferpool.c || fail "it is not the same twice"
     head -n 1 bufferpool.c | grep -q "libbufferpool $VERSION" || fail "the version is not at its head"
     head -n 40 bufferpool.c | grep -q 'Permission is hereby granted' || fail "the licence is not at its head"
