@@ -333,23 +333,35 @@ static void first_answers(void **state)
     expect_output(&program, "Hello, reader!\n");
 }
 
-/* It prints what the chapter has below its command. */
-static void budget_prints_what_the_chapter_shows(void **state)
+/* Whether the program prints what the chapter has below its command. */
+static void expect_what_the_chapter_shows(const char *name, const char *page)
 {
-    (void)state;
     static char chapter[1 << 16];
-    const int page = open(GUIDE_CHAPTERS "/4-budget.md", O_RDONLY | O_CLOEXEC);
-    chapter[read_to_end(page, chapter, sizeof chapter - 1)] = '\0';
-    close(page);
-    const char *command = "$ ./budget\n";
+    char command[64];
+    const int file = open(page, O_RDONLY | O_CLOEXEC);
+    chapter[read_to_end(file, chapter, sizeof chapter - 1)] = '\0';
+    close(file);
+    snprintf(command, sizeof command, "$ ./%s\n", name);
     char *shown = strstr(chapter, command);
     assert_non_null(shown);
     shown += strlen(command);
     char *end = strstr(shown, "```");
     assert_non_null(end);
     *end = '\0';
-    program_t program = start("budget", NULL, NULL, -1, -1);
+    program_t program = start(name, NULL, NULL, -1, -1);
     expect_output(&program, shown);
+}
+
+static void budget_prints_what_the_chapter_shows(void **state)
+{
+    (void)state;
+    expect_what_the_chapter_shows("budget", GUIDE_CHAPTERS "/4-budget.md");
+}
+
+static void lifetime_prints_what_the_chapter_shows(void **state)
+{
+    (void)state;
+    expect_what_the_chapter_shows("lifetime", GUIDE_CHAPTERS "/9-operations.md");
 }
 
 static void handover_puts_each_buffer_when_the_writer_is_done(void **state)
@@ -408,6 +420,7 @@ int main(void)
         cmocka_unit_test(echo_ends_those_that_hold_a_buffer_too_long),
         cmocka_unit_test(echo_sends_the_rest_when_the_client_has_read),
         cmocka_unit_test(budget_prints_what_the_chapter_shows),
+        cmocka_unit_test(lifetime_prints_what_the_chapter_shows),
         cmocka_unit_test(page_writes_in_parts),
         cmocka_unit_test(handover_puts_each_buffer_when_the_writer_is_done),
     };
