@@ -9,6 +9,7 @@
 #include "support/support.h"
 
 #include <dlfcn.h>
+#include <poll.h>
 
 enum { THREADS = 6 };
 
@@ -21,6 +22,12 @@ struct library {
     void (*stats)(const bufferpool_t *pool, bufferpool_stats_t *stats);
     const char *(*version)(void);
     int (*buf_printf)(bufferpool_buf_t *buf, const char *format, ...);
+    bufferpool_buf_t *(*get_timed)(bufferpool_t *pool, unsigned timeout_ms);
+    bufferpool_buf_t *(*get_async)(bufferpool_t *pool, bufferpool_waiter_t *waiter, bufferpool_notifier_t *notifier);
+    bufferpool_notifier_t *(*notifier_create)(void);
+    int (*notifier_fd)(const bufferpool_notifier_t *notifier);
+    bufferpool_waiter_t *(*notifier_next)(bufferpool_notifier_t *notifier);
+    int (*notifier_destroy)(bufferpool_notifier_t *notifier);
     bufferpool_t *pool;
     pthread_barrier_t used;
     pthread_barrier_t closed;
@@ -49,6 +56,12 @@ static void load(struct library *library)
     find(library, "bufferpool_stats", &library->stats);
     find(library, "bufferpool_version", &library->version);
     find(library, "bufferpool_buf_printf", &library->buf_printf);
+    find(library, "bufferpool_get_timed", &library->get_timed);
+    find(library, "bufferpool_get_async", &library->get_async);
+    find(library, "bufferpool_notifier_create", &library->notifier_create);
+    find(library, "bufferpool_notifier_fd", &library->notifier_fd);
+    find(library, "bufferpool_notifier_next", &library->notifier_next);
+    find(library, "bufferpool_notifier_destroy", &library->notifier_destroy);
 }
 
 static void use(struct library *library, bufferpool_t *pool, unsigned index)
@@ -114,6 +127,60 @@ static void threads_may_outlive_dlclose(void **state)
     }
 }
 
+static void wait_by_a_notifier(struct library *library)
+{
+    bufferpool_waiter_t waiter = {0};
+    bufferpool_notifier_t *notifier = library->notifier_create();
+    if (!thread_check(notifier != NULL))
+        return;
+    struct pollfd ready = {.fd = library->notifier_fd(notifier), .events = POLLIN};
+    bufferpool_buf_t *buf = library->get_async(library->pool, &waiter, notifier);
+    thread_check(buf == NULL && errno == EINPROGRESS && poll(&ready, 1, 60000) == 1);
+    thread_check(library->notifier_next(notifier) == &waiter && waiter.buf != NULL);
+    library->put(waiter.buf);
+    thread_check(library->notifier_destroy(notifier) == 0);
+}
+
+static void wait_beyond_the_handle(void *arg, unsigned index)
+{
+    struct library *library = arg;
+    if (index == 0) {
+        wait_by_a_notifier(library);
+    } else {
+        bufferpool_buf_t *buf = library->get_timed(library->pool, 60000);
+        thread_check(buf != NULL);
+        library->put(buf);
+    }
+}
+
+/* A thread and an event loop wait at the cap while the handle is closed, and are served afterwards. */
+static void waits_outlast_dlclose(void **state)
+{
+    (void)state;
+    if (loaded_from_the_start)
+        skip();
+    struct library library;
+    memset(&library, 0, sizeof library);
+    load(&library);
+    bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
+    config.max_live = 1;
+    library.pool = library.create(&config);
+    assert_non_null(library.pool);
+    bufferpool_buf_t *only = library.get(library.pool);
+    assert_non_null(only);
+    test_crew_t *crew = start_threads(2, wait_beyond_the_handle, &library);
+    bufferpool_stats_t stats = BUFFERPOOL_STATS_INIT;
+    do
+        library.stats(library.pool, &stats);
+    while (stats.waiting < 2);
+    assert_int_equal(dlclose(library.handle), 0);
+    library.put(only);
+    join_threads(crew);
+    load(&library);
+    assert_int_equal(library.destroy(library.pool), 0);
+    assert_int_equal(dlclose(library.handle), 0);
+}
+
 static void the_library_stays_mapped_after_dlclose(void **state)
 {
     (void)state;
@@ -154,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_library_stays_mapped_after_dlclose),
         cmocka_unit_test(threads_may_outlive_dlclose),
+        cmocka_unit_test(waits_outlast_dlclose),
         cmocka_unit_test(the_process_may_end_while_the_background_thread_runs),
     };
     void *handle = dlopen(BUFFERPOOL_SHARED_PATH, RTLD_NOW | RTLD_NOLOAD);
