@@ -21,7 +21,7 @@ enum kind { BYTES, BUFFERS, MILLISECONDS, INTERVAL, EITHER, ON, OFF };
 
 /* The values that each kind takes, in words. */
 static const char *const values[] = {"bytes, such as 65536, 64k, 2M or 1G",
-                                     "a number",
+                                     "a whole number, such as 512",
                                      "milliseconds",
                                      "milliseconds, or never",
                                      "on or off",

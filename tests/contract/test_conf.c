@@ -223,7 +223,7 @@ static void each_field_has_its_effect(void **state)
                    numbers_of_memory);
     expect_silence("http.max_live=0", has_no_cap);
     expect_silence("http.background=on,http.reclaim_interval_ms=1", time_has_come);
-    expect_silence("http.reclaim_interval_ms=never,http.background=off", nothing_in_the_background);
+    expect_silence("http.reclaim_interval_ms=never http.background=off", nothing_in_the_background);
     expect_silence("http.retain_ms=0", retains_little);
     expect_silence("http.zero=on", wipes);
     expect_silence("http.hugepages=on", huge_as_with_the_flag);
@@ -344,13 +344,13 @@ static void wrong_words_are_reported_once_and_the_others_hold(void **state)
         {"http.Max_live=5", "'http.Max_live=5' is ignored: the field is not one of"},
         {"http.max_liv=5", "'http.max_liv=5' is ignored: the field is not one of"},
         {"http.name=x", "'http.name=x' is ignored: the field is not one of"},
-        {"http.max_live=", "'http.max_live=' is ignored: the value must be a number\n"},
-        {"http.max_live=5x", "'http.max_live=5x' is ignored: the value must be a number\n"},
-        {"http.max_live=-5", "'http.max_live=-5' is ignored: the value must be a number\n"},
-        {"http.max_live=+5", "'http.max_live=+5' is ignored: the value must be a number\n"},
-        {"http.max_live=1k", "'http.max_live=1k' is ignored: the value must be a number\n"},
-        {"http.max_live=never", "'http.max_live=never' is ignored: the value must be a number\n"},
-        {"http.max_live=99999999999999999999", "is ignored: the value must be a number\n"},
+        {"http.max_live=", "'http.max_live=' is ignored: the value must be a whole number, such as 512\n"},
+        {"http.max_live=5x", "'http.max_live=5x' is ignored: the value must be a whole number, such as 512\n"},
+        {"http.max_live=-5", "'http.max_live=-5' is ignored: the value must be a whole number, such as 512\n"},
+        {"http.max_live=+5", "'http.max_live=+5' is ignored: the value must be a whole number, such as 512\n"},
+        {"http.max_live=1k", "'http.max_live=1k' is ignored: the value must be a whole number, such as 512\n"},
+        {"http.max_live=never", "'http.max_live=never' is ignored: the value must be a whole number, such as 512\n"},
+        {"http.max_live=99999999999999999999", "is ignored: the value must be a whole number, such as 512\n"},
         {"http.max_idle_bytes=k", "is ignored: the value must be bytes, such as 65536, 64k, 2M or 1G\n"},
         {"http.max_idle_bytes=1K", "is ignored: the value must be bytes"},
         {"http.max_idle_bytes=1kk", "is ignored: the value must be bytes"},
