@@ -40,7 +40,7 @@ rules)
     promtool check rules "$work/alerts.yml"
     # the configuration that docs/metrics.md shows, with the rules from here
     sed -n '/^```yaml$/,/^```$/p' "$SOURCE/docs/metrics.md" | grep -v '^```' |
-        sed "s|/usr/share/doc/bufferpool/docs/monitoring|$work|" >"$work/shown.yml"
+        sed "s|/usr/local/share/doc/bufferpool/docs/monitoring|$work|" >"$work/shown.yml"
     promtool check config "$work/shown.yml" | tee "$work/said"
     grep -q 'SUCCESS: 1 rule files found' "$work/said" || fail "docs/metrics.md: no rules in the configuration"
     promtool test rules "$work/alerts.test.yml" "$work/leaks.test.yml"
