@@ -86,15 +86,16 @@ typedef struct bufferpool_buf {
 
 /* The version of this header. bufferpool_version() returns the version of the library that runs. */
 #define BUFFERPOOL_VERSION_MAJOR 0
-#define BUFFERPOOL_VERSION_MINOR 2
+#define BUFFERPOOL_VERSION_MINOR 3
 #define BUFFERPOOL_VERSION_PATCH 0
 
 /* Since 0.3. The version as one number, for #if: 10203 for 1.2.3. */
 #define BUFFERPOOL_VERSION_NUMBER                                                                                      \
     (BUFFERPOOL_VERSION_MAJOR * 10000 + BUFFERPOOL_VERSION_MINOR * 100 + BUFFERPOOL_VERSION_PATCH)
 
-/* Since 0.3. 1 in a release. 0 in the tree between two releases. Until the next release, such a tree has the version
- * number of the last one, but it may have more functions. */
+/* Since 0.3. "" and 1 in a release. In the tree between two releases the version is that of a release to come, and
+ * these are "-dev" and 0. Such a tree may lack functions of that release. */
+#define BUFFERPOOL_VERSION_SUFFIX     "-dev"
 #define BUFFERPOOL_VERSION_IS_RELEASE 0
 
 /* The attributes of the declarations. You may define each of these macros before you include the header, usually as
@@ -965,7 +966,7 @@ BUFFERPOOL_API int bufferpool_record_holders(int on);
 /* Tells the version of the library that runs.
  *
  * Returns:
- *     a string constant such as "0.2.0" */
+ *     a string constant such as "0.3.0", or "0.3.0-dev" between two releases */
 BUFFERPOOL_API const char *bufferpool_version(void);
 
 #ifdef BUFFERPOOL_DECLARED_TWICE

@@ -202,5 +202,6 @@ void bufferpool_stats(const bufferpool_t *pool, bufferpool_stats_t *stats)
 
 const char *bufferpool_version(void)
 {
-    return VERSION(BUFFERPOOL_VERSION_MAJOR, BUFFERPOOL_VERSION_MINOR, BUFFERPOOL_VERSION_PATCH);
+    return VERSION(BUFFERPOOL_VERSION_MAJOR, BUFFERPOOL_VERSION_MINOR, BUFFERPOOL_VERSION_PATCH)
+        BUFFERPOOL_VERSION_SUFFIX;
 }

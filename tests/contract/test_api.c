@@ -140,8 +140,8 @@ static void version_is_that_of_the_header(void **state)
 {
     char text[32];
     (void)state;
-    snprintf(text, sizeof text, "%d.%d.%d", BUFFERPOOL_VERSION_MAJOR, BUFFERPOOL_VERSION_MINOR,
-             BUFFERPOOL_VERSION_PATCH);
+    snprintf(text, sizeof text, "%d.%d.%d%s", BUFFERPOOL_VERSION_MAJOR, BUFFERPOOL_VERSION_MINOR,
+             BUFFERPOOL_VERSION_PATCH, BUFFERPOOL_VERSION_SUFFIX);
     assert_string_equal(bufferpool_version(), text);
 }
 

@@ -33,8 +33,8 @@ int main(int argc, char **argv)
     if (argc != 3)
         return 2;
 
-    snprintf(header, sizeof header, "%d.%d.%d", BUFFERPOOL_VERSION_MAJOR, BUFFERPOOL_VERSION_MINOR,
-             BUFFERPOOL_VERSION_PATCH);
+    snprintf(header, sizeof header, "%d.%d.%d%s", BUFFERPOOL_VERSION_MAJOR, BUFFERPOOL_VERSION_MINOR,
+             BUFFERPOOL_VERSION_PATCH, BUFFERPOOL_VERSION_SUFFIX);
     if (strcmp(header, bufferpool_version()) != 0) {
         fprintf(stderr, "header %s, library %s\n", header, bufferpool_version());
         return 1;

@@ -22,9 +22,16 @@ release=1
 if grep -q '^## \[Unreleased\]' "$SOURCE/CHANGELOG.md"; then
     release=0
 fi
+suffix=
+test $release = 1 || suffix=-dev
 number=$(echo "$VERSION" | awk -F. '$2 < 100 && $3 < 100 { print $1 * 10000 + $2 * 100 + $3 }')
-test "$said" = "$number $release $VERSION" || fail "'$said' is not '$number $release $VERSION'"
+test "$said" = "$number $release $VERSION$suffix" || fail "'$said' is not '$number $release $VERSION$suffix'"
 
 newest=$(sed -n 's/^## \[\([0-9.]*\)\].*/\1/p' "$SOURCE/CHANGELOG.md" | head -n 1)
-test $release = 0 || test "$newest" = "$VERSION" || fail "the newest release in CHANGELOG.md is $newest"
+if [ $release = 1 ]; then
+    test "$newest" = "$VERSION" || fail "the newest release in CHANGELOG.md is $newest"
+else
+    test "$(printf '%s\n' "$newest" "$VERSION" | sort -V | tail -n 1)" = "$VERSION" && test "$newest" != "$VERSION" ||
+        fail "between two releases the version is a later one than $newest"
+fi
 echo "$said"

@@ -3,6 +3,7 @@
 . "$(dirname "$0")/../consumer/common.sh"
 
 folder=$SOURCE/tests/dist/ffi
+version=$VERSION$(sed -n 's/^#define BUFFERPOOL_VERSION_SUFFIX *"\(.*\)"$/\1/p' "$SOURCE/include/bufferpool.h")
 
 # needs COMMAND...: skips the test unless the command succeeds
 needs()
@@ -30,7 +31,7 @@ declarations()
 case $1 in
 ctypes)
     needs python3 -c 'import ctypes'
-    timeout 60 python3 "$folder/by_ctypes.py" "$LIBRARY" "$VERSION"
+    timeout 60 python3 "$folder/by_ctypes.py" "$LIBRARY" "$version"
     ;;
 cffi)
     python=python3
@@ -38,12 +39,12 @@ cffi)
     needs "$python" -c 'import cffi'
     declarations >"$work/declarations.h"
     sed 's/@.*//' "$SOURCE/tests/dist/exported-symbols.txt" >"$work/functions"
-    timeout 60 "$python" "$folder/by_cffi.py" "$LIBRARY" "$VERSION" "$work/declarations.h" "$work/functions"
+    timeout 60 "$python" "$folder/by_cffi.py" "$LIBRARY" "$version" "$work/declarations.h" "$work/functions"
     ;;
 rust)
     needs rustc --version
     timeout 120 rustc --edition 2021 -D warnings -L "$(dirname "$LIBRARY")" -o "$work/by_rust" "$folder/by_rust.rs"
-    LD_LIBRARY_PATH=$(dirname "$LIBRARY") timeout 60 "$work/by_rust" "$VERSION"
+    LD_LIBRARY_PATH=$(dirname "$LIBRARY") timeout 60 "$work/by_rust" "$version"
     ;;
 cgo)
     needs go version
@@ -51,7 +52,7 @@ cgo)
     cd "$work"
     export GO111MODULE=off CGO_ENABLED=1 CC CGO_CFLAGS="-I$SOURCE/include"
     CGO_LDFLAGS="-L$(dirname "$LIBRARY") -lbufferpool" timeout 250 go build -o by_cgo main.go
-    LD_LIBRARY_PATH=$(dirname "$LIBRARY") timeout 60 ./by_cgo "$VERSION"
+    LD_LIBRARY_PATH=$(dirname "$LIBRARY") timeout 60 ./by_cgo "$version"
     ;;
 *) fail "unknown: $1" ;;
 esac
