@@ -35,7 +35,7 @@ static const test_outcome_t *run(const char *conf, void (*fn)(void))
 static void expect_silence(const char *conf, void (*fn)(void))
 {
     if (run(conf, fn)->n != 0)
-        fail_msg("under '%s' it says: %s", conf, test_last_outcome()->err);
+        fail_msg("under '%s' it says: %s", conf != NULL ? conf : "", test_last_outcome()->err);
     expect_outcome(0, NULL);
 }
 
