@@ -95,8 +95,8 @@ typedef struct bufferpool_buf {
 
 /* Since 0.3. "" and 1 in a release. In the tree between two releases the version is that of a release to come, and
  * these are "-dev" and 0. Such a tree may lack functions of that release. */
-#define BUFFERPOOL_VERSION_SUFFIX     "-dev"
-#define BUFFERPOOL_VERSION_IS_RELEASE 0
+#define BUFFERPOOL_VERSION_SUFFIX     ""
+#define BUFFERPOOL_VERSION_IS_RELEASE 1
 
 /* The attributes of the declarations. You may define each of these macros before you include the header, usually as
  * nothing: for a compiler that does not know an attribute, for a generator of bindings, or to avoid a warning.
