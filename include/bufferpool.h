@@ -87,7 +87,7 @@ typedef struct bufferpool_buf {
 /* The version of this header. bufferpool_version() returns the version of the library that runs. */
 #define BUFFERPOOL_VERSION_MAJOR 0
 #define BUFFERPOOL_VERSION_MINOR 3
-#define BUFFERPOOL_VERSION_PATCH 0
+#define BUFFERPOOL_VERSION_PATCH 1
 
 /* Since 0.3. The version as one number, for #if: 10203 for 1.2.3. */
 #define BUFFERPOOL_VERSION_NUMBER                                                                                      \
@@ -95,8 +95,8 @@ typedef struct bufferpool_buf {
 
 /* Since 0.3. "" and 1 in a release. In the tree between two releases the version is that of a release to come, and
  * these are "-dev" and 0. Such a tree may lack functions of that release. */
-#define BUFFERPOOL_VERSION_SUFFIX     ""
-#define BUFFERPOOL_VERSION_IS_RELEASE 1
+#define BUFFERPOOL_VERSION_SUFFIX     "-dev"
+#define BUFFERPOOL_VERSION_IS_RELEASE 0
 
 /* The attributes of the declarations. You may define each of these macros before you include the header, usually as
  * nothing: for a compiler that does not know an attribute, for a generator of bindings, or to avoid a warning.
