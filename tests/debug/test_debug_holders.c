@@ -5,6 +5,7 @@
  * Each scenario is a child of its own (run_with_modes). malloc's relatives fail as the scenario says.
  */
 #include "support/laws.h"
+#include "support/places.h"
 
 #include "debug/records.h"
 
@@ -71,25 +72,6 @@ static bufferpool_t *make_pool(const char *name, size_t capacity, size_t cap)
     bufferpool_t *pool = bufferpool_create(&config);
     modes_check(pool != NULL);
     return pool;
-}
-
-#define PLACE __attribute__((noinline, visibility("default")))
-
-bufferpool_buf_t *first_place(bufferpool_t *pool);
-bufferpool_buf_t *second_place(bufferpool_t *pool);
-
-PLACE bufferpool_buf_t *first_place(bufferpool_t *pool)
-{
-    bufferpool_buf_t *buf = bufferpool_get(pool);
-    __asm__ volatile("" ::: "memory");
-    return buf;
-}
-
-PLACE bufferpool_buf_t *second_place(bufferpool_t *pool)
-{
-    bufferpool_buf_t *buf = bufferpool_get(pool);
-    __asm__ volatile("" ::: "memory");
-    return buf;
 }
 
 /* The table as a string, whose one is `out`. */

@@ -6,31 +6,12 @@
 #define TEST_HOLDERS_TABLE_H
 
 #include "laws.h"
-
-/* For functions that get buffers and are to be named in the table; the program has ENABLE_EXPORTS. */
-#define PLACE __attribute__((noinline, visibility("default")))
+#include "places.h"
 
 #define FROM_BEFORE  "ledger: got before recording began, -\n"
 #define NOT_RECORDED "ledger: not recorded, -\n"
 #define BY_FIRST     "ledger: first_place+0x"
 #define BY_SECOND    "ledger: second_place+0x"
-
-bufferpool_buf_t *first_place(bufferpool_t *pool);
-bufferpool_buf_t *second_place(bufferpool_t *pool);
-
-PLACE bufferpool_buf_t *first_place(bufferpool_t *pool)
-{
-    bufferpool_buf_t *buf = bufferpool_get(pool);
-    __asm__ volatile("" ::: "memory");
-    return buf;
-}
-
-PLACE bufferpool_buf_t *second_place(bufferpool_t *pool)
-{
-    bufferpool_buf_t *buf = bufferpool_get(pool);
-    __asm__ volatile("" ::: "memory");
-    return buf;
-}
 
 /* The table as a string. The buffer that has it belongs to the default pool. */
 static inline const char *table(void)
