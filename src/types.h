@@ -630,8 +630,7 @@ struct bufferpool {
     struct pressure pressure;
     struct wait_queue waiters;
     struct background background;
-    uint64_t puts_shown; /* the most that metrics ever showed; under the registry's lock */
-    uint32_t pins;       /* threads that work on it without using it; under the registry's lock, as is the next */
+    uint32_t pins; /* threads that work on it without using it; under the registry's lock, as is the next */
     bufferpool_t *budget_next;
     struct records records; /* used by debug modes only, as is the next */
     struct quarantine quarantine;
@@ -642,6 +641,7 @@ struct bufferpool {
     _Atomic(uint32_t) idle_skips;  /* so many puts that find no room are to free their buffer without a look around */
     _Atomic(size_t) grown_extra;   /* bytes of cap beyond buffer_capacity in all buffers */
     struct reclaim reclaim;
+    uint64_t puts_shown; /* the most that metrics ever showed; under the registry's lock; here it fills a line */
     /* written by calls that make or free buffers */
     struct heap heap;
     /* for threads without a cache */
