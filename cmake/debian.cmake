@@ -24,9 +24,10 @@ function(write_debian_changelog file)
     set(text "")
     set(entries ${released})
     list(GET entries 0 newest)
-    if(NOT newest MATCHES "\\[${CPACK_PACKAGE_VERSION}\\]") # not yet released: today's
-        string(TIMESTAMP today "%Y-%m-%d" UTC)
-        list(PREPEND entries "## [${CPACK_PACKAGE_VERSION}] - ${today}")
+    # Not yet released: of this moment, so that it is later than a release of today.
+    if(NOT newest MATCHES "\\[${CPACK_PACKAGE_VERSION}\\]")
+        string(TIMESTAMP now "%Y-%m-%d %H:%M:%S" UTC)
+        list(PREPEND entries "## [${CPACK_PACKAGE_VERSION}] - ${now}")
     endif()
     foreach(entry IN LISTS entries)
         string(REGEX MATCH "\\[([0-9.]+)\\] - (.*)$" entry "${entry}")
