@@ -74,7 +74,7 @@ size_t quarantine_release(bufferpool_t *pool)
 {
     size_t freed = 0;
     struct desc *d;
-    pthread_mutex_lock(&pool->quarantine.lock); /* a put that was here before left its buffer, or sees who waits */
+    pthread_mutex_lock(&pool->quarantine.lock); /* a put that was here before left its buffer, or sees the waiter */
     uint32_t n = pool->quarantine.n;
     pthread_mutex_unlock(&pool->quarantine.lock);
     for (; n > 0 && (d = quarantine_take(pool)) != NULL; n--) {

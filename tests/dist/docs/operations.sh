@@ -39,8 +39,8 @@ work=$(mktemp -d)
 server=
 trap 'if [ -n "$server" ]; then kill -KILL "$server" 2>/dev/null || true; fi; rm -rf "$work"' EXIT
 unset DEBUGINFOD_URLS BUFFERPOOL_DEBUG
-mkdir "$work/root"
-head -c 12000000 /dev/urandom >"$work/root/large" # more than the kernel takes for a connection
+mkdir "$work/files"
+head -c 12000000 /dev/urandom >"$work/files/large" # more than the kernel takes for a connection
 export OUT=$work/out PAUSE=1
 
 # block NUMBER: the lines of that block
@@ -50,7 +50,7 @@ block() {
 
 # serve OPTION...: the server, and six clients that ask and never read; sets PID, URL, metrics and in_gdb as the page does
 serve() {
-    coproc SERVER { exec "$DEMO" --serve 0 --root "$work/root" --cap 2 --workers 2 "$@"; }
+    coproc SERVER { exec "$DEMO" --serve 0 --root "$work/files" --cap 2 --workers 2 "$@"; }
     server=$SERVER_PID
     local line i socket
     read -r line <&"${SERVER[0]}"
