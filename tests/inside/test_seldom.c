@@ -16,6 +16,7 @@
 #include "notifier.h"
 #include "reclaim.h"
 #include "shortage.h"
+#include "steal.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -31,7 +32,7 @@ enum { CAPACITY = 512, CHILD_SECONDS = 60 };
 /* ---- what stands in the way ---- */
 
 static atomic_int fails; /* calls of the next kind that fail; which kind: */
-static enum kind { NOTHING, CALLOC, EVENTFD, MUTEXATTR, RESERVE, KEEP, PAUSE, OPEN, FSTAT, FSTATFS, THREAD } kind;
+static enum kind { NOTHING, CALLOC, EVENTFD, MUTEXATTR, RESERVE, TICKETS, KEEP, PAUSE, OPEN, FSTAT, FSTATFS, THREAD } kind;
 static int error_of;
 static bufferpool_t *closed_meanwhile;
 static atomic_bool paused;
@@ -77,6 +78,13 @@ bool __wrap_depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live);
 bool __wrap_depot_reserve(struct depot *depot, const _Atomic(size_t) *max_live)
 {
     return !fails_now(RESERVE) && __real_depot_reserve(depot, max_live);
+}
+
+bool __real_depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n, size_t others);
+bool __wrap_depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n, size_t others);
+bool __wrap_depot_add_tickets(struct depot *depot, const _Atomic(size_t) *max_live, uint32_t n, size_t others)
+{
+    return !fails_now(TICKETS) && __real_depot_add_tickets(depot, max_live, n, others);
 }
 
 void __real_registry_keep_struct(bufferpool_t *pool);
@@ -490,6 +498,32 @@ static void room_that_ends_an_overload_takes_its_tickets_back(void **state)
     destroy_empty(pool, &blocks);
 }
 
+static void tickets_that_another_thread_was_quicker_to_take_are_not_granted(void **state)
+{
+    (void)state;
+    test_blocks_t blocks = {0};
+    bufferpool_t *pool = pool_of(&blocks, 1, NULL);
+    if (!steal_possible(pool)) {
+        destroy_empty(pool, &blocks);
+        skip(); /* no cache has tickets */
+    }
+    bufferpool_buf_t *bufs[12];
+    for (int i = 0; i < 12; i++)
+        bufs[i] = bufferpool_get(pool);
+    store_relaxed(&pool->pressure.grant_after, 1);
+    fail_once(TICKETS, 0);
+    bufferpool_put(bufferpool_get(pool));
+    assert_int_equal(atomic_load(&fails), 0);
+    assert_int_equal(depot_counts(&pool->depot).tickets, 0);
+    assert_int_equal(load_relaxed(&pool->pressure.granted), 0);
+    bufferpool_put(bufferpool_get(pool)); /* nobody is in between now */
+    assert_int_equal(depot_counts(&pool->depot).tickets, 1);
+    assert_int_equal(load_relaxed(&pool->pressure.granted), 1);
+    for (int i = 0; i < 12; i++)
+        bufferpool_put(bufs[i]);
+    destroy_empty(pool, &blocks);
+}
+
 static void lower_under_quarantine(void *arg)
 {
     (void)arg;
@@ -662,6 +696,7 @@ int main(void)
         cmocka_unit_test(what_a_call_left_idle_makes_room_for_one_that_waits),
         cmocka_unit_test(a_hook_that_calls_while_room_is_made_goes_without),
         cmocka_unit_test(room_that_ends_an_overload_takes_its_tickets_back),
+        cmocka_unit_test(tickets_that_another_thread_was_quicker_to_take_are_not_granted),
         cmocka_unit_test(shrink_reports_bytes_overwritten_in_front_of_data),
         cmocka_unit_test(a_child_counts_the_bytes_of_a_budget_anew),
         cmocka_unit_test(sources_that_cannot_be_opened_are_none),
