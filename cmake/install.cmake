@@ -92,6 +92,7 @@ set(bufferpool_pages
     docs/guide/README.md
     docs/metrics.md
     docs/migrating.md
+    docs/numa.md
     docs/operations.md
     docs/packaging.md
     docs/system-calls.md
