@@ -229,8 +229,8 @@ static size_t resident_pages(const struct slab *slab)
 {
     size_t page = os_page_size(), n = 0;
     unsigned char in_core[(4u << 20) / 4096 + 2];
-    assert_int_equal(mincore(slab->base, SLAB_BYTES_MAX, in_core), 0);
-    for (size_t i = 0; i < SLAB_BYTES_MAX / page; i++)
+    assert_int_equal(mincore(slab->base, slab->span->slab_bytes, in_core), 0);
+    for (size_t i = 0; i < slab->span->slab_bytes / page; i++)
         n += in_core[i] & 1u;
     return n;
 }
@@ -730,13 +730,31 @@ static void a_slab_is_as_large_as_its_slots(void **state)
         const size_t bytes = slot.slab->span->slab_bytes;
         assert_int_equal(bytes % os_page_size(), 0);
         assert_in_range(bytes, slot.slab->slots * strides[s], SLAB_BYTES_MAX);
-        if (slot.slab->slots == SLAB_SLOTS_MAX)
-            assert_in_range(bytes, 0, SLAB_SLOTS_MAX * strides[s] + os_page_size() - 1);
-        else
+        assert_in_range(bytes, 0, slot.slab->slots * strides[s] + os_page_size() - 1);
+        if (slot.slab->slots < SLAB_SLOTS_MAX)
             assert_int_equal(slot.slab->slots, SLAB_BYTES_MAX / strides[s]);
         assert_int_equal(slabs.mapped_bytes, SLAB_BYTES_MAX + slot.slab->span->bytes);
         slabs_end(&slabs);
     }
+}
+
+/* Blocks whose first pages agree in the lowest bits of their numbers compete for a part of the processor's TLB. */
+static void first_pages_of_many_blocks_differ_in_their_lowest_bits(void **state)
+{
+    enum { BLOCKS = 8192, VALUES = 8, EVEN = BLOCKS / VALUES };
+    (void)state;
+    if (os_page_size() != 4096)
+        skip();
+    struct slabs slabs;
+    slabs_init_grown(&slabs);
+    unsigned blocks[VALUES] = {0};
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        const struct slot slot = take(&slabs);
+        blocks[(size_t)(slot.at - slot.slab->span->base) / 4096 % VALUES]++;
+    }
+    for (unsigned i = 0; i < VALUES; i++)
+        assert_in_range(blocks[i], EVEN / 2, EVEN * 3 / 2);
+    slabs_end(&slabs);
 }
 
 /* A thousand pools with a buffer each need not map 4 MiB each. */
@@ -1189,6 +1207,7 @@ int main(void)
         cmocka_unit_test(a_purge_holds_the_lock_for_no_system_call),
         cmocka_unit_test(with_huge_pages_slabs_have_whole_ones_or_share_one),
         cmocka_unit_test(a_slab_is_as_large_as_its_slots),
+        cmocka_unit_test(first_pages_of_many_blocks_differ_in_their_lowest_bits),
         cmocka_unit_test(a_new_slab_at_most_doubles_what_is_mapped),
         cmocka_unit_test(where_there_is_little_memory_a_span_has_one_slab),
         cmocka_unit_test(a_purge_of_the_parent_is_undone_in_the_child),
