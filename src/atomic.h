@@ -61,6 +61,17 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+/* Where a function's last resort is to pass its arguments on: if that looked rare, compilers would give the registers
+ * of the arguments to something else, and each call would move them aside first. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_expect_with_probability)
+#define even(x) __builtin_expect_with_probability(!!(x), 1, 0.5)
+#endif
+#endif
+#ifndef even
+#define even(x) (x)
+#endif
+
 #define CACHE_LINE 64
 
 #endif

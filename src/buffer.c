@@ -45,13 +45,19 @@ static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf)
     return pool;
 }
 
-/* Notes for reclaim_judge that the caller uses `need` bytes of the buffer, which has so many. Plain buffers are not
- * judged, so for these nothing is noted. */
+/* Notes for put that the caller uses `need` bytes of the grown buffer, which has so many. */
+static void note_good_use(const bufferpool_t *pool, struct desc *d, size_t need)
+{
+    const bool good = d->pub.cap <= pool->max_capacity && desc_is_good_use(d, need, pool->heap.base);
+    d->asked = good ? DESC_WELL_USED : need;
+}
+
+/* The same for any buffer. Plain buffers are not judged (reclaim_judge), so for these nothing is noted. */
 static void note_use(const bufferpool_t *pool, bufferpool_buf_t *buf, size_t need)
 {
     struct desc *d = desc_of(buf);
     if (load_relaxed(&d->word) == desc_word(pool->tag, STATE_LIVE_GROWN) && need > d->asked)
-        d->asked = need;
+        note_good_use(pool, d, need);
 }
 
 /* Replaces the block by one of at least `need` bytes, which is more than cap; the first `keep` bytes stay. */
@@ -77,7 +83,7 @@ static int grow(bufferpool_t *pool, bufferpool_buf_t *buf, size_t need, size_t k
         return error;
     }
     add_relaxed(&pool->grown_extra, buf->cap - old_cap);
-    d->asked = need;
+    note_good_use(pool, d, need);
     cache_count(tls_cache_own_or_shared(pool), GROWS, 1);
     return 0;
 }

@@ -145,16 +145,23 @@ static uint32_t entries_allowed(const bufferpool_t *pool, const struct cache *c)
     return tickets != 0 && tickets < pool->cache_entries ? tickets : pool->cache_entries;
 }
 
-/* How many buffers the cache may hold if the next ones are plain. */
-static void limit_update(const bufferpool_t *pool, struct cache *c)
+/* How many buffers the cache may hold with so many bytes beyond buffer_capacity. */
+static size_t limit_with(const bufferpool_t *pool, const struct cache *c, size_t extra)
 {
     size_t bytes = load_relaxed(&c->allowance);
     if (pool->max_idle_bytes != 0 && c->reserved < bytes)
         bytes = c->reserved;
-    const size_t extra = load_relaxed(&c->extra);
-    size_t limit = bytes > extra ? (bytes - extra) / pool->heap.base : 0;
+    const size_t limit = bytes > extra ? (bytes - extra) / pool->heap.base : 0;
     const uint32_t most = entries_allowed(pool, c);
-    c->limit = limit < most ? limit : most;
+    return limit < most ? limit : most;
+}
+
+/* How many buffers the cache may hold if the next ones are plain. */
+static void limit_update(const bufferpool_t *pool, struct cache *c)
+{
+    const size_t extra = load_relaxed(&c->extra);
+    c->most_extra = extra;
+    c->limit = limit_with(pool, c, extra);
 }
 
 /* ---- max_idle_bytes ---- */
@@ -352,55 +359,30 @@ static struct desc *warmest(struct cache *c, uint32_t n)
     return d;
 }
 
-/* From inside, without a limit on idle bytes: the cache has `extra` bytes beyond buffer_capacity from now on. */
-static inline void set_extra(const bufferpool_t *pool, struct cache *c, size_t extra)
+bool cache_push_anew(struct cache *c, struct desc *d, uintptr_t word)
 {
-    store_relaxed(&c->extra, extra);
-    const size_t limit = (load_relaxed(&c->allowance) - extra) / pool->heap.base;
-    if (likely(load_relaxed(&c->tickets) == 0 && limit <= pool->cache_entries))
-        c->limit = limit;
-    else
-        limit_update(pool, c);
-}
-
-struct desc *cache_pop_grown(struct cache *c)
-{
+    bool room = false;
     cache_enter(c);
     const uintptr_t gate = gate_load(&c->gate);
-    const uint64_t level = load_relaxed(&c->level);
-    struct desc *d = (&c->bottom)[level_n(level)];
-    if (load_relaxed(&d->word) != gate + (STATE_IDLE_GROWN - STATE_LIVE) || level >= LEVEL_LAST || !desc_is_sealed(d) ||
-        c->pool->max_idle_bytes != 0) {
-        cache_leave(c);
-        return NULL;
+    const bool plain = word == gate;
+    size_t extra = load_relaxed(&c->extra);
+    if (gate != GATE_CLOSED &&
+        (plain ? extra != c->most_extra : word == gate + (STATE_LIVE_GROWN - STATE_LIVE) && cache_may_have(c, d))) {
+        extra += plain ? 0 : beyond_base(c->pool, d);
+        const uint32_t n = cache_idle(c);
+        const size_t limit = limit_with(c->pool, c, extra);
+        room = n < limit;
+        if (room) {
+            c->most_extra = extra;
+            c->limit = limit;
+            cache_entries(c)[n] = d;
+            store_relaxed(&d->word, word - (STATE_LIVE - STATE_IDLE));
+            level_add(c, 0, 1);
+            store_relaxed(&c->extra, extra);
+        }
     }
-    set_extra(c->pool, c, load_relaxed(&c->extra) - beyond_base(c->pool, d));
-    store_relaxed(&c->level, level + LEVEL_GET - 1);
     cache_leave(c);
-    store_relaxed(&d->word, gate + (STATE_LIVE_GROWN - STATE_LIVE));
-    d->pub.len = 0;
-    d->asked = 0;
-    return d;
-}
-
-bool cache_push_grown(struct cache *c, struct desc *d)
-{
-    bufferpool_t *pool = c->pool;
-    cache_enter(c);
-    const uint64_t level = load_relaxed(&c->level);
-    const uint32_t n = level_n(level);
-    const size_t cap = d->pub.cap, extra = load_relaxed(&c->extra) + cap - pool->heap.base;
-    if (load_relaxed(&d->word) != gate_load(&c->gate) + (STATE_LIVE_GROWN - STATE_LIVE) || pool->max_idle_bytes != 0 ||
-        n >= c->limit || (n + 1) * pool->heap.base + extra > load_relaxed(&c->allowance)) {
-        cache_leave(c);
-        return false;
-    }
-    cache_entries(c)[n] = d;
-    store_relaxed(&d->word, load_relaxed(&d->word) - (STATE_LIVE - STATE_IDLE));
-    store_relaxed(&c->level, level + 1);
-    set_extra(pool, c, extra);
-    cache_leave(c);
-    return true;
+    return room;
 }
 
 struct desc *cache_take(bufferpool_t *pool, struct cache *c)

@@ -5,6 +5,10 @@
  *     entries  | coldest ...... warmest |  free  ...  |        get takes entries[n - 1], put stores entries[n]
  *              0                        n          limit       at the limit the colder half goes to the depot, or all
  *
+ * The limit follows from the bytes that the cache may hold, for `most_extra` bytes of cap beyond buffer_capacity. A get
+ * of a grown buffer leaves it as it is, and so does the put that brings such a buffer back: both are fast then. Where
+ * the limit is reached, or there would be more bytes than it is for, cache_push_anew computes it anew.
+ *
  * The biased lock
  *
  *     gate open      the cache belongs to its thread: its owner
@@ -187,6 +191,28 @@ static inline size_t cache_pop_many(struct cache *c, bufferpool_buf_t **bufs, si
     return count;
 }
 
+/* The fast get of a grown buffer. */
+static inline struct desc *cache_pop_grown(struct cache *c)
+{
+    cache_enter(c);
+    const uintptr_t gate = gate_load(&c->gate);
+    uint64_t level = load_relaxed(&c->level);
+    struct desc *d = (&c->bottom)[level_n(level)];
+    /* as in cache_pop_plain; or somebody wrote to cap, which `extra` is to go without */
+    if (even(load_relaxed(&d->word) != gate + (STATE_IDLE_GROWN - STATE_LIVE) || !desc_is_sealed(d) ||
+             __builtin_add_overflow(level, LEVEL_GET - 1, &level))) {
+        cache_leave(c);
+        return NULL;
+    }
+    store_relaxed(&c->extra, load_relaxed(&c->extra) + c->capacity - d->pub.cap);
+    store_relaxed(&c->level, level);
+    cache_leave(c);
+    store_relaxed(&d->word, load_relaxed(&d->word) + (STATE_LIVE - STATE_IDLE));
+    d->pub.len = 0;
+    d->asked = 0;
+    return d;
+}
+
 /* The fast put. Returns false if the slow path must serve the call; then nothing changed. */
 static inline bool cache_push_plain(struct cache *c, struct desc *d, uintptr_t word)
 {
@@ -227,6 +253,52 @@ static inline size_t cache_push_many(struct cache *c, bufferpool_buf_t *const *b
         store_relaxed(&c->level, level + count);
     cache_leave(c);
     return count;
+}
+
+/* Whether a held, grown buffer may go into a cache as it is: it was well used, so that no strike comes (reclaim.c), it
+ * is not too large, and nobody wrote to data or cap. It has no strikes any more then. The barriers are for compilers,
+ * which would otherwise keep what the rare ways read once more in registers. */
+static inline bool cache_may_have(const struct cache *c, struct desc *d)
+{
+    if (unlikely(d->asked != DESC_WELL_USED)) {
+        compiler_barrier();
+        /* without a pool the gate is closed, and the word, which fits by chance, no buffer's */
+        if (c->pool == NULL || d->pub.cap > c->pool->max_capacity ||
+            !desc_is_good_use(d, desc_last_use(d), c->capacity))
+            return false;
+    }
+    if (unlikely(desc_flags(d) != 0)) {
+        compiler_barrier();
+        if (!desc_is_sealed(d))
+            return false;
+        desc_set_strikes(d, 0);
+    }
+    return true;
+}
+
+/* The fast put of a grown buffer. Returns false, and changes nothing but its strikes, if that does not fit below the
+ * limit, or if anything else has to be done. */
+static inline bool cache_push_grown(struct cache *c, struct desc *d, uintptr_t word)
+{
+    cache_enter(c);
+    const uintptr_t gate = gate_load(&c->gate);
+    if (even(word != gate + (STATE_LIVE_GROWN - STATE_LIVE) || !cache_may_have(c, d))) {
+        cache_leave(c);
+        return false;
+    }
+    const size_t extra = load_relaxed(&c->extra) + d->pub.cap - c->capacity;
+    const uint64_t level = load_relaxed(&c->level);
+    const size_t n = level_n(level);
+    if (even(extra > c->most_extra || n >= c->limit)) {
+        cache_leave(c);
+        return false;
+    }
+    cache_entries(c)[n] = d;
+    store_relaxed(&d->word, word - (STATE_LIVE - STATE_IDLE));
+    store_relaxed(&c->level, level + 1);
+    store_relaxed(&c->extra, extra);
+    cache_leave(c);
+    return true;
 }
 
 static inline unsigned level_side(uint64_t level)
@@ -326,13 +398,9 @@ static inline bool cache_has_tickets(const struct cache *c)
 /* Adds n, which may be negative, to the buffers that came to the cache's thread. */
 void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n);
 
-/* A get whose fast path failed because the warmest buffer is a grown one. Returns that, now live, with len 0; NULL if
- * it is no such buffer, or if anything else has to be done. */
-struct desc *cache_pop_grown(struct cache *c);
-
-/* The put of a grown buffer that was well used: so that no strike comes (reclaim.c). Returns false, and changes
- * nothing, if it does not fit, or if anything else has to be done. */
-bool cache_push_grown(struct cache *c, struct desc *d);
+/* A put for which the limit is reached, or was for other bytes: computes it anew, and puts the buffer, plain or grown,
+ * if it fits then. Returns false, and puts nothing, if not, or if anything else has to be done. */
+bool cache_push_anew(struct cache *c, struct desc *d, uintptr_t word);
 
 /* Takes the warmest idle buffer, plain or grown, for life_hand_out. Returns NULL if the cache is empty. */
 struct desc *cache_take(bufferpool_t *pool, struct cache *c);

@@ -290,12 +290,8 @@ static __attribute__((noinline)) bufferpool_buf_t *get_slow(bufferpool_t *pool, 
 static __attribute__((noinline)) bufferpool_buf_t *get_grown(bufferpool_t *pool, struct cache *c, enum at_cap at_cap,
                                                              const char *function, uintptr_t caller)
 {
-    if (!SANITIZER_ASAN && (at_cap == GO_BEYOND || !cache_has_tickets(c))) {
-        struct desc *d = cache_pop_grown(c);
-        if (d != NULL)
-            return &d->pub;
-    }
-    return get_slow(pool, c, at_cap, function, caller);
+    struct desc *d = SANITIZER_ASAN ? NULL : cache_pop_grown(c);
+    return d != NULL ? &d->pub : get_slow(pool, c, at_cap, function, caller);
 }
 
 static inline __attribute__((always_inline)) bufferpool_buf_t *get(bufferpool_t *pool, enum at_cap at_cap,
@@ -304,7 +300,9 @@ static inline __attribute__((always_inline)) bufferpool_buf_t *get(bufferpool_t 
     if (unlikely(pool == NULL))
         pool = &pool_default;
     struct cache *c = tls_cache_at(pool->tls_index);
-    struct desc *d = at_cap == GO_BEYOND || !cache_has_tickets(c) ? cache_pop_plain(c) : NULL;
+    if (at_cap != GO_BEYOND && cache_has_tickets(c))
+        return get_slow(pool, c, at_cap, function, CALLER);
+    struct desc *d = cache_pop_plain(c);
     return likely(d != NULL) ? &d->pub : get_grown(pool, c, at_cap, function, CALLER);
 }
 
@@ -516,16 +514,21 @@ static __attribute__((noinline)) void put_slow(bufferpool_buf_t *buf, struct cac
     call_end(&call, NULL);
 }
 
-/* The same, but the buffer may be a grown one. If it was well used, and fits, it goes into the cache. */
+/* The same, but there may be room in the cache after all. */
+static __attribute__((noinline)) void put_anew(bufferpool_buf_t *buf, struct cache *c, uintptr_t word,
+                                               const char *function, uintptr_t caller)
+{
+    if (SANITIZER_ASAN || !cache_push_anew(c, desc_of(buf), word))
+        put_slow(buf, c, function, caller);
+}
+
+/* The same, but the buffer may be a grown one. If it was well used, and fits, it goes into the cache. What comes behind
+ * that is in put_anew, so that this function need not save registers. */
 static __attribute__((noinline)) void put_grown(bufferpool_buf_t *buf, struct cache *c, uintptr_t word,
                                                 const char *function, uintptr_t caller)
 {
-    struct desc *d = desc_of(buf);
-    /* an open gate is the word of a plain buffer that is held, of the pool whose cache this is */
-    if (!SANITIZER_ASAN && word == load_relaxed(&c->gate) + (STATE_LIVE_GROWN - STATE_LIVE) && desc_is_sealed(d) &&
-        d->pub.cap <= c->pool->max_capacity && reclaim_was_well_used(c->pool, d) && cache_push_grown(c, d))
-        return;
-    put_slow(buf, c, function, caller);
+    if (SANITIZER_ASAN || !cache_push_grown(c, desc_of(buf), word))
+        put_anew(buf, c, word, function, caller);
 }
 
 static inline __attribute__((always_inline)) void put(bufferpool_buf_t *buf, const char *function)

@@ -355,9 +355,11 @@ static size_t power_of_two_for(size_t n)
 static size_t judged_cap(const bufferpool_t *pool, struct desc *d)
 {
     size_t cap = d->pub.cap;
-    size_t used = reclaim_last_use(d);
-    if (reclaim_was_well_used(pool, d))
+    size_t used = desc_last_use(d);
+    if (desc_is_good_use(d, used, pool->heap.base)) {
+        desc_set_strikes(d, 0);
         return cap;
+    }
     if (desc_strikes(d) + 1 < STRIKES) {
         desc_set_strikes(d, desc_strikes(d) + 1);
         return cap;

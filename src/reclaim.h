@@ -50,24 +50,6 @@ void reclaim_trim_in_background(bufferpool_t *pool);
  * memory for the block, the buffer stays as it is, and the next put tries again. */
 void reclaim_judge(bufferpool_t *pool, struct cache *c, struct desc *d);
 
-/* The most bytes of a grown buffer that its last turn used. */
-static inline size_t reclaim_last_use(const struct desc *d)
-{
-    const size_t cap = d->pub.cap, len = d->pub.len < cap ? d->pub.len : cap;
-    return len > d->asked ? len : d->asked;
-}
-
-/* Whether the last turn of a held, grown buffer was no little use: then reclaim_judge would only clear its strikes,
- * which this has done. */
-static inline bool reclaim_was_well_used(const bufferpool_t *pool, struct desc *d)
-{
-    const size_t used = reclaim_last_use(d);
-    const bool well = used >= d->pub.cap / 4 && used > pool->heap.base;
-    if (well && unlikely(desc_strikes(d) != 0))
-        desc_set_strikes(d, 0);
-    return well;
-}
-
 /* Frees all that lies in the depot, and what the quarantine holds back. */
 void reclaim_all_idle(bufferpool_t *pool, struct cache *c);
 

@@ -180,6 +180,7 @@ static struct cache *cache_make(bufferpool_t *pool)
         return NULL;
     memset(c, 0, sizeof(*c));
     c->pool = pool;
+    c->capacity = pool->heap.base;
     store_relaxed(&c->gate, GATE_CLOSED);
     c->bottom = &cache_bottom;
     cache_begin_notes(c);

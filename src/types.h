@@ -51,8 +51,8 @@
  *     budget->used         = sum of heap_bytes over all blocks of its pools          account.h
  *     budget->charged      = used + sum of dirty and retained bytes over the same pools
  * and for each cache while no thread is inside:
- *     n                   <= limit
- *     n * buffer_capacity + extra <= allowance                              (and <= reserved with max_idle_bytes)
+ *     n                   <= limit,  extra <= most_extra
+ *     limit * buffer_capacity + most_extra <= allowance                     (and <= reserved with max_idle_bytes)
  *
  * Fields that several threads use without a lock are atomic. Relaxed ones are hints, or numbers that read-modify-writes
  * keep whole; a field that a reader relies on has its order, and a comment, where it is read.
@@ -118,7 +118,7 @@ struct desc {
     union {
         uint32_t link[2];   /* in the depot: indexes of two more buffers of the magazine (depot.c) */
         struct desc *chain; /* free: the next of the free list, NULL at the end */
-        size_t asked;       /* held and grown: the most bytes that were asked for since get */
+        size_t asked;       /* held and grown: the most bytes that were asked for since get, or DESC_WELL_USED */
     };
     struct slab *slab; /* where the block lies; NULL: a mapping of its own, or a hook's block */
     /* Head of a magazine in the depot: the index of the magazine beneath it, 0 at the bottom. Other nodes of the
@@ -228,6 +228,7 @@ struct cache {
     /* read-only once the cache is in the pool's list */
     _Alignas(CACHE_LINE) struct cache *next; /* of the pool's caches */
     bufferpool_t *pool;                      /* NULL: pool->shared, or a thread's `none` */
+    size_t capacity;                         /* buffer_capacity; 0 where pool is NULL */
     /* under the pool's caches_lock */
     struct cache *next_unowned;
     struct cache_counts seen; /* when cache_unused was last asked */
@@ -238,6 +239,7 @@ struct cache {
     bool shared;              /* read-only: pool->shared, which holds nothing and in which any thread counts */
     /* the owner, inside; without a lock for statistics */
     _Atomic(size_t) extra;     /* bytes of cap beyond buffer_capacity in it */
+    size_t most_extra;         /* with no more of these, n may grow to `limit` */
     size_t reserved;           /* bytes of max_idle_bytes reserved for it */
     _Atomic(size_t) allowance; /* bytes that it may hold (allowance.c); changes under caches_lock too */
     struct cache_base base[2];
@@ -248,7 +250,7 @@ struct cache {
     /* the owner, in every call; the first entries share the line */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) level; /* count << 17 | side << 16 | n */
     _Atomic(uintptr_t) gate;                      /* under caches_lock; read by the owner, inside */
-    size_t limit;                                 /* n may grow to this */
+    size_t limit;                                 /* n may grow to this, or further (cache_push_anew) */
     _Atomic(bool) busy;                           /* the owner is inside */
     uint8_t exchanges;                            /* so far, modulo 256: which buffers the next one looks at */
     bool overflowed;                              /* its last exchange with the depot was an overflow */

@@ -97,6 +97,22 @@ static inline bool desc_is_sealed(const struct desc *d)
     return desc_flags(d) <= DESC_FLAGS;
 }
 
+/* In `asked`: so many that put need not look further. */
+#define DESC_WELL_USED SIZE_MAX
+
+/* The most bytes of a grown buffer that its last turn used, or DESC_WELL_USED. */
+static inline size_t desc_last_use(const struct desc *d)
+{
+    const size_t cap = d->pub.cap, len = d->pub.len < cap ? d->pub.len : cap;
+    return len > d->asked ? len : d->asked;
+}
+
+/* Whether a turn that used so many bytes of a grown buffer is no reason for a strike. */
+static inline bool desc_is_good_use(const struct desc *d, size_t used, size_t base)
+{
+    return used >= d->pub.cap / 4 && used > base;
+}
+
 /* Whether a descriptor can be at that address at all. This rules out many foreign pointers before anything is read. */
 static inline bool desc_aligned(const bufferpool_buf_t *buf)
 {

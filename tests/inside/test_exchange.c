@@ -378,6 +378,83 @@ static void grown_buffers_that_do_not_fit_stay_in_the_depot(void **state)
     }
 }
 
+/* A cache of eight, with or without a limit on idle bytes: of so many buffers, which it owns, the first has grown. */
+static void begin_with_a_grown_one(size_t n, size_t times, bool limited)
+{
+    begin(8, 0, limited ? 100 * CAPACITY : 0);
+    for (size_t i = 0; i < n; i++)
+        assert_non_null(bufs[i] = bufferpool_get(pool));
+    assert_int_equal(bufferpool_buf_reserve(bufs[0], times * CAPACITY), 0);
+}
+
+/* Well used, by len alone or by a call. */
+static void put_grown(bufferpool_buf_t *buf, bool by_len)
+{
+    if (by_len)
+        buf->len = buf->cap;
+    else
+        assert_int_equal(bufferpool_buf_reserve(buf, buf->cap), 0);
+    bufferpool_put(buf);
+    check_accounts(pool);
+}
+
+/* Such calls do not count the gets one by one. */
+static void pairs_of_a_grown_buffer_are_fast(void **state)
+{
+    (void)state;
+    enum { PAIRS = 40 };
+    if (SANITIZER_ASAN)
+        skip();
+    for (int i = 0; i < 4; i++) {
+        const bool limited = (i & 1) != 0, by_len = (i & 2) != 0;
+        begin_with_a_grown_one(2, 4, limited);
+        const struct cache *c = tls_cache_find(pool->index);
+        bufferpool_put(bufs[1]);
+        put_grown(bufs[0], by_len);
+        cache_count_anew(tls_cache_find(pool->index), PAIRS + 1);
+        const uint64_t slow = load_relaxed(&c->counters[GETS_THREAD]), fast = cache_read(c).gets;
+        for (int k = 0; k < PAIRS; k++) {
+            assert_ptr_equal(bufferpool_get(pool), bufs[0]);
+            assert_int_equal(bufs[0]->len, 0);
+            put_grown(bufs[0], by_len);
+        }
+        assert_int_equal(cache_read(c).gets, fast + PAIRS);
+        assert_int_equal(load_relaxed(&c->counters[GETS_THREAD]), slow);
+        end();
+    }
+}
+
+/* After the grown buffer has left, plain ones find its room; it finds none then, but some as soon as they left. */
+static void room_that_a_grown_buffer_left_is_for_others(void **state)
+{
+    (void)state;
+    for (int limited = 0; limited < 2; limited++) {
+        begin_with_a_grown_one(8, 4, limited != 0);
+        put_grown(bufs[0], true);
+        for (size_t i = 1; i < 5; i++)
+            bufferpool_put(bufs[i]);
+        assert_int_equal(stats_of(pool).idle_thread, 5); /* full: eight times buffer_capacity */
+        for (size_t i = 4; i > 0; i--)
+            assert_ptr_equal(bufferpool_get(pool), bufs[i]);
+        assert_ptr_equal(bufferpool_get(pool), bufs[0]);
+        for (size_t i = 1; i < 8; i++) {
+            bufferpool_put(bufs[i]);
+            check_accounts(pool);
+        }
+        assert_int_equal(stats_of(pool).idle_thread, 7);
+        for (size_t i = 7; i > 4; i--)
+            assert_ptr_equal(bufferpool_get(pool), bufs[i]);
+        put_grown(bufs[0], true);
+        assert_int_equal(stats_of(pool).idle_thread, 5);
+        bufferpool_put(bufs[5]); /* one too many: a part goes to the depot */
+        check_accounts(pool);
+        assert_true(stats_of(pool).idle_depot > 0);
+        bufferpool_put(bufs[6]);
+        bufferpool_put(bufs[7]);
+        end();
+    }
+}
+
 /* Whatever it brings, a refill says that the thread is at the edge: the next overflow keeps a half. */
 static void after_a_refill_an_overflow_keeps_a_half(void **state)
 {
@@ -739,13 +816,15 @@ static void a_shrunk_buffer_that_a_child_knows_as_grown_is_no_misuse(void **stat
 static void the_word_of_a_gate_is_caught_as_no_buffer(void **state)
 {
     (void)state;
-    static const uintptr_t words[] = {GATE_CLOSED, GATE_SLOW, GATE_CLOSED - 1, GATE_SLOW - 1};
+    enum { GROWN = STATE_LIVE_GROWN - STATE_LIVE };
+    static const uintptr_t words[] = {GATE_CLOSED,   GATE_SLOW,           GATE_CLOSED - 1,
+                                      GATE_SLOW - 1, GATE_CLOSED + GROWN, GATE_SLOW + GROWN};
     begin(8, 0, 0);
     for (int pressure = 0; pressure < 2; pressure++) {
         under_pressure = pressure != 0;
-        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-            uintptr_t word = words[i];
-            memset(garbage, 0xff, sizeof garbage);
+        for (size_t i = 0; i < 2 * sizeof words / sizeof words[0]; i++) {
+            uintptr_t word = words[i / 2];
+            memset(garbage, i % 2 != 0 ? 0 : 0xff, sizeof garbage);
             expect_abort(put_garbage, &word, "bufferpool_put", "not a buffer of this library", NULL);
         }
     }
@@ -764,6 +843,8 @@ int main(void)
         cmocka_unit_test(grown_buffers_that_do_not_fit_stay_in_the_depot),
         cmocka_unit_test(behind_a_closed_gate_the_rest_of_a_magazine_stays_in_the_depot),
         cmocka_unit_test(an_exchange_serves_a_thread_that_came_to_wait_meanwhile),
+        cmocka_unit_test(pairs_of_a_grown_buffer_are_fast),
+        cmocka_unit_test(room_that_a_grown_buffer_left_is_for_others),
         cmocka_unit_test(after_a_refill_an_overflow_keeps_a_half),
         cmocka_unit_test(an_exchange_leaves_nothing_beyond_a_cap_that_was_lowered_meanwhile),
         cmocka_unit_test(a_child_counts_a_call_that_another_thread_was_in),

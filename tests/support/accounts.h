@@ -54,7 +54,11 @@ static inline struct cached accounts_of_caches(const bufferpool_t *pool)
         all.ok = all.ok && extra == load_relaxed(&c->extra) && n <= pool->cache_entries &&
                  held <= load_relaxed(&c->allowance);
         all.ok = all.ok && (pool->max_idle_bytes == 0 || held <= c->reserved);
-        all.ok = all.ok && (!load_relaxed(&c->owned) || !cache_is_open(c) || n <= c->limit);
+        if (load_relaxed(&c->owned) && cache_is_open(c)) {
+            const size_t most = c->limit * pool->heap.base + c->most_extra;
+            all.ok = all.ok && n <= c->limit && extra <= c->most_extra && most <= load_relaxed(&c->allowance);
+            all.ok = all.ok && (pool->max_idle_bytes == 0 || most <= c->reserved);
+        }
         const uint32_t tickets = load_relaxed(&c->tickets);
         if (depot_counts(&pool->depot).pressure && !pool->no_membarrier)
             all.ok = all.ok && n <= tickets && (!cache_is_open(c) || tickets > 0);
