@@ -146,6 +146,24 @@ int buffer_reserve(bufferpool_buf_t *buf, size_t cap)
     return 0;
 }
 
+/* The usual reserve: there is room. Returns false, and does nothing, if buffer_reserve must look: an open gate is the
+ * word of a plain buffer that is held, of the pool whose cache this is. */
+static bool has_room(bufferpool_buf_t *buf, size_t cap)
+{
+    if (!desc_aligned(buf))
+        return false;
+    struct desc *d = desc_of(buf);
+    const uintptr_t word = load_relaxed(&d->word);
+    const struct cache *c = tls_cache_at(desc_tls_index_of(word));
+    const uintptr_t gate = load_relaxed(&c->gate);
+    if ((word != gate && word != gate + (STATE_LIVE_GROWN - STATE_LIVE)) || gate == GATE_CLOSED)
+        return false;
+    if (!desc_is_sealed(d) || buf->len > buf->cap || cap > buf->cap)
+        return false;
+    note_use(c->pool, buf, cap);
+    return true;
+}
+
 /* The usual append: there is room. Returns false, and does nothing, if append_grown must look. */
 static bool append_to_room(bufferpool_buf_t *buf, const void *src, size_t n)
 {
@@ -187,14 +205,19 @@ int buffer_append(bufferpool_buf_t *buf, const void *src, size_t n)
     return append_to_room(buf, src, n) ? 0 : append_grown(buf, src, n);
 }
 
+static __attribute__((noinline)) int reserve_slow(bufferpool_buf_t *buf, size_t cap, uintptr_t caller)
+{
+    struct call call = call_begin("bufferpool_buf_reserve", caller);
+    const int error = buffer_reserve(buf, cap);
+    call_end(&call, NULL);
+    return error;
+}
+
 int bufferpool_buf_reserve(bufferpool_buf_t *buf, size_t cap)
 {
     if (buf == NULL)
         return EINVAL;
-    struct call call = call_begin("bufferpool_buf_reserve", CALLER);
-    const int error = buffer_reserve(buf, cap);
-    call_end(&call, NULL);
-    return error;
+    return likely(has_room(buf, cap)) ? 0 : reserve_slow(buf, cap, CALLER);
 }
 
 int bufferpool_buf_shrink(bufferpool_buf_t *buf, size_t cap)

@@ -255,6 +255,7 @@ static void wrong_arguments_are_EINVAL(void **state)
     fails_without_effect(EINVAL, bufferpool_buf_append(buf, "", 0));
     fails_without_effect(EINVAL, bufferpool_buf_printf(buf, "%d", 1));
     fails_without_effect(EINVAL, bufferpool_buf_reserve(buf, 100000));
+    fails_without_effect(EINVAL, bufferpool_buf_reserve(buf, 1));
     buf->len = SIZE_MAX;
     fails_without_effect(EINVAL, bufferpool_buf_append(buf, "", 1));
     buf->len = 40;

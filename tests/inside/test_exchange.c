@@ -717,7 +717,14 @@ static void two_puts_at_once_of_a_buffer_beyond_the_cap_are_caught(void **state)
 static _Alignas(CACHE_LINE) unsigned char garbage[CACHE_LINE];
 static bool under_pressure;
 
-static void put_garbage(void *word)
+static void reserve_garbage(bufferpool_buf_t *buf)
+{
+    (void)bufferpool_buf_reserve(buf, 0);
+}
+
+static void (*garbage_call)(bufferpool_buf_t *buf);
+
+static void call_with_garbage(void *word)
 {
     bufferpool_put(bufferpool_get(pool));
     if (under_pressure) {
@@ -728,7 +735,14 @@ static void put_garbage(void *word)
     struct desc *d = (struct desc *)(void *)garbage;
     store_relaxed(&d->word, *(const uintptr_t *)word);
     expect_in_message("%p", (void *)garbage);
-    bufferpool_put(&d->pub);
+    garbage_call(&d->pub);
+}
+
+static void expect_no_buffer(uintptr_t word, int byte, void (*call)(bufferpool_buf_t *), const char *function)
+{
+    garbage_call = call;
+    memset(garbage, byte, sizeof garbage);
+    expect_abort(call_with_garbage, &word, function, "not a buffer of this library", NULL);
 }
 
 /* Words that gates have, and what a put makes of them. */
@@ -823,9 +837,9 @@ static void the_word_of_a_gate_is_caught_as_no_buffer(void **state)
     for (int pressure = 0; pressure < 2; pressure++) {
         under_pressure = pressure != 0;
         for (size_t i = 0; i < 2 * sizeof words / sizeof words[0]; i++) {
-            uintptr_t word = words[i / 2];
-            memset(garbage, i % 2 != 0 ? 0 : 0xff, sizeof garbage);
-            expect_abort(put_garbage, &word, "bufferpool_put", "not a buffer of this library", NULL);
+            const int byte = i % 2 != 0 ? 0 : 0xff;
+            expect_no_buffer(words[i / 2], byte, bufferpool_put, "bufferpool_put");
+            expect_no_buffer(words[i / 2], byte, reserve_garbage, "bufferpool_buf_reserve");
         }
     }
     end();
