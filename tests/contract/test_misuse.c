@@ -895,12 +895,20 @@ static void append_to_no_buffer(void *address)
     bufferpool_buf_append(address, "text", 4);
 }
 
+static void reserve_of_no_buffer(void *address)
+{
+    expect_in_message("%p", address);
+    (void)bufferpool_buf_reserve(address, 0);
+}
+
 static void content_calls_on_foreign_memory_are_caught(void **state)
 {
     (void)state;
     memset(static_memory, 0, sizeof static_memory);
     expect_abort(append_to_no_buffer, static_memory + 4 * LINE, "bufferpool_buf_append", NULL);
     expect_abort(append_to_no_buffer, static_memory + 4 * LINE + 3, "bufferpool_buf_append", NULL);
+    expect_abort(reserve_of_no_buffer, static_memory + 4 * LINE, "bufferpool_buf_reserve", NULL);
+    expect_abort(reserve_of_no_buffer, static_memory + 4 * LINE + 3, "bufferpool_buf_reserve", NULL);
 }
 
 /* ---- put by data ---- */
