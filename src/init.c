@@ -13,6 +13,7 @@
 #include "debug/verify.h"
 #include "debug/watch.h"
 #include "fork.h"
+#include "heap/spare.h"
 #include "reclaim.h"
 #include "registry.h"
 #include "stats.h"
@@ -99,5 +100,6 @@ __attribute__((destructor)) static void at_end(void)
     if (modes_have(MODE_HOLDERS))
         holders_say();
     tls_cache_end();
+    spare_end(); /* first, or the tables of ended pools would take its place */
     registry_end();
 }

@@ -9,6 +9,7 @@
 #include "heap/desc.h"
 
 #include "heap/os.h"
+#include "heap/spare.h"
 
 /* How far behind the start of its mapping a chunk begins. Modulo a page, neighbouring blocks lie a cache line apart, as
  * descriptors do. With a distance of 0, the address of a buffer and that of the next buffer's descriptor could thus
@@ -100,6 +101,22 @@ static void note_given(const struct desc_table *table, const struct desc *d)
     *word &= ~((uint64_t)1 << bit);
 }
 
+/* Returns NULL if there is no memory. */
+static unsigned char *map_chunk(unsigned chunk, size_t bytes)
+{
+    unsigned char *memory = chunk == 0 ? spare_take(SPARE_TABLE, bytes) : NULL;
+    if (memory == NULL)
+        memory = os_map(bytes, false);
+    if (memory == NULL || chunk == 0) /* two pages, and soon both are in use */
+        return memory;
+    os_lock_on_fault(memory, bytes);
+    /* A program that uses any of many buffers touches descriptors in any order. With small pages each one misses
+     * the processor's table of pages. */
+    if (bytes >= OS_HUGE_PAGE)
+        os_ask_for_huge(memory, bytes);
+    return memory;
+}
+
 struct desc *desc_take(struct desc_table *table)
 {
     struct desc *d = table->free_list;
@@ -116,14 +133,9 @@ struct desc *desc_take(struct desc_table *table)
     unsigned chunk = desc_chunk_number(index);
     if (load_relaxed(&table->chunks[chunk]) == NULL) {
         const size_t bytes = mapped_bytes(table, chunk);
-        unsigned char *memory = os_map(bytes, false);
+        unsigned char *memory = map_chunk(chunk, bytes);
         if (memory == NULL)
             return NULL;
-        os_lock_on_fault(memory, bytes);
-        /* A program that uses any of many buffers touches descriptors in any order. With small pages each one misses
-         * the processor's table of pages. */
-        if (chunk_bytes(chunk) >= OS_HUGE_PAGE)
-            os_ask_for_huge(memory, bytes);
         table->taken[chunk] = (uint64_t *)(void *)memory;
         store_relaxed(&table->chunks[chunk], (struct desc *)(void *)(memory + lead(table, chunk)));
     }
@@ -156,7 +168,9 @@ void desc_table_clear(struct desc_table *table)
 
 void desc_table_destroy(struct desc_table *table)
 {
-    for (unsigned i = 0; i < DESC_CHUNKS; i++) {
+    if (load_relaxed(&table->chunks[0]) != NULL)
+        spare_keep(SPARE_TABLE, mapping_of(table, 0), mapped_bytes(table, 0));
+    for (unsigned i = 1; i < DESC_CHUNKS; i++) {
         if (load_relaxed(&table->chunks[i]) != NULL)
             os_unmap(mapping_of(table, i), mapped_bytes(table, i));
     }

@@ -39,11 +39,15 @@ size_t os_mapped(size_t n, bool huge)
     return round_up(n, huge ? OS_HUGE_PAGE : os_page_size());
 }
 
+bool os_discard_unlocked(void *region, size_t bytes)
+{
+    return madvise(region, bytes, MADV_DONTNEED) == 0;
+}
+
 bool os_discard(void *region, size_t bytes)
 {
     /* locked pages need an advice of their own */
-    return madvise(region, bytes, MADV_DONTNEED) == 0 ||
-           (errno == EINVAL && madvise(region, bytes, MADV_DONTNEED_LOCKED) == 0);
+    return os_discard_unlocked(region, bytes) || (errno == EINVAL && madvise(region, bytes, MADV_DONTNEED_LOCKED) == 0);
 }
 
 /* ---- addresses that the system refuses to take ---- */

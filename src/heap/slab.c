@@ -33,6 +33,7 @@
 #include "heap/account.h"
 #include "heap/os.h"
 #include "heap/slots.h"
+#include "heap/spare.h"
 #include "heap/wipe.h"
 
 #include <sched.h>
@@ -152,6 +153,17 @@ static unsigned span_size(const struct slabs *slabs, size_t slab_bytes)
     return size == 0 ? 1 : size < SPAN_SLABS_MAX ? (unsigned)size : SPAN_SLABS_MAX;
 }
 
+static unsigned char *map_span(const struct slabs *slabs, size_t bytes)
+{
+    unsigned char *base = slabs->huge ? NULL : spare_take(SPARE_SPAN, bytes);
+    if (base != NULL)
+        return base;
+    base = os_map(bytes, slabs->huge);
+    if (base != NULL)
+        os_lock_on_fault(base, bytes);
+    return base;
+}
+
 static struct span *span_make(const struct slabs *slabs, const struct slab_request *request, unsigned n)
 {
     const size_t slab_bytes = slab_bytes_of(slabs, request->stride);
@@ -162,12 +174,11 @@ static struct span *span_make(const struct slabs *slabs, const struct slab_reque
     span->slab_bytes = slab_bytes;
     span->slabs = n;
     span->bytes = os_mapped(n * slab_bytes, slabs->huge);
-    span->base = os_map(n * slab_bytes, slabs->huge);
+    span->base = map_span(slabs, span->bytes);
     if (span->base == NULL) {
         free(span);
         return NULL;
     }
-    os_lock_on_fault(span->base, span->bytes);
     if (sanitizer_on())
         sanitizer_region(span->base, span->bytes);
     return span;
@@ -533,6 +544,14 @@ void slab_repair_end(struct slabs *slabs, bool wiped)
 
 void slab_destroy_all(struct slabs *slabs)
 {
-    unmap_chain(slabs->spans);
+    for (struct span *span = slabs->spans; span != NULL;) {
+        struct span *next = span->next;
+        if (next == NULL && !slabs->huge) /* the heap's first: other heaps begin with such a span too */
+            spare_keep(SPARE_SPAN, span->base, span->bytes);
+        else
+            os_unmap(span->base, span->bytes);
+        free(span);
+        span = next;
+    }
     slabs->spans = NULL;
 }
