@@ -1265,6 +1265,9 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     stays. A pool without this flag gives it back as the buffers are put. Memory of buffers that idled until reclaim
  *     freed them counts as held only if reclaim_interval_ms is less than a third of retain_ms.
  *
+ *     If many threads make and free buffers of a pool at once, each of up to 32 groups of CPUs keeps up to 132 KiB of
+ *     its memory at hand. This is beyond the limit, and retained_bytes does not contain it.
+ *
  *     trim and bufferpool_reclaim give all of it back. Allocator hooks get their blocks back at once: a put beyond the
  *     cap calls the free hook, unless the buffer stays in the thread's cache.
  */

@@ -13,7 +13,8 @@
  *        slabs, retained mappings, the free descriptors and the bits that say which are taken (desc.c) are in order.
  *     2. Anything else may have been in any state: thread caches, their gates and their tickets, the depot, the
  *        counters, the queue of callers that wait, the quarantine, a purge. None of their locks is held across fork;
- *        the repair makes them anew. What they say is replaced by what the words of the taken descriptors say:
+ *        the repair makes them anew, and so those of a heap's lanes (lane.c). What they say is replaced by what the
+ *        words of the taken descriptors say:
  *
  *            IDLE     goes into the depot, wherever it was
  *            LIVE     stays live, whichever thread of the parent held it: the child must put it. If more are live than

@@ -31,6 +31,7 @@
  *     purge             to give the memory of dirty slots back to the system (jemalloc)
  *     budget            a limit in bytes over the blocks of any number of pools (heap/account.h)
  *     charged           of a budget: the bytes of its blocks, and the memory that its pools retain
+ *     lane, stock       the CPUs of some numbers; what their threads make buffers of at once (heap/lane.c)
  *     retained          memory of freed blocks that stays for new ones: dirty slots, and freed mappings, whole
  *     window            the last retain_ms: so much may be retained as callers held in it and do not hold any more
  *     strike            a put of a grown buffer after little use; the fifth in a row shrinks it
@@ -117,7 +118,7 @@ struct desc {
     _Atomic(uintptr_t) word; /* the descriptor's pool and state */
     union {
         uint32_t link[2];   /* in the depot: indexes of two more buffers of the magazine (depot.c) */
-        struct desc *chain; /* free: the next of the free list, NULL at the end */
+        struct desc *chain; /* free, in a stock: the next there, NULL at the end (heap/lane.h) */
         size_t asked;       /* held and grown: the most bytes that were asked for since get, or DESC_WELL_USED */
     };
     struct slab *slab; /* where the block lies; NULL: a mapping of its own, or a hook's block */
@@ -147,7 +148,7 @@ struct desc_table {
     _Atomic(struct desc *) chunks[DESC_CHUNKS];
     _Atomic(uint32_t) used; /* descriptors 1 .. used have been handed out at least once */
     /* under the heap's lock */
-    struct desc *free_list;       /* linked by chain */
+    uint32_t free;                /* descriptors that are not taken, of those */
     uint64_t *taken[DESC_CHUNKS]; /* for each chunk a bit for each of its descriptors: it is taken (desc.c) */
     uint32_t colour;              /* read-only: a number that differs between pools */
 };
@@ -398,9 +399,23 @@ struct bufferpool_budget {
     _Atomic(uint32_t) rounds;                     /* how often `wanted` was cleared to serve those that wait */
 };
 
+/* Free descriptors, each with a slot, for the threads of some CPUs (lane.c). */
+#define LANES          32u
+#define LANE_BATCH_MAX 64u
+#define LANE_BYTES     ((size_t)66 << 10) /* of a batch at most: two slots of the default capacity */
+
+struct lane {
+    _Alignas(CACHE_LINE) pthread_mutex_t lock;
+    /* under the lock; linked by chain */
+    struct desc *first;
+    struct desc *full; /* a batch, or NULL */
+    unsigned n;        /* of `first` */
+};
+
 /* Under the lock, but for the read-only fields. */
 struct slabs {
     unsigned colour; /* read-only: differs between pools; their first slots lie in different cache sets */
+    unsigned waits;  /* how often a thread had to wait for the lock, up to LANES_AFTER */
     struct bufferpool_budget *budget; /* read-only: what the pool's memory is charged to; NULL: to none */
     pthread_mutex_t lock;
     bool huge;                   /* read-only: ask for huge pages */
@@ -412,6 +427,7 @@ struct slabs {
     struct retained retained;
     struct window window;
     struct slab_class classes[SLAB_CLASSES];
+    _Atomic(struct lane *) lanes; /* LANES; NULL: the heap has none. Read without the lock */
 };
 
 struct heap {

@@ -30,12 +30,14 @@ static size_t chunk_bytes(unsigned chunk)
 }
 
 /* In front of its descriptors a chunk has a bit for each, which is set while the descriptor is taken. So the child of
- * fork finds the descriptors that are in use without a look at the others. The bits begin with the mapping. In the
- * first chunks they fit into the distance. */
+ * fork finds the descriptors that are in use without a look at the others. Then comes room for the indexes of as many
+ * free descriptors: a stack, which goes on from chunk to chunk. A list that leads through the descriptors would do
+ * without, but then each would be read under the heap's lock, mostly from another processor's cache. The bits begin
+ * with the mapping. In the first chunks both fit into the distance. */
 static size_t lead(const struct desc_table *table, unsigned chunk)
 {
-    const size_t bits = ((size_t)DESC_FIRST_CHUNK << chunk) / 8, gap = distance(table);
-    return bits <= gap ? gap : gap + (bits - gap + PAGE - 1) / PAGE * PAGE;
+    const size_t n = (size_t)DESC_FIRST_CHUNK << chunk, front = n / 8 + n * sizeof(uint32_t), gap = distance(table);
+    return front <= gap ? gap : gap + (front - gap + PAGE - 1) / PAGE * PAGE;
 }
 
 static size_t mapped_bytes(const struct desc_table *table, unsigned chunk)
@@ -87,10 +89,18 @@ bool desc_table_covers(const struct desc_table *table, const void *address)
     return false;
 }
 
-static void note_taken(const struct desc_table *table, const struct desc *d)
+/* The place of the stack, from 1. */
+static uint32_t *free_index(const struct desc_table *table, uint32_t place)
+{
+    const unsigned chunk = desc_chunk_number(place);
+    const uint32_t size = DESC_FIRST_CHUNK << chunk;
+    return (uint32_t *)(void *)(table->taken[chunk] + size / 64) + (place - 1 + DESC_FIRST_CHUNK - size);
+}
+
+static void note_taken(const struct desc_table *table, uint32_t index)
 {
     unsigned bit;
-    uint64_t *word = taken_word(table, d->index, &bit);
+    uint64_t *word = taken_word(table, index, &bit);
     *word |= (uint64_t)1 << bit;
 }
 
@@ -119,12 +129,10 @@ static unsigned char *map_chunk(unsigned chunk, size_t bytes)
 
 struct desc *desc_take(struct desc_table *table)
 {
-    struct desc *d = table->free_list;
-    if (d != NULL) {
-        table->free_list = d->chain;
-        d->chain = NULL;
-        note_taken(table, d);
-        return d;
+    if (table->free > 0) {
+        const uint32_t again = *free_index(table, table->free--);
+        note_taken(table, again);
+        return desc_at(table, again);
     }
 
     uint32_t index = load_relaxed(&table->used) + 1;
@@ -139,9 +147,9 @@ struct desc *desc_take(struct desc_table *table)
         table->taken[chunk] = (uint64_t *)(void *)memory;
         store_relaxed(&table->chunks[chunk], (struct desc *)(void *)(memory + lead(table, chunk)));
     }
-    d = desc_at(table, index);
+    struct desc *d = desc_at(table, index);
     d->index = index;
-    note_taken(table, d);
+    note_taken(table, index);
     /* release: with desc_table_has and the walks over all descriptors */
     store_release(&table->used, index);
     return d;
@@ -149,8 +157,7 @@ struct desc *desc_take(struct desc_table *table)
 
 void desc_give(struct desc_table *table, struct desc *d)
 {
-    d->chain = table->free_list;
-    table->free_list = d;
+    *free_index(table, ++table->free) = d->index;
     note_given(table, d);
 }
 

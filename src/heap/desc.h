@@ -165,7 +165,8 @@ bool desc_table_has(const struct desc_table *table, const struct desc *d);
 bool desc_table_covers(const struct desc_table *table, const void *address);
 
 /* Takes a free descriptor. Returns NULL if there is no memory. The caller holds the heap's lock. When a descriptor is
- * used for the first time, all fields but its index are zero. */
+ * used for the first time, all fields but its index are zero; otherwise it is as it was given back, and not looked at.
+ */
 struct desc *desc_take(struct desc_table *table);
 
 /* Gives a descriptor in state FREE back. The caller holds the heap's lock. */

@@ -14,6 +14,7 @@
 #include "debug/sanitizer.h"
 #include "heap/account.h"
 #include "heap/block.h"
+#include "heap/lane.h"
 #include "heap/large.h"
 #include "heap/os.h"
 #include "heap/purge.h"
@@ -26,38 +27,15 @@
 
 /* ---- the lock ---- */
 
-/* Mostly the lock is held for some tens of nanoseconds. To look again for a microsecond or two costs less than to
- * sleep. */
-#define LOOKS  10
-#define PAUSES 10 /* between two looks */
-
-static void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#else
-    compiler_barrier();
-#endif
-}
-
 void heap_lock(struct heap *heap)
 {
-    lock_begin();
-    for (int look = 0; look < LOOKS; look++) {
-        if (pthread_mutex_trylock(&heap->slabs.lock) == 0)
-            return;
-        for (int i = 0; i < PAUSES; i++)
-            relax();
-    }
-    pthread_mutex_lock(&heap->slabs.lock);
+    if (!lock_take(&heap->slabs.lock) && heap->slabs.waits < LANES_AFTER)
+        heap->slabs.waits++;
 }
 
 void heap_unlock(struct heap *heap)
 {
-    pthread_mutex_unlock(&heap->slabs.lock);
-    lock_end();
+    lock_give(&heap->slabs.lock);
 }
 
 void heap_wipe(void *memory, size_t n)
@@ -175,6 +153,7 @@ static struct desc *take(struct heap *heap, const struct slab_request *request, 
         desc_give(&heap->table, d);
         return NULL;
     }
+    d->chain = NULL;
     attach(heap, d, block);
     return d;
 }
@@ -189,6 +168,67 @@ static bool take_retained(struct heap *heap, struct block *block)
     return taken;
 }
 
+/* If so many threads use the heap at once that they waited for its lock, it gets lanes. The lock is held. */
+static void note_crowd(struct heap *heap)
+{
+    if (LANES_BUILT && unlikely(heap->slabs.waits == LANES_AFTER) && !lane_is_there(heap))
+        lane_begin(heap);
+}
+
+/* Takes a batch of descriptors and slots, if there is memory. The lane has been entered. The descriptors, whose lines
+ * other processors may have, are not touched under the heap's lock. */
+static void fill_lane(struct heap *heap, struct lane *lane, const struct slab_request *request)
+{
+    struct desc *descs[LANE_BATCH_MAX];
+    struct block blocks[LANE_BATCH_MAX];
+    const unsigned batch = lane_batch(request->stride);
+    unsigned n = 0;
+    heap_lock(heap);
+    while (n < batch && (descs[n] = desc_take(&heap->table)) != NULL) {
+        if (!take_slot(heap, request, &blocks[n])) {
+            desc_give(&heap->table, descs[n]);
+            break;
+        }
+        n++;
+    }
+    window_take(&heap->slabs.window, n * request->stride);
+    heap_unlock(heap);
+    while (n > 0) {
+        n--;
+        descs[n]->slab = blocks[n].slab;
+        lane_note_slot(descs[n], blocks[n].data);
+        (void)lane_push(lane, descs[n], batch);
+    }
+}
+
+/* take, from the lane's stock. The caller does not hold the lock. */
+static struct desc *take_from_lane(struct heap *heap, const struct slab_request *request, struct block *block)
+{
+    struct lane *lane = lane_enter(heap);
+    const unsigned batch = lane_batch(request->stride);
+    struct desc *d = lane_pop(lane, batch);
+    if (d == NULL) {
+        fill_lane(heap, lane, request);
+        d = lane_pop(lane, batch);
+    }
+    lane_leave(lane);
+    if (d != NULL) {
+        *block = (struct block){lane_slot_of(d), heap->base, d->slab};
+        block_attach(d, block);
+    }
+    return d;
+}
+
+/* The same, from the lists of the whole heap. */
+static struct desc *take_locked(struct heap *heap, const struct slab_request *request, struct block *block)
+{
+    heap_lock(heap);
+    note_crowd(heap);
+    struct desc *d = take(heap, request, block);
+    heap_unlock(heap);
+    return d;
+}
+
 struct desc *heap_alloc(struct heap *heap)
 {
     struct block block = {NULL, heap->base, NULL};
@@ -199,9 +239,9 @@ struct desc *heap_alloc(struct heap *heap)
         return NULL;
     }
 
-    heap_lock(heap);
-    struct desc *d = take(heap, in_slab ? &request : NULL, &block);
-    heap_unlock(heap);
+    const bool by_lane = lane_is_there(heap) && in_slab && lane_batch(request.stride) != 0;
+    struct desc *d =
+        by_lane ? take_from_lane(heap, &request, &block) : take_locked(heap, in_slab ? &request : NULL, &block);
 
     if (d != NULL)
         block_write_prefix(d, block.data);
@@ -212,19 +252,79 @@ struct desc *heap_alloc(struct heap *heap)
     return d;
 }
 
+/* Gives back what was in a stock, which is not empty: descriptors that are linked by chain. */
+static void give_stock(struct heap *heap, struct desc *first, size_t spare)
+{
+    struct slabs *slabs = &heap->slabs;
+    const uint64_t now_ms = window_now(&slabs->window);
+    size_t bytes = 0;
+    for (const struct desc *d = first; d != NULL; d = d->chain) /* fetches them before the lock is taken */
+        bytes += d->slab->stride;
+    heap_lock(heap);
+    window_give(&slabs->window, bytes, false, now_ms);
+    for (struct desc *d = first; d != NULL; d = d->chain) {
+        slab_give(slabs, d->slab, lane_slot_of(d) - heap->alignment);
+        desc_give(&heap->table, d);
+    }
+    purge_excess(slabs, spare);
+    unlock_and_wake(heap, begin_watch(heap, now_ms, spare));
+}
+
+/* Gives back what is in all stocks. The heap has lanes. */
+static void give_all_stocks(struct heap *heap, size_t spare)
+{
+    struct lane *lanes = load_acquire(&heap->slabs.lanes); /* with the release in lane_begin */
+    for (unsigned i = 0; i < LANES; i++) {
+        struct desc *first = lane_empty(&lanes[i]);
+        if (first != NULL)
+            give_stock(heap, first, spare);
+    }
+}
+
+/* Whether free memory, without stocks, is more than `spare` says. What is retained by time may be, until it ebbs. */
+static bool is_excess(const struct slabs *slabs, size_t spare)
+{
+    const size_t dirty = purge_dirty(slabs);
+    return unlikely(dirty > DIRTY_MIN) && dirty > spare && load_relaxed(&slabs->window.part_ms) == 0;
+}
+
+/* Puts a descriptor, whose block is such that stocks have it, into the stock of the lane. */
+static void give_to_lane(struct heap *heap, struct desc *d, const struct block *block, size_t spare)
+{
+    d->own.data = NULL;
+    lane_note_slot(d, block->data);
+    struct lane *lane = lane_enter(heap);
+    struct desc *out = lane_push(lane, d, lane_batch(block->slab->stride));
+    lane_leave(lane);
+    if (out != NULL) {
+        give_stock(heap, out, spare);
+    } else if (is_excess(&heap->slabs, spare)) { /* `spare` fell */
+        heap_lock(heap);
+        purge_excess(&heap->slabs, spare);
+        heap_unlock(heap);
+    }
+}
+
 void heap_free(struct heap *heap, struct desc *d, bool defer, size_t spare)
 {
     if (unlikely(heap->wipe))
         heap_wipe_block(heap, d->pub.data, d->pub.cap);
     const struct block block = block_of(d);
+    spare = spare > heap->base ? spare - heap->base : 0;
+    if (lane_is_there(heap) && !defer && block.slab != NULL && block.cap == heap->base &&
+        lane_batch(block.slab->stride) != 0) {
+        give_to_lane(heap, d, &block, spare);
+        return;
+    }
     const struct giving how = {
         .idle = defer,
         .now_ms = defer ? 0 : window_now(&heap->slabs.window),
-        .spare = spare > heap->base ? spare - heap->base : 0,
+        .spare = spare,
     };
     heap_lock(heap);
     give_desc(heap, d);
     const size_t retained = give_block(heap, &block, &how);
+    note_crowd(heap);
     unlock_and_wake(heap, begin_watch(heap, how.now_ms, how.spare));
     if (block.slab == NULL)
         large_free(heap, &block, retained);
@@ -438,6 +538,8 @@ void heap_retain(struct heap *heap, unsigned retain_ms)
 void heap_settle(struct heap *heap, size_t bytes, uint64_t age_ms, size_t spare)
 {
     const uint64_t now_ms = window_now(&heap->slabs.window);
+    if (lane_is_there(heap))
+        give_all_stocks(heap, spare);
     heap_lock(heap);
     window_note_idle(&heap->slabs.window, bytes, age_ms, now_ms);
     purge_down(&heap->slabs, bytes, spare);
@@ -456,6 +558,8 @@ void heap_lower(struct heap *heap, size_t spare)
 uint64_t heap_ebb(struct heap *heap, size_t spare)
 {
     const uint64_t now_ms = window_now(&heap->slabs.window);
+    if (lane_is_there(heap))
+        give_all_stocks(heap, spare);
     heap_lock(heap);
     window_advance(&heap->slabs.window, now_ms);
     purge_down(&heap->slabs, SIZE_MAX, spare);
@@ -467,6 +571,8 @@ uint64_t heap_ebb(struct heap *heap, size_t spare)
 
 size_t heap_give_up(struct heap *heap, size_t bytes)
 {
+    if (lane_is_there(heap))
+        give_all_stocks(heap, SIZE_MAX);
     heap_lock(heap);
     const size_t gone = purge_some(&heap->slabs, bytes);
     heap_unlock(heap);
@@ -475,6 +581,8 @@ size_t heap_give_up(struct heap *heap, size_t bytes)
 
 size_t heap_purge(struct heap *heap)
 {
+    if (lane_is_there(heap))
+        give_all_stocks(heap, SIZE_MAX);
     heap_lock(heap);
     const size_t refused = purge_all(&heap->slabs);
     heap_unlock(heap);
@@ -510,6 +618,8 @@ static void repair_sanitizer(const struct heap *heap, const struct desc *d)
 
 void heap_repair(struct heap *heap)
 {
+    if (lane_is_there(heap))
+        lane_forget_stocks(heap);
     window_reset(&heap->slabs.window);
     slab_repair_begin(&heap->slabs);
     size_t used = 0;
@@ -557,5 +667,7 @@ void heap_destroy(struct heap *heap)
     purge_end(&heap->slabs);
     account_return(heap->slabs.budget, slots);
     desc_table_clear(&heap->table);
+    if (lane_is_there(heap))
+        lane_end(heap);
     pthread_mutex_destroy(&heap->slabs.lock);
 }

@@ -15,6 +15,7 @@
  * What is resident is thus at most
  *     the blocks that are not free
  *     + 1 MiB, or the spare bytes, or what callers held within retain_ms less what they hold
+ *     + two batches for each lane (lane.c)
  *     + the memory that threads are about to give back, up to 8 MiB each
  *     + the pages at the edges of taken slots.
  * With huge pages, a page is a huge page: it is resident until all slots in it are free and purged.

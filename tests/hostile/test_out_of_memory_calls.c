@@ -132,11 +132,10 @@ static bool all_marked(const struct scene *scene)
 /* Each descriptor is in use or on the list of free ones, and says of its block whether it has grown. */
 static bool descriptors_in_order(bufferpool_t *pool)
 {
-    size_t listed = 0, free = 0;
+    size_t free = 0;
     bool ok = true;
     pthread_mutex_lock(&pool->heap.slabs.lock);
-    for (const struct desc *d = pool->heap.table.free_list; d != NULL; d = d->chain)
-        listed++;
+    const size_t listed = pool->heap.table.free;
     for (uint32_t i = load_relaxed(&pool->heap.table.used); i > 0; i--) {
         const struct desc *d = desc_at(&pool->heap.table, i);
         const enum desc_state s = desc_state(load_relaxed(&d->word));

@@ -27,8 +27,8 @@
  *     swap              depot.c depot_swap (2)          "return cas_relaxed(&depot->head, &head, next);"
  *     pop               depot.c depot_pop               "} while (!depot_swap(depot, head, below));"
  *                       depot.c popped                  "const uint32_t count = load_relaxed(&first->count), n = count_n(count);"
- *     free_buffer       heap/desc.c desc_give           "d->chain = table->free_list;"
- *     make_buffer       heap/desc.c desc_take           "table->free_list = d->chain;"
+ *     free_buffer       heap/desc.c desc_give           "*free_index(table, ++table->free) = d->index;"
+ *     make_buffer       heap/desc.c desc_take           "const uint32_t again = *free_index(table, table->free--);"
  *     check             depot.c depot_pop (2)           "first = depot_peek(depot, table, &head, &below);"
  *     thread            reclaim.c free_magazine         "depot_restore(&pool->depot, &pool->heap.table, bufs + freed, magazine.n - freed, magazine.grown);"
  *
