@@ -95,6 +95,7 @@ set(bufferpool_pages
     docs/numa.md
     docs/operations.md
     docs/packaging.md
+    docs/scaling.md
     docs/system-calls.md
     docs/tracing.md
     docs/tuning.md

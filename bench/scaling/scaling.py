@@ -229,20 +229,25 @@ def walks_table(counts, _):
     return table(head, rows)
 
 
+def compare(counts, name):
+    """A row for each pool: its name, its arguments of the model, and its speeds."""
+    (_, own_local), *others = read_table("peers.tsv")[1]
+    pools = [("libbufferpool", lambda _: arguments(counts, {(name, 1): (float(own_local),)}, name))]
+    pools += [(peer.name, lambda p, q=peer: (q.local,) + q.counts(name, p)) for peer in map(Peer, others)]
+    return [(who, of(MANY), [throughput(p, *of(p), USUAL_NS)[0] for p in PROCESSORS]) for who, of in pools]
+
+
 def peers_table(counts, _):
     head = ["", "", "transfers", "of one line", "scales to"] + [f"{p} processors" for p in PROCESSORS]
-    (_, own_local), *others = read_table("peers.tsv")[1]
-    own = {(name, 1): (float(own_local),) for name in PEERED}
-    peers = [Peer(fields) for fields in others]
     rows = []
     for name in PEERED:
-        everybody = [("libbufferpool", lambda p, n=name: arguments(counts, own, n))]
-        everybody += [(peer.name, lambda p, n=name, q=peer: (q.local,) + q.counts(n, p)) for peer in peers]
-        for i, (who, of) in enumerate(everybody):
-            local, transfers, serial = of(MANY)
-            speeds = [throughput(p, *of(p), USUAL_NS)[0] for p in PROCESSORS]
+        pools = compare(counts, name)
+        for i, (who, (local, transfers, serial), speeds) in enumerate(pools):
+            best = [max(pool[2][k] for pool in pools) for k in range(len(speeds))]
+            words = [short(s * 1000) for s in speeds]
             rows.append([SITUATIONS[name] if i == 0 else "", who, plain(transfers), plain(serial),
-                         short(scales_to(local, transfers, serial, USUAL_NS))] + [short(s * 1000) for s in speeds])
+                         short(scales_to(local, transfers, serial, USUAL_NS))] +
+                        [f"**{word}**" if s == most else word for word, s, most in zip(words, speeds, best)])
     lines = table(head, rows)
     lines[1] = "|---|---|---:|---:|---:|---:|---:|"
     return lines
@@ -255,6 +260,15 @@ def simulated_table(counts, _):
         said = throughput(threads, local, all_transfers(row), number(row, "serial"), USUAL_NS)[0] * 1000
         rows.append([SITUATIONS[name], str(threads), short(said), short(speed)])
     return table(["", "threads", "by the formula", "simulated"], rows)
+
+
+def ahead_list(counts, _):
+    lines = []
+    for name in PEERED:
+        own, *others = compare(counts, name)
+        ahead = [who for who, _, speeds in others if speeds[0] > own[2][0]]
+        lines.append(f"- {SITUATIONS[name]}: {'; '.join(ahead) or 'none'}")
+    return lines
 
 
 def check_table(counts, measured):
@@ -280,7 +294,8 @@ def machine_text(_, __):
 
 
 TABLES = {"answer": answer_table, "counts": counts_table, "model": model_table, "walks": walks_table,
-          "peers": peers_table, "simulated": simulated_table, "check": check_table, "machine": machine_text}
+          "peers": peers_table, "ahead": ahead_list, "simulated": simulated_table, "check": check_table,
+          "machine": machine_text}
 
 
 def page_with_tables(text):
