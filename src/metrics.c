@@ -2,9 +2,12 @@
  *
  * metrics.c - the statistics of pools as text that Prometheus scrapes; on stderr, with the debug mode `stats`
  *
- * The figures are copied under the registry's lock, since otherwise a pool may end at any time. The text is written
- * twice, the first time to nowhere, to find its length. So all memory is there before anything is written, and a call
- * that fails changes nothing.
+ * The figures of one pool after the other are copied. A pool is pinned meanwhile, so it does not end, and the
+ * registry's lock is let go: threads that come and go do not wait until all caches of all pools are added up. Pools
+ * that are made meanwhile are left out, so no two of those that are shown have the same name: they existed at one time.
+ *
+ * The text is written twice, the first time to nowhere, to find its length. So all memory is there before anything is
+ * written, and a call that fails changes nothing.
  */
 #include "budget.h"
 #include "buffer.h"
@@ -242,7 +245,7 @@ static void write_sample(struct text *text, const struct family *family, const s
 {
     write_string(text, family->name);
     write_string(text, "{pool=\"");
-    // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): copy_all has written all that it counted, under one lock
+    // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): copy_pools has written all up to n
     write_label_value(text, snapshot->name);
     write_string(text, series->label[0] != '\0' ? "\"," : "\"");
     write_string(text, series->label);
@@ -338,7 +341,7 @@ static struct snapshot copy(const bufferpool_t *pool)
     return snapshot;
 }
 
-/* The name is used after the lock is given back. Returns where the next one goes. */
+/* The name is used when the pool may be gone. Returns where the next one goes. */
 static char *copy_name(char *to, const char **name)
 {
     const size_t size = strlen(*name) + 1;
@@ -362,7 +365,8 @@ static size_t count_all(struct snapshots *all)
     return names;
 }
 
-static void copy_budgets(struct budget_snapshot *at, char *name)
+/* Returns where the next name goes. */
+static char *copy_budgets(struct budget_snapshot *at, char *name)
 {
     for (struct bufferpool_budget *budget = budget_first(); budget != NULL; budget = budget->next) {
         fork_repair_budget(budget);
@@ -370,10 +374,37 @@ static void copy_budgets(struct budget_snapshot *at, char *name)
         name = copy_name(name, &at->name);
         at++;
     }
+    return name;
+}
+
+/* Takes the figures of the pools that there are, as far as they do not end meanwhile. The default pool, whose name may
+ * change, comes first, in the same hold of the lock in which the bytes of all names were counted. The registry's lock
+ * is held, and let go in between. */
+static void copy_pools(struct snapshots *all, char *name)
+{
+    const uint32_t newest = registry_newest();
+    bufferpool_t *pool;
+    all->n = 0;
+    for (size_t next = 0; (pool = registry_from(next)) != NULL;) {
+        next = pool->index + 1;
+        if (registry_is_newer(pool, newest))
+            continue;
+        fork_repair(pool);
+        struct snapshot *at = &all->pool[all->n++];
+        const char *shown = pool->name;
+        name = copy_name(name, &shown);
+        registry_pin(pool);
+        registry_unlock();
+        *at = copy(pool);
+        registry_lock();
+        at->name = shown;
+        at->puts = never_less(&pool->puts_shown, at->puts);
+        registry_unpin(pool);
+    }
 }
 
 /* Takes the figures of all pools and budgets, in memory that the caller frees: all->pool. Returns false if there is
- * none. The registry's lock is held. */
+ * none. The registry's lock is held, and let go in between. */
 static bool copy_all(struct snapshots *all)
 {
     const size_t names = count_all(all);
@@ -382,16 +413,7 @@ static bool copy_all(struct snapshots *all)
     if (all->pool == NULL)
         return false;
     all->budget = (struct budget_snapshot *)(void *)(all->pool + all->n);
-    char *name = (char *)(all->budget + all->budgets);
-    struct snapshot *at = all->pool;
-    for_each_pool (pool) {
-        fork_repair(pool);
-        *at = copy(pool);
-        at->puts = never_less(&pool->puts_shown, at->puts);
-        name = copy_name(name, &at->name);
-        at++;
-    }
-    copy_budgets(all->budget, name);
+    copy_pools(all, copy_budgets(all->budget, (char *)(all->budget + all->budgets)));
     return true;
 }
 
@@ -460,7 +482,7 @@ void metrics_say(const bufferpool_t *pool, const char *when)
     free(text);
 }
 
-/* The lock is not held while this thread writes, since the reader of stderr may make it wait. */
+/* The lock is not held while this thread reads a pool, nor while it writes: the reader of stderr may make it wait. */
 void metrics_say_all(void)
 {
     bufferpool_t *pool;
@@ -471,9 +493,13 @@ void metrics_say_all(void)
         registry_lock();
         pool = registry_from(index);
         if (pool != NULL) {
-            fork_repair(pool);
-            text = brief_of(pool, "at exit", &length);
             index = pool->index + 1;
+            fork_repair(pool);
+            registry_pin(pool);
+            registry_unlock();
+            text = brief_of(pool, "at exit", &length);
+            registry_lock();
+            registry_unpin(pool);
         }
         registry_unlock();
         say((const char *)text, length);

@@ -58,6 +58,7 @@ static struct numbers taken = {taken_words, sizeof(taken_words) / sizeof(taken_w
 /* Generations differ between pools that have the same index, whether one after the other or in two copies of the
  * library that a program has in one process. So each copy begins at a number of its own. */
 static uint32_t next_generation;
+static uint32_t newest; /* how many pools there ever were but for the default pool, modulo 2^32 */
 static bool begun;
 
 /* From where this copy lies, from what the kernel gave the process, and from the time: the same place may be that of a
@@ -156,11 +157,22 @@ bool registry_add(bufferpool_t *pool)
     pool->index = index;
     pool->tls_index = desc_tls_index(index);
     pool->tag = next_tag(index);
+    pool->number_made = ++newest;
     if (index >= end)
         end = index + 1;
     store_relaxed(&pool->life, POOL_ALIVE);
     store_release(e, pool); /* with the acquire in registry_find */
     return true;
+}
+
+uint32_t registry_newest(void)
+{
+    return newest;
+}
+
+bool registry_is_newer(const bufferpool_t *pool, uint32_t than)
+{
+    return (int32_t)(pool->number_made - than) > 0;
 }
 
 static bool is_taken(const bufferpool_t *named)

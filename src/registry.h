@@ -90,6 +90,12 @@ void registry_unpin(bufferpool_t *pool);
 /* Waits until the pool is not pinned. The caller holds the lock, which is let go meanwhile. */
 void registry_await_unpinned(const bufferpool_t *pool);
 
+/* ---- which pools there were ---- */
+
+/* The pool that came last, by a number, and whether that one came before this pool. The caller holds the lock. */
+uint32_t registry_newest(void);
+bool registry_is_newer(const bufferpool_t *pool, uint32_t than);
+
 /* In the child after fork, the lock held: no pool is pinned. */
 void registry_after_fork_in_child(void);
 

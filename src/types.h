@@ -648,7 +648,8 @@ struct bufferpool {
     struct pressure pressure;
     struct wait_queue waiters;
     struct background background;
-    uint32_t pins; /* threads that work on it without using it; under the registry's lock, as is the next */
+    uint32_t pins;        /* threads that work on it without using it; under the registry's lock, as are the next two */
+    uint32_t number_made; /* how many pools had been made with it, modulo 2^32 (registry.c) */
     bufferpool_t *budget_next;
     struct records records; /* used by debug modes only, as is the next */
     struct quarantine quarantine;
