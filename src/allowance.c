@@ -6,12 +6,16 @@
  * a closed gate. So the owner reads its allowance without the lock. It may do so while it is not inside, and then meets
  * an old value or the new one (allowance_check): hence both this and the streak are relaxed atomics.
  *
- * Two things take room away, both at the end of a period (steal.c). A cache that was not used lends all it has, if the
- * room is scarce. One that has more than thread_cache_bytes loses the rest if thread_cache_bytes were enough for all
- * that came and went between the looks at the clock, or if the sum is too large. So what a burst left in a cache that
- * grew by it goes within the periods in which the depot's part goes (reclaim.c).
+ * Three things take room away. A cache behind a closed gate, which can hold nothing, lends all it has when a steal has
+ * visited it, if the room is scarce; its owner has it back when the gate opens. The other two come at the end of a
+ * period (steal.c). A cache that was not used lends all it has, if the room is scarce. One that has more than
+ * thread_cache_bytes loses the rest if thread_cache_bytes were enough for all that came and went between the looks at
+ * the clock, or if the sum is too large. So what a burst left in a cache that grew by it goes within the periods in
+ * which the depot's part goes (reclaim.c).
  */
 #include "allowance.h"
+
+#include "roster.h"
 
 static size_t bound(const bufferpool_t *pool)
 {
@@ -40,6 +44,18 @@ void allowance_end(bufferpool_t *pool, struct cache *c)
 {
     store_relaxed(&pool->owners, load_relaxed(&pool->owners) - 1);
     set(pool, c, 0);
+}
+
+void allowance_lend(bufferpool_t *pool, struct cache *c)
+{
+    if (is_scarce(pool))
+        set(pool, c, 0);
+}
+
+void allowance_regain(bufferpool_t *pool, struct cache *c)
+{
+    if (load_relaxed(&c->allowance) == 0)
+        set(pool, c, pool->cache_bytes);
 }
 
 bool allowance_is_excess(const bufferpool_t *pool, struct cache *c)
@@ -93,8 +109,8 @@ void allowance_grow(bufferpool_t *pool, struct cache *c)
 
 void allowance_restore(bufferpool_t *pool, struct cache *c)
 {
-    pthread_mutex_lock(&pool->caches_lock);
-    if (load_relaxed(&c->allowance) == 0)
-        set(pool, c, pool->cache_bytes);
-    pthread_mutex_unlock(&pool->caches_lock);
+    roster_lock(pool);
+    if (cache_is_open(c))
+        allowance_regain(pool, c);
+    roster_unlock(pool);
 }

@@ -29,6 +29,13 @@ void allowance_begin(bufferpool_t *pool, struct cache *c);
 /* The cache has no thread any longer. */
 void allowance_end(bufferpool_t *pool, struct cache *c);
 
+/* For a cache behind a closed gate, which holds nothing: where room is scarce it lends all that it has. Its thread gets
+ * it back when the gate opens (allowance_check). */
+void allowance_lend(bufferpool_t *pool, struct cache *c);
+
+/* Gives a cache back what it lent. Its gate is open, or about to open. */
+void allowance_regain(bufferpool_t *pool, struct cache *c);
+
 /* Whether the cache has more than thread_cache_bytes, and does not need it, or others do. If not, begins to look
  * anew. */
 bool allowance_is_excess(const bufferpool_t *pool, struct cache *c);
@@ -50,7 +57,7 @@ void allowance_restore(bufferpool_t *pool, struct cache *c);
 /* After an exchange with the depot, and before a put into a full cache. */
 static inline void allowance_check(bufferpool_t *pool, struct cache *c)
 {
-    if (unlikely(load_relaxed(&c->allowance) == 0) && !c->shared)
+    if (unlikely(load_relaxed(&c->allowance) == 0) && !c->shared && cache_is_open(c))
         allowance_restore(pool, c);
     else if (unlikely(load_relaxed(&c->streak) >= ALLOWANCE_STREAK))
         allowance_grow(pool, c);

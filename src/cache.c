@@ -94,6 +94,15 @@ void cache_reset(struct cache *c, uint32_t moved, uint32_t n)
         level_begin(c, moved, n, count_before(LOOK_USUALLY));
 }
 
+void cache_clear(struct cache *c)
+{
+    const uint64_t count = count_before(LOOK_USUALLY);
+    store_release(&c->moved_past, 0); /* releases, as in level_begin: with those who add up (roster.h) */
+    store_release(&c->base[0].gets, 0 - count);
+    store_release(&c->base[0].moved, 0);
+    store_release(&c->level, count * LEVEL_GET);
+}
+
 /* The level may be one that a fast call stored relaxed. It names the same side as the store in level_begin before it.
  * If the owner made both, the later store continues the release sequence of the earlier one (C11, 5.1.2.4; not so in
  * C++20). If a stealing thread called level_begin, the gate orders the two: processors then show a reader of the later
@@ -109,7 +118,7 @@ struct cache_counts cache_read(const struct cache *c)
         /* after two changes the side is the same again; then the base was written anew, and mostly differs */
         if (level_side(level) == level_side(before) && load_relaxed(&base->gets) == gets &&
             load_relaxed(&base->moved) == moved)
-            return (struct cache_counts){gets + level / LEVEL_GET, moved + load_relaxed(&c->moved_past),
+            return (struct cache_counts){gets + level / LEVEL_GET, moved + load_acquire(&c->moved_past),
                                          level_n(level)};
     }
 }
@@ -550,8 +559,13 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
 
 /* ---- for the thread that holds the pool's caches_lock ---- */
 
-void cache_open(const bufferpool_t *pool, struct cache *c)
+void cache_open(bufferpool_t *pool, struct cache *c)
 {
+    if (!c->listed) { /* a steal has to visit it from now on (roster.h) */
+        c->listed = true;
+        c->next_open = pool->shared.next_open;
+        pool->shared.next_open = c;
+    }
     /* with gate_load: the owner finds the cache as it is now */
     store_release(&c->gate, pool->heap.wipe || modes_have(MODES_SLOW) ? GATE_SLOW : desc_word(pool->tag, STATE_LIVE));
 }

@@ -431,7 +431,7 @@ void cache_left_depot(bufferpool_t *pool, uint32_t n, size_t bytes);
 
 /* ---- for the thread that holds the pool's caches_lock ---- */
 
-void cache_open(const bufferpool_t *pool, struct cache *c);
+void cache_open(bufferpool_t *pool, struct cache *c);
 void cache_close(struct cache *c);
 
 /* Without the lock a hint. */
@@ -472,5 +472,8 @@ bool cache_unused(struct cache *c);
 
 /* In the child after fork, and for a new cache: sets moved and n. */
 void cache_reset(struct cache *c, uint32_t moved, uint32_t n);
+
+/* Begins all of its figures at 0; it is empty. */
+void cache_clear(struct cache *c);
 
 #endif

@@ -102,7 +102,7 @@ static void await_calls_of(const struct cache *c)
 
 static void await_calls(const bufferpool_t *pool)
 {
-    /* acquire: with the release in cache_link (tls_cache.c) */
+    /* acquire: with the release in roster_add (roster.c) */
     for (const struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
         await_calls_of(c);
     await_calls_of(&pool->shared);

@@ -108,7 +108,7 @@ static inline bool depot_wanted(const struct depot *depot)
 /* Sets the flag that says that a caller waits, or clears it. */
 void depot_want(struct depot *depot, bool wanted);
 
-/* Sets the pressure flag. The caller has emptied all thread caches first. */
+/* Sets the pressure flag. All gates are closed and all thread caches empty: steal_is_over (steal.h) has said so. */
 void depot_begin_pressure(struct depot *depot);
 
 /* Clears the pressure flag. Returns false, and does nothing, while a caller waits, or more than `*max_live` buffers

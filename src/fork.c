@@ -25,7 +25,8 @@
  *        whole; a block is replaced under the heap's lock (heap.c). The word says grown before that or no longer after
  *        it. So the repair believes cap, and makes the word say GROWN where cap is not buffer_capacity.
  *     3. What is lost is at most the large block or the hook's block of a buffer that another thread was making or
- *        freeing, and mappings that it was about to unmap.
+ *        freeing, and mappings that it was about to unmap; and of a thread that was ending one of its counters
+ *        (roster.c).
  *
  * Why the first call is always seen
  *

@@ -2,22 +2,26 @@
  *
  * pressure.c - what a pool does at its cap
  *
- *     OFF  --- a get finds nothing: all gates closed --->  ENTERING  --- every cache was emptied --->  ON
- *      ^                                                      |                                        |
- *      +-------------- callers have at most 3/4 of the cap, and DWELL pops went by -------------------+
+ *     OFF  --- a get finds nothing: gates begin to close --->  ENTERING  --- all closed, all empty --->  ON
+ *      ^                                                          |                                      |
+ *      +---------------- callers have at most 3/4 of the cap, and DWELL pops went by -----------------+
  *
  * The state moves under caches_lock. `pressure` in the depot's counts says ON: no thread cache holds anything without a
  * ticket (but see steal.c for what holds without membarrier). That is so from when it is set until it is cleared, since
  * a gate opens under the lock too: in state OFF, or with tickets in state ON.
  *
- * ENTERING lasts where an owner was preempted inside its cache. The gets that find nothing wait for the owner, all of
- * them until the same moment, PATIENCE_NS after the first; then they go beyond the cap. Each later get that finds
+ * ENTERING lasts until all caches are known to be empty. A get that finds nothing goes on with that, but only until it
+ * has found some buffers (steal_some): so it does not pay for caches that others need later, and each gate is closed
+ * once. A get that finds nothing although it went over all of them has shown that they are empty.
+ *
+ * ENTERING also lasts where an owner was preempted inside its cache. The gets that find nothing wait for the owner, all
+ * of them until the same moment, PATIENCE_NS after the first; then they go beyond the cap. Each later get that finds
  * nothing looks once more (the gate was closed long ago, so that takes no barrier), and the owner itself flushes its
  * cache in its next call. An owner that comes out and makes no call leaves its buffers to the next call of any thread.
  *
  * Two things keep the state from fluttering: pressure ends only well below the cap, and not before DWELL buffers came
- * out of the depot. So stealing, which costs some microseconds and may touch every cache, comes at most once per DWELL
- * such gets.
+ * out of the depot. So closing all gates, which costs some microseconds and may touch every cache with an open one,
+ * comes at most once per DWELL such gets.
  *
  * Overload. Under pressure each get that goes beyond the cap makes a buffer, and each put while more exist than the cap
  * frees one. After `grant_after` of these, the next thread that makes one takes a ticket, and its cache opens, with
@@ -36,30 +40,33 @@
  */
 #include "pressure.h"
 
+#include "allowance.h"
 #include "cache.h"
 #include "debug/modes.h"
 #include "depot.h"
 #include "heap/account.h"
+#include "roster.h"
 #include "steal.h"
 
 #define DWELL 256u
 
-/* caches_lock is held: after a steal, whether the pool is ON. The steal may have let the lock go, and pressure may have
- * ended meanwhile. */
+/* caches_lock is held: after a steal, whether the pool is ON. The steal has let the lock go, and pressure may have
+ * ended meanwhile, and begun anew. So what the steal found does not count, but what is so now. */
 static void settle(bufferpool_t *pool, struct stolen stolen)
 {
-    if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || stolen.refused)) {
+    if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && steal_is_over(pool, stolen.refused)) {
         store_relaxed(&pool->pressure.state, PRESSURE_ON);
         depot_begin_pressure(&pool->depot);
     }
 }
 
-/* Enters the pressure, or goes on with entering it. It may end after `dwell` pops, at most DWELL. Returns whether it is
- * ON. */
-static bool enter(bufferpool_t *pool, uint32_t dwell)
+/* Enters the pressure, or goes on with entering it; with `some`, only until buffers moved. It may end after `dwell`
+ * pops, at most DWELL. Returns whether it is ON, or buffers moved for which it went no further. */
+static bool enter(bufferpool_t *pool, uint32_t dwell, bool some)
 {
+    bool moved = false;
     steal_init(pool);
-    pthread_mutex_lock(&pool->caches_lock);
+    roster_lock(pool);
     if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF) {
         struct patience fresh = {0};
         (void)patience_left(&fresh);
@@ -69,27 +76,29 @@ static bool enter(bufferpool_t *pool, uint32_t dwell)
     }
     if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING) {
         struct patience patience = {pool->pressure.until_ns};
-        settle(pool, steal_caches(pool, STEAL_ALL, &patience));
+        const struct stolen stolen = some ? steal_some(pool, &patience) : steal_caches(pool, STEAL_ALL, &patience);
+        settle(pool, stolen);
+        moved = some && stolen.buffers > 0;
     }
     bool on = load_relaxed(&pool->pressure.state) == PRESSURE_ON;
-    pthread_mutex_unlock(&pool->caches_lock);
-    return on;
+    roster_unlock(pool);
+    return on || moved;
 }
 
 bool pressure_rise(bufferpool_t *pool, struct patience *patience)
 {
-    const bool first = patience->until_ns == 0;
-    if (!patience_left(patience))
-        return false;
+    const bool first = patience->until_ns == 0, left = patience_left(patience);
+    /* Whatever time that takes: other gets may take what moved, and the rest of the caches is yet to be visited. */
     if (load_relaxed(&pool->pressure.state) != PRESSURE_ON)
-        return enter(pool, DWELL) || first; /* what was stolen is worth one more look */
-    spin_hint();
-    return true;
+        return enter(pool, DWELL, true) || first; /* what was stolen is worth one more look */
+    if (left)
+        spin_hint();
+    return left;
 }
 
 void pressure_enter(bufferpool_t *pool)
 {
-    (void)enter(pool, 0);
+    (void)enter(pool, 0, false);
 }
 
 void pressure_close(bufferpool_t *pool)
@@ -98,13 +107,13 @@ void pressure_close(bufferpool_t *pool)
     steal_init(pool);
     do {
         struct patience patience = {0};
-        pthread_mutex_lock(&pool->caches_lock);
+        roster_lock(pool);
         if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
             store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);
         const struct stolen stolen = steal_caches(pool, STEAL_ALL, &patience);
         settle(pool, stolen);
-        done = stolen.complete || stolen.refused;
-        pthread_mutex_unlock(&pool->caches_lock);
+        done = load_relaxed(&pool->pressure.state) == PRESSURE_ON && (stolen.complete || stolen.refused);
+        roster_unlock(pool);
         if (!done)
             clock_pause();
     } while (!done);
@@ -197,8 +206,10 @@ void pressure_grant(bufferpool_t *pool, struct cache *c)
         !depot_allows_tickets(depot_counts(&pool->depot), depot_cap_of(&pool->max_live), 1, others(pool)) ||
         pthread_mutex_trylock(&pool->caches_lock) != 0)
         return;
-    if (may_grant(pool, c) && !cache_is_open(c) && cache_idle(c) == 0 && grant(pool, c, 0, 1))
+    if (may_grant(pool, c) && !cache_is_open(c) && cache_idle(c) == 0 && grant(pool, c, 0, 1)) {
+        allowance_regain(pool, c);
         cache_open(pool, c);
+    }
     pthread_mutex_unlock(&pool->caches_lock);
 }
 
@@ -226,14 +237,14 @@ static void wait_longer(struct pressure *pressure)
 
 void pressure_end_overload(bufferpool_t *pool)
 {
-    pthread_mutex_lock(&pool->caches_lock);
+    roster_lock(pool);
     if (pressure_is_short(pool)) {
         struct patience patience = {0};
         const bool known = load_relaxed(&pool->stuck) != NULL; /* an owner that is inside; others have waited for it */
         wait_longer(&pool->pressure);
         (void)steal_caches(pool, STEAL_ALL, known ? NULL : &patience);
     }
-    pthread_mutex_unlock(&pool->caches_lock);
+    roster_unlock(pool);
 }
 
 /* ---- the gate, for its owner ---- */
@@ -253,9 +264,9 @@ void pressure_flush(bufferpool_t *pool, struct cache *c)
 {
     if (c->shared)
         return;
-    pthread_mutex_lock(&pool->caches_lock);
+    roster_lock(pool);
     flush_and_open(pool, c);
-    pthread_mutex_unlock(&pool->caches_lock);
+    roster_unlock(pool);
 }
 
 void pressure_serve_gate(bufferpool_t *pool, struct cache *c)

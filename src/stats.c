@@ -7,20 +7,26 @@
  *     live        = the sum of (moved - n) over all caches, the shared one included (cache.h)
  *     puts_kept   = gets of pooled buffers - live - drops of pooled buffers
  *
+ * The caches of the threads that there are are read, and the shared one, which has what threads that have ended counted
+ * (roster.h). So the cost depends on the number of threads now.
+ *
  * The numbers are read one after the other, without a lock. When one thread gets a buffer and another puts it, the
  * reader may see only one of the two calls. So a sum may be off by the calls that are made while it is added up. A
  * reader that loses its processor halfway would be off by thousands of calls. Therefore it adds up again until two sums
- * in a row agree, but at most READINGS times. A figure that would be negative is shown as 0, and no more buffers are
- * shown as live than exist. Relaxed loads suffice: each number by itself is one that was there.
+ * in a row agree, but at most READINGS times; or, where there are MANY caches, until it was quick. A figure that would
+ * be negative is shown as 0, and no more buffers are shown as live than exist. Relaxed loads suffice where a number by
+ * itself is one that was there; what moves when a thread ends is read with acquire.
  */
 #include "stats.h"
 
 #include "cache.h"
+#include "clock.h"
 #include "debug/report.h"
 #include "depot.h"
 #include "fork.h"
 #include "heap/heap.h"
 #include "registry.h"
+#include "roster.h"
 
 #include <string.h>
 
@@ -33,28 +39,69 @@ struct totals {
     uint64_t counters[COUNTERS];
 };
 
-static void add_cache(struct totals *totals, const struct cache *c)
+static void add_cache(struct totals *totals, const struct cache *c, bool all)
 {
     const struct cache_counts counts = cache_read(c);
     totals->outside += counts.moved;
     totals->idle += counts.n;
+    if (!all)
+        return;
     totals->counters[GETS_THREAD] += counts.gets;
     totals->extra += load_relaxed(&c->extra);
-    totals->owned += load_relaxed(&c->owned);
     for (int i = 0; i < COUNTERS; i++)
-        totals->counters[i] += load_relaxed(&c->counters[i]);
+        totals->counters[i] += load_acquire(&c->counters[i]); /* with the releases in fold (roster.c) */
+}
+
+/* A walk over thousands of caches would wait for the memory of each. */
+static void fetch_ahead(const struct cache *c, bool all)
+{
+#if UINTPTR_MAX > UINT32_MAX
+    const struct cache *ahead = load_relaxed(&c->ahead);
+    if (ahead == NULL)
+        return;
+    __builtin_prefetch(&ahead->next_alike);
+    __builtin_prefetch(&ahead->level);
+    if (all) {
+        __builtin_prefetch(&ahead->counters[0]);
+        __builtin_prefetch(&ahead->counters[COUNTERS - 1]);
+    }
+#else
+    (void)c, (void)all;
+#endif
+}
+
+/* Returns false if the list changed meanwhile (roster.h). If the calling thread has the lock, it does not. */
+static bool add_all(const bufferpool_t *pool, struct totals *totals, bool all)
+{
+    uint32_t at;
+    *totals = (struct totals){0};
+    if (!roster_read(pool, &at))
+        return false;
+    add_cache(totals, &pool->shared, all);
+    totals->held_back = load_relaxed(&pool->quarantine.count);
+    /* acquires: with the releases in roster.c */
+    for (struct cache *c = load_acquire(&pool->shared.next_alike); c != NULL; c = load_acquire(&c->next_alike)) {
+        if (!roster_is_at(pool, at))
+            return false;
+        fetch_ahead(c, all);
+        add_cache(totals, c, all);
+        totals->owned++;
+    }
+    return roster_is_at(pool, at);
 }
 
 #define READINGS 8
 
-static struct totals add_up_once(const bufferpool_t *pool)
+/* Adds up what all caches have; only moved and n unless `all` is asked for. */
+static struct totals add_up_once(const bufferpool_t *pool, bool all)
 {
-    struct totals totals = {0};
-    add_cache(&totals, &pool->shared);
-    totals.held_back = load_relaxed(&pool->quarantine.count);
-    /* acquire: with the release in cache_link (tls_cache.c) */
-    for (const struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
-        add_cache(&totals, c);
+    struct totals totals;
+    for (int i = 0; i < READINGS; i++)
+        if (likely(add_all(pool, &totals, all)))
+            return totals;
+    bufferpool_t *locked = roster_lock_for_reading(pool);
+    (void)add_all(pool, &totals, all);
+    roster_unlock(locked);
     return totals;
 }
 
@@ -69,14 +116,28 @@ static uint32_t outside_all(const struct totals *totals)
     return totals->outside - totals->idle - totals->held_back;
 }
 
-static struct totals add_up(const bufferpool_t *pool)
+/* So many caches take so long that a reading lets other calls change something while it is under way. Then two sums do
+ * not agree, and what matters is that the reader did not lose its processor: that it took at most so long a cache. */
+#define MANY    64u
+#define EACH_NS 100u
+
+static bool was_quick(const struct totals *totals, uint64_t from_ns)
 {
-    struct totals totals = add_up_once(pool);
-    for (int i = 1; i < READINGS; i++) {
-        uint32_t before = outside_all(&totals);
-        totals = add_up_once(pool);
-        if (outside_all(&totals) == before)
+    return totals->owned >= MANY && clock_ns() - from_ns <= totals->owned * EACH_NS;
+}
+
+/* With all figures, or only with those that outside_all needs. */
+static struct totals add_up(const bufferpool_t *pool, bool all)
+{
+    const bool many = load_relaxed(&pool->owners) >= MANY;
+    struct totals totals;
+    uint32_t before;
+    for (int i = 0; i < READINGS; i++) {
+        const uint64_t from_ns = many ? clock_ns() : 0;
+        totals = add_up_once(pool, all);
+        if ((i > 0 && outside_all(&totals) == before) || (many && was_quick(&totals, from_ns)))
             break;
+        before = outside_all(&totals);
     }
     return totals;
 }
@@ -102,21 +163,16 @@ size_t bufferpool_live(const bufferpool_t *pool)
 {
     pool = pool_of_call(pool, "bufferpool_live");
     fork_leave(fork_enter(pool));
-    struct totals totals = add_up(pool);
+    struct totals totals = add_up(pool, false);
     return live_of(pool, held_of(pool, &totals));
 }
 
 size_t stats_idle_bytes(const bufferpool_t *pool, uint32_t *caches)
 {
-    size_t idle = depot_idle(&pool->depot, &pool->heap.table), extra = load_relaxed(&pool->depot.extra);
-    *caches = 0;
-    /* acquire: with the release in cache_link (tls_cache.c) */
-    for (const struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
-        idle += cache_idle(c);
-        extra += load_relaxed(&c->extra);
-        ++*caches;
-    }
-    return idle * pool->heap.base + extra;
+    const struct totals totals = add_up_once(pool, true);
+    const size_t idle = depot_idle(&pool->depot, &pool->heap.table) + totals.idle;
+    *caches = (uint32_t)totals.owned;
+    return idle * pool->heap.base + (size_t)totals.extra + load_relaxed(&pool->depot.extra);
 }
 
 /* What of the held bytes is beyond the cap: all buffers count with their average. */
@@ -127,7 +183,6 @@ static uint64_t share_of(uint64_t bytes, uint64_t some, uint64_t all)
     return bytes / all * some + bytes % all * some / all; /* in this order, since bytes * some may exceed 64 bits */
 }
 
-/* Without a lock of the pool: metrics call this under the registry's (registry.h). */
 static void fill_memory_and_waits(const bufferpool_t *pool, bufferpool_stats_t *stats)
 {
     stats->pooled = depot_counts(&pool->depot).pooled;
@@ -142,7 +197,7 @@ static void fill_memory_and_waits(const bufferpool_t *pool, bufferpool_stats_t *
 
 static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)
 {
-    struct totals totals = add_up(pool);
+    struct totals totals = add_up(pool, true);
     const uint64_t *n = totals.counters;
     uint64_t depot_extra = load_relaxed(&pool->depot.extra);
     uint64_t idle_extra = totals.extra + depot_extra +

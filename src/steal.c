@@ -29,11 +29,11 @@
  *        next call that steals, for whatever reason, takes that cache too, if its owner is out by then, and needs no
  *        barrier for it. Every slow call that comes to a gate looks whether that is so (steal_has_rest).
  *     4. The owner itself finds the closed gate in its next call. It then flushes its cache under the lock, and opens
- *        the gate if there is no pressure (pressure.c). No other thread opens the gate of a pending cache, but
- *        give_up_pending, which leaves those that had their barrier.
+ *        the gate if there is no pressure (pressure.c). No other thread opens the gate of a pending cache, but give_up,
+ *        which leaves those that had their barrier.
  *     5. `pending`, `fenced`, the gate and the state of the pressure change under the lock alone. A thief that had let
- *        the lock go looks at all of them anew. So "none is left" is true when take_pending says it, and until the lock
- *        is let go.
+ *        the lock go looks at all of them anew. What one has found out about caches
+ *        that it visited before that may be true no longer: steal_is_over says what is so now.
  *
  * For ThreadSanitizer, which does not know membarrier, 1, 2, a and c are seq_cst, and b is not needed: either c comes
  * after 1 in their order, or 2 comes after a.
@@ -58,7 +58,7 @@
  *        system.
  *     7. A pending cache without a barrier holds what its owner left there, and nothing has been done to it. Its gate
  *        was closed, so a barrier that comes later is as good as one that came at once (1, 2). So there is nothing to
- *        undo when the system has membarrier again: fence() counts for all that are pending then.
+ *        undo when the system has membarrier again: fence() counts for all of the batch that are pending then.
  *     8. Whether a steal was refused is what that steal found (`refused`: a cache without a barrier is left), not what
  *        `possible` says afterwards. So no call that had its barrier declares pressure because another was refused.
  *     9. Pressure may be ON over caches that could not be emptied (pressure.c, settle). Then each of them is pending
@@ -68,7 +68,24 @@
  *        the next slow call of any thread takes those caches. From then on "ON: no cache holds a buffer" is true,
  *        without a change of state.
  *    10. If the pressure ends before that, the caches stay pending. The next steal takes them and opens their gates, or
- *        is refused and opens them (give_up_pending), or their owners do.
+ *        is refused and opens them (give_up), or their owners do.
+ *
+ * The steps
+ *
+ * A steal visits the open caches (roster.h), STEP_CACHES at a time: it closes their gates, has one barrier
+ * for all of them, and takes them. Between two steps, and after STEP_BUFFERS buffers within one, it lets the lock go,
+ * and lets the calls that wait for the lock come first. So no call waits for more than a step of another one.
+ *
+ *    11. A get that meets the cap needs few buffers. It takes the fullest cache of a step first, and ends as soon as
+ *        something moved (steal_some). The other caches of that step stay pending, and had their barrier: the next get
+ *        begins with these, and closes no further gate while one of them has buffers.
+ *    12. The gate of a cache that was not used for a period stays closed after it was taken. Its owner opens it in its
+ *        next call, as after the end of a pressure. So threads that sleep leave that list, and cost a steal nothing.
+ *        What such a cache may hold is lent then, where room is scarce (allowance.c), and so is that of each other
+ *        cache behind a closed gate.
+ *    13. While pressure is ENTERING no gate opens, so every get goes on where the last one ended: each gate is closed
+ *        once, however many gets there are. The state may go OFF and come back between two steps, and gates may be open
+ *        then that the steal has passed. That is why steal_is_over decides.
  *
  * What is relaxed: `possible` and `refused_ms` say when to ask the system, and lead to no other memory; `owned` and the
  * pressure's state move under the caches_lock, which is held here.
@@ -80,6 +97,7 @@
 #include "clock.h"
 #include "debug/watch.h"
 #include "probes.h"
+#include "roster.h"
 #include "tls_cache.h"
 
 #include <errno.h>
@@ -203,7 +221,8 @@ static enum pending not_needed(const bufferpool_t *pool, struct cache *c)
     const bool excess = allowance_is_excess(pool, c);
     if (!cache_unused(c))
         return excess ? PENDING_EXCESS : PENDING_NOTHING;
-    c->unused = cache_idle(c) > 0 || allowance_is_wanted(pool, c);
+    /* a closed gate has nothing behind it, but perhaps room to lend */
+    c->unused = cache_is_open(c) || cache_idle(c) > 0 || allowance_is_wanted(pool, c);
     return c->unused ? PENDING_ALL : PENDING_NOTHING;
 }
 
@@ -222,41 +241,167 @@ static enum pending to_take(const bufferpool_t *pool, struct cache *c, enum stea
     return kind == STEAL_NOTHING ? PENDING_LOOK : PENDING_ALL;
 }
 
-/* Closes the gates of the caches that are worth it, and marks these as pending. Returns whether some of the pending
- * ones, the caller's aside, have had no barrier yet. */
-static bool close_gates(bufferpool_t *pool, enum steal_kind kind, const struct cache *own)
+/* ---- a walk over the open caches ---- */
+
+/* A step visits so many caches, with one barrier, */
+#define STEP_CACHES 64u
+/* and moves so many buffers, and what is left in the cache of the last. */
+#define STEP_BUFFERS 256u
+
+struct walk {
+    bufferpool_t *pool;
+    enum steal_kind kind;
+    bool gives_up;                    /* it takes nothing, and opens gates (give_up) */
+    uint32_t enough;                  /* so many buffers end it */
+    struct cache *own;                /* the calling thread's cache */
+    struct cache **from;              /* the step begins behind this link of the list */
+    struct cache *until;              /* and went as far as this cache; NULL: the list was empty there */
+    bool ended;                       /* that is the last one */
+    struct cache *batch[STEP_CACHES]; /* those that are pending */
+    unsigned n;
+    struct cache *left; /* one that is pending still, one that waiting may help if there is any; NULL: there is none */
+    uint32_t buffers;   /* moved so far */
+};
+
+/* Closes the gate of a cache that is worth it, and marks it as pending. */
+static void close_gate(bufferpool_t *pool, struct cache *c, enum steal_kind kind, bool pressure)
 {
-    const bool pressure = load_relaxed(&pool->pressure.state) != PRESSURE_OFF;
-    bool unfenced = false;
-    /* acquire: with the release in cache_link (tls_cache.c) */
-    for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
-        c->unused &= c->pending != PENDING_NOTHING; /* it may be left from one that was given up, or flushed */
-        const enum pending pending = to_take(pool, c, kind, pressure);
-        if (pending != PENDING_NOTHING) {
-            if (c->pending < pending)
-                c->pending = pending;
-            if (cache_is_open(c)) {
-                cache_close(c);
-                c->fenced = false;
-            }
-        }
-        unfenced |= c != own && c->pending != PENDING_NOTHING && !c->fenced;
+    const enum pending pending = to_take(pool, c, kind, pressure);
+    if (pending == PENDING_NOTHING)
+        return;
+    if (c->pending < pending)
+        c->pending = (uint8_t)pending;
+    if (cache_is_open(c)) {
+        cache_close(c);
+        c->fenced = false;
     }
-    return unfenced;
 }
 
-/* Has the barrier for all that are pending now. */
-static void fence(bufferpool_t *pool)
+/* Without pressure: opens the gate of a cache behind which the owner need not flush. What was to be taken whole, and
+ * had its barrier, stays pending. */
+static void give_up(bufferpool_t *pool, struct cache *c)
 {
-    if (!steal_possible(pool))
+    if (c->pending == PENDING_NOTHING || (c->pending == PENDING_ALL && c->fenced) ||
+        load_relaxed(&pool->pressure.state) != PRESSURE_OFF)
+        return;
+    c->pending = PENDING_NOTHING;
+    cache_open(pool, c);
+}
+
+/* Visits the next caches. */
+static void visit(struct walk *walk)
+{
+    bufferpool_t *pool = walk->pool;
+    const bool pressure = load_relaxed(&pool->pressure.state) != PRESSURE_OFF;
+    struct cache *c = *walk->from;
+    bool found = false; /* a get needs no further gate closed */
+    walk->n = 0;
+    walk->until = NULL;
+    for (unsigned visits = 0; c != NULL && visits < STEP_CACHES; visits++, c = c->next_open) {
+        c->unused &= c->pending != PENDING_NOTHING; /* it may be left from one that was given up, or flushed */
+        if (walk->gives_up)
+            give_up(pool, c);
+        else if (!found)
+            close_gate(pool, c, walk->kind, pressure);
+        found |= walk->enough == 1 && c->pending != PENDING_NOTHING && c->fenced && cache_idle(c) > 0;
+        if (c->pending != PENDING_NOTHING && !walk->gives_up)
+            walk->batch[walk->n++] = c;
+        walk->until = c;
+    }
+    walk->ended = c == NULL;
+}
+
+/* Has the barrier for all of the batch, if some of it, the caller's own cache aside, has had none yet. */
+static void fence(struct walk *walk)
+{
+    bool unfenced = false;
+    for (unsigned i = 0; i < walk->n; i++)
+        unfenced |= walk->batch[i] != walk->own && !walk->batch[i]->fenced;
+    if (!unfenced || !steal_possible(walk->pool))
         return;
     if (!barrier_in_all_threads()) {
         note_refusal();
         return;
     }
-    /* acquire: as in close_gates */
-    for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
-        c->fenced |= c->pending != PENDING_NOTHING;
+    for (unsigned i = 0; i < walk->n; i++)
+        walk->batch[i]->fenced = true;
+}
+
+/* The fullest comes first: mostly one is enough for a get. */
+static void fullest_first(struct walk *walk)
+{
+    unsigned fullest = 0;
+    for (unsigned i = 1; i < walk->n; i++)
+        if (cache_idle(walk->batch[i]) > cache_idle(walk->batch[fullest]))
+            fullest = i;
+    struct cache *c = walk->batch[fullest];
+    walk->batch[fullest] = walk->batch[0];
+    walk->batch[0] = c;
+}
+
+/* Takes a cache if it is pending still, and its owner is out. The gate of one that was not used stays closed: its
+ * thread sleeps, mostly. */
+static void take(struct walk *walk, struct cache *c)
+{
+    bufferpool_t *pool = walk->pool;
+    const struct cache *own = walk->own;
+    if (c->pending == PENDING_NOTHING)
+        return;
+    if (c != own && (!c->fenced || !cache_owner_is_out(c))) {
+        if (walk->left == NULL || c->fenced)
+            walk->left = c;
+        return;
+    }
+    const bool sleeps = c->pending == PENDING_ALL && c->unused;
+    const uint32_t n = take_inside(pool, c);
+    if (c != own && n > 0)
+        add_relaxed(&pool->shared.counters[STOLEN], n);
+    walk->buffers += n;
+    c->pending = PENDING_NOTHING;
+    if ((load_relaxed(&pool->pressure.state) == PRESSURE_OFF && !sleeps) ||
+        load_relaxed(&c->tickets) != 0) /* tickets are left if the cache was not flushed */
+        cache_open(pool, c);
+}
+
+/* The same for the batch. In between the lock is let go. */
+static void take_batch(struct walk *walk)
+{
+    for (unsigned i = 0, moved = walk->buffers; i < walk->n && walk->buffers < walk->enough; i++) {
+        if (walk->buffers - moved >= STEP_BUFFERS) {
+            moved = walk->buffers;
+            roster_breathe(walk->pool);
+        }
+        take(walk, walk->batch[i]);
+    }
+}
+
+/* Whether a steal need not visit it any more, until its gate opens. Where room is scarce it has lent its own then. */
+static bool is_done(bufferpool_t *pool, struct cache *c)
+{
+    if (cache_is_open(c) || c->pending != PENDING_NOTHING || cache_idle(c) > 0)
+        return false;
+    if (!load_relaxed(&c->owned))
+        return true;
+    allowance_lend(pool, c);
+    return !allowance_is_wanted(pool, c);
+}
+
+/* Goes over the step's caches once more, and takes those out of the list that no steal need visit. */
+static void tidy(struct walk *walk)
+{
+    struct cache **from = walk->from;
+    for (struct cache *c = walk->until != NULL ? *from : NULL; c != NULL; c = *from) {
+        const bool last = c == walk->until;
+        if (walk->pool->shared.roster.steals == 1 && is_done(walk->pool, c)) {
+            *from = c->next_open;
+            c->listed = false;
+        } else {
+            from = &c->next_open;
+        }
+        if (last)
+            break;
+    }
+    walk->from = from;
 }
 
 /* What steal_has_rest looks at. Caches without a barrier are out of reach until the system may be asked again, and a
@@ -268,46 +413,28 @@ static struct cache *rest_of(bufferpool_t *pool, struct cache *left)
     return pool->no_membarrier ? NULL : &pool->shared;
 }
 
-/* Takes the pending caches whose owners are out. Returns one that is left, one that waiting may help if there is any;
- * NULL: none is left. */
-static struct cache *take_pending(bufferpool_t *pool, const struct cache *own, uint32_t *buffers)
+/* Goes over the list in steps. Between two of them the lock is let go. Returns whether it came to the end. */
+static bool go_over(struct walk *walk)
 {
-    const bool reopen = load_relaxed(&pool->pressure.state) == PRESSURE_OFF;
-    struct cache *left = NULL;
-    /* acquire: as in close_gates */
-    for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
-        if (c->pending == PENDING_NOTHING)
-            continue;
-        if (c != own && (!c->fenced || !cache_owner_is_out(c))) {
-            if (left == NULL || c->fenced)
-                left = c;
-            continue;
+    bufferpool_t *pool = walk->pool;
+    walk->from = &pool->shared.next_open;
+    walk->left = NULL;
+    for (;;) {
+        visit(walk);
+        if (walk->n > 0) {
+            fence(walk);
+            fullest_first(walk);
+            take_batch(walk);
         }
-        uint32_t n = take_inside(pool, c);
-        if (c != own && n > 0)
-            add_relaxed(&pool->shared.counters[STOLEN], n);
-        *buffers += n;
-        c->pending = PENDING_NOTHING;
-        if (reopen || load_relaxed(&c->tickets) != 0) /* tickets are left if the cache was not flushed */
-            cache_open(pool, c);
+        tidy(walk);
+        const bool ended = walk->ended && walk->buffers < walk->enough;
+        if (!walk->gives_up && (ended || walk->left != NULL))
+            /* release: with the acquire in steal_has_rest: it finds the cache made */
+            store_release(&pool->stuck, rest_of(pool, walk->left));
+        if (ended || walk->buffers >= walk->enough)
+            return ended;
+        roster_breathe(pool);
     }
-    store_release(&pool->stuck, rest_of(pool, left)); /* with the acquire in steal_has_rest: it finds the cache made */
-    return left;
-}
-
-/* Without pressure: opens the gates behind which the owner need not flush. What was to be taken whole, and had its
- * barrier, stays pending. */
-static void give_up_pending(bufferpool_t *pool)
-{
-    /* acquire: as in close_gates */
-    for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
-        if (c->pending == PENDING_NOTHING || (c->pending == PENDING_ALL && c->fenced))
-            continue;
-        c->pending = PENDING_NOTHING;
-        cache_open(pool, c);
-    }
-    if (load_relaxed(&pool->stuck) == &pool->shared)
-        store_relaxed(&pool->stuck, NULL);
 }
 
 /* Lets the lock go until the owner is out, or the patience is over; then returns false. */
@@ -321,23 +448,66 @@ static bool wait_for_owner(bufferpool_t *pool, const struct cache *c, struct pat
     return patient;
 }
 
-struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct patience *patience)
+static void end_incomplete(struct walk *walk)
+{
+    bufferpool_t *pool = walk->pool;
+    if (load_relaxed(&pool->pressure.state) != PRESSURE_OFF)
+        return;
+    walk->gives_up = true;
+    walk->enough = UINT32_MAX;
+    (void)go_over(walk);
+    if (load_relaxed(&pool->stuck) == &pool->shared)
+        store_relaxed(&pool->stuck, NULL);
+}
+
+static struct stolen walk_over(struct walk *walk, struct patience *patience)
+{
+    bufferpool_t *pool = walk->pool;
+    bool patient = patience != NULL;
+    pool->shared.roster.steals++;
+    while (go_over(walk) && walk->left != NULL && patient && walk->left->fenced) {
+        patient = wait_for_owner(pool, walk->left, patience);
+        walk->kind = STEAL_REST;
+    }
+    const struct cache *left = walk->left;
+    const struct stolen stolen = {walk->buffers, left == NULL, left != NULL && !left->fenced};
+    if (!stolen.complete)
+        end_incomplete(walk);
+    pool->shared.roster.steals--;
+    return stolen;
+}
+
+static struct stolen steal_until(bufferpool_t *pool, enum steal_kind kind, struct patience *patience, uint32_t enough)
 {
     PROBE1(pool, steal_begin, kind);
-    struct cache *own = tls_cache_find(pool->index);
-    struct stolen stolen = {0, true, false};
-    bool patient = patience != NULL;
-    if (close_gates(pool, kind, own))
-        fence(pool);
-    const struct cache *left;
-    while ((left = take_pending(pool, own, &stolen.buffers)) != NULL && patient && left->fenced)
-        patient = wait_for_owner(pool, left, patience);
-    stolen.complete = left == NULL;
-    stolen.refused = left != NULL && !left->fenced;
-    if (!stolen.complete && load_relaxed(&pool->pressure.state) == PRESSURE_OFF)
-        give_up_pending(pool);
+    struct walk walk;
+    walk.pool = pool;
+    walk.kind = kind;
+    walk.gives_up = false;
+    walk.enough = enough;
+    walk.own = tls_cache_find(pool->index);
+    walk.buffers = 0;
+    const struct stolen stolen = walk_over(&walk, patience);
     PROBE2(pool, steal_end, stolen.buffers, (int)stolen.complete);
     return stolen;
+}
+
+struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct patience *patience)
+{
+    return steal_until(pool, kind, patience, UINT32_MAX);
+}
+
+struct stolen steal_some(bufferpool_t *pool, struct patience *patience)
+{
+    return steal_until(pool, STEAL_ALL, patience, 1);
+}
+
+bool steal_is_over(const bufferpool_t *pool, bool refused)
+{
+    for (const struct cache *c = pool->shared.next_open; c != NULL; c = c->next_open)
+        if (cache_is_open(c) || (c->pending != PENDING_NOTHING && !(refused && !c->fenced)))
+            return false;
+    return true;
 }
 
 struct stolen steal(bufferpool_t *pool, enum steal_kind kind, bool patient)
@@ -345,8 +515,8 @@ struct stolen steal(bufferpool_t *pool, enum steal_kind kind, bool patient)
     struct patience patience = {0};
     if (load_relaxed(&pool->caches) != NULL) /* otherwise there is nothing to ask the system for */
         steal_init(pool);
-    pthread_mutex_lock(&pool->caches_lock);
+    roster_lock(pool);
     struct stolen stolen = steal_caches(pool, kind, patient ? &patience : NULL);
-    pthread_mutex_unlock(&pool->caches_lock);
+    roster_unlock(pool);
     return stolen;
 }

@@ -23,16 +23,25 @@ struct stolen {
 };
 
 /* Steals from the caches of all threads, the calling one's included. Under pressure (pressure.h) the gates of all of
- * them stay closed; otherwise each opens again at once. A cache whose owner is inside is waited for as long
- * as the patience lasts (NULL: none), and the lock is let go meanwhile. A cache that was to be emptied and was not
- * reached stays closed: its owner flushes it in its next call, or the next call of this function empties it.
+ * them stay closed; otherwise each opens again at once. A cache whose owner is inside is waited for as long as the
+ * patience lasts (NULL: none). The lock is let go meanwhile, and between any two steps. A cache that was to be emptied
+ * and was not reached stays closed: its owner flushes it in its next call, or the next call of this function empties
+ * it.
  *
  * Where stealing is impossible this reaches the calling thread's cache alone. Under pressure it closes the other gates
  * all the same, and each owner flushes its cache in its next call. The pool's caches_lock is held, and the calling
  * thread is not inside its own cache. */
 struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct patience *patience);
 
-/* The same, by a call that holds no lock; `patient`: with a patience of its own. */
+/* The same as steal_caches with STEAL_ALL, under pressure, for a get: it ends as soon as some buffers moved. Then the
+ * caches that were not visited are as they were, and others may be pending. */
+struct stolen steal_some(bufferpool_t *pool, struct patience *patience);
+
+/* Whether all gates are closed, and no cache is pending; with `refused`, none that had a barrier. The pool's
+ * caches_lock is held. */
+bool steal_is_over(const bufferpool_t *pool, bool refused);
+
+/* The same as steal_caches, by a call that holds no lock; `patient`: with a patience of its own. */
 struct stolen steal(bufferpool_t *pool, enum steal_kind kind, bool patient);
 
 /* Whether the system may be asked for a barrier now: it has not refused one within the last second. Any thread. */
@@ -41,7 +50,7 @@ bool steal_may_ask(void);
 /* Whether an earlier call did not reach a cache, and STEAL_REST may now. Any thread, without a lock: a hint. */
 static inline bool steal_has_rest(const bufferpool_t *pool)
 {
-    /* acquire: with the release in take_pending (steal.c). Caches stay as long as the pool. */
+    /* acquire: with the release in go_over (steal.c). Caches stay as long as the pool. */
     const struct cache *stuck = load_acquire(&pool->stuck);
     return unlikely(stuck != NULL) && (stuck->shared ? steal_may_ask() : cache_owner_is_out(stuck));
 }

@@ -2,10 +2,9 @@
  *
  * tls_cache.h - which thread has which caches
  *
- * A thread finds its cache of a pool in a table of its own, by the pool's TLS index (types.h). The caches of one pool
- * are linked, newest first, and stay in that list until the pool is destroyed; a thread that ends leaves its cache to
- * the next thread that needs one. So the counters in them are never lost, and live and stats may walk the list without
- * a lock.
+ * A thread finds its cache of a pool in a table of its own, by the pool's TLS index (types.h). A thread that ends
+ * leaves its cache to the next thread that needs one, and what it counted to the pool; the memory of a cache stays
+ * until the pool is destroyed (roster.h).
  *
  * tls_self is one of
  *

@@ -21,6 +21,7 @@
  *                       each, and dear for any other thread, which closes the `gate` and waits until the owner is not
  *                       `busy` (steal.c; Java's biased locking, with membarrier(2) for the revocation)
  *     steal             to move what idles in another thread's cache to the depot
+ *     roster            which thread caches a pool has: with a thread, without one, to be visited by a steal (roster.h)
  *     pressure          what a pool is under at its cap: gates closed, caches empty, puts go to the depot or are freed
  *     overload          pressure with tickets out: callers have well more than N, and some caches are open by tickets
  *     latch             a value kept twice and a bit that names the valid copy, so that readers never wait (Linux's
@@ -224,29 +225,57 @@ struct cache_counts {
  * EXCESS what it does not need, and the allowance beyond thread_cache_bytes. */
 enum pending { PENDING_NOTHING, PENDING_LOOK, PENDING_RESERVED, PENDING_EXCESS, PENDING_ALL };
 
-/* cache.h has the picture. */
+typedef _Atomic(struct cache *) cache_link;
+
+/* About the lists of a pool's caches (roster.h). */
+struct roster {
+    _Atomic(uint32_t) changes; /* twice how often the list of owned caches changed; odd: it is changing */
+    _Atomic(uint32_t) waits;   /* calls that wait for caches_lock; without the lock */
+    uint32_t steals;           /* how many are under way; under caches_lock */
+};
+
+/* cache.h has the picture, roster.h the lists. pool->shared is the head of two of them. */
 struct cache {
     /* read-only once the cache is in the pool's list */
-    _Alignas(CACHE_LINE) struct cache *next; /* of the pool's caches */
-    bufferpool_t *pool;                      /* NULL: pool->shared, or a thread's `none` */
-    size_t capacity;                         /* buffer_capacity; 0 where pool is NULL */
+    _Alignas(CACHE_LINE) bufferpool_t *pool; /* NULL: pool->shared, or a thread's `none` */
+    struct cache *next;                      /* of all caches of the pool */
+#if UINTPTR_MAX > UINT32_MAX
+    size_t capacity; /* buffer_capacity; 0 where pool is NULL */
+#endif
     /* under the pool's caches_lock */
-    struct cache *next_unowned;
-    struct cache_counts seen; /* when cache_unused was last asked */
-    enum pending pending;     /* its gate was closed to steal from it, and its owner may still be inside */
-    _Atomic(bool) owned;      /* a thread has it */
-    bool fenced;              /* while pending: a barrier in all threads came after its gate closed (steal.c) */
-    bool unused;              /* while pending: it is to lend its allowance */
-    bool shared;              /* read-only: pool->shared, which holds nothing and in which any thread counts */
+    struct cache *next_open; /* of those that a steal visits */
+    cache_link *link;        /* while a thread has it: the pointer to it in the list of those */
+    union {
+        struct cache_counts seen; /* when cache_unused was last asked */
+        struct roster roster;     /* of pool->shared */
+    };
+    uint8_t pending;     /* enum pending: its gate was closed to steal from it, and its owner may still be inside */
+    _Atomic(bool) owned; /* a thread has it */
+    bool fenced;         /* while pending: a barrier in all threads came after its gate closed (steal.c) */
+    bool unused;         /* while pending: it is to lend its allowance */
+    bool listed;         /* it is among those that a steal visits */
+    bool shared;         /* read-only: pool->shared, which holds nothing and in which any thread counts */
+    bool begins_block;   /* read-only: the memory that begins with it is one piece (tls_cache.c) */
+    _Atomic(size_t) allowance; /* bytes that it may hold (allowance.c); the owner, inside, or under caches_lock */
+    /* under caches_lock; read by statistics without it, as the rest is */
+    cache_link next_alike; /* of the caches that a thread has, or of those that none has */
+#if UINTPTR_MAX > UINT32_MAX
+    cache_link ahead; /* a cache that comes soon after it in the first of these, or came there once (stats.c) */
+#else
+    size_t reserved; /* as below */
+#endif
     /* the owner, inside; without a lock for statistics */
-    _Atomic(size_t) extra;     /* bytes of cap beyond buffer_capacity in it */
-    size_t most_extra;         /* with no more of these, n may grow to `limit` */
-    size_t reserved;           /* bytes of max_idle_bytes reserved for it */
-    _Atomic(size_t) allowance; /* bytes that it may hold (allowance.c); changes under caches_lock too */
+    _Atomic(size_t) extra; /* bytes of cap beyond buffer_capacity in it */
+#if UINTPTR_MAX > UINT32_MAX
+    size_t most_extra; /* with no more of these, n may grow to `limit` */
+#endif
     struct cache_base base[2];
     /* the owner, inside or not */
     _Atomic(uint32_t) moved_past; /* what the owner moved while the gate was closed */
     _Atomic(uint32_t) calls; /* slow calls under way that a close waits for (close.c); of pool->shared by all threads */
+#if UINTPTR_MAX > UINT32_MAX
+    size_t reserved; /* bytes of max_idle_bytes reserved for it; the owner, inside */
+#endif
     _Atomic(uint64_t) counters[COUNTERS];
     /* the owner, in every call; the first entries share the line */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) level; /* count << 17 | side << 16 | n */
@@ -261,7 +290,10 @@ struct cache {
     _Atomic(uint16_t) least;                      /* the least n before any get that looked in this period */
     uint32_t looked_ms;                           /* when that was last decided, modulo 2^32 */
     _Atomic(uint16_t) most;                       /* the most n, likewise */
-    struct desc *bottom;                          /* &cache_bottom; the entries follow, beyond the end of the struct */
+#if UINTPTR_MAX <= UINT32_MAX
+    size_t capacity, most_extra; /* as above */
+#endif
+    struct desc *bottom; /* &cache_bottom; the entries follow, beyond the end of the struct */
 };
 
 /* One entry for each value of a word's TLS index, so that the fast path need not ask how large the table is. The first
@@ -638,7 +670,7 @@ struct bufferpool {
     _Atomic(size_t) max_live;       /* by set_max_live */
     _Atomic(struct cache *) caches; /* all that ever were, linked by next; grows under caches_lock */
     pthread_mutex_t caches_lock;    /* guards which thread has which cache, and what is behind closed gates */
-    struct cache *unowned_caches;   /* those without a thread; under caches_lock */
+    struct cache *unowned_caches;   /* those without a thread; under caches_lock. pool->shared has the other lists */
     _Atomic(size_t) owners;         /* how many caches have a thread; under caches_lock, as the next is */
     _Atomic(size_t) allowances;     /* the sum of what they may hold */
     /* A pending cache, had its barrier, whose owner was inside at the last look; or &shared, which stands for pending

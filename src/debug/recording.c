@@ -56,17 +56,17 @@
 #include "debug/sanitizer.h"
 #include "fork.h"
 #include "registry.h"
+#include "roster.h"
 
 /* Opens each open gate once more, slow or fast as `modes` says. */
 static void open_anew(bufferpool_t *pool)
 {
-    pthread_mutex_lock(&pool->caches_lock);
-    /* acquire: with the release in cache_link (tls_cache.c) */
-    for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next) {
+    roster_lock(pool);
+    for (struct cache *c = pool->shared.next_open; c != NULL; c = c->next_open) {
         if (cache_is_open(c))
             cache_open(pool, c);
     }
-    pthread_mutex_unlock(&pool->caches_lock);
+    roster_unlock(pool);
 }
 
 /* A pinned pool stays, so the registry's lock is not held while the pool's lock is taken. */

@@ -162,7 +162,7 @@ static void put_three_and_meet(void *barrier, unsigned index)
     pthread_barrier_wait(barrier);
 }
 
-/* By trim, by reclaim and by a get at the cap; one's own are not stolen. */
+/* By trim, by reclaim and by a get at the cap, for which those of one thread are enough; one's own are not stolen. */
 static void stolen_counts_buffers_from_caches_of_other_threads(void **state)
 {
     (void)state;
@@ -193,7 +193,7 @@ static void stolen_counts_buffers_from_caches_of_other_threads(void **state)
         bufferpool_set_max_live(pool, 0);
         bufferpool_trim(pool);
         assert_true(none);
-        assert_int_equal(stolen, 6);
+        assert_int_equal(stolen, by == 2 ? 3 : 6);
     }
 }
 

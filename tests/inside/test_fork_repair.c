@@ -160,7 +160,8 @@ static void check_repaired(void)
     NEED(s.thread_caches == 0 && s.idle_thread == 0 && s.live == HELD && s.bypass_live == 0);
     NEED(taken_descs() == s.live + s.bypass_live + s.idle_depot);
     size_t unowned = 0;
-    for (const struct cache *c = pool->unowned_caches; c != NULL && unowned <= caches_of(); c = c->next_unowned)
+    for (const struct cache *c = pool->unowned_caches; c != NULL && unowned <= caches_of();
+         c = load_relaxed(&c->next_alike))
         unowned++;
     NEED(unowned == caches_of());
     for (const struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next)

@@ -97,7 +97,7 @@ static inline bool all_gates_are_open(const bufferpool_t *pool)
 {
     bool open = true;
     for (struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
-        open = open && load_relaxed(&c->gate) == live_word(pool);
+        open = open && (load_relaxed(&c->gate) == live_word(pool) || !load_relaxed(&c->owned));
     return open;
 }
 

@@ -29,6 +29,8 @@ static inline void copy_pointers(struct desc **to, struct desc *const *from, siz
 
 #include "cache.c"
 
+#include "roster.c"
+
 #include "allowance.c"
 
 #include "life.c"
@@ -59,8 +61,8 @@ static void cache_init(struct cache_room *room)
     store_relaxed(&c->allowance, SLOTS); /* bytes, of which a buffer has one */
     store_relaxed(&c->owned, true);
     c->fenced = true;
-    c->next = load_relaxed(&pool.caches);
-    store_relaxed(&pool.caches, c);
+    roster_add(&pool, c);
+    roster_join(&pool, c);
     cache_open(&pool, c);
 }
 

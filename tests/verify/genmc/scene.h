@@ -34,13 +34,15 @@ typedef int pthread_cond_t; /* GenMC has none, and no harness waits */
 
 /* GenMC cannot read pieces of different sizes from the same memory. Of the two unions in a descriptor the first one is
  * two views of the same members, and stays a union. The members of the second one belong to states that exclude each
- * other; here each member has bytes of its own. */
+ * other; here each member has bytes of its own. So do those of the third, which are
+ * of different caches (types.h). */
 /* clang-format off */
 #define union               SCENE_UNION(__COUNTER__)
 #define SCENE_UNION(number) SCENE_JOIN(number)
 #define SCENE_JOIN(number)  scene_union_##number
 #define scene_union_0       union
 #define scene_union_1       struct
+#define scene_union_2       struct
 /* clang-format on */
 #undef _Static_assert
 #define _Static_assert(condition, text) struct scene_nothing

@@ -23,19 +23,21 @@
  *     go_out          cache.c leave                   "cache_leave(c);"
  *     refill          cache.c cache_refill            "struct cache *in = enter(pool, c);"
  *                     cache.c take_one                "depot_restore(&pool->depot, &pool->heap.table, bufs, magazine.n - 1, magazine.grown);"
- *     lock            pressure.c enter                "pthread_mutex_lock(&pool->caches_lock);"
- *     unlock          pressure.c enter                "pthread_mutex_unlock(&pool->caches_lock);"
+ *     lock            pressure.c enter                "roster_lock(pool);"
+ *     unlock          pressure.c enter                "roster_unlock(pool);"
  *     flush_and_open  pressure.c flush_and_open       "(void)cache_flush_inside(pool, c);"
  *                     pressure.c flush_and_open       "cache_open(pool, c);"
  *     serve_gate      pressure.c pressure_serve_gate  "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
- *     close_gates     steal.c close_gates             "cache_close(c);"
- *     take_pending    steal.c take_pending            "if (c != own && (!c->fenced || !cache_owner_is_out(c))) {"
- *                     steal.c take_pending            "cache_open(pool, c);"
+ *     close_gate      steal.c close_gate              "cache_close(c);"
+ *     take_pending    steal.c take                    "if (c != own && (!c->fenced || !cache_owner_is_out(c))) {"
+ *                     steal.c take                    "cache_open(pool, c);"
+ *     go_over         steal.c go_over                 "roster_breathe(pool);"
  *     wait_for_owner  steal.c wait_for_owner          "pthread_mutex_unlock(&pool->caches_lock);"
- *     steal           steal.c steal_caches            "patient = wait_for_owner(pool, left, patience);"
+ *     steal           steal.c walk_over               "patient = wait_for_owner(pool, walk->left, patience);"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
- *     settle          pressure.c settle               "if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && (stolen.complete || stolen.refused)) {"
+ *     settle          pressure.c settle               "if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && steal_is_over(pool, stolen.refused)) {"
  *                     pressure.c settle (9)           "depot_begin_pressure(&pool->depot);"
+ *     is_over         steal.c steal_is_over           "return false;"
  *     take_rest       pressure.c pressure_take_rest   "settle(pool, steal_caches(pool, STEAL_REST, NULL));"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot, &pool->max_live))"
  *                     pressure.c may_end              "return counts.pooled <= cap && depot_pops(&pool->depot) - load_relaxed(&pool->pressure.since) >= DWELL &&"
@@ -57,9 +59,7 @@
  * Not here: the DWELL pops that pressure lasts at least may have gone by at any time, and a get tries for ever, not for
  * PATIENCE_NS.
  */
-#ifndef CALLERS
-#define CALLERS 2
-#endif
+#define CALLERS 2 /* go_over knows two */
 #ifndef MOST
 #define MOST 2
 #endif
@@ -227,44 +227,60 @@ inline flush_and_open()
     fi
 }
 
-inline close_gates()
+inline close_gate()
 {
     d_step {
-        for (at : 0 .. CALLERS - 1) {
-            if
-            :: gate[at] || cache[at] > 0 -> gate[at] = false; pending[at] = true
-            :: else
-            fi
-        };
-        at = 0
+        if
+        :: gate[k] || cache[k] > 0 -> gate[k] = false; pending[k] = true
+        :: else
+        fi
     }
 }
 
-/* complete: no cache is left */
 inline take_pending()
 {
-    complete = true;
-    k = 0;
-    do
-    :: k < CALLERS ->
-        if
-        :: !pending[k]
+    if
+    :: !pending[k]
 #ifdef MUTANT_NO_LOOK
-        :: pending[k] ->
+    :: pending[k] ->
 #else
-        :: pending[k] && inside[k] -> complete = false
-        :: pending[k] && !inside[k] ->
+    :: pending[k] && inside[k] -> complete = false
+    :: pending[k] && !inside[k] ->
 #endif
-            flush(k);
-            pending[k] = false;
+        flush(k);
+        pending[k] = false;
+        if
+        :: state == OFF -> gate[k] = true
+        :: else
+        fi
+    fi
+}
+
+/* Step by step, in any order; complete: no cache is left of those that it visited. A get may end it after any step. */
+inline go_over(closes)
+{
+    complete = true;
+    visited = 0;
+    do
+    :: visited != (1 << CALLERS) - 1 ->
+        atomic {
             if
-            :: state == OFF -> gate[k] = true
-            :: else
-            fi
+            :: !(visited & 1) -> k = 0
+            :: !(visited & 2) -> k = 1
+            fi;
+            visited = visited | 1 << k
+        };
+        if
+        :: closes -> close_gate()
+        :: else
         fi;
-        k++
+        take_pending();
+        unlock();
+        lock()
+    :: closes && visited != 0 -> break
     :: else -> break
-    od
+    od;
+    visited = 0
 }
 
 inline wait_for_owner()
@@ -275,29 +291,40 @@ inline wait_for_owner()
 
 inline steal()
 {
-    close_gates();
+    go_over(true);
     do
-    :: take_pending();
-        if
-        :: complete -> break
-        :: !complete -> wait_for_owner()
-        :: !complete -> break /* no more patience */
-        fi
+    :: complete -> break
+    :: !complete -> wait_for_owner(); go_over(false)
+    :: !complete -> break /* no more patience */
     od
+}
+
+inline is_over()
+{
+    over = true;
+    for (at : 0 .. CALLERS - 1) {
+        if
+        :: gate[at] || pending[at] -> over = false
+        :: else
+        fi
+    };
+    at = 0
 }
 
 inline settle()
 {
+    d_step { is_over() };
     if
 #ifdef MUTANT_INCOMPLETE
     :: state == ENTERING -> state = ON; pressure = true
 #elif defined(MUTANT_STALE)
-    :: complete -> state = ON; pressure = true
-#else
     :: state == ENTERING && complete -> state = ON; pressure = true
+#else
+    :: state == ENTERING && over -> state = ON; pressure = true
 #endif
     :: else
-    fi
+    fi;
+    over = false
 }
 
 inline enter()
@@ -323,7 +350,7 @@ inline take_rest()
 {
     if
     :: atomic { state == ENTERING && !caches_lock -> caches_lock = true };
-        take_pending();
+        go_over(false);
         settle();
         unlock()
     :: true
@@ -459,8 +486,8 @@ inline put()
 
 proctype caller(byte me)
 {
-    byte m, k;
-    bool ok, complete;
+    byte m, k, visited;
+    bool ok, complete, over;
     do
     ::
         if

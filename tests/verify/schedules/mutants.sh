@@ -71,11 +71,11 @@ mutant wanted_after_the_look wait wait_and_put wait.c \
 # the cap
 mutant room_given_up_before_the_block cache owners_and_cap_lowered pool.c \
     '/^static enum counter drop/,/^}/{/depot_unreserve/d;s/    life_free(/depot_unreserve(\&pool->depot, 1); &/;}'
-mutant nothing_stolen cache owner_and_get_at_the_cap pressure.c 's/if (!patience_left(patience))/if (true)/'
+mutant nothing_stolen cache owner_and_get_at_the_cap pressure.c '/^bool pressure_rise/,/^}/s/if (load_relaxed(&pool->pressure.state) != PRESSURE_ON)/if (true) return false; else if (left)/'
 
 # stealing
 mutant busy_not_looked_at cache owner_and_trim cache.h 's/return !load_acquire(&c->busy);/return true;/' steal.c
-mutant gate_not_closed cache owner_and_trim steal.c 's/^                cache_close(c);$//'
+mutant gate_not_closed cache owner_and_trim steal.c '/^static void close_gate/,/^}/s/^        cache_close(c);$//'
 mutant gate_read_before_busy cache owner_and_trim cache.h \
     '/^static inline .*cache_pop_plain(struct/,/^}/{s/^    cache_enter(c);$//;s/^    uintptr_t gate = .*/& cache_enter(c);/;}' pool.c
 mutant left_before_the_level cache owner_puts_and_trim cache.h \
@@ -95,8 +95,8 @@ mutant left_in_the_queue wait wait_a_little wait.c '/^int wait_end/,/^}/s/^     
 
 # ends
 mutant exit_without_the_lock end exit_and_get_at_the_cap tls_cache.c \
-    '/^static void cache_disown/,/^}/s/^    pthread_mutex_.*//'
-mutant cache_had_without_the_lock end first_use_at_the_cap tls_cache.c '/^static struct cache \*cache_acquire/,/^}/s/^ *pthread_mutex_.*//'
+    '/^static void cache_disown/,/^}/s/^    roster_[un]*lock.*//'
+mutant cache_had_without_the_lock end first_use_at_the_cap tls_cache.c '/^static struct cache \*cache_acquire/,/^}/s/^ *roster_[un]*lock.*//'
 mutant destroyed_without_the_lock end destroyed_while_exiting create.c \
     '/^static void dispose/,/^}/s/^    registry_[lu].*//'
 mutant flushed_without_a_pin end destroyed_while_flushing tls_cache.c \
