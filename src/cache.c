@@ -20,6 +20,7 @@
 #include "heap/block.h"
 #include "life.h"
 #include "probes.h"
+#include "shards.h"
 
 #include <string.h>
 
@@ -258,15 +259,17 @@ void cache_give_reserved_back(bufferpool_t *pool, struct cache *c)
 /* ---- to and from the depot ---- */
 
 /* Pushes the buffers, of which `extra` bytes are beyond buffer_capacity, in magazines, the last on top. Under pressure
- * each goes by itself, so that a get that takes one leaves the others where the next get finds them. */
-static void push(bufferpool_t *pool, struct desc *const *bufs, uint32_t count, size_t extra)
+ * each goes by itself, so that a get that takes one leaves the others where the next get finds them. `own`: the calling
+ * thread is inside this cache, which is its own, with an open gate and no tickets; NULL: it is not. */
+static void push(bufferpool_t *pool, struct cache *own, struct desc *const *bufs, uint32_t count, size_t extra)
 {
     if (extra != 0)
         add_relaxed(&pool->depot.extra, extra);
+    struct depot *to = own != NULL ? shards_own(&pool->depot, own) : &pool->depot;
     const uint32_t most = load_relaxed(&pool->pressure.state) == PRESSURE_OFF ? MAGAZINE_MAX : 1;
     while (count > 0) {
         const uint32_t n = count < most ? count : most;
-        depot_push(&pool->depot, &pool->heap.table, bufs, n, extra != 0);
+        depot_push(to, &pool->heap.table, bufs, n, extra != 0);
         bufs += n;
         count -= n;
     }
@@ -276,8 +279,9 @@ static void push(bufferpool_t *pool, struct desc *const *bufs, uint32_t count, s
  * make a pair of get and put 6 % dearer where every eighth call is an exchange. */
 #define LOOKED_AT 8u
 
-/* From inside: moves `count` buffers to the depot, from that entry on: the colder half, or all that are warmer. */
-static void flush_some(bufferpool_t *pool, struct cache *c, uint32_t from, uint32_t count)
+/* From inside: moves `count` buffers to the depot, from that entry on: the colder half, or all that are warmer. `own`:
+ * as above. */
+static void flush_some(bufferpool_t *pool, struct cache *c, struct cache *own, uint32_t from, uint32_t count)
 {
     struct desc **entries = cache_entries(c) + from;
     const uint32_t n = cache_idle(c);
@@ -296,7 +300,7 @@ static void flush_some(bufferpool_t *pool, struct cache *c, uint32_t from, uint3
         store_relaxed(&c->extra, load_relaxed(&c->extra) - extra);
     }
     level_add(c, -(int32_t)count, -(int32_t)count);
-    push(pool, entries, count, extra);
+    push(pool, own, entries, count, extra);
     if (from + count < n) /* the rest has no more entries than were flushed, so the two do not overlap */
         memcpy(entries, entries + count, (n - count) * sizeof(struct desc *));
     if (!plain)
@@ -321,7 +325,7 @@ uint32_t cache_flush_inside(bufferpool_t *pool, struct cache *c)
     for (uint32_t i = 0; i < n; i++) /* this is no exchange, so it can afford to look at all */
         life_check(pool, cache_entries(c)[i]);
     if (n > 0)
-        flush_some(pool, c, 0, n);
+        flush_some(pool, c, NULL, 0, n);
     cache_give_reserved_back(pool, c);
     end_tickets(pool, c);
     limit_update(pool, c);
@@ -338,7 +342,7 @@ uint32_t cache_cut_inside(bufferpool_t *pool, struct cache *c, size_t bytes)
         held -= d->pub.cap;
     }
     if (count > 0) /* the warmest, so that no entry moves that the owner may just read behind its closed gate */
-        flush_some(pool, c, n - count, count);
+        flush_some(pool, c, NULL, n - count, count);
     cache_give_reserved_back(pool, c);
     return count;
 }
@@ -428,7 +432,7 @@ static uint32_t fitting(const bufferpool_t *pool, const struct cache *c, struct 
  * */
 static struct desc *take_one(bufferpool_t *pool, struct cache *c, struct cache *in)
 {
-    const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);
+    const struct magazine magazine = shards_pop_some(&pool->depot, &pool->heap.table, 1);
     if (magazine.head == NULL)
         return NULL;
     PROBE1(pool, refill, magazine.n);
@@ -460,7 +464,7 @@ static void keep_fitting(bufferpool_t *pool, struct cache *c, const struct magaz
     limit_update(pool, c);
     if (fit <
         others) /* their bytes never left the depot's account; nobody else is sure of the pressure meanwhile (8) */
-        depot_push(&pool->depot, &pool->heap.table, bufs, others - fit, magazine->grown);
+        depot_push(shards_own(&pool->depot, c), &pool->heap.table, bufs, others - fit, magazine->grown);
 }
 
 struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
@@ -472,7 +476,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
     if (in->shared || load_relaxed(&in->tickets) != 0 || cache_idle(in) > 0) {
         d = take_one(pool, c, in);
     } else {
-        const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);
+        const struct magazine magazine = shards_pop(&pool->depot, &pool->heap.table, in);
         d = magazine.head;
         if (d != NULL) {
             PROBE1(pool, refill, magazine.n);
@@ -487,6 +491,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
             if (!in->overflowed)
                 store_relaxed(&in->streak, (uint8_t)(load_relaxed(&in->streak) + 1));
             in->overflowed = false;
+            in->exchanges = (uint8_t)(in->exchanges + SHARDS_REFILL);
         }
     }
     leave(in);
@@ -501,7 +506,7 @@ bool cache_overflow(bufferpool_t *pool, struct cache *c)
     const uint32_t n = cache_idle(in);
     const bool full = !in->shared && load_relaxed(&in->tickets) == 0 && n > 0 && n >= in->limit;
     if (full) {
-        flush_some(pool, in, 0, in->overflowed ? n : (n + 1) / 2);
+        flush_some(pool, in, in, 0, in->overflowed ? n : (n + 1) / 2);
         if (in->overflowed)
             store_relaxed(&in->streak, (uint8_t)(load_relaxed(&in->streak) + 1));
         in->overflowed = true;
@@ -547,10 +552,10 @@ bool cache_keep(bufferpool_t *pool, struct cache *c, struct desc *d)
         if (!in->shared)
             limit_update(pool, in);
         level_move(c, in, -1, 0);
-        push(pool, &d, 1, cap - pool->heap.base);
+        push(pool, NULL, &d, 1, cap - pool->heap.base);
     } else {
         while (!has_room(pool, in, cap))
-            flush_some(pool, in, 0, (cache_idle(in) + 1) / 2);
+            flush_some(pool, in, load_relaxed(&in->tickets) == 0 ? in : NULL, 0, (cache_idle(in) + 1) / 2);
         store_warmest(pool, in, d);
     }
     leave(in);

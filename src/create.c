@@ -17,6 +17,7 @@
 #include "names.h"
 #include "pressure.h"
 #include "registry.h"
+#include "shards.h"
 #include "stats.h"
 #include "steal.h"
 #include "tls_cache.h"
@@ -84,6 +85,7 @@ static void dispose(bufferpool_t *pool)
     heap_destroy(&pool->heap);
     budget_end(pool->heap.slabs.budget);
     tls_cache_free_all(pool);
+    shards_free(&pool->depot);
     pthread_mutex_destroy(&pool->caches_lock);
     pthread_mutex_destroy(&pool->quarantine.lock);
     free(pool->quarantine.ring);

@@ -2,6 +2,9 @@
  *
  * depot.c - a Treiber stack of magazines over descriptors, and the counts that enforce the cap
  *
+ * A shard (shards.c) is one more such stack. What stands here of the depot's head is so of the head of each shard, but
+ * what the cap and the verdict follow from: that is the depot's own head, and the one word of counts.
+ *
  * The stack
  *
  *     head = {tag, index}, 64 bits. The descriptor of that index is the head of the top magazine; its `below` is the
@@ -52,7 +55,8 @@
  *     at which callers held N.
  *
  *     8. While `pressure` is set, at most `tickets` buffers idle elsewhere than in the depot:
- *          - the flag is set when all caches are empty and all gates closed (pressure.c);
+ *          - the flag is set when all caches are empty and all gates closed (pressure.c), and the shards are empty;
+ *          - nothing is pushed to a shard while the flag is set (shards.c 3);
  *          - a cache opens under pressure only with tickets, which were added to counts before. It holds no more than
  *            it has tickets. They end after all that it held is in the depot (cache_flush_inside). What it gives up to
  *            be freed (cache_shed) has further tickets until then;
@@ -100,7 +104,8 @@
  *    15. The nodes' `below`, `count` and links lie behind the head (3). What the verdict reads, and the swaps of head
  *        and changes of counts that it depends on, are seq_cst, so there is one order of all of them. In it a pop by
  *        the owner of an open cache (depot_pop, relaxed, as (4) allows) is not; the pressure comes after it all the
- *        same, since the gate of that cache was closed, and its owner seen to be out, before the flag was set.
+ *        same, since the gate of that cache was closed, and its owner seen to be out, before the flag was set. Nor is
+ *        the pop of a drain, which the thread itself makes before it sets the flag.
  *    16. The first reading in depot_reserve is relaxed, and the swap confirms it: if it says that there is no room,
  *        then it is no older than a flag that the same thread set before (13). peak, low and extra are numbers for
  *        statistics and reclaim: nothing is found through them.
@@ -221,10 +226,9 @@ uint32_t depot_idle(const struct depot *depot, const struct desc_table *table)
     return idle;
 }
 
-void depot_push(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n, bool grown)
+static inline void push_closed(struct depot *depot, const struct desc_table *table, struct desc *first, uint32_t n,
+                               bool grown)
 {
-    magazine_close(bufs, n);
-    struct desc *first = bufs[n - 1];
     const uint32_t low_bits = (n - 1) | (grown ? COUNT_GROWN : 0);
     uint64_t head = load_acquire(&depot->head); /* with the release of the push beneath (14) */
     do {
@@ -233,6 +237,17 @@ void depot_push(struct depot *depot, const struct desc_table *table, struct desc
         /* release: with the acquire in depot_peek (3); seq_cst: with depot_want (13), before depot_is_calm (12), for
          * depot_exhausted (9); acquire of a failure: as above */
     } while (!cas_seq_cst_acquire(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));
+}
+
+void depot_push(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n, bool grown)
+{
+    magazine_close(bufs, n);
+    push_closed(depot, table, bufs[n - 1], n, grown);
+}
+
+void depot_push_closed(struct depot *depot, const struct desc_table *table, struct desc *first, uint32_t n, bool grown)
+{
+    push_closed(depot, table, first, n, grown);
 }
 
 void depot_restore(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n,
@@ -278,12 +293,13 @@ struct magazine depot_pop(struct depot *depot, const struct desc_table *table)
     return popped(depot, first, 0);
 }
 
-struct magazine depot_pop_some(struct depot *depot, const struct desc_table *table, uint32_t out)
+struct magazine depot_pop_some_of(struct depot *depot, struct depot *shard, const struct desc_table *table,
+                                  uint32_t out)
 {
     struct desc *first;
     uint64_t head, below;
     uint32_t tickets = 0;
-    while ((first = depot_peek(depot, table, &head, &below)) != NULL) {
+    while ((first = depot_peek(shard, table, &head, &below)) != NULL) {
         const uint32_t need = count_n(load_relaxed(&first->count)) - out; /* perhaps of another time, as below */
         if (need > tickets) {
             (void)add_seq_cst(&depot->counts, TICKETS(need - tickets)); /* before the swap (8) */
@@ -291,15 +307,20 @@ struct magazine depot_pop_some(struct depot *depot, const struct desc_table *tab
         }
         const uint64_t next = ((head & ~(HEAD_TAG - 1)) + HEAD_TAG) | below;
         uint64_t found = head;
-        if (!cas_seq_cst(&depot->head, &found, next)) /* for depot_exhausted (9) */
+        if (!cas_seq_cst(&shard->head, &found, next)) /* for depot_exhausted (9) */
             continue;
         if (tickets > need)
             depot_end_tickets(depot, tickets - need);
-        return popped(depot, first, need);
+        return popped(shard, first, need);
     }
     if (tickets > 0)
         depot_end_tickets(depot, tickets);
     return (struct magazine){0};
+}
+
+struct magazine depot_pop_some(struct depot *depot, const struct desc_table *table, uint32_t out)
+{
+    return depot_pop_some_of(depot, depot, table, out);
 }
 
 void depot_discard(struct depot *depot, uint32_t n)

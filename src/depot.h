@@ -3,7 +3,9 @@
  * depot.h - the shared stack of magazines, and the counts that enforce the cap
  *
  * A magazine is one or more idle buffers. It is pushed and popped whole, with one compare-and-swap, which is all that
- * an exchange between a thread cache and the depot takes.
+ * an exchange between a thread cache and the depot takes. Beside this stack there may be others (shards.h), which have
+ * the same functions: `depot` may be a shard in depot_idle, depot_is_empty, depot_push, depot_push_closed, depot_pop
+ * and depot_reset.
  *
  * The counts move where buffers are made and freed. While the pool is under pressure they also say how many buffers may
  * idle elsewhere than in the depot: `tickets`. A call that pops a magazine and does not hand out all of it takes
@@ -160,13 +162,21 @@ uint32_t depot_idle(const struct depot *depot, const struct desc_table *table);
  * be handed out. `grown`: some have another cap than buffer_capacity. */
 void depot_push(struct depot *depot, const struct desc_table *table, struct desc *const *bufs, uint32_t n, bool grown);
 
+/* The same for a magazine that was popped and not opened. */
+void depot_push_closed(struct depot *depot, const struct desc_table *table, struct desc *first, uint32_t n, bool grown);
+
 /* Takes the top magazine. Its buffers belong to the calling thread now, which is inside its cache, with the gate open
- * and no tickets: there they all go, but the one that is handed out. The head is NULL if the depot is empty. */
+ * and no tickets: there they all go, but the one that is handed out. (Or it drains a shard.) The head is NULL if the
+ * depot is empty. */
 struct magazine depot_pop(struct depot *depot, const struct desc_table *table);
 
 /* The same for any other call, which hands out `out` of the buffers, 0 or 1. It has tickets for the others
  * (magazine.tickets), and gives them back with depot_restore or depot_discard. */
 struct magazine depot_pop_some(struct depot *depot, const struct desc_table *table, uint32_t out);
+
+/* The same from a shard of the depot, or from the depot itself. */
+struct magazine depot_pop_some_of(struct depot *depot, struct depot *shard, const struct desc_table *table,
+                                  uint32_t out);
 
 /* Fills bufs with the magazine's buffers, in the order in which they were pushed. */
 void magazine_open(const struct magazine *magazine, const struct desc_table *table, struct desc **bufs);

@@ -78,6 +78,7 @@
 #include "lock.h"
 #include "members.h"
 #include "registry.h"
+#include "shards.h"
 #include "shortage.h"
 #include "steal.h"
 
@@ -212,7 +213,7 @@ static void repair(bufferpool_t *pool)
     tls_cache_disown_all(pool);
     settle_words(pool);
     const struct census census = take_census(pool);
-    depot_reset(&pool->depot, census.live + census.idle);
+    shards_reset(&pool->depot, census.live + census.idle);
     const struct collection depot = refill_depot(pool);
     store_relaxed(&pool->depot.extra, depot.extra);
     store_relaxed(&pool->depot.low, census.idle);

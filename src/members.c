@@ -15,6 +15,7 @@
 #include "depot.h"
 #include "heap/heap.h"
 #include "registry.h"
+#include "shards.h"
 #include "wait.h"
 
 bool members_init_lock(pthread_mutex_t *room)
@@ -77,7 +78,8 @@ void members_serve_all(struct bufferpool_budget *budget)
 /* In the depot, or held back by a debug mode. */
 static bool some_idle(const bufferpool_t *pool)
 {
-    return !depot_is_empty(&pool->depot) || (modes_have(MODE_QUARANTINE) && load_relaxed(&pool->quarantine.count) != 0);
+    return !shards_are_empty(&pool->depot) ||
+           (modes_have(MODE_QUARANTINE) && load_relaxed(&pool->quarantine.count) != 0);
 }
 
 /* A call that looked before a caller began to wait may keep a buffer in the depot, or put back what it had taken out of

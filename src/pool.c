@@ -32,6 +32,7 @@
 #include "probes.h"
 #include "reclaim.h"
 #include "registry.h"
+#include "shards.h"
 #include "stats.h"
 #include "steal.h"
 #include "tls_cache.h"
@@ -92,7 +93,7 @@ static inline struct desc *make_beyond(bufferpool_t *pool, struct cache *c, enum
     struct desc *d = make_counted(pool, c);
     if (unlikely(!counts.pressure) && *source == GETS_BYPASS) /* it ended meanwhile: depot.c (10) */
         pressure_enter(pool);
-    if (unlikely(d == NULL || !depot_is_empty(&pool->depot))) /* a put came meanwhile: depot.c (12) */
+    if (unlikely(d == NULL || !shards_are_empty(&pool->depot))) /* a put came meanwhile: depot.c (12) */
         reclaim_keep_cap(pool, c);
     if (d != NULL && *source == GETS_BYPASS) {
         PROBE1(pool, bypass, d);
@@ -192,6 +193,7 @@ static void settle(bufferpool_t *pool, struct cache *c)
 {
     background_begin(pool);
     allowance_check(pool, c);
+    shards_look(pool, c);
     reclaim_on_time(pool, c);
     if (unlikely(!depot_is_calm(&pool->depot, &pool->max_live)))
         reclaim_surplus(pool, c);

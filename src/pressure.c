@@ -46,6 +46,7 @@
 #include "depot.h"
 #include "heap/account.h"
 #include "roster.h"
+#include "shards.h"
 #include "steal.h"
 
 #define DWELL 256u
@@ -54,7 +55,11 @@
  * ended meanwhile, and begun anew. So what the steal found does not count, but what is so now. */
 static void settle(bufferpool_t *pool, struct stolen stolen)
 {
-    if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && steal_is_over(pool, stolen.refused)) {
+    const int state = load_relaxed(&pool->pressure.state);
+    if (state == PRESSURE_OFF || !steal_is_over(pool, stolen.refused))
+        return;
+    shards_drain(&pool->depot, &pool->heap.table, steal_is_over(pool, false)); /* first: shards.c (3), (4) */
+    if (state == PRESSURE_ENTERING) {
         store_relaxed(&pool->pressure.state, PRESSURE_ON);
         depot_begin_pressure(&pool->depot);
     }
@@ -130,7 +135,7 @@ static bool may_end(const bufferpool_t *pool)
         return true;
     size_t margin = cap >= 4 ? cap / 4 : 1;
     return counts.pooled <= cap && depot_pops(&pool->depot) - load_relaxed(&pool->pressure.since) >= DWELL &&
-           counts.pooled - depot_idle(&pool->depot, &pool->heap.table) <= cap - margin;
+           counts.pooled - shards_idle(&pool->depot, &pool->heap.table) <= cap - margin;
 }
 
 void pressure_relax(bufferpool_t *pool)
@@ -195,7 +200,7 @@ static bool may_grant(const bufferpool_t *pool, const struct cache *c)
     return load_relaxed(&pool->life) == POOL_ALIVE && !modes_have(MODE_QUARANTINE) &&
            load_relaxed(&pool->pressure.state) == PRESSURE_ON && c->pending == PENDING_NOTHING &&
            steal_possible(pool) && !depot_wanted(&pool->depot) && !account_is_over(pool->heap.slabs.budget) &&
-           depot_is_empty(&pool->depot);
+           shards_are_empty(&pool->depot);
 }
 
 void pressure_grant(bufferpool_t *pool, struct cache *c)

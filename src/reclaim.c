@@ -46,6 +46,7 @@
 #include "pressure.h"
 #include "probes.h"
 #include "registry.h"
+#include "shards.h"
 #include "steal.h"
 #include "tls_cache.h"
 
@@ -65,7 +66,7 @@ struct freed {
  * false if the depot is empty. */
 static bool free_magazine(bufferpool_t *pool, uint32_t most, struct freed *so_far, bool defer)
 {
-    const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 0);
+    const struct magazine magazine = shards_pop_some(&pool->depot, &pool->heap.table, 0);
     if (magazine.head == NULL)
         return false;
     struct desc *bufs[MAGAZINE_MAX];
@@ -132,7 +133,8 @@ void reclaim_surplus(bufferpool_t *pool, struct cache *c)
 /* In the depot, or held back by a debug mode. */
 static bool some_idle(const bufferpool_t *pool)
 {
-    return !depot_is_empty(&pool->depot) || (modes_have(MODE_QUARANTINE) && load_relaxed(&pool->quarantine.count) != 0);
+    return !shards_are_empty(&pool->depot) ||
+           (modes_have(MODE_QUARANTINE) && load_relaxed(&pool->quarantine.count) != 0);
 }
 
 void reclaim_keep_cap(bufferpool_t *pool, struct cache *c)
@@ -154,7 +156,7 @@ void reclaim_after_thread(bufferpool_t *pool, struct cache *c)
 /* What lies in the depot from now on and is not touched will not have been needed. */
 static void begin_marking(bufferpool_t *pool)
 {
-    store_relaxed(&pool->depot.low, depot_idle(&pool->depot, &pool->heap.table));
+    shards_mark(&pool->depot, &pool->heap.table);
 }
 
 /* Ends a period at `end_ms`: the buffers that it did not need are due. If some still are from the period before, the
@@ -163,7 +165,7 @@ static void end_period(bufferpool_t *pool, uint64_t end_ms)
 {
     struct reclaim *reclaim = &pool->reclaim;
     const bool goes_on = load_relaxed(&reclaim->due) > 0;
-    const uint32_t low = load_relaxed(&pool->depot.low);
+    const uint32_t low = shards_low(&pool->depot);
     const uint32_t due = low + steal(pool, STEAL_UNUSED, false).buffers;
     if (!goes_on || due > reclaim->due_at_first)
         reclaim->due_at_first = due;
@@ -273,8 +275,7 @@ static uint64_t next_look(const bufferpool_t *pool, struct cache *c, uint64_t no
     c->often = ms > some_ms ? LOOK_USUALLY / LOOK_OFTEN : 0;
     if (c->often > 0)
         return LOOK_OFTEN;
-    const bool seldom =
-        ms * (LOOK_SELDOM / LOOK_USUALLY) <= some_ms && depot_idle(&pool->depot, &pool->heap.table) == 0;
+    const bool seldom = ms * (LOOK_SELDOM / LOOK_USUALLY) <= some_ms && shards_are_empty(&pool->depot);
     return seldom ? LOOK_SELDOM : LOOK_USUALLY;
 }
 
@@ -312,7 +313,7 @@ static size_t free_all_due(bufferpool_t *pool, const _Atomic(bool) *stop)
 static void free_rest(bufferpool_t *pool, const _Atomic(bool) *stop)
 {
     pressure_take_rest(pool);
-    for (uint32_t steps = depot_idle(&pool->depot, &pool->heap.table) / STEP + 1; steps > 0 && !load_relaxed(stop);
+    for (uint32_t steps = shards_idle(&pool->depot, &pool->heap.table) / STEP + 1; steps > 0 && !load_relaxed(stop);
          steps--)
         reclaim_surplus(pool, &pool->shared);
 }
@@ -421,7 +422,7 @@ static size_t trim(bufferpool_t *pool, struct cache *c)
 {
     size_t bytes = modes_have(MODE_QUARANTINE) ? quarantine_release(pool) : 0;
     (void)steal(pool, STEAL_ALL, true);
-    bytes += free_buffers(pool, depot_idle(&pool->depot, &pool->heap.table), true);
+    bytes += free_buffers(pool, shards_idle(&pool->depot, &pool->heap.table), true);
     store_relaxed(&pool->reclaim.due, 0); /* those are among them */
     bytes = purge_after(pool, bytes);
     cache_count(c, RECLAIMED_BYTES, bytes);
@@ -497,12 +498,12 @@ size_t reclaim_idle(bufferpool_t *pool, size_t bytes, bool from_caches)
 static size_t free_some(bufferpool_t *pool, size_t bytes)
 {
     uint32_t count = 0;
-    size_t freed = free_until(pool, depot_idle(&pool->depot, &pool->heap.table), bytes, true, &count);
+    size_t freed = free_until(pool, shards_idle(&pool->depot, &pool->heap.table), bytes, true, &count);
     if (freed < bytes) {
         freed += modes_have(MODE_QUARANTINE) ? quarantine_release(pool) : 0;
         (void)steal(pool, STEAL_ALL, true);
         if (freed < bytes)
-            freed += free_until(pool, depot_idle(&pool->depot, &pool->heap.table), bytes - freed, true, &count);
+            freed += free_until(pool, shards_idle(&pool->depot, &pool->heap.table), bytes - freed, true, &count);
     }
     const uint32_t due = load_relaxed(&pool->reclaim.due); /* those are among them, as far as that goes */
     store_relaxed(&pool->reclaim.due, due > count ? due - count : 0);

@@ -27,6 +27,7 @@
 #include "heap/heap.h"
 #include "registry.h"
 #include "roster.h"
+#include "shards.h"
 
 #include <string.h>
 
@@ -170,7 +171,7 @@ size_t bufferpool_live(const bufferpool_t *pool)
 size_t stats_idle_bytes(const bufferpool_t *pool, uint32_t *caches)
 {
     const struct totals totals = add_up_once(pool, true);
-    const size_t idle = depot_idle(&pool->depot, &pool->heap.table) + totals.idle;
+    const size_t idle = shards_idle(&pool->depot, &pool->heap.table) + totals.idle;
     *caches = (uint32_t)totals.owned;
     return idle * pool->heap.base + (size_t)totals.extra + load_relaxed(&pool->depot.extra);
 }
@@ -207,7 +208,7 @@ static void fill(const bufferpool_t *pool, bufferpool_stats_t *stats)
     stats->live = live_of(pool, held);
     stats->bypass_live = held - stats->live;
     stats->idle_thread = totals.idle;
-    stats->idle_depot = depot_idle(&pool->depot, &pool->heap.table) + totals.held_back;
+    stats->idle_depot = shards_idle(&pool->depot, &pool->heap.table) + totals.held_back;
     stats->idle_bytes = (stats->idle_thread + stats->idle_depot) * pool->heap.base + idle_extra;
     stats->live_bytes = held * (uint64_t)pool->heap.base + less(load_relaxed(&pool->grown_extra), idle_extra);
     stats->peak_in_flight = load_relaxed(&pool->depot.peak);

@@ -32,8 +32,8 @@
  *        the gate if there is no pressure (pressure.c). No other thread opens the gate of a pending cache, but give_up,
  *        which leaves those that had their barrier.
  *     5. `pending`, `fenced`, the gate and the state of the pressure change under the lock alone. A thief that had let
- *        the lock go looks at all of them anew. What one has found out about caches
- *        that it visited before that may be true no longer: steal_is_over says what is so now.
+ *        the lock go looks at all of them anew. What it has found out about caches that it visited before that may be
+ *        true no longer: steal_is_over says what is so now.
  *
  * For ThreadSanitizer, which does not know membarrier, 1, 2, a and c are seq_cst, and b is not needed: either c comes
  * after 1 in their order, or 2 comes after a.
@@ -72,9 +72,9 @@
  *
  * The steps
  *
- * A steal visits the open caches (roster.h), STEP_CACHES at a time: it closes their gates, has one barrier
- * for all of them, and takes them. Between two steps, and after STEP_BUFFERS buffers within one, it lets the lock go,
- * and lets the calls that wait for the lock come first. So no call waits for more than a step of another one.
+ * A steal visits the open caches (roster.h), STEP_CACHES at a time: it closes their gates, has one barrier for all of
+ * them, and takes them. Between two steps, and after STEP_BUFFERS buffers within one, it lets the lock go, and lets the
+ * calls that wait for the lock come first. So no call waits for more than a step of another one.
  *
  *    11. A get that meets the cap needs few buffers. It takes the fullest cache of a step first, and ends as soon as
  *        something moved (steal_some). The other caches of that step stay pending, and had their barrier: the next get
@@ -504,8 +504,9 @@ struct stolen steal_some(bufferpool_t *pool, struct patience *patience)
 
 bool steal_is_over(const bufferpool_t *pool, bool refused)
 {
+    const bool on = load_relaxed(&pool->pressure.state) == PRESSURE_ON; /* then a gate opens with tickets alone */
     for (const struct cache *c = pool->shared.next_open; c != NULL; c = c->next_open)
-        if (cache_is_open(c) || (c->pending != PENDING_NOTHING && !(refused && !c->fenced)))
+        if ((cache_is_open(c) && !on) || (c->pending != PENDING_NOTHING && !(refused && !c->fenced)))
             return false;
     return true;
 }

@@ -37,8 +37,8 @@ struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct pati
  * caches that were not visited are as they were, and others may be pending. */
 struct stolen steal_some(bufferpool_t *pool, struct patience *patience);
 
-/* Whether all gates are closed, and no cache is pending; with `refused`, none that had a barrier. The pool's
- * caches_lock is held. */
+/* Whether all gates are closed, and no cache is pending; with `refused`, none that had a barrier. While the pool is
+ * under pressure, gates that are open by tickets do not count. The pool's caches_lock is held. */
 bool steal_is_over(const bufferpool_t *pool, bool refused);
 
 /* The same as steal_caches, by a call that holds no lock; `patient`: with a patience of its own. */

@@ -16,6 +16,7 @@
  *     thread cache      the idle buffers that one thread owns for one pool (tcmalloc, HAProxy: the same)
  *     allowance         the bytes that a thread cache may hold: thread_cache_bytes, more or less (allowance.h)
  *     magazine, depot   a batch of idle buffers that moves as one; the shared lock-free stack of them (Bonwick)
+ *     shard             a further stack of the depot, for the threads on some processors (shards.c)
  *     in transit        popped from the depot by a call that has yet to free it or push it back
  *     biased lock       the lock of a thread cache: nearly free for its owner, which enters and leaves by a plain store
  *                       each, and dear for any other thread, which closes the `gate` and waits until the owner is not
@@ -156,6 +157,8 @@ struct desc_table {
 
 /* ---- the depot: depot.h, depot.c ---- */
 
+struct shards;
+
 /* One cache line. Only calls that use the depot write it. */
 struct depot {
     _Alignas(CACHE_LINE) _Atomic(uint64_t) head; /* tag << 32 | index of the top magazine's head, 0: empty */
@@ -163,6 +166,20 @@ struct depot {
     _Atomic(uint32_t) peak;                      /* the most that pooled ever was */
     _Atomic(uint32_t) low;                       /* about the least that the depot held since the last reclaim */
     _Atomic(size_t) extra;                       /* bytes of cap beyond buffer_capacity in the depot's buffers */
+    _Atomic(struct shards *) shards;             /* NULL: none so far; written once (shards.c) */
+    _Atomic(uint32_t) processor;                 /* 1 + that on which the first exchange was; 0: none so far */
+};
+
+/* ---- shards of the depot: shards.h, shards.c ---- */
+
+#define SHARDS 16u
+
+/* Further stacks. Each is a depot by itself, on a line of its own, of which `head` and `low` alone are used. */
+struct shards {
+    /* A bit for each shard: something may lie there. Set by owners inside, before they push; cleared where all gates
+     * are closed. */
+    _Alignas(CACHE_LINE) _Atomic(uint32_t) used;
+    struct depot shard[SHARDS];
 };
 
 /* `counts`, taken apart. */
@@ -290,6 +307,8 @@ struct cache {
     _Atomic(uint16_t) least;                      /* the least n before any get that looked in this period */
     uint32_t looked_ms;                           /* when that was last decided, modulo 2^32 */
     _Atomic(uint16_t) most;                       /* the most n, likewise */
+    uint8_t shard;                                /* which one it uses (shards.c) */
+    uint8_t found;                                /* and in which other one it last found something */
 #if UINTPTR_MAX <= UINT32_MAX
     size_t capacity, most_extra; /* as above */
 #endif

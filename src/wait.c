@@ -36,6 +36,7 @@
 #include "debug/quarantine.h"
 #include "life.h"
 #include "notifier.h"
+#include "shards.h"
 
 #include <errno.h>
 
@@ -148,7 +149,7 @@ static void give(bufferpool_t *pool, struct waiter *w, struct desc *d, struct ri
 /* Takes one buffer, which counts as held from now on, from the depot. Returns NULL if the depot is empty. */
 static struct desc *take_from_depot(bufferpool_t *pool)
 {
-    const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);
+    const struct magazine magazine = shards_pop_some(&pool->depot, &pool->heap.table, 1);
     if (magazine.head == NULL)
         return NULL;
     cache_left_depot(pool, 1, magazine.head->pub.cap);

@@ -18,6 +18,7 @@
 #include "depot.h"
 #include "fork.h"
 #include "registry.h"
+#include "shards.h"
 #include "steal.h"
 
 #include <stdlib.h>
@@ -40,10 +41,10 @@ static void put_back(bufferpool_t *pool, const struct magazine *magazine)
 static void verify_depot(bufferpool_t *pool)
 {
     /* no magazine has less than one buffer; those that come meanwhile are other calls' */
-    const size_t most = depot_idle(&pool->depot, &pool->heap.table);
+    const size_t most = shards_idle(&pool->depot, &pool->heap.table);
     struct magazine few[64], *all = most <= 64 ? few : malloc(most * sizeof(*all));
     size_t n = 0;
-    while (all != NULL && n < most && (all[n] = depot_pop_some(&pool->depot, &pool->heap.table, 0)).head != NULL)
+    while (all != NULL && n < most && (all[n] = shards_pop_some(&pool->depot, &pool->heap.table, 0)).head != NULL)
         verify_magazine(pool, &all[n++]);
     while (n > 0)
         put_back(pool, &all[--n]);

@@ -280,10 +280,21 @@ class Pool:
         """The buffers that exist."""
         return self["depot.counts"] >> 32 & POOLED_MASK
 
+    def stacks(self):
+        """(index of the top magazine, what leads to it) of the depot's own stack and of each shard; shards.c."""
+        yield self["depot.head"] & MASK32, "the depot's head"
+        address = self["depot.shards"]
+        if address == 0:
+            return
+        offset, kind = self.library.pool.pointee("depot.shards")["shard"]
+        shard = Layout(kind.strip_typedefs().target())
+        for k in range(kind.sizeof // shard.size):
+            view = self.library.view(shard, address + offset + k * shard.size, "shard %d" % k)
+            yield view["head"] & MASK32, "the head of shard %d" % k
+
     def in_depot(self):
-        """As the top magazine counts them."""
-        index = self["depot.head"] & MASK32
-        return self.desc(index, "the depot's head")["count"] >> COUNT_BITS if index != 0 else 0
+        """As the top magazines count them."""
+        return sum(self.desc(index, whence)["count"] >> COUNT_BITS for index, whence in self.stacks() if index != 0)
 
     # -- descriptors --
 
@@ -345,8 +356,11 @@ class Pool:
     def magazines(self):
         """The views of each one's buffers, those that are handed out first at the front; from the top. depot.c."""
         seen = set()
+        for index, whence in self.stacks():
+            yield from self.stack(index, whence, seen)
+
+    def stack(self, index, whence, seen):
         expected = None
-        index, whence = self["depot.head"] & MASK32, "the depot's head"
         while index != 0:
             head = self.desc(index, whence)
             n, idle = (head["count"] & COUNT_N) + 1, head["count"] >> COUNT_BITS
@@ -693,8 +707,8 @@ class Pools(Command):
 class Depot(Command):
     """List the magazines in the depot: bufferpool depot [POOL]
 
-    From the top, each with its buffers, in the order in which they would be handed out. POOL is a name, an index or an
-    address."""
+    From the top, each with its buffers, in the order in which they would be handed out; then those of the shards. POOL is
+    a name, an index or an address."""
 
     def show(self, pool):
         magazines = buffers = 0

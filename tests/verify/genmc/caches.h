@@ -33,6 +33,9 @@ static inline void copy_pointers(struct desc **to, struct desc *const *from, siz
 
 #include "allowance.c"
 
+#define sched_getcpu() 0 /* GenMC has none */
+#include "shards.c"
+
 #include "life.c"
 
 void report_misuse(const void *address, const bufferpool_t *pool, const char *what)
@@ -112,7 +115,7 @@ static void put(struct cache *c, struct desc *d)
 /* While no thread is inside: everything adds up (types.h), for `live` buffers that callers hold. */
 static void caches_add_up(uint32_t live)
 {
-    const uint32_t in_depot = depot_idle(&pool.depot, &pool.heap.table);
+    const uint32_t in_depot = shards_idle(&pool.depot, &pool.heap.table);
     uint32_t moved = load_relaxed(&pool.shared.base[0].moved), idle = 0;
     for (const struct cache *c = load_relaxed(&pool.caches); c != NULL; c = c->next) {
         const struct cache_counts read = cache_read(c);

@@ -19,6 +19,7 @@
  *     SCENE 10   the owner gets one, and puts it; what the thief does not reach it takes later, without another barrier
  *     SCENE 11   a patient thief lets the lock go and looks twice more at an owner that gets, and puts
  *     SCENE 12   the same, with one look, beside another thread that steals
+ *     SCENE 13   as 4, but the cache is full, so that one of the two goes to the owner's shard, which the thief drains
  */
 #include "caches.h"
 
@@ -57,6 +58,7 @@ static long system_call(long number, int command)
 _Thread_local struct thread *tls_self TLS_MODEL;
 
 static struct thread thief_thread, other_thread;
+static struct shards shards; /* of scene 13 */
 static struct cache *const c = &room_a.cache;
 static struct desc *held[2]; /* the buffers of owner and thief at the end */
 
@@ -85,6 +87,12 @@ static void *owner(void *unused)
             break;
         check(d, 7, 0);
         use(d, 8);
+        put(c, d);
+        d = NULL;
+        break;
+    case 13:
+        use(d, 8);
+        (void)cache_overflow(&pool, c);
         put(c, d);
         d = NULL;
         break;
@@ -129,13 +137,16 @@ static void *thief(void *unused)
     struct patience patience = {0};
     switch (SCENE) {
     case 4:
+    case 13:
         store_relaxed(&pool.pressure.state, PRESSURE_ENTERING);
         stolen = steal_caches(&pool, STEAL_ALL, NULL);
         if (!stolen.complete)
             return NULL;
+        shards_drain(&pool.depot, &pool.heap.table, true);
         depot_begin_pressure(&pool.depot);
         assert(!depot_exhausted(&pool.depot, &pool.max_live));
         assert(load_relaxed(&pool.depot.head) != 0);
+        assert(shards_hold_nothing(&pool.depot) && load_relaxed(&shards.used) == 0);
         break;
     case 5:
         stolen = steal_caches(&pool, STEAL_RESERVED, NULL);
@@ -198,7 +209,7 @@ static void *third(void *unused)
 
 int main(void)
 {
-    const bool two = SCENE == 4;
+    const bool two = SCENE == 4 || SCENE == 13;
     steal_init(&pool);
     pool_init(two ? 2 : 1);
     store_relaxed(&thief_thread.table[0], &room_b.cache);
@@ -218,6 +229,10 @@ int main(void)
     }
     if (SCENE == 6)
         cache_close(c);
+    if (SCENE == 13) {
+        store_relaxed(&pool.depot.shards, &shards);
+        c->limit = 1;
+    }
     if (SCENE == 7) { /* as cache_unused does, but field by field, for GenMC */
         const struct cache_counts now = cache_read(c);
         c->seen.gets = now.gets;

@@ -10,9 +10,9 @@
  *
  *     step              in src/                                  there
  *     ----              -------                                  -----
- *     pop               depot.c depot_pop_some                   "if (!cas_seq_cst(&depot->head, &found, next))"
+ *     pop               depot.c depot_pop_some_of                   "if (!cas_seq_cst(&shard->head, &found, next))"
  *     take              cache.c take_one                         "cache_left_depot(pool, 1, magazine.head->pub.cap);"
- *     push              depot.c depot_push                       "} while (!cas_seq_cst_acquire(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
+ *     push              depot.c push_closed                             "} while (!cas_seq_cst_acquire(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
  *     restore           depot.c depot_restore                    "depot_push(depot, table, bufs, n, grown);"
  *     reserve           depot.c depot_reserve                    "if (depot_counts_of(counts).pooled >= depot_cap_of(max_live))"
  *                       depot.c depot_reserve (5)                "} while (!cas_seq_cst(&depot->counts, &counts, after));"
@@ -33,9 +33,9 @@
  *                       reclaim.c free_until                     "while (((freed.count < most && freed.bytes < enough) ||"
  *                       reclaim.c free_until                     "(freed.restored && depot_over_cap(&pool->depot, &pool->max_live))) &&"
  *     put               pool.c give_back                         "if (beyond && !has_room_by_tickets(pool, c, d->pub.cap))"
- *                       cache.c cache_keep                       "push(pool, &d, 1, cap - pool->heap.base);"
+ *                       cache.c cache_keep                       "push(pool, NULL, &d, 1, cap - pool->heap.base);"
  *     reclaim           reclaim.c free_due                       "size_t bytes = free_buffers(pool, most, defer);"
- *     caller            cache.c flush_some                       "push(pool, entries, count, extra);"
+ *     caller            cache.c flush_some                       "push(pool, own, entries, count, extra);"
  *     setter            reclaim.c bufferpool_set_max_live (6)    "store_seq_cst(&pool->max_live, depot_cap(n));"
  *                       reclaim.c bufferpool_set_max_live        "if (depot_over_cap(&pool->depot, &pool->max_live)) {"
  *                       reclaim.c bufferpool_set_max_live        "free_surplus(pool, tls_cache_own_or_shared(pool), UINT32_MAX, true);"

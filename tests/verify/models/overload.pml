@@ -8,15 +8,18 @@
  * STAYS pressure does not end. One step is what one atomic operation does, or work on memory that no other
  * thread looks at. The depot is a bag of magazines of one and of two buffers (depot.pml has the stack); its tag is a bit
  * of each thread, which every pop sets. The model takes for granted that owner and thief are never both inside
- * (steal.pml), and that a steal comes to its end (pressure.pml). No caller waits (waiters.pml).
+ * (steal.pml), and that a steal comes to its end (pressure.pml). No caller waits (waiters.pml). With SHARDS there is one
+ * shard, of magazines of one buffer (shards.c).
  * Numbers in brackets: depot.c. Only watches: laws begin_call end_call.
  *
  *     step            in src/                         there
  *     ----            -------                         -----
  *     pop             depot.c depot_pop (4)           "} while (!depot_swap(depot, head, below));"
- *     pop_some        depot.c depot_pop_some (8)      "(void)add_seq_cst(&depot->counts, TICKETS(need - tickets));"
- *                     depot.c depot_pop_some (9)      "if (!cas_seq_cst(&depot->head, &found, next))"
- *     note_pop        depot.c depot_pop_some (2)      "const uint64_t next = ((head & ~(HEAD_TAG - 1)) + HEAD_TAG) | below;"
+ *                     shards.h shards_pop             "const struct magazine magazine = depot_pop(shards != NULL ? &shards->shard[c->shard] : depot, table);"
+ *     pop_some        depot.c depot_pop_some_of (8)   "(void)add_seq_cst(&depot->counts, TICKETS(need - tickets));"
+ *                     depot.c depot_pop_some_of (9)   "if (!cas_seq_cst(&shard->head, &found, next))"
+ *                     shards.c shards_pop_some        "magazine = depot_pop_some_of(depot, &shards->shard[take_lowest(&used)], table, out);"
+ *     note_pop        depot.c depot_pop_some_of (2)   "const uint64_t next = ((head & ~(HEAD_TAG - 1)) + HEAD_TAG) | below;"
  *     end_tickets     depot.c depot_end_tickets (8)   "(void)sub_seq_cst(&depot->counts, TICKETS(n));"
  *     restore         depot.c depot_restore           "depot_push(depot, table, bufs, n, grown);"
  *                     depot.c depot_restore (8)       "depot_end_tickets(depot, n);"
@@ -37,29 +40,30 @@
  *                     cache.c end_tickets (8)         "depot_end_tickets(&pool->depot, tickets);"
  *     steal           steal.c close_gate              "cache_close(c);"
  *                     steal.c take                    "const uint32_t n = take_inside(pool, c);"
- *     enter           pressure.c settle               "depot_begin_pressure(&pool->depot);"
+ *     enter           pressure.c settle (8)           "shards_drain(&pool->depot, &pool->heap.table, steal_is_over(pool, false));"
+ *                     pressure.c settle               "depot_begin_pressure(&pool->depot);"
  *     end_overload    pressure.c pressure_end_overload  "(void)steal_caches(pool, STEAL_ALL, known ? NULL : &patience);"
  *     flush_and_open  pressure.c flush_and_open       "cache_close(c);"
  *                     pressure.c flush_and_open       "(void)cache_flush_inside(pool, c);"
  *     serve_gate      pressure.c pressure_serve_gate  "} else if ((state == PRESSURE_OFF || cache_idle(c) > 0) && pthread_mutex_trylock(&pool->caches_lock) == 0) {"
  *     relax           pressure.c pressure_relax       "if (may_end(pool) && depot_end_pressure(&pool->depot, &pool->max_live))"
  *                     depot.c depot_end_pressure (10) "if (now.wanted || now.pooled > depot_cap_of(max_live))"
- *     grant           pressure.c may_grant            "depot_is_empty(&pool->depot);"
+ *     grant           pressure.c may_grant            "shards_are_empty(&pool->depot);"
  *                     pressure.c grant                "store_relaxed(&pool->pressure.granted, granted + more);"
  *                     depot.c depot_add_tickets (8)   "} while (!cas_seq_cst(&depot->counts, &counts, counts + TICKETS(n)));"
  *                     depot.c depot_add_tickets (10)  "if (now.pooled >= depot_cap_of(max_live) + now.tickets + n)"
  *                     pressure.c grant                "cache_set_tickets(pool, c, has + more);"
  *                     pressure.c pressure_grant       "cache_open(pool, c);"
- *     take_one        cache.c take_one                "const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);"
+ *     take_one        cache.c take_one                "const struct magazine magazine = shards_pop_some(&pool->depot, &pool->heap.table, 1);"
  *                     cache.c take_one                "depot_restore(&pool->depot, &pool->heap.table, bufs, magazine.n - 1, magazine.grown);"
  *     refill          cache.c cache_refill            "if (in->shared || load_relaxed(&in->tickets) != 0 || cache_idle(in) > 0) {"
- *     overflow        cache.c cache_overflow          "flush_some(pool, in, 0, in->overflowed ? n : (n + 1) / 2);"
+ *     overflow        cache.c cache_overflow          "flush_some(pool, in, in, 0, in->overflowed ? n : (n + 1) / 2);"
  *     shed            cache.c cache_shed (8)          "depot_cover(&pool->depot, count);"
  *                     pool.c shed                     "depot_discard(&pool->depot, n);"
  *                     pool.c shed (10)                "reclaim_keep_cap(pool, c);"
  *     lift            depot.c depot_lift (12)         "} while (!cas_seq_cst(&depot->counts, &counts, counts + POOLED(1)));"
  *                     pool.c make_beyond (10)         "pressure_enter(pool);"
- *                     pool.c make_beyond (12)         "if (unlikely(d == NULL || !depot_is_empty(&pool->depot)))"
+ *                     pool.c make_beyond (12)         "if (unlikely(d == NULL || !shards_are_empty(&pool->depot)))"
  *     get             cache.h cache_pop_plain         "store_relaxed(&c->level, next);"
  *                     pool.c look_again (11)          "if (depot_exhausted(&pool->depot, &pool->max_live))"
  *                     pool.c look_again               "return pressure_rise(pool, patience);"
@@ -67,7 +71,7 @@
  *     put             pool.c put_slow                 "const bool put = likely(make_room(c, d, word)) || shed(c, d, word) || drop_over_cap(c, d, word);"
  *                     pool.c drop_over_cap            "cache_count(c, drop(pool, c, d, DROPS_OVER_CAP), 1);"
  *                     pool.c drop_over_cap (10)       "reclaim_keep_cap(pool, c);"
- *                     cache.c cache_keep              "push(pool, &d, 1, cap - pool->heap.base);"
+ *                     cache.c cache_keep              "push(pool, NULL, &d, 1, cap - pool->heap.base);"
  *     caller          pressure.c pressure_flush       "flush_and_open(pool, c);"
  *                     tls_cache.c cache_disown        "(void)cache_flush_inside(pool, c);"
  *     trimmer         reclaim.c free_magazine         "pressure_end_overload(pool);"
@@ -111,6 +115,11 @@ byte cap = HIGH;                /* max_live */
 byte pooled, tickets;           /* counts: one word, with */
 bool pressure;                  /* this flag */
 byte singles, pairs;            /* the depot: magazines of one buffer, and of two */
+#ifdef SHARDS
+byte apart;                     /* the shard */
+#else
+#define apart 0
+#endif
 mtype state = OFF;              /* pressure.state */
 byte granted;                   /* pressure.granted */
 bool caches_lock;
@@ -128,13 +137,14 @@ byte calls;                     /* under way */
 byte at, sum;                   /* of laws and end_call */
 
 #define IN_DEPOT  (singles + 2 * pairs)
+#define IN_ALL    (IN_DEPOT + apart)
 #define OVER_CAP  (pooled > cap)
 #define SHORT     (tickets > 0 && pooled < cap + tickets)
 
 /* In one step with each change that may break them. */
 inline laws()
 {
-    assert(pooled >= out + IN_DEPOT);
+    assert(pooled >= out + IN_ALL);
     assert(!pressure || pooled - out - IN_DEPOT <= tickets); /* c */
     for (at : 0 .. THREADS - 1) {
         if
@@ -164,7 +174,7 @@ inline end_call()
                 assert(tk[at] == 0 || gate[at]);
                 assert(state != ON || !gate[at] || tk[at] > 0)
             };
-            assert(pooled == out + IN_DEPOT + sum);
+            assert(pooled == out + IN_ALL + sum);
             sum = 0;
             for (at : 0 .. THREADS - 1) {
                 sum = sum + tk[at]
@@ -173,9 +183,9 @@ inline end_call()
             sum = 0;
             at = 0;
             assert(pressure == (state == ON));
-            assert(!OVER_CAP || out >= cap && (IN_DEPOT == 0 || left)); /* b */
+            assert(!OVER_CAP || out >= cap && (IN_ALL == 0 || left)); /* b */
             if
-            :: IN_DEPOT == 0 || !OVER_CAP -> left = false
+            :: IN_ALL == 0 || !OVER_CAP -> left = false
             :: else
             fi
         :: else
@@ -198,6 +208,9 @@ inline pop()
 {
     atomic {
         if
+#ifdef SHARDS
+        :: apart > 0 -> apart--; m = 1
+#endif
         :: pairs > 0 -> pairs--; m = 2
         :: singles > 0 -> singles--; m = 1
         :: else -> m = 0
@@ -223,6 +236,15 @@ inline pop_some(hand_out)
             :: else -> m = 0
             fi
         };
+#ifdef SHARDS
+        d_step {
+            shard = (m == 0 && apart > 0);
+            if
+            :: shard -> m = 1
+            :: else
+            fi
+        };
+#endif
         if
         :: m == 0 -> break
         :: m > 0 ->
@@ -237,11 +259,20 @@ inline pop_some(hand_out)
             fi;
 #endif
             d_step {
+#ifdef SHARDS
+                ok = (shard && apart > 0 || !shard && (m == 2 && pairs > 0 || m == 1 && singles > 0));
+#else
                 ok = (m == 2 && pairs > 0 || m == 1 && singles > 0);
+#endif
                 if
                 :: ok ->
                     if
+#ifdef SHARDS
+                    :: shard -> apart--
+                    :: !shard && m == 2 -> pairs--
+#else
                     :: m == 2 -> pairs--
+#endif
                     :: else -> singles--
                     fi;
                     note_pop();
@@ -264,7 +295,7 @@ inline pop_some(hand_out)
     :: m == 0 && took > 0 -> tickets = tickets - took
     :: else
     fi;
-    d_step { took = 0; ok = false }
+    d_step { took = 0; ok = false; shard = false }
 }
 
 inline end_tickets(n)
@@ -380,7 +411,7 @@ inline keep_cap()
         if
         :: OVER_CAP ->
             if
-            :: IN_DEPOT > 0 -> free_magazine(0)
+            :: IN_ALL > 0 -> free_magazine(0)
             :: else -> break
             fi
         :: else -> break
@@ -461,6 +492,12 @@ inline enter()
         d_step { pressure = true; laws() };
 #endif
         steal();
+#if defined(SHARDS) && !defined(MUTANT_NO_DRAIN)
+        do
+        :: apart > 0 -> d_step { m = (apart > 0); apart = apart - m }; d_step { singles = singles + m; m = 0; laws() }
+        :: else -> break
+        od;
+#endif
         state = ON;
         d_step { pressure = true; laws() }
     :: else
@@ -544,7 +581,7 @@ inline relax()
 #ifdef MUTANT_GRANT_OVER_DEPOT
 #define NOTHING_LIES true
 #else
-#define NOTHING_LIES (IN_DEPOT == 0)
+#define NOTHING_LIES (IN_ALL == 0)
 #endif
 #define MAY_GRANT                                                                                                      \
     (state == ON && tk[me] < TICKETS && (tk[me] > 0) == gate[me] && (gate[me] || cache[me] == 0) && NOTHING_LIES)
@@ -635,7 +672,15 @@ inline overflow()
 {
     inside[me] = gate[me];
     if
+#ifdef SHARDS
+    :: inside[me] && tk[me] == 0 ->
+        do
+        :: cache[me] > 0 -> d_step { cache[me]--; apart++; laws() }
+        :: else -> break
+        od
+#else
     :: inside[me] && tk[me] == 0 -> flush(me)
+#endif
     :: else
     fi;
     inside[me] = false
@@ -649,6 +694,9 @@ inline shed()
     :: p >= n + t + 1 ->
         inside[me] = gate[me];
         if
+#ifdef MUTANT_SHARD_BY_TICKETS
+        :: inside[me] && tk[me] > 0 && cache[me] > 0 -> d_step { cache[me]--; apart++; laws() }
+#endif
         :: inside[me] && tk[me] > 0 && cache[me] > 0 ->
 #ifndef MUTANT_SHED_WITHOUT_TICKETS
             d_step { tickets++; laws() };
@@ -683,7 +731,7 @@ inline lift()
 #endif
 #ifndef MUTANT_LIFT_NO_LOOK
     if
-    :: IN_DEPOT > 0 -> keep_cap()
+    :: IN_ALL > 0 -> keep_cap()
     :: else
     fi;
 #endif
@@ -789,7 +837,7 @@ inline put()
 proctype caller(byte me)
 {
     byte m, f, k, n, p, t, took, made;
-    bool ok, done;
+    bool ok, done, shard;
     do
     :: MORE_CALLS ->
         if
@@ -819,7 +867,7 @@ proctype caller(byte me)
 proctype trimmer(byte me)
 {
     byte m, f, k, took;
-    bool ok;
+    bool ok, shard;
     calls++;
     if
     :: free_magazine(1)
@@ -833,13 +881,13 @@ proctype trimmer(byte me)
 proctype setter(byte me)
 {
     byte m, f, k, n, took;
-    bool ok;
+    bool ok, shard;
     d_step { calls++; cap = LOW + HIGH - cap };
     if
     :: OVER_CAP ->
         enter();
         do
-        :: OVER_CAP && IN_DEPOT > 0 -> free_magazine(0)
+        :: OVER_CAP && IN_ALL > 0 -> free_magazine(0)
         :: else -> break
         od
     :: else

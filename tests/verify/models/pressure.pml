@@ -11,13 +11,19 @@
  *
  *     step            in src/                         there
  *     ----            -------                         -----
- *     pop             depot.c depot_pop               "} while (!depot_swap(depot, head, below));"
- *                     depot.c depot_pop_some (8)      "if (!cas_seq_cst(&depot->head, &found, next))"
+ *     pop_bag         depot.c depot_pop               "} while (!depot_swap(depot, head, below));"
+ *                     depot.c depot_pop_some_of (8)   "if (!cas_seq_cst(&shard->head, &found, next))"
+ *     pop             shards.h shards_pop             "const struct magazine magazine = depot_pop(shards != NULL ? &shards->shard[c->shard] : depot, table);"
+ *                     shards.c shards_pop_elsewhere   "struct magazine magazine = depot_pop(depot, table);"
+ *                     shards.c shards_pop_some        "struct magazine magazine = depot_pop_some(depot, table, out);"
  *     take            cache.c cache_refill            "magazine_open(&magazine, &pool->heap.table, cache_entries(in));"
- *     push            depot.c depot_push              "} while (!cas_seq_cst_acquire(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
+ *     push            depot.c push_closed             "} while (!cas_seq_cst_acquire(&depot->head, &head, (head & ~(HEAD_TAG - 1)) | first->index));"
  *     restore         depot.c depot_restore (8)       "depot_end_tickets(depot, n);"
+ *     push_own        shards.h shards_own             "if (unlikely((load_acquire(&shards->used) & bit) == 0))"
+ *                     shards.h shards_own             "(void)or_seq_cst(&shards->used, bit);"
+ *                     cache.c push                    "depot_push(to, &pool->heap.table, bufs, n, extra != 0);"
  *     exhausted       depot.h depot_exhausted (9)     "return (uint32_t)head == 0 && load_seq_cst(&depot->head) == head && counts.pressure &&"
- *     flush           cache.c flush_some              "push(pool, entries, count, extra);"
+ *     flush           cache.c flush_some              "push(pool, own, entries, count, extra);"
  *                     cache.c push                    "const uint32_t most = load_relaxed(&pool->pressure.state) == PRESSURE_OFF ? MAGAZINE_MAX : 1;"
  *     go_in           cache.c enter                   "if (likely(gate_load(&c->gate) != GATE_CLOSED))"
  *     go_out          cache.c leave                   "cache_leave(c);"
@@ -35,7 +41,11 @@
  *     wait_for_owner  steal.c wait_for_owner          "pthread_mutex_unlock(&pool->caches_lock);"
  *     steal           steal.c walk_over               "patient = wait_for_owner(pool, walk->left, patience);"
  *     enter           pressure.c enter                "store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);"
- *     settle          pressure.c settle               "if (load_relaxed(&pool->pressure.state) == PRESSURE_ENTERING && steal_is_over(pool, stolen.refused)) {"
+ *     drain           shards.c shards_drain           "depot_push_closed(depot, table, magazine.head, magazine.n, magazine.grown);"
+ *                     shards.c shards_drain           "store_seq_cst(&shards->used, 0);"
+ *     settle          pressure.c settle               "if (state == PRESSURE_OFF || !steal_is_over(pool, stolen.refused))"
+ *                     pressure.c settle (8)           "shards_drain(&pool->depot, &pool->heap.table, steal_is_over(pool, false));"
+ *                     pressure.c settle               "if (state == PRESSURE_ENTERING) {"
  *                     pressure.c settle (9)           "depot_begin_pressure(&pool->depot);"
  *     is_over         steal.c steal_is_over           "return false;"
  *     take_rest       pressure.c pressure_take_rest   "settle(pool, steal_caches(pool, STEAL_REST, NULL));"
@@ -47,14 +57,17 @@
  *                     pool.c look_again               "return pressure_rise(pool, patience);"
  *     put_plain       cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
  *     put             pool.c make_room                "!cache_overflow(pool, c))"
- *                     cache.c cache_keep              "push(pool, &d, 1, cap - pool->heap.base);"
+ *                     cache.c cache_keep              "push(pool, NULL, &d, 1, cap - pool->heap.base);"
  *                     pool.c put_to_pool              "pressure_relax(pool);"
  *     caller          pressure.c pressure_flush       "flush_and_open(pool, c);"
  *
  * No cache has tickets, and the verdict is one step (overload.pml).
  *
+ * With SHARDS each thread has a shard of its own.
+ *
  * Claims: at the moment of the verdict no buffer is in the depot or in a cache, none is in transit without a ticket, and
- * callers have as many as the cap allows. When no call is under way, the counts are exact.
+ * callers have as many as the cap allows. When no call is under way, the counts are exact, and
+ * a shard in which something lies is known as used. Under pressure the shards are empty.
  *
  * Not here: the DWELL pops that pressure lasts at least may have gone by at any time, and a get tries for ever, not for
  * PATIENCE_NS.
@@ -72,6 +85,13 @@ mtype = { OFF, ENTERING, ON };
 byte pooled, tickets;         /* counts: one word, with */
 bool pressure;                /* this flag */
 byte singles, pairs;          /* the depot: magazines of one buffer, and of two */
+#ifdef SHARDS
+byte own_singles[CALLERS], own_pairs[CALLERS]; /* the shards */
+bool used[CALLERS];
+#define IN_SHARD(k) (own_singles[k] + 2 * own_pairs[k])
+#else
+#define IN_SHARD(k) 0
+#endif
 mtype state = OFF;            /* pressure.state */
 bool caches_lock;
 bool gate[CALLERS] = true;    /* open */
@@ -86,7 +106,8 @@ inline count_idle()
 {
     idle = 0;
     for (at : 0 .. CALLERS - 1) {
-        idle = idle + cache[at]
+        idle = idle + cache[at] + IN_SHARD(at);
+        assert(!pressure || IN_SHARD(at) == 0)
     }
     idle = idle + singles + 2 * pairs + transit;
     at = 0
@@ -94,13 +115,13 @@ inline count_idle()
 
 /* ---- depot.c ---- */
 
-/* m: 0 if the depot is empty */
-inline pop()
+/* One stack. m: 0 if it is empty */
+inline pop_bag(ones, twos)
 {
     atomic {
         if
-        :: pairs > 0 -> pairs--; m = 2
-        :: singles > 0 -> singles--; m = 1
+        :: twos > 0 -> twos--; m = 2
+        :: ones > 0 -> ones--; m = 1
         :: else -> m = 0
         fi;
         if
@@ -114,6 +135,42 @@ inline pop()
         :: else
         fi
     }
+}
+
+/* The own shard, if the caller is inside; the depot; the shards. m: 0 if all are empty */
+inline pop()
+{
+#ifdef SHARDS
+    m = 0;
+    if
+    :: inside[me] -> pop_bag(own_singles[me], own_pairs[me])
+    :: else
+    fi;
+    if
+    :: m == 0 -> pop_bag(singles, pairs)
+    :: else
+    fi;
+    k = 0;
+    do
+    :: m == 0 && k < CALLERS ->
+        if
+        :: used[k] ->
+            pop_bag(own_singles[k], own_pairs[k]);
+#ifdef MUTANT_CLEARED_BY_POP
+            if
+            :: m > 0 && IN_SHARD(k) == 0 -> skip; used[k] = false
+            :: else
+            fi
+#endif
+        :: else
+        fi;
+        k++
+    :: else -> break
+    od;
+    k = 0
+#else
+    pop_bag(singles, pairs)
+#endif
 }
 
 /* The others are for the cache. */
@@ -140,6 +197,26 @@ inline push(n, from)
         :: else -> singles++
         fi
     }
+}
+
+/* By the owner of an open cache, which is inside: n buffers, as one magazine. */
+inline push_own(n, from)
+{
+#ifdef SHARDS
+    if
+    :: !used[me] -> used[me] = true
+    :: else
+    fi;
+    d_step {
+        from = from - n;
+        if
+        :: n == 2 -> own_pairs[me]++
+        :: else -> own_singles[me]++
+        fi
+    }
+#else
+    push(n, from)
+#endif
 }
 
 /* ok: callers have all buffers */
@@ -310,6 +387,32 @@ inline is_over()
     };
     at = 0
 }
+#ifdef SHARDS
+/* The lock is held, so that `transit` stands for what the drain has in its hands too. */
+inline drain()
+{
+    k = 0;
+    do
+    :: k < CALLERS && IN_SHARD(k) > 0 ->
+        d_step {
+            if
+            :: own_pairs[k] > 0 -> own_pairs[k]--; f = 2
+            :: own_pairs[k] == 0 && own_singles[k] > 0 -> own_singles[k]--; f = 1
+            :: else -> f = 0 /* another call was first */
+            fi;
+            transit = transit + f
+        };
+        if
+        :: f > 0 -> push(f, transit)
+        :: else
+        fi
+    :: k < CALLERS && IN_SHARD(k) == 0 -> used[k] = false; k++
+    :: else -> break
+    od;
+    skip;
+    d_step { k = 0; f = 0 }
+}
+#endif
 
 inline settle()
 {
@@ -319,8 +422,12 @@ inline settle()
     :: state == ENTERING -> state = ON; pressure = true
 #elif defined(MUTANT_STALE)
     :: state == ENTERING && complete -> state = ON; pressure = true
-#else
+#elif defined(MUTANT_DRAIN_LATE)
+    :: state == ENTERING && over -> state = ON; pressure = true; drain()
+#elif defined(MUTANT_NO_DRAIN) || !defined(SHARDS)
     :: state == ENTERING && over -> state = ON; pressure = true
+#else
+    :: state == ENTERING && over -> drain(); state = ON; pressure = true
 #endif
     :: else
     fi;
@@ -459,7 +566,10 @@ inline put()
     :: !ok && gate[me] ->
         go_in();
         if
-        :: inside[me] && cache[me] == LIMIT -> push(1, cache[me])
+        :: inside[me] && cache[me] == LIMIT -> push_own(1, cache[me])
+#ifdef SHARDS
+        :: inside[me] && cache[me] == LIMIT && LIMIT == 2 -> push_own(2, cache[me])
+#endif
         :: else
         fi;
         go_out();
@@ -471,12 +581,19 @@ inline put()
         serve_gate();
         go_in();
         if
-        :: inside[me] && cache[me] == LIMIT -> push(1, cache[me])
+        :: inside[me] && cache[me] == LIMIT -> push_own(1, cache[me])
+#ifdef SHARDS
+        :: inside[me] && cache[me] == LIMIT && LIMIT == 2 -> push_own(2, cache[me])
+#endif
         :: else
         fi;
         if
         :: inside[me] -> d_step { cache[me]++; held[me]-- }
+#ifdef MUTANT_PUSH_CLOSED
+        :: !inside[me] -> push_own(1, held[me])
+#else
         :: !inside[me] -> push(1, held[me])
+#endif
         fi;
         go_out();
         relax()
@@ -486,7 +603,7 @@ inline put()
 
 proctype caller(byte me)
 {
-    byte m, k, visited;
+    byte m, k, f, visited;
     bool ok, complete, over;
     do
     ::
@@ -500,6 +617,12 @@ proctype caller(byte me)
             calls--;
             count_idle();
             assert(calls > 0 || tickets == 0 && transit == 0);
+#ifdef SHARDS
+            for (at : 0 .. CALLERS - 1) {
+                assert(calls > 0 || used[at] || IN_SHARD(at) == 0)
+            };
+            at = 0;
+#endif
             idle = 0
         }
     od

@@ -18,7 +18,7 @@
  *     get         cache.h cache_pop_plain (3)               "store_relaxed(&c->level, next);"
  *     put         cache.h cache_push_plain (3)              "store_relaxed(&c->level, level + 1);"
  *     go_out      cache.h cache_leave (4)                   "store_release(&c->busy, false);"
- *     refill      cache.c cache_refill                      "const struct magazine magazine = depot_pop(&pool->depot, &pool->heap.table);"
+ *     refill      cache.c cache_refill                      "const struct magazine magazine = shards_pop(&pool->depot, &pool->heap.table, in);"
  *     flush       pressure.c flush_and_open                 "(void)cache_flush_inside(pool, c);"
  *     buffer      cache.h cache_leave                       "store_release(&c->busy, false);"
  *     owner       pool.c bufferpool_get                     "return get(pool, GO_BEYOND, "bufferpool_get");"

@@ -42,7 +42,7 @@
  *                     wait.c give                     "if (++s->has < s->need)"
  *     serve_all       wait.c serve_all                "(w = first_that_fits(pool, rings)) != NULL && !depot_over_cap(&pool->depot, &pool->max_live)"
  *                     wait.c serve_all                "struct desc *d = take_from_depot(pool);"
- *                     wait.c take_from_depot          "const struct magazine magazine = depot_pop_some(&pool->depot, &pool->heap.table, 1);"
+ *                     wait.c take_from_depot          "const struct magazine magazine = shards_pop_some(&pool->depot, &pool->heap.table, 1);"
  *                     wait.c serve_all                "if (d == NULL && !life_reserve(pool) && !reserve_wanted(pool, w, rings))"
  *     serve           wait.h wait_serve (11)          "if (unlikely(depot_wanted(&pool->depot)))"
  *     call_end        call.h call_serve               "wait_serve(pool);"

@@ -158,6 +158,39 @@ static void under_pressure(void)
     pressure_enter(scene_pool());
 }
 
+/* ---- shards ---- */
+
+/* Three of three: thread 0 has a full cache of two and one in hand; it has a shard of its own, and so has 1. */
+static void full_apart(void)
+{
+    scene_begin(3, 2, 0);
+    scene_give(1, 1);
+    scene_return(1, 1);
+    scene_flush(1);
+    scene_give(0, 3);
+    scene_return(0, 2);
+    scene_have_shards();
+}
+
+/* The same with seven, of which six are in its cache: then three at once go to the shard. */
+static void many_apart(void)
+{
+    scene_begin(7, 6, 0);
+    scene_give(1, 1);
+    scene_return(1, 1);
+    scene_flush(1);
+    scene_give(0, 7);
+    scene_return(0, 6);
+    scene_have_shards();
+}
+
+/* Thread 0 has one in its shard, two in its cache and none in hand; the cap allows none more. */
+static void one_in_a_shard(void)
+{
+    full_apart();
+    scene_return(0, 1);
+}
+
 int main(int argc, char **argv)
 {
 #define LAWS scene_at_each_step, scene_end
@@ -177,6 +210,11 @@ int main(int argc, char **argv)
         {"two_thieves", 2, 120000, two_idle, {get_put, trim, get_one}, LAWS},
         {"owner_and_cap_lowered", 3, 100000, one_idle_one_out, {put_get, lower}, LAWS},
         {"owners_and_cap_lowered", 2, 57000, one_idle_two_out, {put_get, lower, put_one}, LAWS},
+        {"apart_and_get_at_the_cap", 2, 8000, full_apart, {put_one, get_get}, LAWS},
+        {"many_apart_and_get_at_the_cap", 2, 8000, many_apart, {put_one, get_one}, LAWS},
+        {"apart_and_two_at_the_cap", 1, 1000, one_in_a_shard, {get_put, get_get, try_get_one}, LAWS},
+        {"apart_and_trim", 2, 4000, full_apart, {put_get, trim}, LAWS},
+        {"apart_and_cap_lowered", 2, 18000, full_apart, {put_get, lower}, LAWS},
         {"under_pressure", 2, 25000, under_pressure, {put_get, get_put, put_one}, LAWS},
         {"pressure_and_trim", 2, 100000, under_pressure, {put_get, trim, get_put}, LAWS},
     };

@@ -54,7 +54,7 @@ LINK=$*
 mutant tag_stands_still depot head_comes_back depot.c \
     '/^bool depot_swap/,/^}/s/((head & ~(HEAD_TAG - 1)) + HEAD_TAG)/(head \& ~(HEAD_TAG - 1))/'
 mutant below_written_once depot head_comes_back_beside_a_third depot.c \
-    '/^void depot_push/,/^}/{s/    do {/store_relaxed(\&first->below, HEAD_INDEX(head)); do {/;/^        store_relaxed(&first->below/d;}'
+    '/^static inline void push_closed/,/^}/{s/    do {/store_relaxed(\&first->below, HEAD_INDEX(head)); do {/;/^        store_relaxed(&first->below/d;}'
 mutant cap_read_once depot cap_lowered depot.c 's/if (depot_counts_of(after).pooled > depot_cap_of(max_live))/if (0)/'
 mutant counted_by_a_store depot made_at_the_cap depot.c \
     's/while (!cas_seq_cst(&depot->counts, &counts, after));/while (0); store_relaxed(\&depot->counts, after);/'
@@ -72,6 +72,15 @@ mutant wanted_after_the_look wait wait_and_put wait.c \
 mutant room_given_up_before_the_block cache owners_and_cap_lowered pool.c \
     '/^static enum counter drop/,/^}/{/depot_unreserve/d;s/    life_free(/depot_unreserve(\&pool->depot, 1); &/;}'
 mutant nothing_stolen cache owner_and_get_at_the_cap pressure.c '/^bool pressure_rise/,/^}/s/if (load_relaxed(&pool->pressure.state) != PRESSURE_ON)/if (true) return false; else if (left)/'
+
+# shards
+mutant shards_not_drained cache apart_and_get_at_the_cap pressure.c '/^    shards_drain(/d'
+mutant shards_drained_after_the_flag cache many_apart_and_get_at_the_cap pressure.c \
+    '/^    shards_drain(/d;s/^        depot_begin_pressure(&pool->depot);/& shards_drain(\&pool->depot, \&pool->heap.table, true);/'
+mutant pushed_to_a_shard_behind_a_closed_gate cache apart_and_get_at_the_cap cache.c \
+    's/push(pool, NULL, &d, 1, cap - pool->heap.base)/push(pool, c, \&d, 1, cap - pool->heap.base)/'
+mutant shards_not_looked_into cache apart_and_cap_lowered shards.c \
+    '/^struct magazine shards_pop_some/,/^}/s/used = used_of(shards)/used = 0/'
 
 # stealing
 mutant busy_not_looked_at cache owner_and_trim cache.h 's/return !load_acquire(&c->busy);/return true;/' steal.c

@@ -7,6 +7,7 @@
 #include "scene.h"
 
 #include "registry.h"
+#include "shards.h"
 #include "tls_cache.h"
 
 #include <errno.h>
@@ -272,6 +273,18 @@ void scene_have_from(unsigned thread)
         c->held[c->n++] = from->held[--from->n];
 }
 
+void scene_have_shards(void)
+{
+    uint8_t k = 0;
+    store_relaxed(&pool->depot.processor, UINT32_MAX); /* as if the first exchange had been on another one */
+    shards_choose(pool, load_relaxed(&pool->caches));
+    explorer_check(load_relaxed(&pool->depot.shards) != NULL);
+    for (struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next) {
+        c->shard = k++;
+        c->exchanges = SHARDS_REFILL; /* it is not to choose again for a while */
+    }
+}
+
 void scene_set_max_live(size_t n)
 {
     const size_t before = load_relaxed(&pool->max_live);
@@ -467,9 +480,9 @@ static void mark_caches(bool *found)
     }
 }
 
-static void mark_depot(bool *found)
+static void mark_stack(const struct depot *depot, bool *found)
 {
-    uint32_t index = (uint32_t)load_relaxed(&pool->depot.head);
+    uint32_t index = (uint32_t)load_relaxed(&depot->head);
     while (index != 0) {
         struct desc *head = descriptor(index);
         const struct magazine magazine = {head, (load_relaxed(&head->count) & (MAGAZINE_MAX - 1)) + 1, false, 0};
@@ -479,6 +492,16 @@ static void mark_depot(bool *found)
         for (uint32_t i = 0; i < magazine.n; i++)
             mark(found, bufs[i]->index);
         index = load_relaxed(&head->below);
+    }
+}
+
+static void mark_depot(bool *found)
+{
+    const struct shards *shards = load_relaxed(&pool->depot.shards);
+    mark_stack(&pool->depot, found);
+    for (uint32_t k = 0; shards != NULL && k < SHARDS; k++) {
+        mark_stack(&shards->shard[k], found);
+        explorer_check((load_relaxed(&shards->used) >> k & 1) != 0 || depot_is_empty(&shards->shard[k]));
     }
 }
 

@@ -41,6 +41,7 @@ void scene_have_from(unsigned thread); /* the buffers of the other thread are th
 void scene_give(unsigned thread, unsigned n);   /* the thread gets so many */
 void scene_return(unsigned thread, unsigned n); /* the thread puts so many of them */
 void scene_flush(unsigned thread);              /* its cache goes to the depot */
+void scene_have_shards(void);                   /* each cache that there is has a shard of its own */
 
 void scene_set_max_live(size_t n);
 void scene_destroy(void);

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * shards.h - further stacks of the depot, so that threads on different processors do not meet at one head
+ *
+ * The depot's own stack is there for every call. An owner that is inside its cache, with an open gate and no tickets,
+ * pushes to the shard of its processor, and pops from there first. No other call pushes to a shard; every call that
+ * finds the depot's own stack empty pops from the shards too. While the pool is under pressure all shards are empty.
+ * shards.c has the argument.
+ *
+ * `table` is that of the pool whose depot it is. Any thread may call these at any time, except where it says otherwise.
+ */
+#ifndef BUFFERPOOL_SHARDS_H
+#define BUFFERPOOL_SHARDS_H
+
+#include "depot.h"
+
+/* ---- for an owner that is inside, with an open gate and no tickets ---- */
+
+/* What it is to push to: the shard of its cache; or, if there are no shards, the depot. */
+static inline struct depot *shards_own(struct depot *depot, const struct cache *c);
+
+/* As depot_pop, from the shard of its cache, or else from the depot's own stack, or else from another shard. */
+static inline struct magazine shards_pop(struct depot *depot, const struct desc_table *table, struct cache *c);
+
+/* ---- for its owner, which is not inside ---- */
+
+/* Makes the shards if threads use the pool on more than one processor, and chooses that of the cache. Without memory
+ * there are none for now. */
+void shards_choose(bufferpool_t *pool, struct cache *c);
+
+/* The same after an exchange: once in about eight. */
+static inline void shards_look(bufferpool_t *pool, struct cache *c)
+{
+    if (unlikely((c->exchanges & 0x38u) == 0))
+        shards_choose(pool, c);
+}
+
+/* What a refill adds to c->exchanges, to which a flush adds one. So the lowest three bits count flushes (cache.c), and
+ * the next three pass 0 in one of about eight exchanges, whatever their kind. */
+#define SHARDS_REFILL 8u
+
+/* ---- for all other calls ---- */
+
+/* As depot_pop_some, from the depot's own stack, or else from a shard. */
+struct magazine shards_pop_some(struct depot *depot, const struct desc_table *table, uint32_t out);
+
+/* Whether neither the depot's own stack nor a shard holds anything. */
+static inline bool shards_are_empty(const struct depot *depot);
+
+/* Buffers in the depot and its shards, about. */
+uint32_t shards_idle(const struct depot *depot, const struct desc_table *table);
+
+/* What lies in the depot and its shards is marked; and about how many of these buffers have lain there since. */
+void shards_mark(struct depot *depot, const struct desc_table *table);
+uint32_t shards_low(const struct depot *depot);
+
+/* Moves what lies in the shards to the depot's own stack. All gates are closed, or open by tickets, and caches_lock is
+ * held. `sure`: no owner is inside behind a gate that was open. */
+void shards_drain(struct depot *depot, const struct desc_table *table, bool sure);
+
+/* As depot_reset. */
+void shards_reset(struct depot *depot, uint32_t pooled);
+
+/* Before the pool ends. */
+void shards_free(struct depot *depot);
+
+/* ---- inline ---- */
+
+/* Whether no shard holds anything. */
+bool shards_hold_nothing(const struct depot *depot);
+
+static inline bool shards_are_empty(const struct depot *depot)
+{
+    return depot_is_empty(depot) && shards_hold_nothing(depot);
+}
+
+static inline struct shards *shards_of(const struct depot *depot)
+{
+    return load_acquire(&depot->shards); /* with the release in make_shards (shards.c) */
+}
+
+static inline struct depot *shards_own(struct depot *depot, const struct cache *c)
+{
+    struct shards *shards = shards_of(depot);
+    if (shards == NULL)
+        return depot;
+    const uint32_t bit = (uint32_t)1 << c->shard;
+    if (unlikely((load_acquire(&shards->used) & bit) == 0)) /* with the writing of another owner: shards.c (2) */
+        (void)or_seq_cst(&shards->used, bit);               /* before the swap of the head: the same */
+    return &shards->shard[c->shard];
+}
+
+/* As shards_pop, after the cache's own shard was empty. */
+struct magazine shards_pop_elsewhere(struct depot *depot, const struct desc_table *table, struct cache *c);
+
+static inline struct magazine shards_pop(struct depot *depot, const struct desc_table *table, struct cache *c)
+{
+    struct shards *shards = shards_of(depot);
+    const struct magazine magazine = depot_pop(shards != NULL ? &shards->shard[c->shard] : depot, table);
+    return likely(magazine.head != NULL) || shards == NULL ? magazine : shards_pop_elsewhere(depot, table, c);
+}
+
+#endif
