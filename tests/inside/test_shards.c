@@ -2,7 +2,8 @@
  *
  * test_shards.c - the shards of the depot: who uses which, and that no buffer is forgotten in one
  *
- * The test says on which processor each thread is. Threads do one step at a time, so nothing moves while the test looks.
+ * The test says on which processor each thread is. Threads do one step at a time, and nothing moves while the test
+ * looks.
  */
 #include "support/accounts.h"
 #include "support/hands.h"
@@ -396,6 +397,39 @@ static void reclaim_frees_what_lay_in_shards_for_a_period(void **state)
     end();
 }
 
+static void the_depot_is_empty_if_all_its_stacks_are(void **state)
+{
+    (void)state;
+    begin_with_shards(0);
+    assert_int_equal(in_own(), 0);
+    assert_false(shards_are_empty(&pool->depot));
+    bufferpool_trim(pool);
+    assert_true(shards_are_empty(&pool->depot)); /* although bits are set */
+    assert_true(load_relaxed(&shards()->used) != 0);
+    end();
+}
+
+static void reset_empties_all_stacks(void **state)
+{
+    (void)state;
+    static struct shards some;
+    struct desc_table table = {0};
+    struct depot depot = {0};
+    struct cache c = {.shard = 3};
+    store_relaxed(&depot.shards, &some);
+    for (int i = 0; i < 2; i++) {
+        struct desc *d = desc_take(&table);
+        depot_push(i == 0 ? &depot : shards_own(&depot, &c), &table, &d, 1, false);
+    }
+    assert_int_equal(shards_idle(&depot, &table), 2);
+    assert_int_equal(load_relaxed(&some.used), 1 << 3);
+    shards_reset(&depot, 5);
+    assert_int_equal(load_relaxed(&some.used), 0);
+    assert_true(depot_is_empty(&depot) && depot_is_empty(&some.shard[3]));
+    assert_int_equal(depot_counts(&depot).pooled, 5);
+    desc_table_destroy(&table);
+}
+
 static int child_finds_all_idle(void *arg)
 {
     (void)arg;
@@ -430,6 +464,8 @@ int main(void)
         cmocka_unit_test(a_lowered_cap_frees_what_lies_in_shards),
         cmocka_unit_test(a_caller_that_may_not_wait_gets_what_lies_in_shards),
         cmocka_unit_test(reclaim_frees_what_lay_in_shards_for_a_period),
+        cmocka_unit_test(the_depot_is_empty_if_all_its_stacks_are),
+        cmocka_unit_test(reset_empties_all_stacks),
         cmocka_unit_test(a_child_of_fork_has_all_in_the_depot),
         /* the last: the library remembers the highest number */
         cmocka_unit_test(neighbours_share_a_shard_where_there_are_many_processors),
