@@ -275,7 +275,7 @@ static uint64_t next_look(const bufferpool_t *pool, struct cache *c, uint64_t no
     c->often = ms > some_ms ? LOOK_USUALLY / LOOK_OFTEN : 0;
     if (c->often > 0)
         return LOOK_OFTEN;
-    const bool seldom = ms * (LOOK_SELDOM / LOOK_USUALLY) <= some_ms && shards_are_empty(&pool->depot);
+    const bool seldom = ms * (LOOK_SELDOM / LOOK_USUALLY) <= some_ms && shards_are_empty_for(&pool->depot, c);
     return seldom ? LOOK_SELDOM : LOOK_USUALLY;
 }
 

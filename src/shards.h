@@ -47,6 +47,9 @@ struct magazine shards_pop_some(struct depot *depot, const struct desc_table *ta
 /* Whether neither the depot's own stack nor a shard holds anything. */
 static inline bool shards_are_empty(const struct depot *depot);
 
+/* The same; looks first into the shard of the cache, whose line no other processor wrote. */
+static inline bool shards_are_empty_for(const struct depot *depot, const struct cache *c);
+
 /* Buffers in the depot and its shards, about. */
 uint32_t shards_idle(const struct depot *depot, const struct desc_table *table);
 
@@ -66,6 +69,11 @@ void shards_free(struct depot *depot);
 
 /* ---- inline ---- */
 
+static inline struct shards *shards_of(const struct depot *depot)
+{
+    return load_acquire(&depot->shards); /* with the release in make_shards (shards.c) */
+}
+
 /* Whether no shard holds anything. */
 bool shards_hold_nothing(const struct depot *depot);
 
@@ -74,9 +82,10 @@ static inline bool shards_are_empty(const struct depot *depot)
     return depot_is_empty(depot) && shards_hold_nothing(depot);
 }
 
-static inline struct shards *shards_of(const struct depot *depot)
+static inline bool shards_are_empty_for(const struct depot *depot, const struct cache *c)
 {
-    return load_acquire(&depot->shards); /* with the release in make_shards (shards.c) */
+    const struct shards *shards = shards_of(depot);
+    return (shards == NULL || depot_is_empty(&shards->shard[c->shard])) && shards_are_empty(depot);
 }
 
 static inline struct depot *shards_own(struct depot *depot, const struct cache *c)

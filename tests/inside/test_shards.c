@@ -413,9 +413,9 @@ static void reset_empties_all_stacks(void **state)
 {
     (void)state;
     static struct shards some;
-    struct desc_table table = {0};
+    static struct desc_table table;
     struct depot depot = {0};
-    struct cache c = {.shard = 3};
+    const struct cache c = {.shard = 3};
     store_relaxed(&depot.shards, &some);
     for (int i = 0; i < 2; i++) {
         struct desc *d = desc_take(&table);
