@@ -49,6 +49,7 @@ static _Thread_local struct {
     bool counts;
     uint64_t call;
     struct line_counts before; /* the call */
+    bool changed;              /* it has had a read-modify-write */
     unsigned held;             /* mutexes */
     struct lock *holds[HELD_MAX];
 } me;
@@ -167,8 +168,10 @@ static void touch_line(uintptr_t number, enum access access)
         await_line(line, access);
     if (writes(access))
         line->written = true;
-    if (me.counts)
+    if (me.counts) {
+        me.changed |= access == CHANGES;
         count(line, access);
+    }
     if (processor < turns_processors())
         add_to(&line->touched, processor);
     if (writes(access)) {
@@ -210,6 +213,7 @@ void lines_begin_call(void)
 {
     me.call = ++calls;
     me.before = total;
+    me.changed = false;
     me.counts = true;
 }
 
@@ -220,7 +224,7 @@ void lines_end_call(void)
 
 bool lines_keep_exchange(void)
 {
-    if (total.changes > me.before.changes)
+    if (me.changed)
         return true;
     total = me.before;
     return false;

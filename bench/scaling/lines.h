@@ -46,8 +46,8 @@ void lines_look_afresh(void);
 /* The calling thread's accesses count from now on, as those of one call; or they count no longer. */
 void lines_begin_call(void);
 void lines_end_call(void);
-/* Takes back the counts of the call that just ended, unless it had a read-modify-write on a shared line. Returns
- * whether it had. */
+/* Takes back the counts of the call that just ended, unless it had a read-modify-write. Returns whether it
+ * had. */
 bool lines_keep_exchange(void);
 
 /* What was counted. */

@@ -46,7 +46,7 @@ SITUATIONS = {
     "twice": "twice the cap: any is replaced",
     "burst-beyond": "burst beyond the cap: made and freed",
     "burst-make": "burst within the cap: made",
-    "meet-cap": "a get that takes what idles in all threads",
+    "meet-cap": "a get that meets the cap",
     "trim": "`bufferpool_trim`",
     "stats": "`bufferpool_stats`",
     "live": "`bufferpool_live`",

@@ -36,7 +36,7 @@ struct situation {
     void (*settle)(void);                    /* called once, when all threads have them; may be NULL */
     void (*round)(struct worker *w);         /* the same number of turns in each thread */
     unsigned warm, rounds;                   /* rounds before and while it counts */
-    bool exchanges;                          /* only calls with a read-modify-write on a shared line count */
+    bool exchanges;                          /* only calls with a read-modify-write count */
     bool times;                              /* measure.c runs it too, with one thread and with two */
 };
 
