@@ -289,7 +289,9 @@ static void flush_some(bufferpool_t *pool, struct cache *c, struct cache *own, u
     const bool plain = is_plain(pool, c);
     size_t extra = 0;
     if (plain) {
-        for (uint32_t i = c->exchanges++ % LOOKED_AT; i < count; i += LOOKED_AT)
+        const uint32_t exchanges = load_relaxed(&c->exchanges);
+        store_relaxed(&c->exchanges, (uint8_t)(exchanges + 1));
+        for (uint32_t i = exchanges % LOOKED_AT; i < count; i += LOOKED_AT)
             life_check(pool, entries[i]);
     } else {
         for (uint32_t i = 0; i < count; i++) {
@@ -491,7 +493,7 @@ struct desc *cache_refill(bufferpool_t *pool, struct cache *c)
             if (!in->overflowed)
                 store_relaxed(&in->streak, (uint8_t)(load_relaxed(&in->streak) + 1));
             in->overflowed = false;
-            in->exchanges = (uint8_t)(in->exchanges + SHARDS_REFILL);
+            store_relaxed(&in->exchanges, (uint8_t)(load_relaxed(&in->exchanges) + SHARDS_REFILL));
         }
     }
     leave(in);

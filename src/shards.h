@@ -31,7 +31,7 @@ void shards_choose(bufferpool_t *pool, struct cache *c);
 /* The same after an exchange: once in about eight. */
 static inline void shards_look(bufferpool_t *pool, struct cache *c)
 {
-    if (unlikely((c->exchanges & 0x38u) == 0))
+    if (unlikely((load_relaxed(&c->exchanges) & 0x38u) == 0))
         shards_choose(pool, c);
 }
 

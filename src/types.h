@@ -195,7 +195,7 @@ struct depot_counts {
 struct magazine {
     struct desc *head; /* the last of its buffers; NULL: there is no magazine */
     uint32_t n;        /* its buffers */
-    bool grown;        /* whether some have another cap than buffer_capacity */
+    uint32_t grown;    /* 1: some have another cap than buffer_capacity. (No padding, which copies would read.) */
     uint32_t tickets;  /* that were taken for those of them that are in transit */
 };
 
@@ -299,7 +299,8 @@ struct cache {
     _Atomic(uintptr_t) gate;                      /* under caches_lock; read by the owner, inside */
     size_t limit;                                 /* n may grow to this, or further (cache_push_anew) */
     _Atomic(bool) busy;                           /* the owner is inside */
-    uint8_t exchanges;                            /* so far, modulo 256: which buffers the next one looks at */
+    _Atomic(uint8_t) exchanges;                   /* so far, modulo 256: which buffers the next one looks at. The
+                                                   * owner reads it outside, too (shards_look) */
     bool overflowed;                              /* its last exchange with the depot was an overflow */
     _Atomic(uint8_t) tickets;                     /* the pool is under pressure, and the cache may hold so many */
     _Atomic(uint8_t) streak;                      /* exchanges of the same kind as the one before, since it last grew */
