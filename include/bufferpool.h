@@ -1219,8 +1219,10 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *
  * Stealing
  *
- *     A get that steals puts the pool under PRESSURE: from then on puts go to the depot, where the next get finds them.
- *     Pressure ends when callers hold clearly fewer buffers than the cap allows.
+ *     A get that steals empties the caches of other threads until it has found some buffers. These caches stay closed,
+ *     so puts of their threads go to the depot, and the next get that steals goes on with the other caches. When all
+ *     caches are empty, the pool is under PRESSURE: all puts go to the depot, where the next get finds them. Pressure
+ *     ends when callers hold clearly fewer buffers than the cap allows.
  *
  *     Where callers go on beyond the cap, a thread that makes buffers gets TICKETS, 8 at most, and all threads together
  *     at most half as many as exist beyond the cap. With tickets it may have as many buffers in its cache. A full cache
@@ -1244,12 +1246,13 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *                   then, or while callers hold hardly more than the cap. Memory that was freed and not retained (see
  *                   Freed memory) costs its page faults again, which takes microseconds; BUFFERPOOL_BACKGROUND retains
  *                   the memory of the last burst.
- *     Stealing      Stealing takes some microseconds, once per period of pressure, and once more where callers come
- *                   back to the cap from beyond it. But while a thread is preempted in the middle of a call, each get
- *                   that finds nothing tries again, and a waiting get_timed every 2 ms.
+ *     Stealing      A get that steals takes some microseconds. Each cache is emptied once per period of pressure, and
+ *                   once more where callers come back to the cap from beyond it. But while a thread is preempted in the
+ *                   middle of a call, each get that finds nothing tries again, and a waiting get_timed every 2 ms.
  *     Many pools    The first 255 pools that exist at once, the default pool included, are found in the fewest steps
  *                   (31 pools where pointers have 32 bits). Other pools take some nanoseconds more.
- *     live, stats   They walk over the caches of all threads, up to eight times.
+ *     live, stats   They add up the caches of the threads that exist, not of those that have ended. They do so again
+ *                   until two sums in a row agree, up to eight times. With 64 threads or more, one quick sum is enough.
  *
  * Freed memory
  *
@@ -1266,7 +1269,7 @@ BUFFERPOOL_API const char *bufferpool_version(void);
  *     freed them counts as held only if reclaim_interval_ms is less than a third of retain_ms.
  *
  *     If many threads make and free buffers of a pool at once, each of up to 32 groups of CPUs keeps up to 132 KiB of
- *     its memory at hand. This is beyond the limit, and retained_bytes does not contain it.
+ *     the pool's free memory at hand. This memory is beyond the limit, and retained_bytes does not contain it.
  *
  *     trim and bufferpool_reclaim give all of it back. Allocator hooks get their blocks back at once: a put beyond the
  *     cap calls the free hook, unless the buffer stays in the thread's cache.
