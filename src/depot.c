@@ -2,8 +2,8 @@
  *
  * depot.c - a Treiber stack of magazines over descriptors, and the counts that enforce the cap
  *
- * A shard (shards.c) is one more such stack. What stands here of the depot's head is so of the head of each shard, but
- * what the cap and the verdict follow from: that is the depot's own head, and the one word of counts.
+ * A shard (shards.c) is one more such stack. What is said here of the depot's head is true of the head of each shard,
+ * except for the cap and the verdict: these follow from the depot's own head and the one word of counts.
  *
  * The stack
  *

@@ -10,9 +10,9 @@
  * ticket (but see steal.c for what holds without membarrier). That is so from when it is set until it is cleared, since
  * a gate opens under the lock too: in state OFF, or with tickets in state ON.
  *
- * ENTERING lasts until all caches are known to be empty. A get that finds nothing goes on with that, but only until it
- * has found some buffers (steal_some): so it does not pay for caches that others need later, and each gate is closed
- * once. A get that finds nothing although it went over all of them has shown that they are empty.
+ * ENTERING lasts until all caches are known to be empty. A get that finds nothing empties further caches, but only
+ * until it has found some buffers (steal_some). So it does not pay for caches that later gets need, and each gate is
+ * closed once. A get that finds nothing although it went over all caches has shown that they are empty.
  *
  * ENTERING also lasts where an owner was preempted inside its cache. The gets that find nothing wait for the owner, all
  * of them until the same moment, PATIENCE_NS after the first; then they go beyond the cap. Each later get that finds
@@ -51,8 +51,9 @@
 
 #define DWELL 256u
 
-/* caches_lock is held: after a steal, whether the pool is ON. The steal has let the lock go, and pressure may have
- * ended meanwhile, and begun anew. So what the steal found does not count, but what is so now. */
+/* After a steal: if all caches are known to be empty, drains the shards and turns the pressure ON. The steal has let
+ * the lock go, so pressure may have ended meanwhile, and begun anew. Therefore what counts is not what the steal found,
+ * but what is so now. caches_lock is held. */
 static void settle(bufferpool_t *pool, struct stolen stolen)
 {
     const int state = load_relaxed(&pool->pressure.state);
@@ -65,8 +66,8 @@ static void settle(bufferpool_t *pool, struct stolen stolen)
     }
 }
 
-/* Enters the pressure, or goes on with entering it; with `some`, only until buffers moved. It may end after `dwell`
- * pops, at most DWELL. Returns whether it is ON, or buffers moved for which it went no further. */
+/* Enters the pressure, or goes on with entering it. With `some`, it stops once buffers moved. The pressure may end
+ * after `dwell` pops, at most DWELL. Returns whether it is ON, or whether buffers moved, so that the call stopped. */
 static bool enter(bufferpool_t *pool, uint32_t dwell, bool some)
 {
     bool moved = false;

@@ -2,7 +2,7 @@
  *
  * roster.c - which thread caches a pool has; roster.h says what the lists are for
  *
- * What is relaxed: what the lock guards, read or written by the thread that has it. `waits` is a hint.
+ * What is relaxed: reads and writes of what the lock guards, by the thread that has the lock. `waits` is a hint.
  */
 #include "roster.h"
 
@@ -59,7 +59,7 @@ static struct cache *fourth_from(const struct cache *c)
     return next_of(next_of(next_of(next_of(c))));
 }
 
-/* A hint for a processor that reads ahead. It stays when that cache leaves the list. */
+/* Only a hint for prefetching, so it may stay when the cache that it names leaves the list. */
 #define set_ahead(c) store_relaxed(&(c)->ahead, fourth_from(fourth_from(fourth_from(fourth_from(c)))))
 #else
 #define set_ahead(c) ((void)(c))
@@ -85,8 +85,8 @@ static void unlink_owned(const struct cache *c)
         next->link = c->link;
 }
 
-/* Adds what a cache counted to what the shared cache did. Between its two steps a counter is too small, never too
- * large: so a child of fork that finds it so counts too little (fork.c). */
+/* Adds what a cache counted to the counters of the shared cache. Between the two steps a counter is too small, never
+ * too large. So a child of fork that is made between the two counts too little (fork.c). */
 static void fold(bufferpool_t *pool, struct cache *c)
 {
     const struct cache_counts counts = cache_read(c);

@@ -3,46 +3,48 @@
  * shards.c - further stacks of the depot, so that threads on different processors do not meet at one head
  *
  * Each shard is a stack like the depot's own, on a cache line of its own: depot.c (1) to (4) hold for each. The counts
- * are one word still, so the cap is what it was: an exchange does not touch them. What has to be shown is that the
- * verdict may go on reading one head, and that no buffer is forgotten in a shard.
+ * are still one word, and an exchange does not touch them, so the cap is enforced as before. It has to be shown that
+ * the verdict may go on reading one head, and that no buffer is forgotten in a shard.
  *
- *     1. Only an owner that is inside its cache, with an open gate and no tickets, pushes to a shard, and shards_drain
- *        alone moves what lies there to another stack. All other pushes go to the depot's own stack.
- *     2. `used` has the bit of a shard before anything lies there: the owner sets it before it pushes. It is cleared
- *        where no owner is inside behind a gate that was open (3), and by nobody else. The owner reads the bit, or
- *        writes it, before its swap of the head: acquire, and all else is seq_cst. So a thread that would find the
- *        magazine by its head finds the bit first. A bit whose shard is empty costs a look; it is no flag that moves
- *        with each magazine, since then every other exchange would write a word that all threads read.
- *     3. The pressure begins when every gate is closed and every owner is out (pressure.c). An owner that comes later
- *        finds its gate closed, and uses the depot's own stack. So nothing is pushed to a shard from then on, by (1).
- *        Then the shards are drained, and only then the flag `pressure` is set. While it is set a gate opens with
- *        tickets alone. So the shards are empty from before the flag is set until after it is cleared, and depot.c (8)
+ *     1. Only an owner that is inside its cache, with an open gate and no tickets, pushes to a shard. Only shards_drain
+ *        moves what lies in a shard to another stack. All other pushes go to the depot's own stack.
+ *     2. `used` has the bit of a shard before anything lies in the shard: the owner sets the bit before it pushes. Only
+ *        a drain clears it, when no owner is inside behind a gate that was open (3). The owner reads the bit with
+ *        acquire, or sets it, before it swaps the shard's head; all other accesses on which (3) and (6) rely are
+ *        seq_cst. So a thread that would find the magazine by the shard's head finds the bit first. A bit whose shard
+ *        is empty costs a look. The bit does not change with each magazine, since then every other exchange would write
+ *        a word that all threads read.
+ *     3. Pressure begins when every gate is closed and every owner is out (pressure.c). An owner that comes later finds
+ *        its gate closed, and uses the depot's own stack. So nothing is pushed to a shard from then on, by (1). Then
+ *        the shards are drained, and only after that the flag `pressure` is set. While it is set, a gate opens only
+ *        with tickets. So the shards are empty from before the flag is set until after it is cleared, and depot.c (8)
  *        needs no ticket for them. This includes what the owners pushed last: that they are out was acquired from the
  *        store by which they left (steal.c 1).
  *     4. Where the system refuses the barrier, an owner may still be inside when the flag is set (steal.c 9). What it
- *        then pushes is one more thing that the verdict does not know of, like the buffers in its cache. Therefore the
- *        bits stay there, so that the next call finds it; and when the owner was seen to be out, settle (pressure.c)
- *        drains once more.
- *     5. A call that pops from a shard without being such an owner takes tickets before its swap, as from the depot's
- *        own stack (depot.c 8). So it does not matter whether the flag is set in the middle of that.
+ *        then pushes is unknown to the verdict, like the buffers in its cache. Therefore the bits stay set, so that the
+ *        next call finds those buffers. Once the owner is known to be out, settle (pressure.c) drains once more.
+ *     5. A call that pops from a shard without being such an owner takes tickets before its swap, as it does for the
+ *        depot's own stack (depot.c 8). So it does not matter if the flag is set in the middle of that.
  *     6. Without pressure, a call that finds the depot's own stack empty looks into the shards before it makes a
- *        buffer, before it begins the pressure, and before it says that nothing idles. So do waiters: theirs is the
- *        pair of depot.c (13), with the head of the shard in place of the depot's. The owner swaps that head and then
- *        reads counts (put_slow, settle in pool.c), the waiter sets the flag and then reads `used` and the head. The
- *        pair of (12) is the same.
- *     7. A drain takes one magazine at a time, so for a moment it is in neither stack. A get that looks just then makes
- *        a buffer, if the cap allows it, or waits for caches_lock. Readers of statistics may miss it, as they may miss
- *        what any call moves. What a drain brought to the depot is as what the steal before it brought: the call looks
- *        at the cap afterwards, and serves those that wait (pressure.h).
+ *        buffer, before it begins the pressure, and before it says that nothing is idle. So do waiters: their argument
+ *        is the pair of depot.c (13), with the head of the shard in place of the depot's. The owner swaps that head and
+ *        then reads counts (put_slow, settle in pool.c); the waiter sets the flag and then reads `used` and the head.
+ *        The pair of depot.c (12) works in the same way.
+ *     7. A drain moves one magazine at a time, and for a moment the magazine is in neither stack. A get that looks just
+ *        then makes a buffer, if the cap allows it, or waits for caches_lock. Readers of statistics may miss the
+ *        magazine, as they may miss what any call moves. What a drain brought to the depot is treated like what the
+ *        steal before it brought: the call looks at the cap afterwards, and serves the callers that wait (pressure.h).
  *
- * Which shard: processors with neighbouring numbers have the same, where there are more of them than shards. The number
- * is asked for in one of eight exchanges; that a thread has moved on since costs it time alone. Topology is not asked
- * for: it would be read from files, and gets may run under a filter that allows to open none (docs/system-calls.md).
+ * Which shard: where there are more processors than shards, processors with neighbouring numbers share one. A thread
+ * asks for its number in about one of eight exchanges. If it has moved to another processor since, this costs only
+ * time. The topology is not asked for: it would be read from files, and gets may run under a filter that allows them to
+ * open none (docs/system-calls.md).
  *
- * An owner that finds its shard empty looks into the depot's own stack before those of others: its line was read for
- * the counts anyway, and what lies there is nobody's. Then it begins where it last found something.
+ * An owner that finds its shard empty looks into the depot's own stack before the other shards: the line of that head
+ * was read for the counts anyway, and no processor in particular uses what lies there. Then it begins with the shard
+ * where it last found something.
  *
- * What is relaxed: `processor` and `highest` are hints. `low` is a number for reclaim: the sum of what lay untouched in
+ * What is relaxed: `processor` and `highest` are hints. `low` is a number for reclaim. The sum of what lay untouched in
  * each stack is no more than what lay untouched in all together, so a reclaim may free less than it could, not more.
  */
 #include "shards.h"
@@ -58,7 +60,7 @@ static uint32_t used_of(const struct shards *shards)
     return shards != NULL ? load_seq_cst(&shards->used) : 0; /* after depot_want, depot_lift, the store of N (6) */
 }
 
-/* The lowest of some shards, which is none of them afterwards. */
+/* Removes the lowest shard from a set of shards, and returns it. */
 static uint32_t take_lowest(uint32_t *some)
 {
     const uint32_t k = (uint32_t)__builtin_ctz(*some);

@@ -29,11 +29,11 @@
  *        next call that steals, for whatever reason, takes that cache too, if its owner is out by then, and needs no
  *        barrier for it. Every slow call that comes to a gate looks whether that is so (steal_has_rest).
  *     4. The owner itself finds the closed gate in its next call. It then flushes its cache under the lock, and opens
- *        the gate if there is no pressure (pressure.c). No other thread opens the gate of a pending cache, but give_up,
- *        which leaves those that had their barrier.
- *     5. `pending`, `fenced`, the gate and the state of the pressure change under the lock alone. A thief that had let
- *        the lock go looks at all of them anew. What it has found out about caches that it visited before that may be
- *        true no longer: steal_is_over says what is so now.
+ *        the gate if there is no pressure (pressure.c). Another thread opens the gate of a pending cache only in
+ *        give_up, which leaves caches alone that had their barrier.
+ *     5. `pending`, `fenced`, the gate and the state of the pressure change under the lock alone. A thief that has let
+ *        the lock go looks at all of them anew. What it found out about caches that it had visited may no longer be
+ *        true: steal_is_over says what is true now.
  *
  * For ThreadSanitizer, which does not know membarrier, 1, 2, a and c are seq_cst, and b is not needed: either c comes
  * after 1 in their order, or 2 comes after a.
@@ -58,7 +58,7 @@
  *        system.
  *     7. A pending cache without a barrier holds what its owner left there, and nothing has been done to it. Its gate
  *        was closed, so a barrier that comes later is as good as one that came at once (1, 2). So there is nothing to
- *        undo when the system has membarrier again: fence() counts for all of the batch that are pending then.
+ *        undo when the system has membarrier again: the next fence() counts for every cache of its batch.
  *     8. Whether a steal was refused is what that steal found (`refused`: a cache without a barrier is left), not what
  *        `possible` says afterwards. So no call that had its barrier declares pressure because another was refused.
  *     9. Pressure may be ON over caches that could not be emptied (pressure.c, settle). Then each of them is pending
@@ -72,20 +72,20 @@
  *
  * The steps
  *
- * A steal visits the open caches (roster.h), STEP_CACHES at a time: it closes their gates, has one barrier for all of
- * them, and takes them. Between two steps, and after STEP_BUFFERS buffers within one, it lets the lock go, and lets the
- * calls that wait for the lock come first. So no call waits for more than a step of another one.
+ * A steal visits the open caches (roster.h), STEP_CACHES at a time. In each step it closes their gates, has one barrier
+ * for all of them, and takes what they hold. Between two steps, and after STEP_BUFFERS buffers within one, it lets the
+ * lock go, so that calls that wait for the lock come first. So no call waits for more than a step of a steal.
  *
  *    11. A get that meets the cap needs few buffers. It takes the fullest cache of a step first, and ends as soon as
- *        something moved (steal_some). The other caches of that step stay pending, and had their barrier: the next get
- *        begins with these, and closes no further gate while one of them has buffers.
- *    12. The gate of a cache that was not used for a period stays closed after it was taken. Its owner opens it in its
- *        next call, as after the end of a pressure. So threads that sleep leave that list, and cost a steal nothing.
- *        What such a cache may hold is lent then, where room is scarce (allowance.c), and so is that of each other
- *        cache behind a closed gate.
+ *        some buffers moved (steal_some). The other caches of that step stay pending, and have had their barrier. The
+ *        next get begins with these, and closes no further gate while one of them has buffers.
+ *    12. If a cache was not used for a period, its gate stays closed after the cache was emptied. Its owner opens the
+ *        gate in its next call, as it does after the end of pressure. So caches of threads that sleep leave the list of
+ *        open caches, and cost a steal nothing. While a gate is closed, the cache lends the room that it may fill to
+ *        others, if room is scarce (allowance.c).
  *    13. While pressure is ENTERING no gate opens, so every get goes on where the last one ended: each gate is closed
- *        once, however many gets there are. The state may go OFF and come back between two steps, and gates may be open
- *        then that the steal has passed. That is why steal_is_over decides.
+ *        once, however many gets there are. But between two steps the state may go OFF and come back, and then gates
+ *        may be open that the steal has passed. That is why steal_is_over decides.
  *
  * What is relaxed: `possible` and `refused_ms` say when to ask the system, and lead to no other memory; `owned` and the
  * pressure's state move under the caches_lock, which is held here.
@@ -243,9 +243,9 @@ static enum pending to_take(const bufferpool_t *pool, struct cache *c, enum stea
 
 /* ---- a walk over the open caches ---- */
 
-/* A step visits so many caches, with one barrier, */
+/* A step visits this many caches, with one barrier ... */
 #define STEP_CACHES 64u
-/* and moves so many buffers, and what is left in the cache of the last. */
+/* ... and after this many buffers lets the lock go, once it has emptied the cache at which it stands. */
 #define STEP_BUFFERS 256u
 
 struct walk {
@@ -263,7 +263,7 @@ struct walk {
     uint32_t buffers;   /* moved so far */
 };
 
-/* Closes the gate of a cache that is worth it, and marks it as pending. */
+/* Closes the gate of a cache from which there is something to take, and marks the cache as pending. */
 static void close_gate(bufferpool_t *pool, struct cache *c, enum steal_kind kind, bool pressure)
 {
     const enum pending pending = to_take(pool, c, kind, pressure);
@@ -277,7 +277,7 @@ static void close_gate(bufferpool_t *pool, struct cache *c, enum steal_kind kind
     }
 }
 
-/* Without pressure: opens the gate of a cache behind which the owner need not flush. What was to be taken whole, and
+/* Without pressure, opens the gate of a cache that the owner need not flush. A cache that was to be emptied, and has
  * had its barrier, stays pending. */
 static void give_up(bufferpool_t *pool, struct cache *c)
 {
@@ -288,7 +288,7 @@ static void give_up(bufferpool_t *pool, struct cache *c)
     cache_open(pool, c);
 }
 
-/* Visits the next caches. */
+/* Begins a step: visits the next caches, and closes their gates. */
 static void visit(struct walk *walk)
 {
     bufferpool_t *pool = walk->pool;
@@ -311,7 +311,7 @@ static void visit(struct walk *walk)
     walk->ended = c == NULL;
 }
 
-/* Has the barrier for all of the batch, if some of it, the caller's own cache aside, has had none yet. */
+/* Has a barrier for the whole batch, if any cache but the caller's own has had none yet. */
 static void fence(struct walk *walk)
 {
     bool unfenced = false;
@@ -327,7 +327,7 @@ static void fence(struct walk *walk)
         walk->batch[i]->fenced = true;
 }
 
-/* The fullest comes first: mostly one is enough for a get. */
+/* Moves the fullest cache to the front of the batch: mostly that one is enough for a get. */
 static void fullest_first(struct walk *walk)
 {
     unsigned fullest = 0;
@@ -339,8 +339,8 @@ static void fullest_first(struct walk *walk)
     walk->batch[0] = c;
 }
 
-/* Takes a cache if it is pending still, and its owner is out. The gate of one that was not used stays closed: its
- * thread sleeps, mostly. */
+/* Empties a cache if it is still pending and its owner is out. If the cache was not used, its gate stays closed: its
+ * thread is mostly asleep. */
 static void take(struct walk *walk, struct cache *c)
 {
     bufferpool_t *pool = walk->pool;
@@ -363,7 +363,7 @@ static void take(struct walk *walk, struct cache *c)
         cache_open(pool, c);
 }
 
-/* The same for the batch. In between the lock is let go. */
+/* The same for the batch. The lock is let go now and then. */
 static void take_batch(struct walk *walk)
 {
     for (unsigned i = 0, moved = walk->buffers; i < walk->n && walk->buffers < walk->enough; i++) {
@@ -375,7 +375,8 @@ static void take_batch(struct walk *walk)
     }
 }
 
-/* Whether a steal need not visit it any more, until its gate opens. Where room is scarce it has lent its own then. */
+/* Whether no steal need visit the cache until its gate opens. If room is scarce, the cache lends its allowance first.
+ */
 static bool is_done(bufferpool_t *pool, struct cache *c)
 {
     if (cache_is_open(c) || c->pending != PENDING_NOTHING || cache_idle(c) > 0)
@@ -386,7 +387,7 @@ static bool is_done(bufferpool_t *pool, struct cache *c)
     return !allowance_is_wanted(pool, c);
 }
 
-/* Goes over the step's caches once more, and takes those out of the list that no steal need visit. */
+/* Ends a step: takes caches that no steal need visit out of the list. */
 static void tidy(struct walk *walk)
 {
     struct cache **from = walk->from;

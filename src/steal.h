@@ -10,7 +10,7 @@
 
 enum steal_kind {
     STEAL_ALL,      /* all buffers go to the depot */
-    STEAL_UNUSED,   /* the same, from caches in which nothing went in or out since the last time that this was asked */
+    STEAL_UNUSED,   /* the same, but only from caches that were not used since the last STEAL_UNUSED */
     STEAL_RESERVED, /* only what the caches have reserved of max_idle_bytes and do not use */
     STEAL_NOTHING,  /* but the idle buffers are verified where they are; a debug mode watches */
     STEAL_REST      /* only from caches that an earlier call was to empty and did not reach */
@@ -22,26 +22,27 @@ struct stolen {
     bool refused; /* some are left, and none of these had a barrier: the system refused it, or the pool never asks */
 };
 
-/* Steals from the caches of all threads, the calling one's included. Under pressure (pressure.h) the gates of all of
- * them stay closed; otherwise each opens again at once. A cache whose owner is inside is waited for as long as the
- * patience lasts (NULL: none). The lock is let go meanwhile, and between any two steps. A cache that was to be emptied
- * and was not reached stays closed: its owner flushes it in its next call, or the next call of this function empties
- * it.
+/* Steals from the caches of all threads, the calling one's included. Under pressure (pressure.h) all their gates stay
+ * closed. Otherwise each gate opens again at once, unless the cache was not used for a period. If an owner is inside
+ * its cache, the call waits for it as long as the patience lasts (NULL: none). It lets the lock go meanwhile, and
+ * between any two steps. A cache that was to be emptied and was not reached stays closed: its owner flushes it in its
+ * next call, or the next call of this function empties it.
  *
- * Where stealing is impossible this reaches the calling thread's cache alone. Under pressure it closes the other gates
- * all the same, and each owner flushes its cache in its next call. The pool's caches_lock is held, and the calling
- * thread is not inside its own cache. */
+ * Where stealing is impossible, the call reaches only the calling thread's cache. Under pressure it closes the other
+ * gates all the same, and each owner flushes its cache in its next call. The pool's caches_lock is held, and the
+ * calling thread is not inside its own cache. */
 struct stolen steal_caches(bufferpool_t *pool, enum steal_kind kind, struct patience *patience);
 
-/* The same as steal_caches with STEAL_ALL, under pressure, for a get: it ends as soon as some buffers moved. Then the
- * caches that were not visited are as they were, and others may be pending. */
+/* The same as steal_caches with STEAL_ALL under pressure, for a get: it ends as soon as some buffers moved. Then it has
+ * not touched the caches that it did not visit, and visited caches may still be pending. */
 struct stolen steal_some(bufferpool_t *pool, struct patience *patience);
 
-/* Whether all gates are closed, and no cache is pending; with `refused`, none that had a barrier. While the pool is
- * under pressure, gates that are open by tickets do not count. The pool's caches_lock is held. */
+/* Whether all gates are closed and no cache is pending. With `refused`, pending caches that had no barrier do not
+ * count. While the pool is under pressure, gates that are open by tickets do not count. The pool's caches_lock is held.
+ */
 bool steal_is_over(const bufferpool_t *pool, bool refused);
 
-/* The same as steal_caches, by a call that holds no lock; `patient`: with a patience of its own. */
+/* The same as steal_caches, for a call that holds no lock. If `patient`, it has a patience of its own. */
 struct stolen steal(bufferpool_t *pool, enum steal_kind kind, bool patient);
 
 /* Whether the system may be asked for a barrier now: it has not refused one within the last second. Any thread. */
