@@ -6,7 +6,7 @@
 
 _Thread_local volatile unsigned locks_held TLS_MODEL;
 
-/* To look again for a microsecond or two costs less than to sleep. */
+/* Looking again for a microsecond or two costs less than sleeping. */
 #define LOOKS  10
 #define PAUSES 10 /* between two looks */
 

@@ -25,8 +25,8 @@ static inline void lock_end(void)
     locks_held = locks_held - 1;
 }
 
-/* Takes a lock that is mostly held for some tens of nanoseconds, and gives it back. lock_take returns whether it was
- * free at once. */
+/* lock_take takes a lock that is mostly held for some tens of nanoseconds, and returns whether it was free at once.
+ * lock_give gives it back. */
 bool lock_take(pthread_mutex_t *lock);
 void lock_give(pthread_mutex_t *lock);
 

@@ -2,28 +2,29 @@
  *
  * lane.c - stocks of descriptors with slots, one for each lane of CPUs, in a heap that many threads use at once
  *
- * A thread that makes a buffer needs a descriptor and a slot, and a thread that frees one gives both back. All of that
- * is under the heap's lock, for some tens of nanoseconds. Where many processors make buffers at once, the lock and the
- * lines that it guards move from one to the other each time, which takes longer than the work. So a heap for whose lock
- * threads had to wait often gets lanes. A lane has a stock for the CPUs whose number is the same modulo LANES. A make
- * takes from the stock, and a free adds to it, under the lane's lock. Under the heap's lock, which is taken after the
- * lane's, descriptors and slots come and go in batches.
+ * A thread that makes a buffer needs a descriptor and a slot, and a thread that frees a buffer gives both back. Both
+ * happen under the heap's lock, for some tens of nanoseconds. Where many processors make buffers at once, the lock and
+ * the lines that it guards go from one processor to another each time, which takes longer than the work. So a heap gets
+ * lanes once threads often had to wait for its lock. A lane has a stock for the CPUs whose numbers are the same modulo
+ * LANES. A make takes from the stock, and a free adds to it, under the lane's lock. Descriptors and slots come from the
+ * heap and go back to it in batches, under the heap's lock, which is taken after the lane's.
  *
- *     first     up to a batch, the last one freed first
+ *     first     up to a batch; the descriptor that was freed last comes first
  *     full      NULL, or a whole batch
  *
- * There are two batches, so that a lane whose makes and frees take turns does not move a batch each time.
+ * There are two batches, so that a lane in which makes and frees take turns does not move a batch each time.
  *
- * For the heap what is in a stock is taken: the bit of the descriptor is set, and the slot is not free. So the
- * invariants of slab.c and desc.c hold as they are. The word says FREE, like that of a buffer that a thread is making.
- * So the child of fork, which forgets the stocks, finds both: heap_repair gives back a taken descriptor that is FREE,
- * and a slot that no buffer claims. Fork needs none of the lanes' locks: at that moment, threads may be anywhere.
+ * To the heap, descriptors and slots in a stock are taken: the bit of the descriptor is set, and the slot is not free.
+ * So the invariants of slab.c and desc.c hold unchanged. The word says FREE, like that of a buffer that a thread is
+ * making. So the child of fork, which forgets the stocks, finds both: heap_repair gives back a taken descriptor that is
+ * FREE, and a slot that no buffer claims. Therefore fork needs none of the lanes' locks, wherever other threads are at
+ * that moment.
  *
  * Only slots of buffer_capacity are in stocks, and only if they are small (lane_batch). Heaps with hooks or a budget
  * have no lanes: hooks have locks of their own, and a budget is exact to the byte. Nor have heaps that a debug mode or
- * a sanitizer watches. What a stock has counts as taken (window.h). So at most two batches for each lane may stay
+ * a sanitizer watches. What is in a stock counts as taken (window.h). So at most two batches for each lane may stay
  * resident beyond what the heap's limit allows (purge.c), until a call purges the heap or lets memory ebb. A slot that
- * comes back from a stock counts as dirty, also if nobody had it.
+ * comes back from a stock counts as dirty, even if no buffer used it.
  */
 #include "heap/lane.h"
 

@@ -2,25 +2,25 @@
  *
  * spare.c - mappings of pools that have ended, for the next pool
  *
- * A program may make a pool for each request. Then the mappings of each pool are made and unmapped, which takes longer
- * than all else. So the process keeps one span and one table of descriptors of pools that have ended. It keeps
- * addresses only: their memory went back to the system, so they take none, and read as zero. No byte of one pool is
- * seen in the next.
+ * A program may make a pool for each request. Then it costs more than everything else to map and unmap the memory of
+ * each pool. So the process keeps one span and one table of descriptors of pools that have ended. It keeps only
+ * addresses: their memory went back to the system, so the mappings take no memory, and read as zero. No byte of one
+ * pool is seen in the next.
  *
- * What is kept is one word for each kind: the address, and in the bits of an offset in a page the number of pages. The
- * thread that takes the word out has the mapping. So there is no lock, and the child of fork has nothing to repair: a
- * mapping that another thread of the parent had in its hands is lost there, which is address space.
+ * What is kept is one word for each kind: the address, and the number of pages in the bits of an offset in a page. The
+ * thread that takes the word out has the mapping. So there is no lock, and the child of fork has nothing to repair: if
+ * another thread of the parent had just taken a mapping, the child loses it, which costs address space only.
  *
- * A program can have told the system something of the addresses. A mapping with locked pages is not kept (docs/faq.md
- * says what holds for mlock). Memory that was mapped before mlockall(MCL_FUTURE) is not locked by that call, nor is
- * this.
+ * A program may have locked some of these addresses. A mapping with locked pages is not kept (docs/faq.md says what
+ * holds for mlock). mlockall(MCL_FUTURE) does not lock memory that was mapped before the call, and so does not lock a
+ * kept mapping either.
  */
 #include "heap/spare.h"
 
 #include "debug/sanitizer.h"
 #include "heap/os.h"
 
-/* No address: nothing is kept any more. */
+/* This is no address. It means that nothing is kept any more. */
 #define ENDED ((uintptr_t)1)
 
 static _Atomic(uintptr_t) kept[SPARES];
@@ -47,7 +47,7 @@ void *spare_take(enum spare which, size_t bytes)
     return cas_acquire(&kept[which], &word, 0) ? (void *)(word - pages) : NULL;
 }
 
-/* Another thread that keeps or takes a mapping at the same moment goes first. Then this one is unmapped. */
+/* If another thread keeps or takes a mapping at the same moment, that thread wins, and this mapping is unmapped. */
 void spare_keep(enum spare which, void *region, size_t bytes)
 {
     uintptr_t before = load_relaxed(&kept[which]);
