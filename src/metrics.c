@@ -341,7 +341,7 @@ static struct snapshot copy(const bufferpool_t *pool)
     return snapshot;
 }
 
-/* The name is used when the pool may be gone. Returns where the next one goes. */
+/* Copies the pool's name, since the pool may be gone when the name is used. Returns where the next name goes. */
 static char *copy_name(char *to, const char **name)
 {
     const size_t size = strlen(*name) + 1;

@@ -7,15 +7,15 @@
  *     live        = the sum of (moved - n) over all caches, the shared one included (cache.h)
  *     puts_kept   = gets of pooled buffers - live - drops of pooled buffers
  *
- * The caches of the threads that there are are read, and the shared one, which has what threads that have ended counted
- * (roster.h). So the cost depends on the number of threads now.
+ * It reads the caches of the threads that exist, and the shared cache, which has what ended threads counted (roster.h).
+ * So the cost depends on how many threads exist now.
  *
  * The numbers are read one after the other, without a lock. When one thread gets a buffer and another puts it, the
  * reader may see only one of the two calls. So a sum may be off by the calls that are made while it is added up. A
  * reader that loses its processor halfway would be off by thousands of calls. Therefore it adds up again until two sums
- * in a row agree, but at most READINGS times; or, where there are MANY caches, until it was quick. A figure that would
- * be negative is shown as 0, and no more buffers are shown as live than exist. Relaxed loads suffice where a number by
- * itself is one that was there; what moves when a thread ends is read with acquire.
+ * in a row agree, but at most READINGS times. Where there are MANY caches, one sum is enough if it was quick. A figure
+ * that would be negative is shown as 0, and no more buffers are shown as live than exist. Relaxed loads suffice where a
+ * number by itself is one that was there; what moves when a thread ends is read with acquire.
  */
 #include "stats.h"
 
@@ -53,7 +53,7 @@ static void add_cache(struct totals *totals, const struct cache *c, bool all)
         totals->counters[i] += load_acquire(&c->counters[i]); /* with the releases in fold (roster.c) */
 }
 
-/* A walk over thousands of caches would wait for the memory of each. */
+/* Without this, a walk over thousands of caches would wait for the memory of each. */
 static void fetch_ahead(const struct cache *c, bool all)
 {
 #if UINTPTR_MAX > UINT32_MAX
@@ -71,7 +71,7 @@ static void fetch_ahead(const struct cache *c, bool all)
 #endif
 }
 
-/* Returns false if the list changed meanwhile (roster.h). If the calling thread has the lock, it does not. */
+/* Returns false if the list changed meanwhile (roster.h). It cannot change if the calling thread has the lock. */
 static bool add_all(const bufferpool_t *pool, struct totals *totals, bool all)
 {
     uint32_t at;
@@ -117,8 +117,8 @@ static uint32_t outside_all(const struct totals *totals)
     return totals->outside - totals->idle - totals->held_back;
 }
 
-/* So many caches take so long that a reading lets other calls change something while it is under way. Then two sums do
- * not agree, and what matters is that the reader did not lose its processor: that it took at most so long a cache. */
+/* With so many caches, other calls change something while a reading is under way, so two sums do not agree. What
+ * matters then is that the reader did not lose its processor: that it took no longer than EACH_NS for each cache. */
 #define MANY    64u
 #define EACH_NS 100u
 

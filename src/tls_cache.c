@@ -173,8 +173,8 @@ void tls_cache_end(void)
 
 /* ---- the beginning ---- */
 
-/* Where many threads use a pool, caches are made in blocks of so many. Calls that go over all of them meet fewer pages
- * then, and take a third of the time. */
+/* If many threads use a pool, caches are made in blocks of this many. Calls that go over all of them then touch fewer
+ * pages, and take a third of the time. */
 #define BLOCK      16u
 #define BLOCK_FROM 16u /* owners */
 

@@ -15,14 +15,16 @@
  *     ticket            leave for a buffer to idle elsewhere than in the depot while there is pressure (depot.c)
  *     thread cache      the idle buffers that one thread owns for one pool (tcmalloc, HAProxy: the same)
  *     allowance         the bytes that a thread cache may hold: thread_cache_bytes, more or less (allowance.h)
- *     magazine, depot   a batch of idle buffers that moves as one; the shared lock-free stack of them (Bonwick)
+ *     magazine, depot   a batch of idle buffers that moves as one; the shared lock-free stack of them (Bonwick), and
+ *                       the shards beside it
  *     shard             a further stack of the depot, for the threads on some processors (shards.c)
  *     in transit        popped from the depot by a call that has yet to free it or push it back
  *     biased lock       the lock of a thread cache: nearly free for its owner, which enters and leaves by a plain store
  *                       each, and dear for any other thread, which closes the `gate` and waits until the owner is not
  *                       `busy` (steal.c; Java's biased locking, with membarrier(2) for the revocation)
  *     steal             to move what idles in another thread's cache to the depot
- *     roster            which thread caches a pool has: with a thread, without one, to be visited by a steal (roster.h)
+ *     roster            a pool's lists of its thread caches: with a thread, without one, to be visited by a steal
+ *                       (roster.h)
  *     pressure          what a pool is under at its cap: gates closed, caches empty, puts go to the depot or are freed
  *     overload          pressure with tickets out: callers have well more than N, and some caches are open by tickets
  *     latch             a value kept twice and a bit that names the valid copy, so that readers never wait (Linux's
@@ -33,7 +35,8 @@
  *     purge             to give the memory of dirty slots back to the system (jemalloc)
  *     budget            a limit in bytes over the blocks of any number of pools (heap/account.h)
  *     charged           of a budget: the bytes of its blocks, and the memory that its pools retain
- *     lane, stock       the CPUs of some numbers; what their threads make buffers of at once (heap/lane.c)
+ *     lane              the CPUs whose numbers are the same modulo LANES (heap/lane.c) or SLAB_LANES (heap/slab.c)
+ *     stock             of a lane: free descriptors with slots, of which threads on its CPUs make buffers (heap/lane.c)
  *     retained          memory of freed blocks that stays for new ones: dirty slots, and freed mappings, whole
  *     window            the last retain_ms: so much may be retained as callers held in it and do not hold any more
  *     strike            a put of a grown buffer after little use; the fifth in a row shrinks it
@@ -174,10 +177,10 @@ struct depot {
 
 #define SHARDS 16u
 
-/* Further stacks. Each is a depot by itself, on a line of its own, of which `head` and `low` alone are used. */
+/* Further stacks. Each is a struct depot, on a line of its own, of which only `head` and `low` are used. */
 struct shards {
-    /* A bit for each shard: something may lie there. Set by owners inside, before they push; cleared where all gates
-     * are closed. */
+    /* A bit for each shard: something may lie there. Owners set it, inside their caches, before they push. It is
+     * cleared when all gates are closed. */
     _Alignas(CACHE_LINE) _Atomic(uint32_t) used;
     struct depot shard[SHARDS];
 };
