@@ -6,12 +6,12 @@
  * a closed gate. So the owner reads its allowance without the lock. It may do so while it is not inside, and then meets
  * an old value or the new one (allowance_check): hence both this and the streak are relaxed atomics.
  *
- * Three things take room away. A cache behind a closed gate, which can hold nothing, lends all it has when a steal has
- * visited it, if the room is scarce; its owner has it back when the gate opens. The other two come at the end of a
- * period (steal.c). A cache that was not used lends all it has, if the room is scarce. One that has more than
- * thread_cache_bytes loses the rest if thread_cache_bytes were enough for all that came and went between the looks at
- * the clock, or if the sum is too large. So what a burst left in a cache that grew by it goes within the periods in
- * which the depot's part goes (reclaim.c).
+ * Three things take room away. The first is a closed gate. A cache behind one can hold nothing, so it lends all its
+ * room once a steal has visited it, if room is scarce. Its owner has the room back when the gate opens. The other two
+ * come at the end of a period (steal.c). A cache that was not used lends all its room, if room is scarce. A cache that
+ * has more than thread_cache_bytes loses the excess in two cases: if thread_cache_bytes were enough for all that came
+ * and went between the looks at the clock, or if the sum is too large. So what a burst left in a cache that grew by it
+ * goes within the same periods as the depot's part (reclaim.c).
  */
 #include "allowance.h"
 

@@ -61,8 +61,8 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* Where a function's last resort is to pass its arguments on: if that looked rare, compilers would give the registers
- * of the arguments to something else, and each call would move them aside first. */
+/* For a function whose last resort is to pass its arguments on. If that looked rare, compilers would give the registers
+ * of the arguments to something else, and each call would move the arguments aside first. */
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_expect_with_probability)
 #define even(x) __builtin_expect_with_probability(!!(x), 1, 0.5)

@@ -45,14 +45,14 @@ static bufferpool_t *pool_of_held(const bufferpool_buf_t *buf)
     return pool;
 }
 
-/* Notes for put that the caller uses `need` bytes of the grown buffer, which has so many. */
+/* Notes for put that the caller uses `need` bytes of the grown buffer, which has at least as many. */
 static void note_good_use(const bufferpool_t *pool, struct desc *d, size_t need)
 {
     const bool good = d->pub.cap <= pool->max_capacity && desc_is_good_use(d, need, pool->heap.base);
     d->asked = good ? DESC_WELL_USED : need;
 }
 
-/* The same for any buffer. Plain buffers are not judged (reclaim_judge), so for these nothing is noted. */
+/* The same for any buffer. Plain buffers are not judged (reclaim_judge), so nothing is noted for them. */
 static void note_use(const bufferpool_t *pool, bufferpool_buf_t *buf, size_t need)
 {
     struct desc *d = desc_of(buf);
@@ -146,8 +146,8 @@ int buffer_reserve(bufferpool_buf_t *buf, size_t cap)
     return 0;
 }
 
-/* The usual reserve: there is room. Returns false, and does nothing, if buffer_reserve must look: an open gate is the
- * word of a plain buffer that is held, of the pool whose cache this is. */
+/* The usual reserve: the buffer has the room. Returns false, and does nothing, if buffer_reserve must look. An open
+ * gate has the same word as a plain buffer that is held, of the pool whose cache this is. */
 static bool has_room(bufferpool_buf_t *buf, size_t cap)
 {
     if (!desc_aligned(buf))

@@ -5,9 +5,10 @@
  *     entries  | coldest ...... warmest |  free  ...  |        get takes entries[n - 1], put stores entries[n]
  *              0                        n          limit       at the limit the colder half goes to the depot, or all
  *
- * The limit follows from the bytes that the cache may hold, for `most_extra` bytes of cap beyond buffer_capacity. A get
- * of a grown buffer leaves it as it is, and so does the put that brings such a buffer back: both are fast then. Where
- * the limit is reached, or there would be more bytes than it is for, cache_push_anew computes it anew.
+ * The limit follows from the bytes that the cache may hold, less `most_extra` bytes of cap beyond buffer_capacity. A
+ * get of a grown buffer leaves the limit as it is, and so does the put that brings such a buffer back. Therefore both
+ * are fast. If the limit is reached, or if there would be more such bytes than `most_extra`, cache_push_anew computes
+ * the limit anew.
  *
  * The biased lock
  *
@@ -255,9 +256,9 @@ static inline size_t cache_push_many(struct cache *c, bufferpool_buf_t *const *b
     return count;
 }
 
-/* Whether a held, grown buffer may go into a cache as it is: it was well used, so that no strike comes (reclaim.c), it
- * is not too large, and nobody wrote to data or cap. It has no strikes any more then. The barriers are for compilers,
- * which would otherwise keep what the rare ways read once more in registers. */
+/* Whether a held, grown buffer may go into a cache as it is: it was well used, so it gets no strike (reclaim.c), it is
+ * not too large, and nobody wrote to data or cap. If so, its strikes are cleared. The barriers are for compilers, which
+ * would otherwise keep values in registers that only the rare ways read again. */
 static inline bool cache_may_have(const struct cache *c, struct desc *d)
 {
     if (unlikely(d->asked != DESC_WELL_USED)) {
@@ -276,8 +277,8 @@ static inline bool cache_may_have(const struct cache *c, struct desc *d)
     return true;
 }
 
-/* The fast put of a grown buffer. Returns false, and changes nothing but its strikes, if that does not fit below the
- * limit, or if anything else has to be done. */
+/* The fast put of a grown buffer. Returns false, and changes nothing but the buffer's strikes, if the buffer does not
+ * fit below the limit, or if anything else has to be done. */
 static inline bool cache_push_grown(struct cache *c, struct desc *d, uintptr_t word)
 {
     cache_enter(c);
@@ -398,8 +399,9 @@ static inline bool cache_has_tickets(const struct cache *c)
 /* Adds n, which may be negative, to the buffers that came to the cache's thread. */
 void cache_moved(bufferpool_t *pool, struct cache *c, int32_t n);
 
-/* A put for which the limit is reached, or was for other bytes: computes it anew, and puts the buffer, plain or grown,
- * if it fits then. Returns false, and puts nothing, if not, or if anything else has to be done. */
+/* A put that reaches the limit, or for which the limit does not hold: computes the limit anew, and puts the buffer,
+ * plain or grown, if it fits then. Returns false, and puts nothing, if it does not fit, or if anything else has to be
+ * done. */
 bool cache_push_anew(struct cache *c, struct desc *d, uintptr_t word);
 
 /* Takes the warmest idle buffer, plain or grown, for life_hand_out. Returns NULL if the cache is empty. */
@@ -473,7 +475,7 @@ bool cache_unused(struct cache *c);
 /* In the child after fork, and for a new cache: sets moved and n. */
 void cache_reset(struct cache *c, uint32_t moved, uint32_t n);
 
-/* Begins all of its figures at 0; it is empty. */
+/* Sets all figures of the cache, which is empty, to 0. */
 void cache_clear(struct cache *c);
 
 #endif

@@ -13,8 +13,8 @@
  *        slabs, retained mappings, the free descriptors and the bits that say which are taken (desc.c) are in order.
  *     2. Anything else may have been in any state: thread caches, their gates and their tickets, the depot, the
  *        counters, the queue of callers that wait, the quarantine, a purge. None of their locks is held across fork;
- *        the repair makes them anew, and so those of a heap's lanes (lane.c). What they say is replaced by what the
- *        words of the taken descriptors say:
+ *        the repair makes them anew, and also the locks of a heap's lanes (lane.c). What they say is replaced by what
+ *        the words of the taken descriptors say:
  *
  *            IDLE     goes into the depot, wherever it was
  *            LIVE     stays live, whichever thread of the parent held it: the child must put it. If more are live than
@@ -25,8 +25,8 @@
  *        whole; a block is replaced under the heap's lock (heap.c). The word says grown before that or no longer after
  *        it. So the repair believes cap, and makes the word say GROWN where cap is not buffer_capacity.
  *     3. What is lost is at most the large block or the hook's block of a buffer that another thread was making or
- *        freeing, and mappings that it was about to unmap; and of a thread that was ending one of its counters
- *        (roster.c).
+ *        freeing, mappings that it was about to unmap, a kept mapping that it was taking or giving back (spare.c), and
+ *        one counter of a thread that was ending (roster.c).
  *
  * Why the first call is always seen
  *

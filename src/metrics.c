@@ -2,9 +2,10 @@
  *
  * metrics.c - the statistics of pools as text that Prometheus scrapes; on stderr, with the debug mode `stats`
  *
- * The figures of one pool after the other are copied. A pool is pinned meanwhile, so it does not end, and the
- * registry's lock is let go: threads that come and go do not wait until all caches of all pools are added up. Pools
- * that are made meanwhile are left out, so no two of those that are shown have the same name: they existed at one time.
+ * The figures are copied from one pool after the other. Meanwhile the pool is pinned, so that it does not end, and the
+ * registry's lock is let go. So threads that start or end do not wait until all caches of all pools are added up. Pools
+ * that are made meanwhile are left out. So all pools that are shown existed at one time, and no two of them have the
+ * same name.
  *
  * The text is written twice, the first time to nowhere, to find its length. So all memory is there before anything is
  * written, and a call that fails changes nothing.
@@ -377,9 +378,9 @@ static char *copy_budgets(struct budget_snapshot *at, char *name)
     return name;
 }
 
-/* Takes the figures of the pools that there are, as far as they do not end meanwhile. The default pool, whose name may
+/* Copies the figures of the pools that exist, except for those that end meanwhile. The default pool, whose name may
  * change, comes first, in the same hold of the lock in which the bytes of all names were counted. The registry's lock
- * is held, and let go in between. */
+ * is held, and is let go between two pools. */
 static void copy_pools(struct snapshots *all, char *name)
 {
     const uint32_t newest = registry_newest();

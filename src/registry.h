@@ -90,9 +90,10 @@ void registry_unpin(bufferpool_t *pool);
 /* Waits until the pool is not pinned. The caller holds the lock, which is let go meanwhile. */
 void registry_await_unpinned(const bufferpool_t *pool);
 
-/* ---- which pools there were ---- */
+/* ---- in which order pools were made ---- */
 
-/* The pool that came last, by a number, and whether that one came before this pool. The caller holds the lock. */
+/* registry_newest returns a number for the pool that was made last. registry_is_newer returns whether this pool was
+ * made after that one. The caller holds the lock. */
 uint32_t registry_newest(void);
 bool registry_is_newer(const bufferpool_t *pool, uint32_t than);
 

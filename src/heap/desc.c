@@ -31,9 +31,9 @@ static size_t chunk_bytes(unsigned chunk)
 
 /* In front of its descriptors a chunk has a bit for each, which is set while the descriptor is taken. So the child of
  * fork finds the descriptors that are in use without a look at the others. Then comes room for the indexes of as many
- * free descriptors: a stack, which goes on from chunk to chunk. A list that leads through the descriptors would do
- * without, but then each would be read under the heap's lock, mostly from another processor's cache. The bits begin
- * with the mapping. In the first chunks both fit into the distance. */
+ * free descriptors: a stack, which goes on from chunk to chunk. A list that is linked through the descriptors would not
+ * need this room, but then each descriptor would be read under the heap's lock, mostly from another processor's cache.
+ * The bits begin with the mapping. In the first chunks, bits and indexes fit into the distance. */
 static size_t lead(const struct desc_table *table, unsigned chunk)
 {
     const size_t n = (size_t)DESC_FIRST_CHUNK << chunk, front = n / 8 + n * sizeof(uint32_t), gap = distance(table);

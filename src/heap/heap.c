@@ -168,15 +168,15 @@ static bool take_retained(struct heap *heap, struct block *block)
     return taken;
 }
 
-/* If so many threads use the heap at once that they waited for its lock, it gets lanes. The lock is held. */
+/* Gives the heap lanes if threads had to wait for its lock often enough. The lock is held. */
 static void note_crowd(struct heap *heap)
 {
     if (LANES_BUILT && unlikely(heap->slabs.waits == LANES_AFTER) && !lane_is_there(heap))
         lane_begin(heap);
 }
 
-/* Takes a batch of descriptors and slots, if there is memory. The lane has been entered. The descriptors, whose lines
- * other processors may have, are not touched under the heap's lock. */
+/* Fills the lane's stock with a batch of descriptors and slots, if there is memory. The lane has been entered. The
+ * descriptors, whose lines other processors may have, are not touched under the heap's lock. */
 static void fill_lane(struct heap *heap, struct lane *lane, const struct slab_request *request)
 {
     struct desc *descs[LANE_BATCH_MAX];
@@ -201,7 +201,7 @@ static void fill_lane(struct heap *heap, struct lane *lane, const struct slab_re
     }
 }
 
-/* take, from the lane's stock. The caller does not hold the lock. */
+/* The same as take, but from the lane's stock. The caller does not hold the heap's lock. */
 static struct desc *take_from_lane(struct heap *heap, const struct slab_request *request, struct block *block)
 {
     struct lane *lane = lane_enter(heap);
@@ -252,7 +252,8 @@ struct desc *heap_alloc(struct heap *heap)
     return d;
 }
 
-/* Gives back what was in a stock, which is not empty: descriptors that are linked by chain. */
+/* Gives a list of descriptors out of a stock back to the heap, with their slots. They are linked by chain; there is at
+ * least one. */
 static void give_stock(struct heap *heap, struct desc *first, size_t spare)
 {
     struct slabs *slabs = &heap->slabs;
@@ -270,7 +271,7 @@ static void give_stock(struct heap *heap, struct desc *first, size_t spare)
     unlock_and_wake(heap, begin_watch(heap, now_ms, spare));
 }
 
-/* Gives back what is in all stocks. The heap has lanes. */
+/* Gives everything in the stocks back to the heap, which has lanes. */
 static void give_all_stocks(struct heap *heap, size_t spare)
 {
     struct lane *lanes = load_acquire(&heap->slabs.lanes); /* with the release in lane_begin */
@@ -281,14 +282,15 @@ static void give_all_stocks(struct heap *heap, size_t spare)
     }
 }
 
-/* Whether free memory, without stocks, is more than `spare` says. What is retained by time may be, until it ebbs. */
+/* Whether free memory, without stocks, is more than `spare` says. Memory that is retained by time may be more, until it
+ * ebbs. */
 static bool is_excess(const struct slabs *slabs, size_t spare)
 {
     const size_t dirty = purge_dirty(slabs);
     return unlikely(dirty > DIRTY_MIN) && dirty > spare && load_relaxed(&slabs->window.part_ms) == 0;
 }
 
-/* Puts a descriptor, whose block is such that stocks have it, into the stock of the lane. */
+/* Puts a descriptor into the stock of the lane. Its block is of the kind that stocks have. */
 static void give_to_lane(struct heap *heap, struct desc *d, const struct block *block, size_t spare)
 {
     d->own.data = NULL;

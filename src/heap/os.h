@@ -44,7 +44,7 @@ size_t os_resident_run(void *region, size_t bytes, bool *resident);
 /* Drops the memory of whole pages, which are zero from then on, in swap too. Returns false if the system refuses. */
 bool os_discard(void *region, size_t bytes);
 
-/* The same, but returns false also if some of the pages are locked. */
+/* The same, but also returns false if some of the pages are locked. */
 bool os_discard_unlocked(void *region, size_t bytes);
 
 #define OS_RANGES_MAX 128u

@@ -119,10 +119,10 @@ static void list_update(struct slab *slab)
 /* The pages of 128 slots, or of as many slots as fit into 4 MiB. With huge pages, a slab that is larger than a huge
  * page has whole huge pages, since a purge gives back whole pages of one slab.
  *
- * The pages after the last slot would cost nothing but addresses. But if all slabs were 4 MiB apart, the first pages of
- * all their blocks of 32 KiB would have one of two values in the lowest three bits of the page's number. A processor
- * looks for an address in the few entries of its second-level TLB that those bits choose, and a thousand buffers are
- * too many for a quarter of it.
+ * The pages after the last slot would cost nothing but addresses. But if all slabs were 4 MiB apart, the numbers of the
+ * first pages of all their blocks of 32 KiB would have one of two values in the lowest three bits. A processor looks
+ * for a page in the few entries of its second-level TLB that the lowest bits of the number choose, and a thousand
+ * buffers are too many for a quarter of that TLB.
  *
  * Without huge pages, a new slab at most doubles the address space that is mapped. So a thousand pools with one buffer
  * each do not map four gigabytes, and a pool with thousands of buffers has only a few slabs more. */
