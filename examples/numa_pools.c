@@ -154,7 +154,7 @@ static int try_to_bind(void)
     return error;
 }
 
-static bool make_pool(struct node_pool *own, int node)
+static bufferpool_t *make_pool(struct node_pool *own, int node)
 {
     char name[32];
     bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
@@ -169,8 +169,7 @@ static bool make_pool(struct node_pool *own, int node)
     }
     own->node = node;
     pthread_mutex_init(&own->lock, NULL);
-    own->pool = bufferpool_create(&config);
-    return own->pool != NULL;
+    return bufferpool_create(&config);
 }
 
 /* Returns the number of pools, or 0 if one cannot be made. */
@@ -187,9 +186,13 @@ static unsigned make_pools(bool with_one_node)
         printf("numa: pools %u, pages where they are first touched, since mbind is refused: %s\n", n, strerror(error));
     else
         printf("numa: pools 1, since there is one node\n");
-    for (unsigned i = 0; i < topology.n; i++)
-        if (topology.has_cpus[i] && !make_pool(&pools[i], topology.number[i]))
+    for (unsigned i = 0; i < topology.n; i++) {
+        if (!topology.has_cpus[i])
+            continue;
+        pools[i].pool = make_pool(&pools[i], topology.number[i]);
+        if (pools[i].pool == NULL)
             return 0;
+    }
     return n;
 }
 

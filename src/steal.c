@@ -256,7 +256,7 @@ struct walk {
     struct cache *own;                /* the calling thread's cache */
     struct cache **from;              /* the step begins behind this link of the list */
     struct cache *until;              /* and went as far as this cache; NULL: the list was empty there */
-    bool ended;                       /* that is the last one */
+    bool is_last;                     /* that is the last one */
     struct cache *batch[STEP_CACHES]; /* those that are pending */
     unsigned n;
     struct cache *left; /* one that is pending still, one that waiting may help if there is any; NULL: there is none */
@@ -308,7 +308,7 @@ static void visit(struct walk *walk)
             walk->batch[walk->n++] = c;
         walk->until = c;
     }
-    walk->ended = c == NULL;
+    walk->is_last = c == NULL;
 }
 
 /* Has a barrier for the whole batch, if any cache but the caller's own has had none yet. */
@@ -428,7 +428,7 @@ static bool go_over(struct walk *walk)
             take_batch(walk);
         }
         tidy(walk);
-        const bool ended = walk->ended && walk->buffers < walk->enough;
+        const bool ended = walk->is_last && walk->buffers < walk->enough;
         if (!walk->gives_up && (ended || walk->left != NULL))
             /* release: with the acquire in steal_has_rest: it finds the cache made */
             store_release(&pool->stuck, rest_of(pool, walk->left));
