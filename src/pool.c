@@ -102,12 +102,19 @@ static inline struct desc *make_beyond(bufferpool_t *pool, struct cache *c, enum
     return d;
 }
 
+/* Whether callers had max_live buffers at a moment during this call. Where the system refused a barrier, an owner may
+ * have pushed to a shard behind the verdict's back (shards.c 4). */
+static bool is_exhausted(const bufferpool_t *pool)
+{
+    return depot_exhausted(&pool->depot, &pool->max_live) && shards_hold_nothing(&pool->depot);
+}
+
 /* Whether a get that found nothing is to look again. If only the budget is short, idle memory makes room: first that of
  * the own pool, which the pressure brings to the depot, then that of others. */
 static bool look_again(struct get *get, struct patience *patience)
 {
     bufferpool_t *pool = get->pool;
-    if (depot_exhausted(&pool->depot, &pool->max_live))
+    if (is_exhausted(pool))
         return false;
     if (!budget_is_short(pool))
         return pressure_rise(pool, patience);
@@ -219,7 +226,7 @@ static struct desc *refill(bufferpool_t *pool, struct cache *c)
 static struct desc *go_beyond(bufferpool_t *pool, struct cache *c)
 {
     enum counter source;
-    if (!is_settled(pool, c) || steal_has_rest(pool) || !depot_exhausted(&pool->depot, &pool->max_live))
+    if (!is_settled(pool, c) || steal_has_rest(pool) || !is_exhausted(pool))
         return NULL;
     struct desc *d = make_beyond(pool, c, &source);
     if (d != NULL)

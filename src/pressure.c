@@ -15,7 +15,7 @@
  * closed once. A get that finds nothing although it went over all caches has shown that they are empty.
  *
  * ENTERING also lasts where an owner was preempted inside its cache. The gets that find nothing wait for the owner, all
- * of them until the same moment, PATIENCE_NS after the first; then they go beyond the cap. Each later get that finds
+ * of them until the same moment, PATIENCE_NS after the first that found it so; then they go beyond the cap. Each later get that finds
  * nothing looks once more (the gate was closed long ago, so that takes no barrier), and the owner itself flushes its
  * cache in its next call. An owner that comes out and makes no call leaves its buffers to the next call of any thread.
  *
@@ -73,10 +73,13 @@ static bool enter(bufferpool_t *pool, uint32_t dwell, bool some)
     bool moved = false;
     steal_init(pool);
     roster_lock(pool);
-    if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF) {
+    const bool begins = load_relaxed(&pool->pressure.state) == PRESSURE_OFF;
+    if (begins || load_relaxed(&pool->stuck) == NULL) { /* nobody waits for an owner so far */
         struct patience fresh = {0};
         (void)patience_left(&fresh);
         pool->pressure.until_ns = fresh.until_ns;
+    }
+    if (begins) {
         store_relaxed(&pool->pressure.since, depot_pops(&pool->depot) + dwell - DWELL);
         store_relaxed(&pool->pressure.state, PRESSURE_ENTERING);
     }
@@ -96,7 +99,8 @@ bool pressure_rise(bufferpool_t *pool, struct patience *patience)
     const bool first = patience->until_ns == 0, left = patience_left(patience);
     /* Whatever time that takes: other gets may take what moved, and the rest of the caches is yet to be visited. */
     if (load_relaxed(&pool->pressure.state) != PRESSURE_ON)
-        return enter(pool, DWELL, true) || first; /* what was stolen is worth one more look */
+        /* what was stolen is worth one more look, and so is what gates that opened meanwhile let through */
+        return enter(pool, DWELL, true) || first || (left && load_relaxed(&pool->pressure.state) == PRESSURE_OFF);
     if (left)
         spin_hint();
     return left;

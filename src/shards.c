@@ -195,8 +195,10 @@ void shards_reset(struct depot *depot, uint32_t pooled)
 {
     struct shards *shards = shards_of(depot);
     depot_reset(depot, pooled);
-    for (uint32_t k = 0; shards != NULL && k < SHARDS; k++)
+    for (uint32_t k = 0; shards != NULL && k < SHARDS; k++) {
         depot_reset(&shards->shard[k], 0);
+        store_relaxed(&shards->shard[k].low, 0);
+    }
     if (shards != NULL)
         store_relaxed(&shards->used, 0);
 }

@@ -257,6 +257,8 @@ struct walk {
     struct cache **from;              /* the step begins behind this link of the list */
     struct cache *until;              /* and went as far as this cache; NULL: the list was empty there */
     bool is_last;                     /* that is the last one */
+    bool skipped;                     /* gates stayed open, since buffers seemed to be at hand */
+    bool thorough;                    /* none does any more */
     struct cache *batch[STEP_CACHES]; /* those that are pending */
     unsigned n;
     struct cache *left; /* one that is pending still, one that waiting may help if there is any; NULL: there is none */
@@ -303,7 +305,10 @@ static void visit(struct walk *walk)
             give_up(pool, c);
         else if (!found)
             close_gate(pool, c, walk->kind, pressure);
-        found |= walk->enough == 1 && c->pending != PENDING_NOTHING && c->fenced && cache_idle(c) > 0;
+        else
+            walk->skipped = true;
+        found |= walk->enough == 1 && !walk->thorough && c->pending != PENDING_NOTHING && c->fenced &&
+                 cache_idle(c) > 0 && cache_owner_is_out(c);
         if (c->pending != PENDING_NOTHING && !walk->gives_up)
             walk->batch[walk->n++] = c;
         walk->until = c;
@@ -339,8 +344,9 @@ static void fullest_first(struct walk *walk)
     walk->batch[0] = c;
 }
 
-/* Empties a cache if it is still pending and its owner is out. If the cache was not used, its gate stays closed: its
- * thread is mostly asleep. */
+/* Takes what a cache gives if it is still pending and its owner is out. If the cache was not used, its gate stays
+ * closed: its thread is mostly asleep. Where a closed gate is not to open, a cache that only gave a part stays pending,
+ * for the next steal to empty it. */
 static void take(struct walk *walk, struct cache *c)
 {
     bufferpool_t *pool = walk->pool;
@@ -361,6 +367,8 @@ static void take(struct walk *walk, struct cache *c)
     if ((load_relaxed(&pool->pressure.state) == PRESSURE_OFF && !sleeps) ||
         load_relaxed(&c->tickets) != 0) /* tickets are left if the cache was not flushed */
         cache_open(pool, c);
+    else if (cache_idle(c) > 0)
+        c->pending = PENDING_ALL;
 }
 
 /* The same for the batch. The lock is let go now and then. */
@@ -387,13 +395,19 @@ static bool is_done(bufferpool_t *pool, struct cache *c)
     return !allowance_is_wanted(pool, c);
 }
 
+/* Whether no other steal is under way. Another one may have left a cache that this one has not seen. */
+static bool is_alone(const bufferpool_t *pool)
+{
+    return pool->shared.roster.steals == 1;
+}
+
 /* Ends a step: takes caches that no steal need visit out of the list. */
 static void tidy(struct walk *walk)
 {
     struct cache **from = walk->from;
     for (struct cache *c = walk->until != NULL ? *from : NULL; c != NULL; c = *from) {
         const bool last = c == walk->until;
-        if (walk->pool->shared.roster.steals == 1 && is_done(walk->pool, c)) {
+        if (is_alone(walk->pool) && is_done(walk->pool, c)) {
             *from = c->next_open;
             c->listed = false;
         } else {
@@ -429,7 +443,7 @@ static bool go_over(struct walk *walk)
         }
         tidy(walk);
         const bool ended = walk->is_last && walk->buffers < walk->enough;
-        if (!walk->gives_up && (ended || walk->left != NULL))
+        if (!walk->gives_up && (walk->left != NULL || (ended && is_alone(pool))))
             /* release: with the acquire in steal_has_rest: it finds the cache made */
             store_release(&pool->stuck, rest_of(pool, walk->left));
         if (ended || walk->buffers >= walk->enough)
@@ -457,7 +471,7 @@ static void end_incomplete(struct walk *walk)
     walk->gives_up = true;
     walk->enough = UINT32_MAX;
     (void)go_over(walk);
-    if (load_relaxed(&pool->stuck) == &pool->shared)
+    if (load_relaxed(&pool->stuck) == &pool->shared && is_alone(pool))
         store_relaxed(&pool->stuck, NULL);
 }
 
@@ -466,9 +480,15 @@ static struct stolen walk_over(struct walk *walk, struct patience *patience)
     bufferpool_t *pool = walk->pool;
     bool patient = patience != NULL;
     pool->shared.roster.steals++;
-    while (go_over(walk) && walk->left != NULL && patient && walk->left->fenced) {
+    bool ended = go_over(walk);
+    if (ended && walk->skipped) { /* what seemed to be at hand was not, since an owner came inside */
+        walk->thorough = true;
+        ended = go_over(walk);
+    }
+    while (ended && walk->left != NULL && patient && walk->left->fenced) {
         patient = wait_for_owner(pool, walk->left, patience);
         walk->kind = STEAL_REST;
+        ended = go_over(walk);
     }
     const struct cache *left = walk->left;
     const struct stolen stolen = {walk->buffers, left == NULL, left != NULL && !left->fenced};
@@ -484,7 +504,7 @@ static struct stolen steal_until(bufferpool_t *pool, enum steal_kind kind, struc
     struct walk walk;
     walk.pool = pool;
     walk.kind = kind;
-    walk.gives_up = false;
+    walk.gives_up = walk.skipped = walk.thorough = false;
     walk.enough = enough;
     walk.own = tls_cache_find(pool->index);
     walk.buffers = 0;

@@ -229,29 +229,6 @@ static struct desc *take_locked(struct heap *heap, const struct slab_request *re
     return d;
 }
 
-struct desc *heap_alloc(struct heap *heap)
-{
-    struct block block = {NULL, heap->base, NULL};
-    struct slab_request request;
-    bool in_slab = heap->alloc == NULL && block_class(heap, heap->base, &request);
-    if (!in_slab && !(heap->alloc == NULL && take_retained(heap, &block)) && !large_make(heap, &block)) {
-        account_return(heap->slabs.budget, large_bytes(heap, heap->base));
-        return NULL;
-    }
-
-    const bool by_lane = lane_is_there(heap) && in_slab && lane_batch(request.stride) != 0;
-    struct desc *d =
-        by_lane ? take_from_lane(heap, &request, &block) : take_locked(heap, in_slab ? &request : NULL, &block);
-
-    if (d != NULL)
-        block_write_prefix(d, block.data);
-    else if (!in_slab)
-        large_free(heap, &block, 0);
-    else
-        account_return(heap->slabs.budget, request.stride);
-    return d;
-}
-
 /* Gives a list of descriptors out of a stock back to the heap, with their slots. They are linked by chain; there is at
  * least one. */
 static void give_stock(struct heap *heap, struct desc *first, size_t spare)
@@ -280,6 +257,33 @@ static void give_all_stocks(struct heap *heap, size_t spare)
         if (first != NULL)
             give_stock(heap, first, spare);
     }
+}
+
+struct desc *heap_alloc(struct heap *heap)
+{
+    struct block block = {NULL, heap->base, NULL};
+    struct slab_request request;
+    bool in_slab = heap->alloc == NULL && block_class(heap, heap->base, &request);
+    if (!in_slab && !(heap->alloc == NULL && take_retained(heap, &block)) && !large_make(heap, &block)) {
+        account_return(heap->slabs.budget, large_bytes(heap, heap->base));
+        return NULL;
+    }
+
+    const bool by_lane = lane_is_there(heap) && in_slab && lane_batch(request.stride) != 0;
+    struct desc *d =
+        by_lane ? take_from_lane(heap, &request, &block) : take_locked(heap, in_slab ? &request : NULL, &block);
+    if (d == NULL && by_lane) { /* there is no memory; the stocks of other lanes may have some */
+        give_all_stocks(heap, SIZE_MAX);
+        d = take_locked(heap, &request, &block);
+    }
+
+    if (d != NULL)
+        block_write_prefix(d, block.data);
+    else if (!in_slab)
+        large_free(heap, &block, 0);
+    else
+        account_return(heap->slabs.budget, request.stride);
+    return d;
 }
 
 /* Whether free memory, without stocks, is more than `spare` says. Memory that is retained by time may be more, until it

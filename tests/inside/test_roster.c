@@ -121,6 +121,18 @@ void __wrap_registry_unlock(void)
     }
 }
 
+static struct hand *stalled;
+static unsigned looks_left; /* of the test's own thread at the clock, until `stalled` comes out of its cache */
+
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    if (is_main && looks_left > 0 && --looks_left == 0)
+        hand_do(stalled, hand_unstall);
+    return __real_clock_gettime(clock, now);
+}
+
 static void begin_counting(void)
 {
     atomic_store(&reads, 0);
@@ -330,8 +342,6 @@ static void a_get_at_the_cap_ends_at_the_first_caches_that_have_buffers(void **s
     end();
 }
 
-static struct hand *stalled;
-
 /* The pressure ends between two steps, the gates that are closed open again, and another get begins the pressure anew:
  * the call that is under way has visited all that it had to, and yet some gates are open. */
 static void pressure_ends_and_begins(void)
@@ -362,6 +372,86 @@ static void pressure_is_not_declared_over_a_gate_that_opened_between_two_steps(v
     assert_true(open_gates() == 0 || load_relaxed(&pool->pressure.state) != PRESSURE_ON);
     assert_true(open_gates() == 0 || !depot_counts(&pool->depot).pressure);
     hand_do(&hands[0], hand_put);
+    end();
+}
+
+static void stall(size_t who)
+{
+    stalled = &hands[who];
+    hand_do(stalled, hand_stall);
+}
+
+/* The cache of that owner is the first that a get visits. It is pending, and had its barrier, for a trim came by. */
+static void an_owner_that_is_inside_hides_no_buffers_of_others(void **state)
+{
+    enum { OTHERS = 9 };
+    (void)state;
+    if (!test_can_steal())
+        skip();
+    begin(MANY);
+    stall(MANY - 1);
+    assert_int_equal(bufferpool_trim(pool), (MANY - 1) * CAPACITY);
+    bufferpool_set_max_live(pool, OTHERS + 1);
+    for (size_t i = MANY - 1 - OTHERS; i < MANY - 1; i++)
+        fill(i, 1);
+    bufferpool_buf_t *bufs[OTHERS];
+    for (size_t i = 0; i < OTHERS; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(pool));
+    check_laws(pool, &blocks, OTHERS);
+    hand_do(stalled, hand_unstall);
+    bufferpool_put_bulk(bufs, OTHERS);
+    end();
+}
+
+/* A steal that takes bytes alone comes by before all gates are closed. */
+static void a_cache_that_gave_a_part_is_not_forgotten(void **state)
+{
+    (void)state;
+    if (!test_can_steal())
+        skip();
+    begin(MANY);
+    stall(MANY - 2);
+    bufferpool_buf_t **bufs = calloc(MANY, sizeof *bufs);
+    assert_non_null(bufs);
+    assert_non_null(bufs[0] = bufferpool_try_get(pool));
+    assert_int_equal(load_relaxed(&pool->pressure.state), PRESSURE_ENTERING);
+    assert_true(open_gates() > 0);
+    (void)steal(pool, STEAL_RESERVED, false);
+    assert_int_equal(open_gates(), 0);
+    hand_do(stalled, hand_unstall);
+    for (size_t i = 1; i < MANY; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(pool));
+    assert_null(bufferpool_try_get(pool));
+    check_laws(pool, &blocks, MANY);
+    bufferpool_put_bulk(bufs, MANY);
+    free(bufs);
+    end();
+}
+
+/* The pressure may be a long time in coming, since each get goes only so far. The thread of which all depends is in the
+ * last step, whose other threads hold what they have. */
+static void a_get_waits_for_an_owner_however_long_ago_the_pressure_began(void **state)
+{
+    enum { HOLDING = 40, OTHERS = MANY - 1 - HOLDING };
+    (void)state;
+    if (!test_can_steal())
+        skip();
+    begin(MANY);
+    for (size_t i = 1; i <= HOLDING; i++)
+        hand_do(&hands[i], hand_get);
+    bufferpool_buf_t *bufs[OTHERS + 1];
+    for (size_t i = 0; i < OTHERS; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(pool));
+    assert_int_equal(load_relaxed(&pool->pressure.state), PRESSURE_ENTERING);
+    pool->pressure.until_ns = 1;
+    stall(0);
+    looks_left = 5;
+    assert_non_null(bufs[OTHERS] = bufferpool_try_get(pool));
+    assert_int_equal(looks_left, 0);
+    check_laws(pool, &blocks, MANY);
+    bufferpool_put_bulk(bufs, OTHERS + 1);
+    for (size_t i = 1; i <= HOLDING; i++)
+        hand_do(&hands[i], hand_put);
     end();
 }
 
@@ -638,6 +728,9 @@ int main(void)
         cmocka_unit_test(threads_that_come_and_go_do_not_keep_a_reader_from_its_end),
         cmocka_unit_test(a_get_at_the_cap_ends_at_the_first_caches_that_have_buffers),
         cmocka_unit_test(pressure_is_not_declared_over_a_gate_that_opened_between_two_steps),
+        cmocka_unit_test(an_owner_that_is_inside_hides_no_buffers_of_others),
+        cmocka_unit_test(a_cache_that_gave_a_part_is_not_forgotten),
+        cmocka_unit_test(a_get_waits_for_an_owner_however_long_ago_the_pressure_began),
         cmocka_unit_test(trim_lets_the_lock_go_between_its_steps),
         cmocka_unit_test(trim_lets_a_call_that_waits_for_the_lock_come_first),
         cmocka_unit_test(a_cache_that_its_owner_has_opened_meanwhile_is_left_alone),

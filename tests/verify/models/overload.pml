@@ -65,7 +65,7 @@
  *                     pool.c make_beyond (10)         "pressure_enter(pool);"
  *                     pool.c make_beyond (12)         "if (unlikely(d == NULL || !shards_are_empty(&pool->depot)))"
  *     get             cache.h cache_pop_plain         "store_relaxed(&c->level, next);"
- *                     pool.c look_again (11)          "if (depot_exhausted(&pool->depot, &pool->max_live))"
+ *                     pool.c look_again (11)          "if (is_exhausted(pool))"
  *                     pool.c look_again               "return pressure_rise(pool, patience);"
  *     put_plain       cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
  *     put             pool.c put_slow                 "const bool put = likely(make_room(c, d, word)) || shed(c, d, word) || drop_over_cap(c, d, word);"

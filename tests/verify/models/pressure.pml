@@ -53,7 +53,7 @@
  *                     pressure.c may_end              "return counts.pooled <= cap && depot_pops(&pool->depot) - load_relaxed(&pool->pressure.since) >= DWELL &&"
  *     get             cache.h cache_pop_plain         "store_relaxed(&c->level, next);"
  *                     pool.c refill                   "struct desc *d = cache_refill(pool, c);"
- *                     pool.c look_again (11)          "if (depot_exhausted(&pool->depot, &pool->max_live))"
+ *                     pool.c look_again (11)          "if (is_exhausted(pool))"
  *                     pool.c look_again               "return pressure_rise(pool, patience);"
  *     put_plain       cache.h cache_push_plain        "store_relaxed(&c->level, level + 1);"
  *     put             pool.c make_room                "!cache_overflow(pool, c))"
