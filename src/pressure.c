@@ -73,8 +73,9 @@ static bool enter(bufferpool_t *pool, uint32_t dwell, bool some)
     bool moved = false;
     steal_init(pool);
     roster_lock(pool);
-    const bool begins = load_relaxed(&pool->pressure.state) == PRESSURE_OFF;
-    if (begins || load_relaxed(&pool->stuck) == NULL) { /* nobody waits for an owner so far */
+    const int state = load_relaxed(&pool->pressure.state);
+    const bool begins = state == PRESSURE_OFF;
+    if (begins || (state == PRESSURE_ENTERING && load_relaxed(&pool->stuck) == NULL)) { /* no owner is waited for */
         struct patience fresh = {0};
         (void)patience_left(&fresh);
         pool->pressure.until_ns = fresh.until_ns;

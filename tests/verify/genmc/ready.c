@@ -12,10 +12,14 @@
  * is freed. A late use of either is a race, or a use of freed memory. The kernel's counter behind the file descriptor
  * is an atomic variable here; the kernel's lock orders a read after the write that it finds.
  */
+#include <time.h>
+#ifndef SCENE_OF_HEADERS
+#define clock_gettime(clock, now) ((now)->tv_sec = 0, (now)->tv_nsec = 0)
+#endif
+
 #include "caches.h"
 
 #ifndef SCENE_OF_HEADERS
-#define clock_gettime(clock, now)                   ((now)->tv_sec = 0, (now)->tv_nsec = 0)
 #define pthread_cond_signal(cond)                   ((void)(cond)) /* no thread waits here */
 #define pthread_cond_wait(cond, mutex)              ((void)(cond), (void)(mutex))
 #define pthread_cond_timedwait(cond, mutex, at)     ((void)(cond), (void)(mutex), (void)(at), 0)
