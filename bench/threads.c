@@ -184,8 +184,8 @@ static void beside_metrics(void)
 
 static void make_pools(void)
 {
-    pool = calloc(pools, sizeof(*pool));
-    held = calloc(threads * EACH + 2, sizeof(*held));
+    pool = calloc(pools, sizeof(void *));
+    held = calloc(threads * EACH + 2, sizeof(void *));
     for (size_t i = 0; i < pools; i++) {
         bufferpool_config_t config = BUFFERPOOL_CONFIG_INIT;
         config.buffer_capacity = CAPACITY;

@@ -47,7 +47,7 @@ void lane_end(struct heap *heap);
 
 /* A descriptor in a stock is taken, and its word says FREE. It has its slab, and the address of its slot in place of
  * its cap. */
-static inline void lane_note_slot(struct desc *d, unsigned char *slot)
+static inline void lane_note_slot(struct desc *d, const unsigned char *slot)
 {
     d->own.cap = (size_t)(uintptr_t)slot;
 }
