@@ -15,9 +15,10 @@
  * closed once. A get that finds nothing although it went over all caches has shown that they are empty.
  *
  * ENTERING also lasts where an owner was preempted inside its cache. The gets that find nothing wait for the owner, all
- * of them until the same moment, PATIENCE_NS after the first that found it so; then they go beyond the cap. Each later get that finds
- * nothing looks once more (the gate was closed long ago, so that takes no barrier), and the owner itself flushes its
- * cache in its next call. An owner that comes out and makes no call leaves its buffers to the next call of any thread.
+ * of them until the same moment, PATIENCE_NS after the first that found it so; then they go beyond the cap. Each later
+ * get that finds nothing looks once more (the gate was closed long ago, so that takes no barrier), and the owner itself
+ * flushes its cache in its next call. An owner that comes out and makes no call leaves its buffers to the next call of
+ * any thread.
  *
  * Two things keep the state from fluttering: pressure ends only well below the cap, and not before DWELL buffers came
  * out of the depot. So closing all gates, which costs some microseconds and may touch every cache with an open one,

@@ -131,8 +131,8 @@ static bool was_quick(const struct totals *totals, uint64_t from_ns)
 static struct totals add_up(const bufferpool_t *pool, bool all)
 {
     const bool many = load_relaxed(&pool->owners) >= MANY;
-    struct totals totals;
-    uint32_t before;
+    struct totals totals = {0};
+    uint32_t before = 0;
     for (int i = 0; i < READINGS; i++) {
         const uint64_t from_ns = many ? clock_ns() : 0;
         totals = add_up_once(pool, all);

@@ -32,7 +32,20 @@ enum { CAPACITY = 512, CHILD_SECONDS = 60 };
 /* ---- what stands in the way ---- */
 
 static atomic_int fails; /* calls of the next kind that fail; which kind: */
-static enum kind { NOTHING, CALLOC, EVENTFD, MUTEXATTR, RESERVE, TICKETS, KEEP, PAUSE, OPEN, FSTAT, FSTATFS, THREAD } kind;
+static enum kind {
+    NOTHING,
+    CALLOC,
+    EVENTFD,
+    MUTEXATTR,
+    RESERVE,
+    TICKETS,
+    KEEP,
+    PAUSE,
+    OPEN,
+    FSTAT,
+    FSTATFS,
+    THREAD
+} kind;
 static int error_of;
 static bufferpool_t *closed_meanwhile;
 static atomic_bool paused;

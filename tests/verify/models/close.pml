@@ -13,7 +13,7 @@
  *
  *     step                in src/                              there
  *     ----                -------                              -----
- *     link                tls_cache.c cache_acquire            "roster_add(pool, c); /* before the others of the block: tls_cache_free_all */"
+ *     link                tls_cache.c cache_acquire            "roster_add(pool, c);"
  *                         tls_cache.c cache_acquire            "if (load_relaxed(&pool->pressure.state) == PRESSURE_OFF)"
  *     mark                cache.h cache_begin_call (3)         "store_seq_cst(&c->calls, load_relaxed(&c->calls) + 1); /*"
  *                         cache.h cache_begin_call (3)         "(void)add_seq_cst(&c->calls, 1);"

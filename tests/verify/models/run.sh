@@ -31,7 +31,7 @@ search()
     # shellcheck disable=SC2086
     spin -a $options ${3:+"$3"} "$model" >spin.out || { cat spin.out; exit 1; }
     # shellcheck disable=SC2086
-    ${CC:-cc} $optimize -w $defines -DCOLLAPSE -DMEMLIM=900 -o pan pan.c
+    ${CC:-cc} $optimize -w $defines -DCOLLAPSE -DMEMLIM=1500 -o pan pan.c
     # shellcheck disable=SC2086
     ./pan -m4000000 -n $flags >pan.out 2>&1 || true
     errors=$(sed -n 's/.*errors: \([0-9]*\)$/\1/p' pan.out)
