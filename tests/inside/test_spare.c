@@ -22,9 +22,9 @@ enum { CAP = 32 * 1024, ENDED = 32 /* pools whose descriptors stay readable (reg
 static struct {
     _Atomic(size_t) maps, unmaps, discards, other; /* other: advices, and questions about pages */
 } calls;
-static bool locked; /* pages of a span are */
-static const void *last_span;
-static const void *watched; /* a mapping that is to be unmapped before the process ends */
+static _Atomic(bool) locked; /* pages of a span are */
+static _Atomic(const void *) last_span;
+static _Atomic(const void *) watched; /* a mapping that is to be unmapped before the process ends */
 
 void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
