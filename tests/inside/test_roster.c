@@ -26,6 +26,7 @@ static atomic_size_t reads, closed, holds; /* holds: of the pool's lock, by the 
 static _Thread_local bool is_main, has_lock, has_registry;
 static atomic_size_t reads_under_registry, registry_holds;
 static void (*at_breath)(void);   /* once, where the test's own thread lets the pool's lock go */
+static void (*at_lock)(void);     /* once, where it is about to take the pool's lock */
 static void (*at_registry)(void); /* once, where it lets the registry's lock go with a pool pinned */
 static bool churn;                /* the list changes at each cache that is read without the lock */
 
@@ -68,6 +69,11 @@ int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
 {
+    void (*act)(void) = at_lock;
+    if (pool != NULL && mutex == &pool->caches_lock && is_main && act != NULL) {
+        at_lock = NULL;
+        act();
+    }
     const int error = __real_pthread_mutex_lock(mutex);
     if (pool != NULL && mutex == &pool->caches_lock) {
         has_lock = true;
@@ -403,6 +409,56 @@ static void an_owner_that_is_inside_hides_no_buffers_of_others(void **state)
     end();
 }
 
+static void goes_out(void)
+{
+    hand_do(stalled, hand_unstall);
+}
+
+static void enters(struct hand *hand)
+{
+    cache_enter(hand->cache); /* and finds the gate closed */
+}
+
+static void comes_back(void)
+{
+    at_barrier = NULL;
+    hand_do(stalled, enters);
+}
+
+/* The owner is out when the get sees buffers in its cache, and inside when the get is to take them. */
+static void an_owner_that_comes_back_hides_no_buffers_of_others(void **state)
+{
+    enum { OTHERS = 9 };
+    (void)state;
+    if (!test_can_steal() || TEST_TSAN) /* no barrier there */
+        skip();
+    begin(MANY + 1);
+    bufferpool_put(bufferpool_get(pool)); /* the test's own thread has a cache */
+    stall(MANY - 2);
+    assert_int_equal(bufferpool_trim(pool), MANY * CAPACITY);
+    bufferpool_set_max_live(pool, OTHERS + 2);
+    hands[MANY - 1].want = 1;
+    hand_do(&hands[MANY - 1], hand_get); /* its gate is the first to be closed: therefore the barrier */
+    for (size_t i = MANY - 2 - OTHERS; i < MANY - 2; i++)
+        fill(i, 1);
+    at_lock = goes_out;
+    at_barrier = comes_back;
+    begin_counting();
+    bufferpool_buf_t *bufs[OTHERS] = {bufferpool_try_get(pool)};
+    assert_non_null(bufs[0]);
+    assert_null(at_lock);
+    assert_null(at_barrier);
+    /* once over all caches, and then again; it did not wait for the owner */
+    assert_int_equal(atomic_load(&holds), (MANY + STEP) / STEP);
+    for (size_t i = 1; i < OTHERS; i++)
+        assert_non_null(bufs[i] = bufferpool_try_get(pool));
+    assert_int_equal(cache_idle(stalled->cache), 1);
+    hand_do(stalled, hand_unstall);
+    hand_do(&hands[MANY - 1], hand_put);
+    bufferpool_put_bulk(bufs, OTHERS);
+    end();
+}
+
 /* A steal that takes bytes alone comes by before all gates are closed. */
 static void a_cache_that_gave_a_part_is_not_forgotten(void **state)
 {
@@ -729,6 +785,7 @@ int main(void)
         cmocka_unit_test(a_get_at_the_cap_ends_at_the_first_caches_that_have_buffers),
         cmocka_unit_test(pressure_is_not_declared_over_a_gate_that_opened_between_two_steps),
         cmocka_unit_test(an_owner_that_is_inside_hides_no_buffers_of_others),
+        cmocka_unit_test(an_owner_that_comes_back_hides_no_buffers_of_others),
         cmocka_unit_test(a_cache_that_gave_a_part_is_not_forgotten),
         cmocka_unit_test(a_get_waits_for_an_owner_however_long_ago_the_pressure_began),
         cmocka_unit_test(trim_lets_the_lock_go_between_its_steps),
