@@ -395,19 +395,13 @@ static bool is_done(bufferpool_t *pool, struct cache *c)
     return !allowance_is_wanted(pool, c);
 }
 
-/* Whether no other steal is under way. Another one may have left a cache that this one has not seen. */
-static bool is_alone(const bufferpool_t *pool)
-{
-    return pool->shared.roster.steals == 1;
-}
-
 /* Ends a step: takes caches that no steal need visit out of the list. */
 static void tidy(struct walk *walk)
 {
     struct cache **from = walk->from;
     for (struct cache *c = walk->until != NULL ? *from : NULL; c != NULL; c = *from) {
         const bool last = c == walk->until;
-        if (is_alone(walk->pool) && is_done(walk->pool, c)) {
+        if (walk->pool->shared.roster.steals == 1 && is_done(walk->pool, c)) {
             *from = c->next_open;
             c->listed = false;
         } else {
@@ -443,8 +437,9 @@ static bool go_over(struct walk *walk)
         }
         tidy(walk);
         const bool ended = walk->is_last && walk->buffers < walk->enough;
-        if (!walk->gives_up && (walk->left != NULL || (ended && is_alone(pool))))
-            /* release: with the acquire in steal_has_rest: it finds the cache made */
+        if (!walk->gives_up && (walk->left != NULL || (ended && !pool->shared.roster.overlap)))
+            /* or another steal may have left a cache that this one had passed. Release: with the acquire in
+             * steal_has_rest, which finds the cache made */
             store_release(&pool->stuck, rest_of(pool, walk->left));
         if (ended || walk->buffers >= walk->enough)
             return ended;
@@ -471,7 +466,7 @@ static void end_incomplete(struct walk *walk)
     walk->gives_up = true;
     walk->enough = UINT32_MAX;
     (void)go_over(walk);
-    if (load_relaxed(&pool->stuck) == &pool->shared && is_alone(pool))
+    if (load_relaxed(&pool->stuck) == &pool->shared && !pool->shared.roster.overlap)
         store_relaxed(&pool->stuck, NULL);
 }
 
@@ -479,7 +474,8 @@ static struct stolen walk_over(struct walk *walk, struct patience *patience)
 {
     bufferpool_t *pool = walk->pool;
     bool patient = patience != NULL;
-    pool->shared.roster.steals++;
+    struct roster *roster = &pool->shared.roster;
+    roster->overlap |= roster->steals++ > 0;
     bool ended = go_over(walk);
     if (ended && walk->skipped) { /* what seemed to be at hand was not, since an owner came inside */
         walk->thorough = true;
@@ -494,7 +490,7 @@ static struct stolen walk_over(struct walk *walk, struct patience *patience)
     const struct stolen stolen = {walk->buffers, left == NULL, left != NULL && !left->fenced};
     if (!stolen.complete)
         end_incomplete(walk);
-    pool->shared.roster.steals--;
+    roster->overlap &= --roster->steals > 0;
     return stolen;
 }
 

@@ -252,6 +252,7 @@ struct roster {
     _Atomic(uint32_t) changes; /* twice how often the list of owned caches changed; odd: it is changing */
     _Atomic(uint32_t) waits;   /* calls that wait for caches_lock; without the lock */
     uint32_t steals;           /* how many are under way; under caches_lock */
+    bool overlap;              /* two have been at the same time since none was; likewise */
 };
 
 /* cache.h has the picture, roster.h the lists. pool->shared is the head of two of them. */

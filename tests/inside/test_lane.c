@@ -349,6 +349,29 @@ static void where_memory_ends_makes_fail_and_nothing_is_lost(void **state)
     ends_empty(&heap);
 }
 
+static void stocks_of_other_lanes_serve_where_memory_ends(void **state)
+{
+    (void)state;
+    struct heap heap;
+    begin_crowded(&heap);
+    const struct lane *lanes = load_relaxed(&heap.slabs.lanes);
+    cpu = 0;
+    make(&heap, 1);
+    give(&heap, 1);
+    assert_non_null(lanes[0].first);
+    cpu = 1;
+    no_memory = true;
+    size_t n = 0;
+    while (n < MANY && (all[n] = test_heap_alloc(&heap)) != NULL)
+        n++;
+    no_memory = false;
+    assert_int_equal(count_taken(&heap), n);
+    assert_null(lanes[0].first);
+    give(&heap, n);
+    cpu = 0;
+    ends_empty(&heap);
+}
+
 /* ---- fork ---- */
 
 enum { OUT = 100 };
@@ -453,6 +476,7 @@ int main(void)
         cmocka_unit_test(what_is_spare_no_more_is_purged),
         cmocka_unit_test(a_pool_that_wipes_hands_out_zeros_from_a_stock),
         cmocka_unit_test(where_memory_ends_makes_fail_and_nothing_is_lost),
+        cmocka_unit_test(stocks_of_other_lanes_serve_where_memory_ends),
         cmocka_unit_test(a_child_of_fork_finds_what_was_in_stocks),
         cmocka_unit_test(threads_share_no_block_and_lose_none),
     };

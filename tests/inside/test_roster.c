@@ -582,6 +582,31 @@ static void does_trim(struct hand *hand)
     (void)bufferpool_trim(hand->pool);
 }
 
+/* Another trim skips the cache of an owner that is inside, when this trim has been at it. */
+static void another_trim_skips_one(void)
+{
+    fill(MANY - 1, 1);
+    stall(MANY - 1);
+    hand_do(&hands[0], does_trim);
+    assert_ptr_equal(load_relaxed(&pool->stuck), stalled->cache);
+}
+
+static void a_trim_that_ends_keeps_what_another_one_noted(void **state)
+{
+    (void)state;
+    if (!test_can_steal())
+        skip();
+    begin(0);
+    at_breath = another_trim_skips_one;
+    bufferpool_trim(pool);
+    assert_null(at_breath);
+    hand_do(stalled, hand_unstall);
+    fill(0, 1); /* a slow call, since the trim emptied its cache */
+    assert_int_equal(cache_idle(stalled->cache), 0);
+    assert_null(load_relaxed(&pool->stuck));
+    end();
+}
+
 enum { ENDED = MANY - STEP - 10 }; /* the threads from there on, and the one before */
 
 /* The thread at whose cache the walk stands ends, and so do others, some before another steal and one after it. */
@@ -791,6 +816,7 @@ int main(void)
         cmocka_unit_test(trim_lets_the_lock_go_between_its_steps),
         cmocka_unit_test(trim_lets_a_call_that_waits_for_the_lock_come_first),
         cmocka_unit_test(a_cache_that_its_owner_has_opened_meanwhile_is_left_alone),
+        cmocka_unit_test(a_trim_that_ends_keeps_what_another_one_noted),
         cmocka_unit_test(a_walk_goes_on_after_threads_ended_between_its_steps),
         cmocka_unit_test(the_cache_of_a_thread_that_sleeps_is_not_visited),
         cmocka_unit_test(a_thread_that_ends_may_fork_at_the_worst_moment),

@@ -351,6 +351,25 @@ static void the_rest_is_drained_when_the_owner_is_out(void **state)
     end();
 }
 
+/* The same where another steal took that cache, so that no call is told that there is a rest. */
+static void a_stray_is_found_before_a_get_goes_beyond_the_cap(void **state)
+{
+    (void)state;
+    begin_with_shards(MANY);
+    pressure_enter(pool);
+    const uint64_t bypass = stats_of(pool).gets_bypass;
+    const struct magazine stray = depot_pop(&pool->depot, &pool->heap.table);
+    store_relaxed(&shards()->used, 4);
+    depot_push_closed(&shards()->shard[2], &pool->heap.table, stray.head, stray.n, stray.grown);
+    gets(1, 1, MANY);
+    assert_int_equal(stats_of(pool).gets_bypass, bypass);
+    assert_int_equal(in_shards(), 0);
+    gets(1, 1, 1); /* although the bit is set still */
+    assert_int_equal(stats_of(pool).gets_bypass, bypass + 1);
+    puts_all(1, 1);
+    end();
+}
+
 static void trim_frees_what_lies_in_shards(void **state)
 {
     (void)state;
@@ -423,8 +442,10 @@ static void reset_empties_all_stacks(void **state)
     }
     assert_int_equal(shards_idle(&depot, &table), 2);
     assert_int_equal(load_relaxed(&some.used), 1 << 3);
+    store_relaxed(&some.shard[3].low, 7);
     shards_reset(&depot, 5);
     assert_int_equal(load_relaxed(&some.used), 0);
+    assert_int_equal(load_relaxed(&some.shard[3].low), 0);
     assert_true(depot_is_empty(&depot) && depot_is_empty(&some.shard[3]));
     assert_int_equal(depot_counts(&depot).pooled, 5);
     desc_table_destroy(&table);
@@ -460,6 +481,7 @@ int main(void)
         cmocka_unit_test(no_get_goes_beyond_the_cap_while_buffers_lie_in_shards),
         cmocka_unit_test(a_drain_that_is_not_sure_leaves_the_bits),
         cmocka_unit_test(the_rest_is_drained_when_the_owner_is_out),
+        cmocka_unit_test(a_stray_is_found_before_a_get_goes_beyond_the_cap),
         cmocka_unit_test(trim_frees_what_lies_in_shards),
         cmocka_unit_test(a_lowered_cap_frees_what_lies_in_shards),
         cmocka_unit_test(a_caller_that_may_not_wait_gets_what_lies_in_shards),
