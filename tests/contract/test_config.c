@@ -62,7 +62,8 @@ static void max_capacity_defaults_to_a_larger_buffer_capacity(void **state)
     assert_int_equal(bufferpool_destroy(pool), 0);
 }
 
-/* A series that touches every limit, on one thread and so the same each time. */
+/* A series that touches every limit, on one thread and so the same each time. Only the address space is not: a slab
+ * belongs to the processors on which the thread asked for memory. */
 static bufferpool_stats_t series_on(const bufferpool_config_t *config)
 {
     enum { N = 120 };
@@ -80,7 +81,8 @@ static bufferpool_stats_t series_on(const bufferpool_config_t *config)
         for (size_t i = 0; i < N; i++)
             bufferpool_put(bufs[i]);
     }
-    const bufferpool_stats_t stats = stats_of(pool);
+    bufferpool_stats_t stats = stats_of(pool);
+    stats.mapped_bytes = 0;
     assert_int_equal(bufferpool_destroy(pool), 0);
     return stats;
 }
