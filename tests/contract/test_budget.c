@@ -630,7 +630,7 @@ static int counts_anew(void *arg)
     for (size_t i = 0; i < POOLS; i++) {
         const bufferpool_stats_t s = stats_of(crowd.pools[i]);
         thread_check(idle_of(&s) == 0);
-        live += s.live_bytes / CAPACITY;
+        live += (size_t)(s.live_bytes / CAPACITY);
     }
     thread_check(bufferpool_budget_used(sum.budget) == live * BLOCK);
     for (size_t i = 0; i < 3; i++)

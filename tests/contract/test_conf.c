@@ -118,7 +118,7 @@ static size_t retained(void)
     bufferpool_t *pool = bufferpool_create(
         BUFFERPOOL_CONFIG(.name = "http", .max_live = 1, .flags = BUFFERPOOL_BACKGROUND, .retain_ms = 1000000));
     hold(pool, 256);
-    const size_t bytes = stats_of(pool).retained_bytes;
+    const size_t bytes = (size_t)stats_of(pool).retained_bytes;
     end(pool);
     return bytes;
 }

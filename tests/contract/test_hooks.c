@@ -281,7 +281,7 @@ static void end_scene(void)
     destroy_empty(scene.pool, &scene.blocks);
 }
 
-static void begin_scene(uint64_t cap, unsigned flags, size_t max_idle_bytes)
+static void begin_scene(size_t cap, unsigned flags, size_t max_idle_bytes)
 {
     const bool hook_works = scene.hook_works;
     memset(&scene, 0, sizeof scene);

@@ -259,7 +259,7 @@ static void end_overload(struct scene *scene)
 }
 
 /* How many idle, in caches of which most are not the calling thread's. */
-static size_t idle_in_caches(const struct scene *scene)
+static uint64_t idle_in_caches(const struct scene *scene)
 {
     const bufferpool_stats_t s = stats_of(scene->pool);
     assert_int_equal(s.idle_depot, 0);
@@ -345,7 +345,8 @@ static void each_way_to_give_back_ends_what_idles_beyond_the_cap(void **state)
     for (int way = 0; way < 5; way++) {
         struct scene *scene = begin_overload(24, IDLE_AT_CAP, 0, 0);
         struct worker *one = &scene->workers[0];
-        const size_t idle = idle_in_caches(scene), held = held_by(scene->workers);
+        const size_t held = held_by(scene->workers);
+        const uint64_t idle = idle_in_caches(scene);
         assert_true(idle > 0);
         if (way == 0) {
             in(one, trim, 0);
@@ -480,7 +481,7 @@ static int come_back_in_the_child(void *arg)
     while (held > 0) {
         bufferpool_put(bufs[--held]);
         const bufferpool_stats_t s = stats_of(scene->pool);
-        const size_t exist = held + idle_of(&s);
+        const uint64_t exist = held + idle_of(&s);
         if (s.live + s.bypass_live != held || (held < scene->cap ? exist > scene->cap : s.idle_depot > 0) ||
             (held >= scene->cap && s.idle_thread > IDLE_AT_CAP))
             return 1;

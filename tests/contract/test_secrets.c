@@ -70,8 +70,8 @@ static size_t secrets(void)
     size_t found = 0;
     while (memory >= 0 && maps != NULL && fgets(line, sizeof line, maps) != NULL) {
         char *end;
-        uintptr_t from = strtoumax(line, &end, 16);
-        const uintptr_t to = strtoumax(end + 1, &end, 16);
+        uintptr_t from = (uintptr_t)strtoumax(line, &end, 16);
+        const uintptr_t to = (uintptr_t)strtoumax(end + 1, &end, 16);
         if (end[0] != ' ' || end[1] != 'r')
             continue;
         if (from <= own && own < to) {

@@ -87,7 +87,7 @@ static void hold_from_before(void *arg)
     record(1);
     const char *text = table();
     modes_check(adds_up(pool, NULL, text, BEFORE) &&
-                is(sum_of(text, "ledger: "), 1, BEFORE, stats_of(pool).live_bytes));
+                is(sum_of(text, "ledger: "), 1, BEFORE, (size_t)stats_of(pool).live_bytes));
     modes_check(sum_of(text, FROM_BEFORE).lines == 1);
 
     later[0] = first_place(pool);

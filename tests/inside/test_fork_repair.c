@@ -239,7 +239,7 @@ static void use_all(void)
 
     /* at the cap, and beyond it */
     get_many(bufs, MANY, 1);
-    bufferpool_set_max_live(pool, stats_of(pool).live);
+    bufferpool_set_max_live(pool, (size_t)stats_of(pool).live);
     NEED(bufferpool_try_get(pool) == NULL);
     NEED(bufferpool_get_timed(pool, 1) == NULL && errno == ETIMEDOUT);
     bufferpool_buf_t *beyond[MANY];

@@ -117,7 +117,7 @@ static bool scene(void (*leaves)(struct hand *), enum afterwards afterwards)
     /* a thread that comes later gets the cache of the first, and other threads steal from it as from any */
     hand_begin(&later, pool, 1);
     hand_do(&later, hand_use_once);
-    const size_t lost = stats_of(pool).live;
+    const size_t lost = (size_t)stats_of(pool).live;
     assert_in_range(lost, 0, was_left ? 1 : 0);
     assert_int_equal(use_what_is_there(pool), CAP - lost);
     assert_int_equal(stats_of(pool).live, lost);

@@ -1007,7 +1007,7 @@ static void grown_buffers_idle_by_tickets(void **state)
         put(&hands[0], 2);
         assert_true(cache_idle(cache_of(&hands[0])) <= MOST);
         const uint64_t bypass = stats_of(pool).gets_bypass, idle = all_idle();
-        get(&hands[0], idle);
+        get(&hands[0], (size_t)idle);
         assert_int_equal(all_idle(), 0);
         assert_int_equal(stats_of(pool).gets_bypass, bypass);
         end();
