@@ -156,7 +156,7 @@ static bool has_room(bufferpool_buf_t *buf, size_t cap)
     const uintptr_t word = load_relaxed(&d->word);
     const struct cache *c = tls_cache_at(desc_tls_index_of(word));
     const uintptr_t gate = load_relaxed(&c->gate);
-    if ((word != gate && word != gate + (STATE_LIVE_GROWN - STATE_LIVE)) || gate == GATE_CLOSED)
+    if ((word != gate && word != gate + (STATE_LIVE_GROWN - STATE_LIVE)) || gate_is_closed(gate))
         return false;
     if (!desc_is_sealed(d) || buf->len > buf->cap || cap > buf->cap)
         return false;

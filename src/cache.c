@@ -44,7 +44,7 @@ static struct cache *enter(bufferpool_t *pool, struct cache *c)
     if (c->shared)
         return c;
     cache_enter(c);
-    if (likely(gate_load(&c->gate) != GATE_CLOSED))
+    if (likely(!gate_is_closed(gate_load(&c->gate))))
         return c;
     cache_leave(c);
     return &pool->shared;
@@ -381,7 +381,7 @@ bool cache_push_anew(struct cache *c, struct desc *d, uintptr_t word)
     const uintptr_t gate = gate_load(&c->gate);
     const bool plain = word == gate;
     size_t extra = load_relaxed(&c->extra);
-    if (gate != GATE_CLOSED &&
+    if (!gate_is_closed(gate) &&
         (plain ? extra != c->most_extra : word == gate + (STATE_LIVE_GROWN - STATE_LIVE) && cache_may_have(c, d))) {
         extra += plain ? 0 : beyond_base(c->pool, d);
         const uint32_t n = cache_idle(c);
@@ -573,14 +573,15 @@ void cache_open(bufferpool_t *pool, struct cache *c)
         c->next_open = pool->shared.next_open;
         pool->shared.next_open = c;
     }
+    const uintptr_t word = desc_word(pool->tag, STATE_LIVE);
     /* with gate_load: the owner finds the cache as it is now */
-    store_release(&c->gate, pool->heap.wipe || modes_have(MODES_SLOW) ? GATE_SLOW : desc_word(pool->tag, STATE_LIVE));
+    store_release(&c->gate, pool->heap.wipe || modes_have(MODES_SLOW) ? gate_slow(word) : word);
 }
 
 void cache_close(struct cache *c)
 {
     /* before the barrier in steal.c; with real fences, before cache_owner_is_out */
-    store_seq_cst(&c->gate, GATE_CLOSED);
+    store_seq_cst(&c->gate, gate_closed(load_relaxed(&c->gate)));
 }
 
 void cache_set_tickets(const bufferpool_t *pool, struct cache *c, uint32_t tickets)

@@ -24,7 +24,7 @@
  *
  * An open gate is the word that a held, plain buffer of this pool has, so that one comparison tells get and put that
  * they may take the fast path. In pools that wipe, and with debug modes (modes.h), every put has more to do: there an
- * open gate is GATE_SLOW. GATE_SLOW and GATE_CLOSED equal no buffer's word.
+ * open gate is a slow one. Slow and closed gates equal no buffer's word.
  *
  * The latch
  *
@@ -48,9 +48,29 @@
 #include "debug/sanitizer.h"
 #include "heap/desc.h"
 
-/* Both have the bits of a pool index that no pool has (registry.c). */
-#define GATE_CLOSED (~(uintptr_t)0)
-#define GATE_SLOW   (GATE_CLOSED >> 1)
+/* The gate where there is no pool. */
+#define GATE_NONE (~(uintptr_t)0)
+
+/* A gate that is closed, or open for the slow path alone, is the word of a held, plain buffer with a pool index that no
+ * pool has (registry.c). Its highest bit says which of the two it is. The other bits stay. So memory that is no
+ * descriptor is as unlikely to have such a word as to have the word of a held buffer. */
+#define GATE_MARK (POOL_INDEX_MASK << (STATE_BITS + TLS_INDEX_BITS))
+#define GATE_SHUT (GATE_MARK | ~(UINTPTR_MAX >> 1))
+
+static inline uintptr_t gate_closed(uintptr_t word)
+{
+    return word | GATE_SHUT;
+}
+
+static inline uintptr_t gate_slow(uintptr_t word)
+{
+    return (word & ~GATE_SHUT) | GATE_MARK;
+}
+
+static inline bool gate_is_closed(uintptr_t gate)
+{
+    return (gate & GATE_SHUT) == GATE_SHUT;
+}
 
 /* The most tickets of a cache. */
 #define CACHE_TICKETS_MAX 8u
@@ -141,7 +161,7 @@ void cache_tell_sanitizer(const struct cache *c, const struct desc *d, bool held
  * begin anew, and each get would look: there the answer is no. */
 static inline bool cache_wants_look(const struct cache *c)
 {
-    return unlikely(load_relaxed(&c->level) >= LEVEL_LAST) && load_relaxed(&c->gate) != GATE_CLOSED;
+    return unlikely(load_relaxed(&c->level) >= LEVEL_LAST) && !gate_is_closed(load_relaxed(&c->gate));
 }
 
 /* The fast get. Returns the warmest buffer, now live, with len 0; or NULL if the slow path must serve the call. */
@@ -350,7 +370,7 @@ static inline void cache_note(struct cache *c, uint32_t n)
 static inline void cache_count_anew(struct cache *c, uint64_t gets)
 {
     cache_enter(c);
-    if (gate_load(&c->gate) != GATE_CLOSED)
+    if (!gate_is_closed(gate_load(&c->gate)))
         level_begin(c, cache_moved_of(c), cache_idle(c), count_before(gets));
     cache_leave(c);
 }
@@ -439,7 +459,7 @@ void cache_close(struct cache *c);
 /* Without the lock a hint. */
 static inline bool cache_is_open(const struct cache *c)
 {
-    return load_relaxed(&c->gate) != GATE_CLOSED;
+    return !gate_is_closed(load_relaxed(&c->gate));
 }
 
 static inline bool cache_owner_is_out(const struct cache *c)

@@ -33,7 +33,7 @@ _Static_assert(TLS_INDEXES == 32, "an empty table has that many entries");
 
 #define NO_CACHE                                                                                                       \
     {                                                                                                                  \
-        .gate = GATE_CLOSED, .bottom = &cache_bottom                                                                   \
+        .gate = GATE_NONE, .bottom = &cache_bottom                                                                     \
     }
 static struct thread no_thread = {.table = {EMPTY_TABLE(&no_thread.none)}, .none = NO_CACHE};
 static struct thread gone_thread = {.table = {EMPTY_TABLE(&gone_thread.none)}, .none = NO_CACHE};
@@ -183,7 +183,7 @@ static void cache_begin(bufferpool_t *pool, struct cache *c)
     memset(c, 0, sizeof(*c));
     c->pool = pool;
     c->capacity = pool->heap.base;
-    store_relaxed(&c->gate, GATE_CLOSED);
+    store_relaxed(&c->gate, gate_closed(desc_word(pool->tag, STATE_LIVE)));
     c->bottom = &cache_bottom;
     cache_begin_notes(c);
     cache_reset(c, 0, 0);

@@ -269,7 +269,7 @@ static void begin(bool recording, unsigned flags)
 /* The gates that are open are as the mode wants them, and under pressure only those with tickets are open. */
 static bool gates_are_right(bool recording)
 {
-    const uintptr_t open = recording ? GATE_SLOW : live_word(pool);
+    const uintptr_t open = recording ? gate_slow(live_word(pool)) : live_word(pool);
     const bool pressure = load_relaxed(&pool->pressure.state) == PRESSURE_ON;
     for (const struct cache *c = load_acquire(&pool->caches); c != NULL; c = c->next)
         if (cache_is_open(c) && (load_relaxed(&c->gate) != open || (pressure && !cache_has_tickets(c))))

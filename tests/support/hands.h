@@ -171,7 +171,7 @@ static inline void hand_stall(struct hand *hand)
     hand->cache = tls_cache_find(hand->pool->index);
     thread_check(hand->cache->pool == hand->pool);
     cache_enter(hand->cache);
-    thread_check(gate_load(&hand->cache->gate) != GATE_CLOSED);
+    thread_check(!gate_is_closed(gate_load(&hand->cache->gate)));
 }
 
 static inline void hand_unstall(struct hand *hand)

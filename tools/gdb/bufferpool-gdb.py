@@ -528,11 +528,14 @@ class Cache:
         self.moved = (base["moved"] + self.view["moved_past"]) & MASK32
 
     def gate(self):
+        library = self.pool.library
         gate = self.view["gate"]
-        closed = (1 << 8 * self.pool.library.word) - 1
         if self.shared:
             return "-"
-        return {closed: "closed", closed >> 1: "open, slow"}.get(gate, "open")
+        # cache.h: the pool index is one that no pool has, and the highest bit says which of the two it is
+        if gate >> library.state_bits + library.tls_index_bits & POOL_INDEX_MASK != POOL_INDEX_MASK:
+            return "open"
+        return "closed" if gate >> 8 * library.word - 1 else "open, slow"
 
     def buffers(self):
         """The addresses of the handles, the coldest first."""

@@ -80,7 +80,7 @@ static void pool_init(uint32_t pooled)
     pool.cache_entries = SLOTS;
     pool.shared.shared = true;
     pool.shared.bottom = &cache_bottom;
-    store_relaxed(&pool.shared.gate, GATE_CLOSED);
+    store_relaxed(&pool.shared.gate, GATE_NONE);
     store_relaxed(&pool.max_live, pooled);
     depot_reset(&pool.depot, pooled);
     for (uint32_t i = 0; i < BUFFERS; i++)

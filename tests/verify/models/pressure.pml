@@ -25,7 +25,7 @@
  *     exhausted       depot.h depot_exhausted (9)     "return (uint32_t)head == 0 && load_seq_cst(&depot->head) == head && counts.pressure &&"
  *     flush           cache.c flush_some              "push(pool, own, entries, count, extra);"
  *                     cache.c push                    "const uint32_t most = load_relaxed(&pool->pressure.state) == PRESSURE_OFF ? MAGAZINE_MAX : 1;"
- *     go_in           cache.c enter                   "if (likely(gate_load(&c->gate) != GATE_CLOSED))"
+ *     go_in           cache.c enter                   "if (likely(!gate_is_closed(gate_load(&c->gate))))"
  *     go_out          cache.c leave                   "cache_leave(c);"
  *     refill          cache.c cache_refill            "struct cache *in = enter(pool, c);"
  *                     cache.c take_one                "depot_restore(&pool->depot, &pool->heap.table, bufs, magazine.n - 1, magazine.grown);"
