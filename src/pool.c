@@ -308,11 +308,15 @@ static inline __attribute__((always_inline)) bufferpool_buf_t *get(bufferpool_t 
 {
     if (unlikely(pool == NULL))
         pool = &pool_default;
-    struct cache *c = tls_cache_at(pool->tls_index);
+    struct thread *self = tls_self;
+    struct cache *c = load_relaxed(&self->table[pool->tls_index]);
     if (at_cap != GO_BEYOND && cache_has_tickets(c))
         return get_slow(pool, c, at_cap, function, CALLER);
     struct desc *d = cache_pop_plain(c);
-    return likely(d != NULL) ? &d->pub : get_grown(pool, c, at_cap, function, CALLER);
+    if (unlikely(d == NULL))
+        return get_grown(pool, c, at_cap, function, CALLER);
+    store_relaxed(&self->last, c);
+    return &d->pub;
 }
 
 bufferpool_buf_t *bufferpool_get(bufferpool_t *pool)
@@ -531,13 +535,26 @@ static __attribute__((noinline)) void put_anew(bufferpool_buf_t *buf, struct cac
         put_slow(buf, c, function, caller);
 }
 
+/* The same, but the thread's last cache may be another pool's. */
+static __attribute__((noinline)) void put_other(bufferpool_buf_t *buf, struct cache *last, uintptr_t word,
+                                                const char *function, uintptr_t caller)
+{
+    struct cache *c = tls_cache_at(desc_tls_index_of(word));
+    if (c != last) {
+        tls_cache_set_last(c);
+        if (cache_push_plain(c, desc_of(buf), word) || (!SANITIZER_ASAN && cache_push_grown(c, desc_of(buf), word)))
+            return;
+    }
+    put_anew(buf, c, word, function, caller);
+}
+
 /* The same, but the buffer may be a grown one. If it was well used, and fits, it goes into the cache. What comes behind
- * that is in put_anew, so that this function need not save registers. */
+ * that is in put_other, so that this function need not save registers. */
 static __attribute__((noinline)) void put_grown(bufferpool_buf_t *buf, struct cache *c, uintptr_t word,
                                                 const char *function, uintptr_t caller)
 {
     if (SANITIZER_ASAN || !cache_push_grown(c, desc_of(buf), word))
-        put_anew(buf, c, word, function, caller);
+        put_other(buf, c, word, function, caller);
 }
 
 static inline __attribute__((always_inline)) void put(bufferpool_buf_t *buf, const char *function)
@@ -547,7 +564,7 @@ static inline __attribute__((always_inline)) void put(bufferpool_buf_t *buf, con
     } else {
         struct desc *d = desc_of(buf);
         uintptr_t word = load_relaxed(&d->word);
-        struct cache *c = tls_cache_at(desc_tls_index_of(word));
+        struct cache *c = tls_cache_last();
         if (unlikely(!cache_push_plain(c, d, word)))
             put_grown(buf, c, word, function, CALLER);
     }

@@ -10,6 +10,33 @@
  *
  * No thread waits for a pool's lock under the registry's. A thread that gets its first cache uses the pool, which
  * therefore stays. A thread that ends or flushes may know nothing of the pool, and pins it (registry.h).
+ *
+ * Where put looks first
+ *
+ * A buffer's word tells which entry of the table put needs. But a processor that finds the cache through the word waits
+ * for the load of the word before it knows where the cache's level is. The next get needs that level to find a buffer,
+ * and so on: then all gets and puts are one chain of loads. So put looks into the thread's `last` cache, and only
+ * compares the word with its gate. If they differ, put takes the entry of the table, and makes that the last.
+ *
+ *     1. `last` is the thread's `none`, or an entry of its table. The fast get and put_other (pool.c) store it, for a
+ *        pool that the thread uses just then and that therefore stays. The call that destroys a pool replaces it.
+ *     2. So a put of one pool's buffer may look into the cache of another pool, which another thread destroys at that
+ *        moment. The put writes `busy`, reads the level, and reads the gate, which no word of the first pool equals.
+ *        It does nothing else. Until then the memory of that cache must stay. A cache that is the last one of another
+ *        thread, when its pool ends, is therefore a stray. Its block stays until that thread makes a cache, flushes, or
+ *        ends: then the look is over.
+ *     3. A put that looked into the cache of another pool stores `last` with release after that. The call that destroys
+ *        the pool replaces the cache by a compare-and-swap with acquire. If that finds another cache, no put is in the
+ *        middle of such a look. A plain store could overwrite what the thread stores meanwhile: the next call that
+ *        destroys a pool would not find it. The store in the fast get is relaxed. What the thread did in a cache before
+ *        that get, it did for the cache's own pool, and by contract before the pool was destroyed, or a store with
+ *        release came in between.
+ *     4. A thread makes a cache before the cache can become its last one. So the strays of a thread are no more than
+ *        the caches that it had when it last made one.
+ *     5. The thread that destroys the pool is not looking, even if a put of the last buffer of a closed pool destroys
+ *        it. So its own last cache becomes no stray.
+ *     6. A thread that ends has the table of gone_thread from the beginning of that. So the hooks that run meanwhile do
+ *        not look into the caches that it leaves, which other threads may have by then.
  */
 #include "tls_cache.h"
 
@@ -35,9 +62,13 @@ _Static_assert(TLS_INDEXES == 32, "an empty table has that many entries");
     {                                                                                                                  \
         .gate = GATE_NONE, .bottom = &cache_bottom                                                                     \
     }
-static struct thread no_thread = {.table = {EMPTY_TABLE(&no_thread.none)}, .none = NO_CACHE};
-static struct thread gone_thread = {.table = {EMPTY_TABLE(&gone_thread.none)}, .none = NO_CACHE};
-struct thread tls_forking = {.table = {EMPTY_TABLE(&tls_forking.none)}, .none = NO_CACHE};
+#define EMPTY(thread)                                                                                                  \
+    {                                                                                                                  \
+        .table = {EMPTY_TABLE(&(thread).none)}, .last = &(thread).none, .none = NO_CACHE                               \
+    }
+static struct thread no_thread = EMPTY(no_thread);
+static struct thread gone_thread = EMPTY(gone_thread);
+struct thread tls_forking = EMPTY(tls_forking);
 
 _Thread_local struct thread *tls_self TLS_MODEL = &no_thread;
 
@@ -64,6 +95,18 @@ static void cache_disown(bufferpool_t *pool, struct cache *c)
     store_relaxed(&c->owned, false);
     roster_leave(pool, c);
     roster_unlock(pool);
+}
+
+/* A block of caches whose pool has ended is freed with the last stray in it. The registry's lock is held. */
+static void free_strays(struct thread *thread)
+{
+    for (struct cache *c = thread->strays, *next; c != NULL; c = next) {
+        next = c->next_open;
+        struct cache *first = c->stray.block;
+        if (--first->stray.in_block == 0)
+            free(first);
+    }
+    thread->strays = NULL;
 }
 
 static void thread_free(struct thread *thread)
@@ -103,21 +146,25 @@ static bool call_for(void (*each)(bufferpool_t *pool, struct cache *c), bufferpo
     return on_closed.release(pool);
 }
 
-/* The same, with the registry's lock held before and after. */
-static void for_own(void (*each)(bufferpool_t *pool, struct cache *c))
+/* The same for all caches of the thread, with the registry's lock held before and after. If it ends, it has none
+ * afterwards. */
+static void for_own(struct thread *thread, bool ends, void (*each)(bufferpool_t *pool, struct cache *c))
 {
     size_t next = 0;
     for (bufferpool_t *pool; (pool = registry_from(next)) != NULL;) {
         next = pool->index + 1;
-        struct cache *c = tls_cache_find(pool->index);
+        tls_entry *entry = tls_entry_of(thread, pool->index);
+        struct cache *c = entry != NULL ? load_relaxed(entry) : &thread->none;
         if (c->pool == NULL)
             continue;
         registry_pin(pool);
         registry_unlock();
-        const bool last = call_for(each, pool, c);
+        const bool pool_ends = call_for(each, pool, c);
         registry_lock();
+        if (ends) /* while the pool is pinned: another thread may have the cache by now, and that one forgets it */
+            store_relaxed(entry, &thread->none);
         registry_unpin(pool);
-        if (last) {
+        if (pool_ends) {
             registry_unlock();
             on_closed.end(pool);
             registry_lock();
@@ -128,7 +175,8 @@ static void for_own(void (*each)(bufferpool_t *pool, struct cache *c))
 void tls_cache_for_own(void (*each)(bufferpool_t *pool, struct cache *c))
 {
     registry_lock();
-    for_own(each);
+    free_strays(tls_self);
+    for_own(tls_self, false, each);
     registry_unlock();
 }
 
@@ -155,9 +203,10 @@ static void thread_end(void *value)
     if (abandoned || thread != tls_self) /* the thread that forked has not used the library in the child */
         return;
     registry_lock();
-    for_own(leave_cache);
-    thread_unlink(thread);
     tls_self = &gone_thread;
+    for_own(thread, true, leave_cache);
+    free_strays(thread);
+    thread_unlink(thread);
     registry_unlock();
     thread_free(thread);
 }
@@ -165,6 +214,7 @@ static void thread_end(void *value)
 void tls_cache_end(void)
 {
     registry_lock();
+    free_strays(tls_self);
     if (key_made)
         pthread_key_delete(key);
     key_made = false;
@@ -200,9 +250,11 @@ static struct cache *block_make(bufferpool_t *pool, unsigned n)
     struct cache *first = aligned_alloc(CACHE_LINE, n * cache_size(pool->cache_entries));
     if (first == NULL)
         return NULL;
-    for (unsigned i = 0; i < n; i++)
-        cache_begin(pool, cache_in_block(pool, first, i));
-    first->begins_block = true;
+    for (unsigned i = 0; i < n; i++) {
+        struct cache *c = cache_in_block(pool, first, i);
+        cache_begin(pool, c);
+        c->in_block = (uint8_t)i;
+    }
     return first;
 }
 
@@ -247,6 +299,7 @@ static void free_inherited(void)
     while (inherited != NULL) {
         struct thread *thread = inherited;
         inherited = thread->next;
+        free_strays(thread);
         thread_free(thread);
     }
 }
@@ -254,8 +307,10 @@ static void free_inherited(void)
 /* The calling thread's struct, made if there is none yet. Returns NULL if there is no memory, or no key. */
 static struct thread *thread_own(void)
 {
-    if (tls_self != &no_thread)
+    if (tls_self != &no_thread) {
+        free_strays(tls_self);
         return tls_self;
+    }
     free_inherited();
     if (!key_made && pthread_key_create(&key, thread_end) != 0)
         return NULL;
@@ -270,6 +325,8 @@ static struct thread *thread_own(void)
     }
     thread->none = (struct cache)NO_CACHE;
     clear(thread, thread->table, TLS_INDEXES);
+    store_relaxed(&thread->last, &thread->none);
+    thread->strays = NULL;
     thread->more = NULL;
     thread->more_size = 0;
     thread->link = &threads;
@@ -325,23 +382,61 @@ struct cache *tls_cache_own(bufferpool_t *pool)
 
 /* ---- the end of a pool ---- */
 
-void tls_cache_forget(const bufferpool_t *pool)
+static struct cache *first_of_block(const bufferpool_t *pool, struct cache *c)
+{
+    return (struct cache *)(void *)((unsigned char *)c - c->in_block * cache_size(pool->cache_entries));
+}
+
+/* Keeps the memory of a cache, of a pool that ends, for a thread that may look at it (2). */
+static void keep_stray(const bufferpool_t *pool, struct thread *thread, struct cache *c)
+{
+    c->stray.block = first_of_block(pool, c);
+    c->stray.block->stray.in_block++;
+    c->next_open = thread->strays;
+    thread->strays = c;
+}
+
+/* Returns whether the cache was the last one of the thread, which has none as its last one now (3). */
+static bool take_last(struct thread *thread, struct cache *c)
+{
+    struct cache *last = c;
+    while (!cas_acquire(&thread->last, &last, &thread->none)) /* with the release in tls_cache_set_last */
+        if (last != c)
+            return false;
+    return true;
+}
+
+void tls_cache_forget(bufferpool_t *pool)
 {
     registry_await_unpinned(pool);
+    for (struct cache *c = load_relaxed(&pool->caches); c != NULL; c = c->next)
+        c->stray.in_block = 0;
     for (struct thread *thread = threads; thread != NULL; thread = thread->next) {
         tls_entry *entry = tls_entry_of(thread, pool->index);
-        if (entry != NULL)
-            store_relaxed(entry, &thread->none);
+        struct cache *c = entry != NULL ? load_relaxed(entry) : &thread->none;
+        if (c->pool == NULL)
+            continue;
+        store_relaxed(entry, &thread->none);
+        if (take_last(thread, c) && thread != tls_self) /* (5) */
+            keep_stray(pool, thread, c);
     }
+
+    struct cache *blocks = NULL; /* without strays */
+    for (struct cache *c = load_relaxed(&pool->caches), *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->in_block == 0 && c->stray.in_block == 0) {
+            c->next = blocks;
+            blocks = c;
+        }
+    }
+    store_relaxed(&pool->caches, blocks);
 }
 
 void tls_cache_free_all(bufferpool_t *pool)
 {
-    for (struct cache *c = load_relaxed(&pool->caches); c != NULL;) {
-        struct cache *next = c->next;
-        if (c->begins_block) /* the others of its block came before it: each is added at the front, after this one */
-            free(c);
-        c = next;
+    for (struct cache *c = load_relaxed(&pool->caches), *next; c != NULL; c = next) {
+        next = c->next;
+        free(c);
     }
 }
 

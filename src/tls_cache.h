@@ -4,14 +4,14 @@
  *
  * A thread finds its cache of a pool in a table of its own, by the pool's TLS index (types.h). A thread that ends
  * leaves its cache to the next thread that needs one, and what it counted to the pool; the memory of a cache stays
- * until the pool is destroyed (roster.h).
+ * until the pool is destroyed (roster.h), or longer (tls_cache.c).
  *
  * tls_self is one of
  *
  *     &no_thread      the thread has no cache yet: an empty table
  *     a struct        linked into the list of threads, and the value of the library's pthread key
- *     &gone_thread    the key's destructor has run: an empty table, and nothing fills it. From then on the thread uses
- *                     pool->shared, so every buffer comes from the depot or goes there
+ *     &gone_thread    the key's destructor runs, or has run: an empty table, and nothing fills it. From then on the
+ *                     thread uses pool->shared, so every buffer comes from the depot or goes there
  *     &tls_forking    the thread is between two handlers of fork: an empty table (fork.c)
  */
 #ifndef BUFFERPOOL_TLS_CACHE_H
@@ -21,6 +21,18 @@
 
 /* The calling thread's table. */
 extern _Thread_local struct thread *tls_self TLS_MODEL;
+
+/* Where put looks first: see tls_cache.c. */
+static inline struct cache *tls_cache_last(void)
+{
+    return load_relaxed(&tls_self->last);
+}
+
+/* After put has looked there in vain; the thread uses the pool of `c`, or `c` has none. */
+static inline void tls_cache_set_last(struct cache *c)
+{
+    store_release(&tls_self->last, c); /* with the acquire in forget (tls_cache.c) */
+}
 
 static inline struct cache *tls_cache_at(size_t tls_index)
 {
@@ -67,9 +79,10 @@ void tls_cache_on_closed(const struct tls_closed *calls);
 
 /* Forgets the pool in every thread's table. The caller destroys the pool, and holds the registry's lock, which is let
  * go while another thread works on the pool. */
-void tls_cache_forget(const bufferpool_t *pool);
+void tls_cache_forget(bufferpool_t *pool);
 
-/* Frees the caches of a pool that all threads forgot. */
+/* Frees the caches of a pool that all threads forgot, but for those that a thread may still look at (tls_cache.c). No
+ * lock need be held. */
 void tls_cache_free_all(bufferpool_t *pool);
 
 /* At the end of the library: threads that end later do not call into it. */

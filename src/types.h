@@ -255,6 +255,12 @@ struct roster {
     bool overlap;              /* two have been at the same time since none was; likewise */
 };
 
+/* About a cache that a thread may still look at, although its pool has ended (tls_cache.c). */
+struct stray {
+    struct cache *block; /* the first cache of its block */
+    uint32_t in_block;   /* of the first cache: how many there are in the block */
+};
+
 /* cache.h has the picture, roster.h the lists. pool->shared is the head of two of them. */
 struct cache {
     /* read-only once the cache is in the pool's list */
@@ -264,11 +270,12 @@ struct cache {
     size_t capacity; /* buffer_capacity; 0 where pool is NULL */
 #endif
     /* under the pool's caches_lock */
-    struct cache *next_open; /* of those that a steal visits */
+    struct cache *next_open; /* of those that a steal visits; of the strays of a thread, once the pool has ended */
     cache_link *link;        /* while a thread has it: the pointer to it in the list of those */
     union {
         struct cache_counts seen; /* when cache_unused was last asked */
         struct roster roster;     /* of pool->shared */
+        struct stray stray;       /* once the pool has ended */
     };
     uint8_t pending;     /* enum pending: its gate was closed to steal from it, and its owner may still be inside */
     _Atomic(bool) owned; /* a thread has it */
@@ -276,7 +283,7 @@ struct cache {
     bool unused;         /* while pending: it is to lend its allowance */
     bool listed;         /* it is among those that a steal visits */
     bool shared;         /* read-only: pool->shared, which holds nothing and in which any thread counts */
-    bool begins_block;   /* read-only: the memory that begins with it is one piece (tls_cache.c) */
+    uint8_t in_block; /* read-only: which cache of a block it is; the first is where the memory begins (tls_cache.c) */
     _Atomic(size_t) allowance; /* bytes that it may hold (allowance.c); the owner, inside, or under caches_lock */
     /* under caches_lock; read by statistics without it, as the rest is */
     cache_link next_alike; /* of the caches that a thread has, or of those that none has */
@@ -328,10 +335,12 @@ struct cache {
 
 typedef _Atomic(struct cache *) tls_entry; /* the thread's `none` where the thread has no cache */
 
-/* The thread itself writes this, under the registry's lock. Only the call that destroys a pool writes entries of other
- * threads, those of the pool. */
+/* The thread itself writes this, under the registry's lock, or `last` without it. Other threads write the links of the
+ * list under that lock, and the call that destroys a pool writes `last`, `strays` and the entries of the pool. */
 struct thread {
     tls_entry table[TLS_INDEXES]; /* by TLS index */
+    tls_entry last;               /* where put looks first; never one of `more` (tls_cache.c) */
+    struct cache *strays;         /* caches of pools that have ended, which a put of this thread may still look at */
     tls_entry *more;              /* by pool index, from TLS_INDEX_NONE on */
     size_t more_size;             /* entries of `more` */
     struct thread *next;

@@ -7,10 +7,10 @@
  * there, and the compare-and-swap that follows fails (depot.c).
  *
  * The word (types.h) says which pool the descriptor belongs to, and in which state it is. One load of the word thus
- * leads put to the cache and to the pool, and tells a held buffer from any other. Every access to a word is relaxed.
- * The thread that has the buffer owns its word, and the word travels with the buffer through what orders the rest: a
- * cache, the depot or the heap's lock. Other threads read it only behind a closed gate, where the value does
- * not matter (cache_pop_plain), or by misuse, which the word is there to detect.
+ * tells a held buffer from any other, and leads put to the pool and to the thread's cache of it. Every access to a word
+ * is relaxed. The thread that has the buffer owns its word, and the word travels with the buffer through what orders
+ * the rest: a cache, the depot or the heap's lock. Other threads read it only behind a closed gate, where the value
+ * does not matter (cache_pop_plain), or by misuse, which the word is there to detect.
  */
 #ifndef BUFFERPOOL_DESC_H
 #define BUFFERPOOL_DESC_H

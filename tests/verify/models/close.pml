@@ -70,7 +70,7 @@
  *                         close.c await_calls_of (3)           "while (load_seq_cst(&c->calls) != 0)"
  *                         close.c await_calls                  "await_calls_of(&pool->shared);"
  *     thread              pool.c bufferpool_put                "put(buf, "bufferpool_put");"
- *                         tls_cache.c thread_end               "for_own(leave_cache);"
+ *                         tls_cache.c thread_end               "for_own(thread, true, leave_cache);"
  *     loop                async.c bufferpool_notifier_next     "waiter->buf = w->error == 0 ? take(w->pool, w) : NULL;"
  *                         async.c bufferpool_cancel            "give_back(pool, w->given);"
  *     other_pool          budget.c free_idle                   "freed += reclaim_idle(pool, bytes - freed, from_caches);"
