@@ -6,9 +6,9 @@
 #
 #     <!-- bench: NAME -->  ...  <!-- bench: end -->
 #
-# NAME is machine, tables, plots, targets or growth here, and brief (small tables) above. Nothing between the lines is
-# written by hand. growth has the figures of grow-2m from a run of its own, results/growth/RESULT.tsv. --check changes
-# nothing, and fails if a figure differs or if such a pair of lines is missing. Without it, the plots go to results/ too.
+# NAME is machine, tables, plots or targets here, and brief (small tables) above. Nothing between the lines is written by
+# hand. --check changes nothing, and fails if a figure differs or if such a pair of lines is missing. Without it, the
+# plots go to results/ too.
 set -eu
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
@@ -44,19 +44,6 @@ head_of() { # NAME: prints the value of this line of the result's head
 printf 'Medians of %s rounds; Linux %s; %s; %s %s\n' "$(head_of rounds)" "$(head_of kernel | sed 's/^Linux //')" \
     "$(head_of processor | sed 's/ of them/ processors/')" "$(head_of compiler)" "$(head_of flags)" >>"$work/brief.md"
 
-growth=$here/results/growth/$(basename "$result")
-if [ -e "$growth" ]; then
-    "$here/report.sh" "$growth" "$work/growth" 2>"$work/log" || { cat "$work/log" >&2 && exit 1; }
-    {
-        echo "\`results/growth/$(basename "$growth")\`, $(sed -n 's/^# date: //p' "$growth"):"
-        echo
-        sed 's/^\*\*ns.*/**ns per buffer to which 1 KiB at a time is appended, up to 2 MiB**/' "$work/growth/tables.md"
-        echo '| target | measured | holds? |'
-        echo '|---|---|---|'
-        sed -n 's/^\(| appending .*\) | [^|]* |\([^|]*|\)$/\1 |\2/p' "$work/growth/targets.md"
-    } >"$work/growth.md"
-fi
-
 stale=0
 place() { # README NAME...: writes or checks the text for each name, which must be there once
     local readme=$1 name
@@ -86,7 +73,7 @@ place() { # README NAME...: writes or checks the text for each name, which must 
         stale=1
     fi
 }
-place "$here/README.md" machine tables plots targets growth
+place "$here/README.md" machine tables plots targets
 place "$here/../README.md" brief
 if [ "$stale" != 0 ]; then
     echo "readme.sh: not what $result says; made by: cmake --build build/bench --target bench-readme" >&2
