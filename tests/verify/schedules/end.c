@@ -159,7 +159,7 @@ int main(int argc, char **argv)
         {"destroyed_while_exiting", 3, 6500, one_idle_each, {exits, destroys}, LAWS},
         {"destroyed_while_both_exit", 2, 18000, one_idle_each, {exits, exits, destroys}, LAWS},
         {"destroyed_while_flushing", 3, 7100, one_idle_each, {flushes, destroys}, LAWS},
-        {"another_pool", 2, 2800, one_idle_each, {uses_and_exits, creates_and_destroys, flushes}, LAWS},
+        {"another_pool", 2, 1500, one_idle_each, {uses_and_exits, creates_and_destroys, flushes}, LAWS},
     };
     return explorer_main(argc, argv, scenarios, sizeof scenarios / sizeof scenarios[0]);
 }
