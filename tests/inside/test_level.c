@@ -277,8 +277,8 @@ static void own_or_read(void *arg, unsigned index)
     while (!atomic_load(&race->over)) {
         const size_t done = atomic_load(&race->done);
         const struct cache_counts c = cache_read(race->cache);
-        if (atomic_load(&race->begun) - done > 1)
-            continue; /* it was met more than once */
+        if (atomic_load(&race->begun) - done > 1 || atomic_load(&race->over))
+            continue; /* it was met more than once, or the thread may have ended, which clears the cache */
         thread_check(c.moved - c.n <= 1 && c.gets >= least);
         least = c.gets;
     }
