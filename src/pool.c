@@ -542,7 +542,7 @@ static __attribute__((noinline)) void put_other(bufferpool_buf_t *buf, struct ca
     struct cache *c = tls_cache_at(desc_tls_index_of(word));
     if (c != last) {
         tls_cache_set_last(c);
-        if (cache_push_plain(c, desc_of(buf), word) || (!SANITIZER_ASAN && cache_push_grown(c, desc_of(buf), word)))
+        if (cache_push_plain(c, desc_of(buf), word))
             return;
     }
     put_anew(buf, c, word, function, caller);
